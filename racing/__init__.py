@@ -1,0 +1,1 @@
+"""What driving means: tracks, cars, the task and the policy that drives. No network, no cloud, no torch."""

@@ -1,0 +1,1 @@
+"""Receives experience and hands out weights."""

@@ -1,0 +1,1 @@
+"""Learns from the experience in the store."""
