@@ -1,0 +1,103 @@
+"""How a driver is judged: laps in a row from a rolling start, on its own, in simulated time.
+
+The same function measures the learned policy and the reference driver, so that their lap times compare.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from racing.car import CarState, FloatArray
+from racing.env import VectorDriving
+from racing.policy import Policy
+from racing.reference_driver import ReferenceDriver
+from racing.simulator import SimulatedCar
+from racing.task import Float32Array, Task, TaskConfig
+from racing.track import Track
+
+
+@dataclass(frozen=True, slots=True)
+class LapResult:
+    """One lap: its time in s, and whether it never had more than two wheels out."""
+
+    time: float
+    clean: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """What an evaluation saw.
+
+    Attributes:
+        laps: the laps completed, in order.
+        positions: (T, 2) m, one row a control period.
+        speeds: (T,) m/s.
+        end: why the drive ended before its laps were complete, or "" when they were.
+    """
+
+    laps: tuple[LapResult, ...]
+    positions: FloatArray
+    speeds: FloatArray
+    end: str
+
+
+class Driver(Protocol):
+    """Acts on what the task observes or on the state itself; whichever it needs."""
+
+    def act(self, observation: Float32Array, state: CarState) -> Float32Array:
+        """(1, A) float32 for the observation (1, D) and the state of one car."""
+
+
+class PolicyDriver:
+    """A policy without exploration."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+
+    def act(self, observation: Float32Array, state: CarState) -> Float32Array:  # noqa: ARG002 - Driver
+        """The policy's deterministic action."""
+        return self._policy.act(observation)
+
+
+class ReferenceActions:
+    """The reference driver through the task's actions, so that it feels the same grid and rate as a policy."""
+
+    def __init__(self, driver: ReferenceDriver) -> None:
+        self._driver = driver
+
+    def act(self, observation: Float32Array, state: CarState) -> Float32Array:  # noqa: ARG002 - Driver
+        """The reference driver's controls as an action (steer, throttle less brake)."""
+        controls = self._driver.controls(state)
+        return np.stack([controls.steer, controls.throttle - controls.brake], axis=1).astype(np.float32)
+
+
+def drive_laps(
+    driver: Driver, track: Track, laps: int, config: TaskConfig | None = None, slowest: float = 8.0
+) -> Drive:
+    """Drive `laps` laps in a row from a rolling start before the line; the drive ends with the first episode's end.
+
+    Args:
+        slowest: mean speed in m/s below which the drive is given up.
+    """
+    limit = (laps + 0.2) * track.length / slowest
+    base = config or TaskConfig()
+    task = Task(track, TaskConfig(**{**_fields(base), "max_episode_seconds": limit}))
+    driving = VectorDriving(SimulatedCar(track, count=1, start="line"), task)
+    observation = driving.reset()
+    results: list[LapResult] = []
+    positions, speeds = [], []
+    while len(results) < laps:
+        state = driving.state
+        positions.append(state.position[0].copy())
+        speeds.append(float(np.hypot(*state.velocity[0])))
+        step = driving.step(driver.act(observation, state))
+        observation = step.observation
+        results += [LapResult(lap.time, lap.clean) for lap in step.laps]
+        if step.episodes:
+            return Drive(tuple(results), np.array(positions), np.array(speeds), step.episodes[0].reason)
+    return Drive(tuple(results), np.array(positions), np.array(speeds), "")
+
+
+def _fields(config: TaskConfig) -> dict[str, float]:
+    return {name: getattr(config, name) for name in TaskConfig.__dataclass_fields__}

@@ -1,0 +1,359 @@
+"""What driving well means: observation, reward and end of an episode, as pure functions of car states.
+
+The same functions serve the simulator, a recorded lap and the real game: they see only `CarState`, a `Track`
+and a `TaskMemory` that they return anew. Observations and actions lie on fixed-point grids from here on, so that
+the wire can carry them as int16 without changing a bit. Nothing here keeps state or touches a clock.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from racing.car import BoolArray, CarState, Controls, FloatArray
+from racing.track import Projection, Track
+
+Float32Array = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+OBSERVATION_STEP = 2.0**-12
+OBSERVATION_BOUND = 8.0
+ACTION_STEP = 2.0**-15
+ACTION_SIZE = 2
+
+LOOKAHEAD_M = (0.0, 6.0, 13.0, 21.0, 31.0, 43.0, 58.0, 76.0, 98.0, 125.0, 160.0, 205.0, 260.0)
+"""Borders of the look-ahead intervals, m along the centreline; 260 m is what a GT3 car needs to brake from 75 m/s."""
+EDGE_LOOKAHEAD_M = (25.0, 60.0, 120.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One column of the observation: value in `unit`, divided by `scale`, clipped to [-8, 8)."""
+
+    name: str
+    unit: str
+    scale: float
+
+
+CHANNELS: tuple[Channel, ...] = (
+    Channel("speed_forward", "m/s", 40.0),
+    Channel("speed_left", "m/s", 5.0),
+    Channel("yaw_rate", "rad/s", 0.8),
+    Channel("acceleration_forward", "m/s^2", 10.0),
+    Channel("acceleration_left", "m/s^2", 15.0),
+    Channel("front_slip", "of the tyre's peak", 2.0),
+    Channel("rear_slip", "of the tyre's peak", 2.0),
+    Channel("engine_speed", "rpm", 8000.0),
+    Channel("gear", "-", 4.0),
+    Channel("steer_applied", "of full lock", 1.0),
+    Channel("last_steer_action", "of full lock", 1.0),
+    Channel("last_pedal_action", "throttle less brake", 1.0),
+    Channel("earlier_steer_action", "of full lock", 1.0),
+    Channel("earlier_pedal_action", "throttle less brake", 1.0),
+    Channel("gap", "m", 5.0),
+    Channel("heading_error", "rad", 0.5),
+    Channel("room_left", "m", 6.0),
+    Channel("room_right", "m", 6.0),
+    *(
+        Channel(f"curvature_{near:.0f}_{far:.0f}m", "1/m", 0.03)
+        for near, far in zip(LOOKAHEAD_M, LOOKAHEAD_M[1:], strict=False)
+    ),
+    *(Channel(f"width_left_{ahead:.0f}m", "m", 8.0) for ahead in EDGE_LOOKAHEAD_M),
+    *(Channel(f"width_right_{ahead:.0f}m", "m", 8.0) for ahead in EDGE_LOOKAHEAD_M),
+)
+"""The observation's columns in order. A quantity that the car does not report (None) reads 0."""
+
+OBSERVATION_SIZE = len(CHANNELS)
+_SCALES = np.array([channel.scale for channel in CHANNELS])
+_LOOKAHEAD = np.array(LOOKAHEAD_M)
+_EDGE_LOOKAHEAD = np.array(EDGE_LOOKAHEAD_M)
+
+
+class End(IntEnum):
+    """Why an episode ended; NONE while it goes on. TIME is a truncation, all others terminate."""
+
+    NONE = 0
+    OFF_TRACK = 1
+    CRASH = 2
+    REVERSED = 3
+    STALLED = 4
+    TIME = 5
+
+
+@dataclass(frozen=True, slots=True)
+class TaskConfig:
+    """What of the task a run may choose.
+
+    Attributes:
+        control_hz: control rate, Hz, 10 to 60.
+        max_episode_seconds: an episode is truncated after this time, s.
+        progress_scale: reward for one metre along the centreline.
+        off_track_penalty: taken once when an episode terminates, in rewards.
+        wheels_out_penalty: taken each second for each wheel beyond two that is out, in rewards.
+        smoothness_penalty: taken each step, times the squared change of the action.
+    """
+
+    control_hz: float = 20.0
+    max_episode_seconds: float = 180.0
+    progress_scale: float = 0.1
+    off_track_penalty: float = 2.0
+    wheels_out_penalty: float = 4.0
+    smoothness_penalty: float = 0.01
+
+    def __post_init__(self) -> None:
+        if not 10.0 <= self.control_hz <= 60.0:
+            raise ValueError(f"control_hz is {self.control_hz}: a car is controlled at 10 to 60 Hz")
+        if not self.max_episode_seconds >= 1.0:
+            raise ValueError(f"max_episode_seconds is {self.max_episode_seconds}: at least 1 s")
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMemory:
+    """What the task must remember of N cars between two steps; every field has the leading shape (N,)."""
+
+    projection: Projection
+    last_action: Float32Array
+    earlier_action: Float32Array
+    started: FloatArray
+    slow_since: FloatArray
+    steps: IntArray
+    total_reward: FloatArray
+    lap_progress: FloatArray
+    lap_started: FloatArray
+    lap_clean: BoolArray
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one step of N cars brought.
+
+    Attributes:
+        reward: (N,) float32.
+        terminated, truncated: (N,) bool, never both.
+        end: (N,) int64 of `End`.
+        lap_time: (N,) s of a lap completed in this step, NaN where none was.
+        lap_clean: (N,) bool, True where the completed lap never had more than two wheels out.
+    """
+
+    reward: Float32Array
+    terminated: BoolArray
+    truncated: BoolArray
+    end: IntArray
+    lap_time: FloatArray
+    lap_clean: BoolArray
+
+
+STALL_SPEED = 1.4
+"""m/s (5 km/h), below which a car counts as standing; the limit of the published environment (arXiv 2407.16680)."""
+STALL_SECONDS = 3.0
+
+
+def task_signature(config: TaskConfig) -> str:
+    """One line that names everything a policy and an experience depend on; equal strings may be mixed."""
+    reward = (
+        config.progress_scale,
+        config.off_track_penalty,
+        config.wheels_out_penalty,
+        config.smoothness_penalty,
+    )
+    columns = ";".join(f"{channel.name}/{channel.scale}" for channel in CHANNELS)
+    digest = hashlib.sha256(f"{columns}|{reward}".encode()).hexdigest()[:12]
+    return f"racing-1 obs={OBSERVATION_SIZE} act={ACTION_SIZE} hz={config.control_hz:g} channels={digest}"
+
+
+def on_observation_grid(values: FloatArray) -> Float32Array:
+    """Clip to [-8, 8) and round to multiples of 2^-12; float32, same shape; NaN stays NaN."""
+    steps = np.rint(values / OBSERVATION_STEP)
+    limit = OBSERVATION_BOUND / OBSERVATION_STEP
+    grid: Float32Array = (np.clip(steps, -limit, limit - 1.0) * OBSERVATION_STEP).astype(np.float32)
+    return grid
+
+
+def on_action_grid(values: npt.NDArray[np.floating]) -> Float32Array:
+    """Clip to [-1, 1) and round to multiples of 2^-15 (the resolution of a 16-bit axis); float32, same shape."""
+    steps = np.rint(np.asarray(values, dtype=np.float64) / ACTION_STEP)
+    grid: Float32Array = (np.clip(steps, -1.0 / ACTION_STEP, 1.0 / ACTION_STEP - 1.0) * ACTION_STEP).astype(
+        np.float32
+    )
+    return grid
+
+
+def controls_of(action: Float32Array) -> Controls:
+    """(N, 2) actions (steer, pedals) to controls: pedals above 0 press the throttle, below 0 the brake."""
+    pedals = action[:, 1].astype(np.float64)
+    return Controls(
+        steer=action[:, 0].astype(np.float64), throttle=np.maximum(pedals, 0.0), brake=np.maximum(-pedals, 0.0)
+    )
+
+
+def angle_difference(angle: FloatArray, reference: FloatArray) -> FloatArray:
+    """angle - reference in rad, wrapped to [-pi, pi)."""
+    difference: FloatArray = (angle - reference + np.pi) % (2.0 * np.pi) - np.pi
+    return difference
+
+
+class Task:
+    """The task on one track: pure functions that share the track and the configuration."""
+
+    def __init__(self, track: Track, config: TaskConfig | None = None) -> None:
+        self.track = track
+        self.config = config or TaskConfig()
+        self.signature = task_signature(self.config)
+
+    def begin(self, state: CarState) -> TaskMemory:
+        """The memory of N cars whose episodes start at `state`."""
+        count = len(state.time)
+        return TaskMemory(
+            projection=self.track.project(state.position),
+            last_action=np.zeros((count, ACTION_SIZE), np.float32),
+            earlier_action=np.zeros((count, ACTION_SIZE), np.float32),
+            started=state.time.copy(),
+            slow_since=state.time.copy(),
+            steps=np.zeros(count, np.int64),
+            total_reward=np.zeros(count),
+            lap_progress=np.full(count, np.nan),
+            lap_started=state.time.copy(),
+            lap_clean=np.ones(count, bool),
+        )
+
+    def observe(self, state: CarState, memory: TaskMemory) -> Float32Array:
+        """The observation of N cars, (N, OBSERVATION_SIZE) float32 on the grid, columns as in CHANNELS."""
+        at = memory.projection
+        count = len(state.time)
+        values = np.empty((count, OBSERVATION_SIZE))
+        values[:, 0:2] = state.velocity
+        values[:, 2] = state.yaw_rate
+        values[:, 3:5] = 0.0 if state.acceleration is None else state.acceleration
+        if state.wheel_slip is None:
+            values[:, 5:7] = 0.0
+        else:
+            values[:, 5] = state.wheel_slip[:, :2].max(axis=1)
+            values[:, 6] = state.wheel_slip[:, 2:].max(axis=1)
+        values[:, 7] = state.engine_rpm
+        values[:, 8] = state.gear
+        values[:, 9] = state.steer
+        values[:, 10:12] = memory.last_action
+        values[:, 12:14] = memory.earlier_action
+        values[:, 14] = at.gap
+        values[:, 15] = angle_difference(state.heading, at.heading)
+        values[:, 16] = at.width_left - at.gap
+        values[:, 17] = at.width_right + at.gap
+        ahead = at.s[:, None] + _LOOKAHEAD
+        headings = self.track.heading_at(ahead)
+        turned = angle_difference(headings[:, 1:], headings[:, :-1])
+        intervals = len(LOOKAHEAD_M) - 1
+        values[:, 18 : 18 + intervals] = turned / np.diff(_LOOKAHEAD)
+        left, right = self.track.widths_at(at.s[:, None] + _EDGE_LOOKAHEAD)
+        values[:, 18 + intervals : 21 + intervals] = left
+        values[:, 21 + intervals :] = right
+        return on_observation_grid(values / _SCALES)
+
+    def advance(
+        self, memory: TaskMemory, state: CarState, action: Float32Array
+    ) -> tuple[TaskMemory, Outcome]:
+        """What came of `action` (N, 2), judged by the state that followed it.
+
+        Returns the memory for the next step (where an episode ended: for its last observation) and the outcome.
+        """
+        at = self.track.project(state.position, memory.projection.index)
+        half = 0.5 * self.track.length
+        progress = (at.s - memory.projection.s + half) % self.track.length - half
+        speed = np.hypot(state.velocity[:, 0], state.velocity[:, 1])
+        slow_since = np.where(speed < STALL_SPEED, memory.slow_since, state.time)
+        end = self._ends(memory, state, at, slow_since)
+        reward = self._reward(memory, state, action, progress, end)
+        lap_progress, lap_started, lap_clean, lap_time, clean = self._laps(memory, state, at, progress)
+        following = replace(
+            memory,
+            projection=at,
+            last_action=action,
+            earlier_action=memory.last_action,
+            slow_since=slow_since,
+            steps=memory.steps + 1,
+            total_reward=memory.total_reward + reward,
+            lap_progress=lap_progress,
+            lap_started=lap_started,
+            lap_clean=lap_clean,
+        )
+        truncated = end == End.TIME
+        terminated = (end != End.NONE) & ~truncated
+        return following, Outcome(reward, terminated, truncated, end, lap_time, clean)
+
+    def _ends(
+        self, memory: TaskMemory, state: CarState, at: Projection, slow_since: FloatArray
+    ) -> IntArray:
+        """(N,) of End; where several hold, the one that says most about the driving."""
+        end = np.zeros(len(state.time), np.int64)
+        end[state.time - memory.started >= self.config.max_episode_seconds] = End.TIME
+        end[state.time - slow_since >= STALL_SECONDS] = End.STALLED
+        # A spin ends when the car looks backwards: what follows is not driving, and the reset is quicker.
+        end[np.abs(angle_difference(state.heading, at.heading)) > 0.5 * np.pi] = End.REVERSED
+        end[state.wheels_out >= 4] = End.OFF_TRACK
+        end[state.collided] = End.CRASH
+        return end
+
+    def _reward(
+        self, memory: TaskMemory, state: CarState, action: Float32Array, progress: FloatArray, end: IntArray
+    ) -> Float32Array:
+        """(N,) float32: progress, less what would make progress worthless."""
+        config = self.config
+        # Metres along the centreline: what a lap time is made of, at every step, without knowing a racing line.
+        reward = config.progress_scale * progress
+        # More than two wheels out voids a lap in the game; the penalty outweighs the metres won by a cut.
+        beyond_two = np.maximum(state.wheels_out - 2, 0)
+        reward = reward - config.wheels_out_penalty / config.control_hz * beyond_two
+        # A wheel that saws costs a tyre and an arm: small, so that it only decides between equals.
+        change = (action - memory.last_action).astype(np.float64)
+        reward = reward - config.smoothness_penalty * np.sum(change * change, axis=1)
+        # The loss of all later progress punishes an end already; this adds what a near-standstill would not lose.
+        reward = reward - config.off_track_penalty * ((end != End.NONE) & (end != End.TIME))
+        return reward.astype(np.float32)
+
+    def _laps(
+        self, memory: TaskMemory, state: CarState, at: Projection, progress: FloatArray
+    ) -> tuple[FloatArray, FloatArray, BoolArray, FloatArray, BoolArray]:
+        """Laps from line to line; before the first crossing lap_progress is NaN.
+
+        The crossing is interpolated within the step, so that lap times are finer than the control period.
+        """
+        length = self.track.length
+        previous_s = memory.projection.s
+        crossed = (progress > 0.0) & (previous_s + progress >= length)
+        share = np.where(crossed, (length - previous_s) / np.where(crossed, progress, 1.0), 0.0)
+        now = state.time - (1.0 - share) / self.config.control_hz
+        within = memory.lap_clean & (state.wheels_out <= 2)
+        lap_progress = memory.lap_progress + progress
+        # Driving backwards over the line and forwards again is not a lap.
+        completed = crossed & (lap_progress >= 0.9 * length)
+        lap_time = np.where(completed, now - memory.lap_started, np.nan)
+        new_lap = crossed & (np.isnan(memory.lap_progress) | completed)
+        return (
+            np.where(new_lap, at.s, lap_progress),
+            np.where(new_lap, now, memory.lap_started),
+            np.where(new_lap, state.wheels_out <= 2, within),
+            lap_time,
+            completed & within,
+        )
+
+
+def merge_memory(old: TaskMemory, fresh: TaskMemory, which: BoolArray) -> TaskMemory:
+    """`old` where `which` (N,) is False, `fresh` where it is True."""
+
+    def pick(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        mask = which.reshape(-1, *([1] * (a.ndim - 1)))
+        return np.where(mask, b, a)
+
+    fields = {
+        name: pick(getattr(old, name), getattr(fresh, name))
+        for name in TaskMemory.__dataclass_fields__
+        if name != "projection"
+    }
+    projection = Projection(
+        **{
+            name: pick(getattr(old.projection, name), getattr(fresh.projection, name))
+            for name in Projection.__dataclass_fields__
+        }
+    )
+    return TaskMemory(projection=projection, **fields)
