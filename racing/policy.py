@@ -1,0 +1,285 @@
+"""Drives without torch: runs a policy, one safetensors file whose metadata declares its layers, in numpy.
+
+The file holds only numbers and names, so reading one executes nothing. A file that does not fit the caller's
+observation and action signature, or that is damaged, is refused whole with a `PolicyError`; a policy that
+could be read never fails later. It does not train, and it knows nothing of where the bytes come from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+
+POLICY_FORMAT = "ac-training.policy.v1"
+SQUASHED_GAUSSIAN = "squashed_gaussian"
+GAUSSIAN_CLIPPED = "gaussian_clipped"
+LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
+"""Limits of a squashed Gaussian's log standard deviation: those of stable-baselines3 and sb3-contrib."""
+
+MAX_POLICY_BYTES = 64 * 1024 * 1024
+MAX_LAYERS = 64
+_HEADER_LENGTH_BYTES = 8
+_DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+
+Float32Array = npt.NDArray[np.float32]
+
+
+class PolicyError(ValueError):
+    """The bytes are not a policy that can drive here; the text says why in a sentence."""
+
+
+def _relu(x: Float32Array) -> None:
+    np.maximum(x, 0.0, out=x)
+
+
+def _tanh(x: Float32Array) -> None:
+    np.tanh(x, out=x)
+
+
+def _elu(x: Float32Array) -> None:
+    np.maximum(x, np.expm1(np.minimum(x, 0.0)), out=x)
+
+
+ACTIVATIONS: dict[str, Callable[[Float32Array], None]] = {"relu": _relu, "tanh": _tanh, "elu": _elu}
+"""Activations a layer list may name; each works in place."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Linear:
+    """x @ weight + bias; weight (inputs, outputs) is contiguous: one row is one vector-matrix product."""
+
+    weight: Float32Array
+    bias: Float32Array
+
+
+_Layer = _Linear | Callable[[Float32Array], None]
+
+
+class Policy:
+    """A deterministic and an exploring driver over (N, observation_size) observations.
+
+    Built by `from_bytes`. Not thread-safe: the layers' outputs are kept between calls, so that a step
+    allocates only its result.
+    """
+
+    def __init__(
+        self,
+        *,
+        version: int,
+        signature: str,
+        observation_size: int,
+        action_size: int,
+        action_step: float,
+        layers: list[_Layer],
+        log_std: Float32Array | None,
+    ) -> None:
+        """Take layers checked by `from_bytes`; log_std (A,) is None when the layers give (mean, log_std)."""
+        self.version = version
+        self.signature = signature
+        self.observation_size = observation_size
+        self.action_size = action_size
+        self.action_step = action_step
+        self._layers = layers
+        self._std = None if log_std is None else np.exp(log_std)
+        self._outputs: list[Float32Array] = []
+
+    @classmethod
+    def from_bytes(cls, data: bytes, signature: str | None = None) -> Self:
+        """Read a policy file.
+
+        Args:
+            data: the safetensors file.
+            signature: the task's signature here; None accepts any (to look at a policy, not to drive).
+        Raises:
+            PolicyError: damaged file, unknown format, or made for another signature.
+        """
+        metadata, tensors = _read(data)
+        if _text(metadata, "format") != POLICY_FORMAT:
+            raise PolicyError(
+                f"The policy's format is {metadata['format']!r}, and this program reads {POLICY_FORMAT!r}: "
+                "update the older of the two sides."
+            )
+        theirs = _text(metadata, "signature")
+        if signature is not None and theirs != signature:
+            raise PolicyError(
+                f"The policy was trained for the signature {theirs!r}, but this driver has {signature!r}: "
+                "observations and actions mean something else there. Use the same task settings on both sides."
+            )
+        action_size = _whole_number(metadata, "action_size", least=1)
+        observation_size = _whole_number(metadata, "observation_size", least=1)
+        distribution = _text(metadata, "distribution")
+        log_std: Float32Array | None = None
+        if distribution == SQUASHED_GAUSSIAN:
+            outputs = 2 * action_size
+        elif distribution == GAUSSIAN_CLIPPED:
+            outputs = action_size
+            log_std = _tensor(tensors, "log_std", (action_size,))
+        else:
+            raise PolicyError(
+                f"The policy's distribution is {distribution!r}; known are {SQUASHED_GAUSSIAN!r} and "
+                f"{GAUSSIAN_CLIPPED!r}: update this program."
+            )
+        return cls(
+            version=_whole_number(metadata, "version", least=0),
+            signature=theirs,
+            observation_size=observation_size,
+            action_size=action_size,
+            action_step=_action_step(metadata),
+            layers=_layers(metadata, tensors, observation_size, outputs),
+            log_std=log_std,
+        )
+
+    def act(self, observation: Float32Array, rng: np.random.Generator | None = None) -> Float32Array:
+        """Choose actions.
+
+        Args:
+            observation: (N, observation_size) or (observation_size,) float32.
+            rng: None for the deterministic action; a generator for an exploring sample.
+        Returns:
+            (N, action_size) or (action_size,) float32 in [-1, 1 - action_step], multiples of action_step.
+        Raises:
+            ValueError: observation has another size.
+        """
+        rows = observation if observation.ndim == 2 else observation[None, :]
+        if rows.ndim != 2 or rows.shape[1] != self.observation_size:
+            raise ValueError(
+                f"the observation's shape is {observation.shape}; (N, {self.observation_size}) expected"
+            )
+        output = self._forward(rows)
+        mean = output[:, : self.action_size]
+        if rng is None:
+            raw = mean.copy()
+        else:
+            if self._std is None:
+                std = np.exp(np.clip(output[:, self.action_size :], LOG_STD_MIN, LOG_STD_MAX))
+            else:
+                std = self._std
+            raw = rng.standard_normal(mean.shape, dtype=np.float32)
+            raw *= std
+            raw += mean
+        if self._std is None:
+            np.tanh(raw, out=raw)
+        raw /= np.float32(self.action_step)
+        np.rint(raw, out=raw)
+        raw *= np.float32(self.action_step)
+        np.clip(raw, np.float32(-1.0), np.float32(1.0 - self.action_step), out=raw)
+        return raw if observation.ndim == 2 else raw[0]
+
+    def _forward(self, x: Float32Array) -> Float32Array:
+        if not self._outputs or self._outputs[0].shape[0] != x.shape[0]:
+            self._outputs = [
+                np.empty((x.shape[0], layer.weight.shape[1]), np.float32)
+                for layer in self._layers
+                if isinstance(layer, _Linear)
+            ]
+        outputs = iter(self._outputs)
+        for layer in self._layers:
+            if isinstance(layer, _Linear):
+                x = np.matmul(x, layer.weight, out=next(outputs))
+                x += layer.bias
+            else:
+                layer(x)
+        return x
+
+
+def _read(data: bytes) -> tuple[dict[str, str], dict[str, Float32Array]]:
+    """Return the metadata and the tensors as finite float32 arrays."""
+    if len(data) > MAX_POLICY_BYTES:
+        raise PolicyError(f"The policy has {len(data)} bytes; at most {MAX_POLICY_BYTES} are read.")
+    try:
+        raw: Any = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
+        length = int.from_bytes(data[:_HEADER_LENGTH_BYTES], "little")
+        header = json.loads(data[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise PolicyError(
+            f"The policy is damaged: it is not a safetensors file ({error}). Fetch it again."
+        ) from error
+    tensors: dict[str, Float32Array] = {}
+    for name, entry in raw:
+        dtype = _DTYPES.get(str(entry["dtype"]))
+        if dtype is None:
+            raise PolicyError(
+                f"The policy's tensor {name!r} is {entry['dtype']}; float16 or float32 expected."
+            )
+        values = np.frombuffer(bytes(entry["data"]), dtype).reshape(entry["shape"]).astype(np.float32)
+        if not np.isfinite(values).all():
+            raise PolicyError(
+                f"The policy's tensor {name!r} holds NaN or infinite values: its training has diverged."
+            )
+        tensors[name] = values
+    metadata = header.get("__metadata__", {})
+    return metadata, tensors
+
+
+def _layers(
+    metadata: dict[str, str], tensors: dict[str, Float32Array], observation_size: int, outputs: int
+) -> list[_Layer]:
+    """Build the declared layers and check that they lead from the observation to `outputs` numbers."""
+    try:
+        declared: Any = json.loads(_text(metadata, "layers"))
+    except ValueError as error:
+        raise PolicyError(f"The policy's layers are not JSON ({error}). Fetch it again.") from error
+    if not isinstance(declared, list) or not 1 <= len(declared) <= MAX_LAYERS:
+        raise PolicyError(f"The policy's layers are not a list of 1 to {MAX_LAYERS} entries.")
+    layers: list[_Layer] = []
+    size = observation_size
+    for number, entry in enumerate(declared):
+        op = entry.get("op") if isinstance(entry, dict) else None
+        if op == "linear":
+            weight = tensors.get(str(entry.get("weight")))
+            if weight is None or weight.ndim != 2 or weight.shape[1] != size:
+                raise PolicyError(f"The policy's layer {number} has no weight of shape (outputs, {size}).")
+            bias = _tensor(tensors, str(entry.get("bias")), (weight.shape[0],))
+            layers.append(_Linear(np.ascontiguousarray(weight.T), bias))
+            size = weight.shape[0]
+        elif isinstance(op, str) and op in ACTIVATIONS and layers:
+            layers.append(ACTIVATIONS[op])
+        else:
+            known = ", ".join(["linear", *ACTIVATIONS])
+            raise PolicyError(
+                f"The policy's layer {number} is {op!r}; known are {known}, the first being linear."
+            )
+    if size != outputs:
+        raise PolicyError(f"The policy's layers give {size} numbers; its distribution needs {outputs}.")
+    return layers
+
+
+def _tensor(tensors: dict[str, Float32Array], name: str, shape: tuple[int, ...]) -> Float32Array:
+    values = tensors.get(name)
+    if values is None or values.shape != shape:
+        found = "missing" if values is None else f"of shape {values.shape}"
+        raise PolicyError(f"The policy's tensor {name!r} is {found}; {shape} expected.")
+    return values
+
+
+def _text(metadata: dict[str, str], key: str) -> str:
+    value = metadata.get(key)
+    if not isinstance(value, str):
+        raise PolicyError(f"The policy's metadata lacks {key!r}: it was not written by ac-training.")
+    return value
+
+
+def _whole_number(metadata: dict[str, str], key: str, least: int) -> int:
+    text = _text(metadata, key)
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) < least:
+        raise PolicyError(
+            f"The policy's metadata has {key}={text!r}; a whole number from {least} on expected."
+        )
+    return int(text)
+
+
+def _action_step(metadata: dict[str, str]) -> float:
+    text = _text(metadata, "action_step")
+    try:
+        step = float(text)
+    except ValueError:
+        step = float("nan")
+    if not 0.0 < step <= 1.0:
+        raise PolicyError(f"The policy's metadata has action_step={text!r}; a number in (0, 1] expected.")
+    return step

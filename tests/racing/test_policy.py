@@ -1,0 +1,190 @@
+"""The numpy policy computes what its file declares, on the action grid, and refuses what it cannot drive."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from racing.policy import GAUSSIAN_CLIPPED, POLICY_FORMAT, SQUASHED_GAUSSIAN, Policy, PolicyError
+
+STEP = 2.0**-15
+SIZE, ACTIONS, HIDDEN = 7, 2, 16
+LAYERS = [
+    {"op": "linear", "weight": "0.weight", "bias": "0.bias"},
+    {"op": "elu"},
+    {"op": "linear", "weight": "1.weight", "bias": "1.bias"},
+]
+
+
+def tensors(outputs: int = 2 * ACTIONS, scale: float = 0.3) -> dict[str, np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(0)
+    return {
+        "0.weight": rng.normal(0, scale, (HIDDEN, SIZE)).astype(np.float16),
+        "0.bias": rng.normal(0, scale, HIDDEN).astype(np.float32),
+        "1.weight": rng.normal(0, scale, (outputs, HIDDEN)).astype(np.float16),
+        "1.bias": rng.normal(0, scale, outputs).astype(np.float32),
+    }
+
+
+def policy_file(values: dict[str, np.ndarray[Any, Any]] | None = None, **changes: str | None) -> bytes:
+    metadata: dict[str, str | None] = {
+        "format": POLICY_FORMAT,
+        "version": "3",
+        "signature": "task.v1",
+        "observation_size": str(SIZE),
+        "action_size": str(ACTIONS),
+        "action_step": repr(STEP),
+        "distribution": SQUASHED_GAUSSIAN,
+        "layers": json.dumps(LAYERS),
+    }
+    metadata.update(changes)
+    return save(tensors() if values is None else values, {k: v for k, v in metadata.items() if v is not None})
+
+
+def expected(
+    observation: np.ndarray[Any, Any], values: dict[str, np.ndarray[Any, Any]]
+) -> np.ndarray[Any, Any]:
+    wide = {name: value.astype(np.float64) for name, value in values.items()}
+    hidden = observation @ wide["0.weight"].T + wide["0.bias"]
+    hidden = np.where(hidden > 0, hidden, np.expm1(hidden))
+    result: np.ndarray[Any, Any] = hidden @ wide["1.weight"].T + wide["1.bias"]
+    return result
+
+
+def observations(count: int) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(1).uniform(-8, 8, (count, SIZE)).astype(np.float32)
+
+
+def test_the_deterministic_action_is_the_squashed_mean_on_the_grid() -> None:
+    policy = Policy.from_bytes(policy_file(), "task.v1")
+    rows = observations(50)
+    actions = policy.act(rows)
+    assert actions.dtype == np.float32
+    assert np.abs(actions - np.tanh(expected(rows, tensors())[:, :ACTIONS])).max() <= STEP
+    assert np.array_equal(actions / STEP, np.rint(actions / STEP))
+    assert (policy.version, policy.signature, policy.observation_size, policy.action_size) == (
+        3,
+        "task.v1",
+        7,
+        2,
+    )
+
+
+def test_one_observation_gives_one_action_and_stays_untouched() -> None:
+    policy = Policy.from_bytes(policy_file())
+    rows = observations(3)
+    before = rows.copy()
+    single = policy.act(rows[1])
+    assert single.shape == (ACTIONS,)
+    assert np.array_equal(single, policy.act(rows)[1])
+    assert np.array_equal(rows, before)
+
+
+def test_an_action_is_not_overwritten_by_the_next_call() -> None:
+    policy = Policy.from_bytes(policy_file())
+    rows = observations(2)
+    first = policy.act(rows[0])
+    kept = first.copy()
+    policy.act(rows[1])
+    assert np.array_equal(first, kept)
+
+
+@pytest.mark.parametrize("outputs", [2 * ACTIONS, ACTIONS])
+def test_extreme_outputs_stay_inside_the_axis(outputs: int) -> None:
+    values = tensors(outputs=outputs, scale=30.0)
+    distribution = SQUASHED_GAUSSIAN
+    if outputs == ACTIONS:
+        distribution = GAUSSIAN_CLIPPED
+        values["log_std"] = np.zeros(ACTIONS, np.float32)
+    actions = Policy.from_bytes(policy_file(values, distribution=distribution)).act(observations(200))
+    assert actions.min() == -1.0
+    assert actions.max() == 1.0 - STEP
+
+
+def test_exploring_samples_have_the_declared_spread() -> None:
+    values = tensors()
+    policy = Policy.from_bytes(policy_file(values))
+    row = np.full((1, SIZE), 0.25, np.float32)
+    samples = policy.act(np.repeat(row, 100_000, axis=0), np.random.default_rng(5))
+    raw = np.arctanh(np.clip(samples, -1 + STEP, 1 - STEP).astype(np.float64))
+    wanted = expected(row, values)[0]
+    assert np.abs(np.median(raw, axis=0) - wanted[:ACTIONS]).max() < 0.03
+    spread = np.subtract(*np.quantile(raw, [0.841345, 0.158655], axis=0)) / 2
+    assert np.abs(spread / np.exp(wanted[ACTIONS:]) - 1).max() < 0.03
+
+
+def test_a_clipped_gaussian_adds_its_own_spread() -> None:
+    values = tensors(outputs=ACTIONS, scale=0.05)
+    values["log_std"] = np.log(np.array([0.05, 0.1], np.float32))
+    policy = Policy.from_bytes(policy_file(values, distribution=GAUSSIAN_CLIPPED))
+    row = np.full((1, SIZE), 0.25, np.float32)
+    samples = policy.act(np.repeat(row, 100_000, axis=0), np.random.default_rng(5)).astype(np.float64)
+    assert np.abs(samples.mean(axis=0) - expected(row, values)[0]).max() < 0.002
+    assert np.abs(samples.std(axis=0) / np.array([0.05, 0.1]) - 1).max() < 0.02
+
+
+def test_the_same_generator_gives_the_same_exploration() -> None:
+    policy = Policy.from_bytes(policy_file())
+    rows = observations(8)
+    first = policy.act(rows, np.random.default_rng(9))
+    assert np.array_equal(first, policy.act(rows, np.random.default_rng(9)))
+    assert not np.array_equal(first, policy.act(rows))
+
+
+def test_another_signature_is_refused_with_both_names() -> None:
+    with pytest.raises(PolicyError, match=r"'task\.v1'.*'other\.v2'"):
+        Policy.from_bytes(policy_file(), "other.v2")
+
+
+def without(name: str) -> dict[str, np.ndarray[Any, Any]]:
+    values = tensors()
+    del values[name]
+    return values
+
+
+def replaced(name: str, value: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    return {**tensors(), name: value}
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "damaged"),
+        (b"\x00" * 100, "damaged"),
+        (policy_file()[:-1], "damaged"),
+        (policy_file()[:40], "damaged"),
+        (save(tensors()), "lacks 'format'"),
+        (policy_file(format="ac-training.policy.v9"), "update the older"),
+        (policy_file(signature=None), "lacks 'signature'"),
+        (policy_file(version="-1"), "version='-1'"),
+        (policy_file(observation_size="seven"), "observation_size='seven'"),
+        (policy_file(action_size="0"), "action_size='0'"),
+        (policy_file(action_step="nan"), "action_step='nan'"),
+        (policy_file(distribution="beta"), "'beta'"),
+        (policy_file(distribution=GAUSSIAN_CLIPPED), "'log_std' is missing"),
+        (policy_file(layers="{"), "not JSON"),
+        (policy_file(layers="[]"), "list of 1 to"),
+        (policy_file(layers=json.dumps([{"op": "exec"}, *LAYERS])), "'exec'"),
+        (policy_file(layers=json.dumps([{"op": ["elu"]}, *LAYERS])), "known are linear"),
+        (policy_file(layers=json.dumps([LAYERS[1], *LAYERS])), "first being linear"),
+        (policy_file(layers=json.dumps(LAYERS[:1])), "give 16 numbers"),
+        (policy_file(without("1.weight")), r"no weight of shape \(outputs, 16\)"),
+        (policy_file(without("0.bias")), "'0.bias' is missing"),
+        (policy_file(replaced("0.bias", np.zeros(3, np.float32))), r"of shape \(3,\)"),
+        (policy_file(replaced("0.bias", np.full(HIDDEN, np.nan, np.float32))), "diverged"),
+        (policy_file(replaced("0.bias", np.zeros(HIDDEN, np.int64))), "I64"),
+        (policy_file(observation_size="8"), r"\(outputs, 8\)"),
+    ],
+)
+def test_a_file_that_cannot_drive_is_refused_with_a_sentence(data: bytes, sentence: str) -> None:
+    with pytest.raises(PolicyError, match=sentence):
+        Policy.from_bytes(data)
+
+
+def test_a_wrong_observation_size_is_told() -> None:
+    with pytest.raises(ValueError, match=r"\(N, 7\) expected"):
+        Policy.from_bytes(policy_file()).act(np.zeros((2, 6), np.float32))
