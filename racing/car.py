@@ -52,7 +52,7 @@ class CarState:
     wheel_angular_speed: FloatArray | None
     """(N, 4) rad/s, positive when rolling forward."""
     wheels_out: IntArray
-    """(N,) wheels beyond the edge of the track, 0 to 4."""
+    """(N,) wheels beyond the edge of the track and its kerb, 0 to 4."""
     collided: BoolArray
     """(N,) true once the car has hit something since its last reset."""
 
