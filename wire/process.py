@@ -116,7 +116,7 @@ def stop_on_signals() -> threading.Event:
     """An event that SIGTERM, SIGINT (and SIGBREAK on Windows) set; call it in the main thread.
 
     The signal only sets the event: the process ends when its work is in order. A person who presses Ctrl-C a
-    second time gets a KeyboardInterrupt; a repeated SIGTERM changes nothing, since supervisors may send several.
+    second time gets a KeyboardInterrupt; a repeated SIGTERM changes nothing: supervisors may send several.
     """
     stop = threading.Event()
 
