@@ -1,0 +1,203 @@
+"""The typed messages that a bridge and a receiver exchange, with the bounds that a valid one keeps.
+
+Every message is a tagged msgspec struct (the tag is the field `type`), so a binary MessagePack frame and
+a JSON text frame carry the same thing and are validated by the same declaration: unknown fields, wrong
+types and values out of bounds are refused. This module only declares; `wire.frames` turns messages into
+frames and back.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+PROTOCOL: Final = "ac-training.v1"
+"""WebSocket subprotocol; a peer that does not offer it speaks another version."""
+
+MAX_BLOB_BYTES: Final = 4 * 1024 * 1024
+"""Largest encoded experience batch."""
+MAX_WEIGHTS_BYTES: Final = 16 * 1024 * 1024
+"""Largest policy file."""
+MAX_UP_FRAME_BYTES: Final = 6 * 1024 * 1024
+"""Largest frame towards the receiver (a batch in a JSON frame is base64, a third longer)."""
+MAX_DOWN_FRAME_BYTES: Final = 24 * 1024 * 1024
+"""Largest frame towards a bridge (weights in a JSON frame are base64)."""
+MAX_VECTOR: Final = 65536
+"""Most numbers in the observation or action of a text client's transition."""
+
+
+class CloseCode:
+    """WebSocket close codes (RFC 6455, section 7.4; 4000-4999 are an application's own)."""
+
+    NORMAL: Final = 1000
+    GOING_AWAY: Final = 1001
+    PROTOCOL_ERROR: Final = 1002
+    UNSUPPORTED_DATA: Final = 1003
+    INVALID_DATA: Final = 1007
+    POLICY_VIOLATION: Final = 1008
+    TOO_BIG: Final = 1009
+    TRY_AGAIN_LATER: Final = 1013
+    REPLACED: Final = 4001
+    """A newer connection of the same stream took over."""
+    REFUSED: Final = 4002
+    """The peer's Hello cannot be served by this run.
+
+    Dialling again will not help until something is changed.
+    """
+    SILENT: Final = 4003
+    """Nothing was heard for longer than the keepalive allows."""
+
+
+class ErrorCode(StrEnum):
+    """What went wrong, for programs; the sentence for people is in `Error.text`."""
+
+    BAD_MESSAGE = "bad_message"
+    BAD_BATCH = "bad_batch"
+    OUT_OF_ORDER = "out_of_order"
+    WRONG_SIGNATURE = "wrong_signature"
+    DUPLICATE_BRIDGE = "duplicate_bridge"
+    DISK_FULL = "disk_full"
+    TOO_LARGE = "too_large"
+    RATE_LIMITED = "rate_limited"
+    DRAINING = "draining"
+
+
+# Integers stay below 2**53, so that JavaScript and SQLite read them exactly too.
+Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+BatchNumber = Annotated[int, Meta(ge=1, le=2**53 - 1)]
+Size = Annotated[int, Meta(ge=1, le=MAX_VECTOR)]
+Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Text = Annotated[str, Meta(max_length=2000)]
+StreamId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Vector = Annotated[list[float], Meta(min_length=1, max_length=MAX_VECTOR)]
+
+
+class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
+    """Base of all messages."""
+
+
+class Hello(_Message, frozen=True, tag="hello"):
+    """First message of a bridge: who it is, what it drives and how far its spool has come.
+
+    `bridge` names the PC and stays the same over restarts; `stream` names one spool. `last_number` is the
+    newest batch in the spool and `weights_version` the newest policy the bridge holds (0: none).
+    `real_time` false means that the car waits for the trainer when told so by Pace.
+    """
+
+    bridge: Name
+    stream: StreamId
+    signature: Annotated[str, Meta(max_length=4096)]
+    observation_size: Size
+    action_size: Size
+    real_time: bool
+    cars: Annotated[int, Meta(ge=1, le=4096)]
+    last_number: Count
+    weights_version: Count
+    software: Annotated[str, Meta(max_length=128)]
+
+
+class TransitionBatch(_Message, frozen=True, tag="transition_batch"):
+    """One numbered batch of experience; `blob` is what `wire.codec.encode_batch` returned."""
+
+    number: BatchNumber
+    blob: Annotated[bytes, Meta(max_length=MAX_BLOB_BYTES)]
+
+
+class Transition(_Message, frozen=True, tag="transition"):
+    """One step in plain numbers, for text clients.
+
+    `number` counts like that of a batch. All numbers are finite.
+    """
+
+    number: BatchNumber
+    observation: Vector
+    action: Vector
+    reward: float
+    next_observation: Vector
+    terminated: bool
+    truncated: bool
+
+    def __post_init__(self) -> None:
+        """Refuse what JSON cannot say but MessagePack can: NaN and infinities."""
+        for vector in (self.observation, self.action, (self.reward,), self.next_observation):
+            if not all(map(math.isfinite, vector)):
+                raise ValueError("a transition holds NaN or an infinite number")
+
+
+class Ping(_Message, frozen=True, tag="ping"):
+    """Asks for a Pong with the same `time` (seconds on the sender's own clock)."""
+
+    time: float
+
+
+class Welcome(_Message, frozen=True, tag="welcome"):
+    """Answer to Hello: where to resume, and how far the run is.
+
+    `stored_through`: newest batch of this stream committed on the instance; `safe_through`: newest one in
+    S3. `stored_steps` and `trained_steps` count the whole run; `max_lead_steps` is how far the first may
+    run ahead.
+    """
+
+    run_id: Name
+    stored_through: Count
+    safe_through: Count
+    stored_steps: Count
+    trained_steps: Count
+    max_lead_steps: Count
+
+
+class Ack(_Message, frozen=True, tag="ack"):
+    """Batches up to `stored_through` are committed on the instance, up to `safe_through` in S3."""
+
+    stored_through: Count
+    safe_through: Count
+
+
+class Pace(_Message, frozen=True, tag="pace"):
+    """How far the run is; a bridge that is not in real time waits when it would lead by more."""
+
+    stored_steps: Count
+    trained_steps: Count
+    max_lead_steps: Count
+
+
+class WeightsUpdate(_Message, frozen=True, tag="weights_update"):
+    """A new policy: a safetensors file and its SHA-256 (hex)."""
+
+    version: BatchNumber
+    sha256: Sha256
+    blob: Annotated[bytes, Meta(max_length=MAX_WEIGHTS_BYTES)]
+
+
+class Drain(_Message, frozen=True, tag="drain"):
+    """The instance is about to go: keep driving, keep the spool, dial again."""
+
+    reason: Text
+
+
+class Error(_Message, frozen=True, tag="error"):
+    """A refusal.
+
+    `code` for programs (see ErrorCode; unknown codes of newer peers are allowed), `text` for people.
+    """
+
+    code: Annotated[str, Meta(max_length=64)]
+    text: Text
+
+
+class Pong(_Message, frozen=True, tag="pong"):
+    """Answer to Ping, with its `time`."""
+
+    time: float
+
+
+UpMessage: TypeAlias = Hello | TransitionBatch | Transition | Ping
+"""What a bridge may say."""
+DownMessage: TypeAlias = Welcome | Ack | Pace | WeightsUpdate | Drain | Error | Pong
+"""What a receiver may say."""
+Message: TypeAlias = UpMessage | DownMessage
