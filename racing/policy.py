@@ -25,7 +25,7 @@ LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 MAX_POLICY_BYTES = 64 * 1024 * 1024
 MAX_LAYERS = 64
 _HEADER_LENGTH_BYTES = 8
-_DTYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+_DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -109,7 +109,7 @@ class Policy:
         if signature is not None and theirs != signature:
             raise PolicyError(
                 f"The policy was trained for the signature {theirs!r}, but this driver has {signature!r}: "
-                "observations and actions mean something else there. Use the same task settings on both sides."
+                "observations and actions mean something else. Use the same task settings on both sides."
             )
         action_size = _whole_number(metadata, "action_size", least=1)
         observation_size = _whole_number(metadata, "observation_size", least=1)
@@ -207,7 +207,8 @@ def _read(data: bytes) -> tuple[dict[str, str], dict[str, Float32Array]]:
             raise PolicyError(
                 f"The policy's tensor {name!r} is {entry['dtype']}; float16 or float32 expected."
             )
-        values = np.frombuffer(bytes(entry["data"]), dtype).reshape(entry["shape"]).astype(np.float32)
+        values: Float32Array = np.frombuffer(bytes(entry["data"]), dtype).astype(np.float32)
+        values = values.reshape(entry["shape"])
         if not np.isfinite(values).all():
             raise PolicyError(
                 f"The policy's tensor {name!r} holds NaN or infinite values: its training has diverged."
