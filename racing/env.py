@@ -211,7 +211,7 @@ class RacingEnv(gymnasium.Env[Float32Array, Float32Array]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Float32Array, dict[str, Any]]:
         """Start an episode; a seed makes the simulated car's start repeatable."""
-        super().reset(seed=seed)
+        super().reset(seed=seed, options=options)
         car = self._driving.car
         if seed is not None and isinstance(car, SimulatedCar):
             car.reseed(seed)
@@ -236,4 +236,3 @@ class RacingEnv(gymnasium.Env[Float32Array, Float32Array]):
     def close(self) -> None:
         """Release the car."""
         self._driving.car.close()
-

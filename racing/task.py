@@ -6,17 +6,18 @@ the wire can carry them as int16 without changing a bit. Nothing here keeps stat
 """
 
 import hashlib
+import itertools
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from racing.car import BoolArray, CarState, Controls, FloatArray
+from racing.car import BoolArray, CarState, Controls, FloatArray, IntArray
 from racing.track import Projection, Track
 
 Float32Array = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 OBSERVATION_STEP = 2.0**-12
 OBSERVATION_BOUND = 8.0
@@ -56,10 +57,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel("heading_error", "rad", 0.5),
     Channel("room_left", "m", 6.0),
     Channel("room_right", "m", 6.0),
-    *(
-        Channel(f"curvature_{near:.0f}_{far:.0f}m", "1/m", 0.03)
-        for near, far in zip(LOOKAHEAD_M, LOOKAHEAD_M[1:], strict=False)
-    ),
+    *(Channel(f"curvature_{near:.0f}_{far:.0f}m", "1/m", 0.03) for near, far in itertools.pairwise(LOOKAHEAD_M)),
     *(Channel(f"width_left_{ahead:.0f}m", "m", 8.0) for ahead in EDGE_LOOKAHEAD_M),
     *(Channel(f"width_right_{ahead:.0f}m", "m", 8.0) for ahead in EDGE_LOOKAHEAD_M),
 )
@@ -174,9 +172,7 @@ def on_observation_grid(values: FloatArray) -> Float32Array:
 def on_action_grid(values: npt.NDArray[np.floating]) -> Float32Array:
     """Clip to [-1, 1) and round to multiples of 2^-15 (the resolution of a 16-bit axis); float32, same shape."""
     steps = np.rint(np.asarray(values, dtype=np.float64) / ACTION_STEP)
-    grid: Float32Array = (np.clip(steps, -1.0 / ACTION_STEP, 1.0 / ACTION_STEP - 1.0) * ACTION_STEP).astype(
-        np.float32
-    )
+    grid: Float32Array = (np.clip(steps, -1.0 / ACTION_STEP, 1.0 / ACTION_STEP - 1.0) * ACTION_STEP).astype(np.float32)
     return grid
 
 
@@ -184,7 +180,9 @@ def controls_of(action: Float32Array) -> Controls:
     """(N, 2) actions (steer, pedals) to controls: pedals above 0 press the throttle, below 0 the brake."""
     pedals = action[:, 1].astype(np.float64)
     return Controls(
-        steer=action[:, 0].astype(np.float64), throttle=np.maximum(pedals, 0.0), brake=np.maximum(-pedals, 0.0)
+        steer=action[:, 0].astype(np.float64),
+        throttle=np.maximum(pedals, 0.0),
+        brake=np.maximum(-pedals, 0.0),
     )
 
 
@@ -250,9 +248,7 @@ class Task:
         values[:, 21 + intervals :] = right
         return on_observation_grid(values / _SCALES)
 
-    def advance(
-        self, memory: TaskMemory, state: CarState, action: Float32Array
-    ) -> tuple[TaskMemory, Outcome]:
+    def advance(self, memory: TaskMemory, state: CarState, action: Float32Array) -> tuple[TaskMemory, Outcome]:
         """What came of `action` (N, 2), judged by the state that followed it.
 
         Returns the memory for the next step (where an episode ended: for its last observation) and the outcome.
@@ -281,9 +277,7 @@ class Task:
         terminated = (end != End.NONE) & ~truncated
         return following, Outcome(reward, terminated, truncated, end, lap_time, clean)
 
-    def _ends(
-        self, memory: TaskMemory, state: CarState, at: Projection, slow_since: FloatArray
-    ) -> IntArray:
+    def _ends(self, memory: TaskMemory, state: CarState, at: Projection, slow_since: FloatArray) -> IntArray:
         """(N,) of End; where several hold, the one that says most about the driving."""
         end = np.zeros(len(state.time), np.int64)
         end[state.time - memory.started >= self.config.max_episode_seconds] = End.TIME
@@ -309,7 +303,8 @@ class Task:
         reward = reward - config.smoothness_penalty * np.sum(change * change, axis=1)
         # The loss of all later progress punishes an end already; this adds what a near-standstill would not lose.
         reward = reward - config.off_track_penalty * ((end != End.NONE) & (end != End.TIME))
-        return reward.astype(np.float32)
+        rounded: Float32Array = reward.astype(np.float32)
+        return rounded
 
     def _laps(
         self, memory: TaskMemory, state: CarState, at: Projection, progress: FloatArray
@@ -341,19 +336,13 @@ class Task:
 def merge_memory(old: TaskMemory, fresh: TaskMemory, which: BoolArray) -> TaskMemory:
     """`old` where `which` (N,) is False, `fresh` where it is True."""
 
-    def pick(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        mask = which.reshape(-1, *([1] * (a.ndim - 1)))
-        return np.where(mask, b, a)
+    def pick(before: Any, after: Any) -> Any:
+        return np.where(which.reshape(-1, *([1] * (before.ndim - 1))), after, before)
 
     fields = {
         name: pick(getattr(old, name), getattr(fresh, name))
         for name in TaskMemory.__dataclass_fields__
         if name != "projection"
     }
-    projection = Projection(
-        **{
-            name: pick(getattr(old.projection, name), getattr(fresh.projection, name))
-            for name in Projection.__dataclass_fields__
-        }
-    )
+    projection = Projection(*(pick(a, b) for a, b in zip(old.projection, fresh.projection, strict=True)))
     return TaskMemory(projection=projection, **fields)
