@@ -1,0 +1,70 @@
+# A thin caller: what each command does lives in scripts/, so that it also runs where there is no make.
+
+ifeq ($(OS),Windows_NT)
+PYTHON ?= py -3
+IN_VENV := .venv/Scripts/
+else
+PYTHON ?= python3
+IN_VENV := .venv/bin/
+endif
+RUN := $(IN_VENV)python
+BENCHES := wire receiver simulator inference learner
+
+.PHONY: help setup demo test test-all lint bench $(addprefix bench-,$(BENCHES)) bridge constraints clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo      set up, then watch a car learn to lap on this machine (TRACK=seed:7 or a CSV, MINUTES=8)"
+	@echo "make test      set up, then run the quick tests"
+	@echo "make test-all  all tests, the slow ones too"
+	@echo "make lint      ruff, mypy --strict and the floors of the house"
+	@echo "make bench     every figure of docs/performance.md; bench-wire and so on for one of: $(BENCHES)"
+	@echo "make bridge    drive for a training run; URI=... is needed the first time, ARGS=... goes to ac-bridge drive"
+	@echo "make setup     only the set-up: .venv with the pinned packages (the others do it themselves)"
+	@echo "make clean     remove what the commands above made, .venv too"
+
+setup:
+	@$(PYTHON) scripts/setup.py
+
+# The options travel in the environment, so that a path with spaces needs no second layer of quotes.
+demo: export AC_DEMO_TRACK := $(TRACK)
+demo: export AC_DEMO_MINUTES := $(MINUTES)
+demo: setup
+	@$(RUN) -m scripts.demo
+
+test: setup
+	$(RUN) -m pytest -m "not slow" -n auto -q
+
+test-all: setup
+	$(RUN) -m pytest -n auto -q
+
+lint: setup
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+	$(RUN) -m mypy
+	$(IN_VENV)lint-imports
+
+bench: setup
+	@$(RUN) -m scripts.bench
+
+$(addprefix bench-,$(BENCHES)): bench-%: setup
+	@$(RUN) -m scripts.bench $*
+
+# The gaming PC needs neither torch nor the cloud's libraries. The pairing string is a secret: it goes to the
+# child in the environment, never on its command line, and make does not echo it.
+ifdef URI
+bridge: export AC_BRIDGE_URI := $(URI)
+endif
+bridge:
+	@$(PYTHON) scripts/setup.py bridge
+	@$(RUN) -m bridge drive $(ARGS)
+
+# For maintainers, after a change of the dependencies in pyproject.toml; needs uv.
+constraints:
+	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --no-emit-index-url \
+		--no-annotate --custom-compile-command "make constraints" --upgrade --quiet --output-file constraints.txt
+
+LEFTOVERS := .venv demo-output build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+clean:
+	@$(PYTHON) -c "import shutil, sys; [shutil.rmtree(name, ignore_errors=True) for name in sys.argv[1:]]" \
+		$(LEFTOVERS) ac_training.egg-info
