@@ -1,0 +1,95 @@
+"""The run's configuration: what it accepts, and the sentences with which it refuses."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from racing.task import TaskConfig
+from train_cloud.run_config import ConfigError, RunConfig, TaskSettings, load_run_config, parse_run_config
+
+SMALLEST: dict[str, Any] = {"run_id": "monza-1", "bucket": {"name": "my-bucket"}}
+
+
+def refusal(**changes: object) -> str:
+    with pytest.raises(ConfigError) as refused:
+        parse_run_config(json.dumps(SMALLEST | changes).encode())
+    return str(refused.value)
+
+
+def test_the_smallest_configuration_names_a_run_and_a_bucket() -> None:
+    config = parse_run_config(json.dumps(SMALLEST).encode())
+    assert (config.run_id, config.bucket.name, config.bucket.endpoint_url) == ("monza-1", "my-bucket", None)
+    assert config.method == "sac"
+    assert config.network == [256, 256]
+
+
+def test_a_configuration_survives_being_written_and_read(tmp_path: Path) -> None:
+    config = msgspec.structs.replace(parse_run_config(json.dumps(SMALLEST).encode()), method="tqc", network=[64])
+    file = tmp_path / "run.json"
+    file.write_bytes(msgspec.json.encode(config))
+    assert load_run_config(file) == config
+
+
+def test_the_task_settings_are_those_of_the_task() -> None:
+    settings = {field.name: field.default for field in msgspec.structs.fields(TaskSettings)}
+    assert settings == {field.name: field.default for field in dataclasses.fields(TaskConfig)}
+
+
+def test_an_unknown_field_is_refused_with_its_name_value_and_the_known_names() -> None:
+    text = refusal(batchsize=64)
+    assert "`batchsize`" in text
+    assert "64" in text
+    assert "batch_size" in text
+
+
+def test_an_unknown_field_in_a_part_is_refused_with_its_whole_path() -> None:
+    text = refusal(task={"control_herz": 30})
+    assert "`task.control_herz`" in text
+    assert "control_hz" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "value", "allowed"),
+    [
+        ({"batch_size": 0}, "`batch_size`", "0", ">= 1"),
+        ({"gamma": 1.5}, "`gamma`", "1.5", "<= 1"),
+        ({"method": "ppo"}, "`method`", '"ppo"', "'sac', 'tqc', 'crossq'"),
+        ({"learning_rate": "fast"}, "`learning_rate`", '"fast"', "float"),
+        ({"network": [256, 0]}, "`network[1]`", "0", ">= 1"),
+        ({"task": {"control_hz": 500}}, "`task.control_hz`", "500", "<= 60"),
+        ({"run_id": "../other"}, "`run_id`", '"../other"', "regex"),
+        ({"bucket": {"name": "my-bucket", "endpoint_url": "localhost:5000"}}, "`bucket.endpoint_url`", "local", "http"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_field_and_what_is_allowed(
+    changes: dict[str, object], name: str, value: str, allowed: str
+) -> None:
+    text = refusal(**changes)
+    assert name in text
+    assert value in text
+    assert allowed in text
+
+
+def test_a_missing_field_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"`bucket\.name` is missing"):
+        parse_run_config(b'{"run_id": "a", "bucket": {}}')
+
+
+def test_a_file_that_is_no_json_or_not_there_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not valid JSON"):
+        parse_run_config(b"{run_id: 1}")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_run_config(tmp_path / "absent.json")
+
+
+def test_every_field_of_the_configuration_is_documented() -> None:
+    source = Path(__file__).parents[2] / "train_cloud" / "run_config.py"
+    lines = source.read_text(encoding="utf-8").splitlines()
+    for field in msgspec.structs.fields(RunConfig):
+        at = next(number for number, line in enumerate(lines) if line.startswith(f"    {field.name}: "))
+        following = next(line for line in lines[at + 1 :] if not line.startswith(("        ", "    )", "    ]")))
+        assert following.strip().startswith('"""'), field.name

@@ -1,0 +1,185 @@
+"""The one typed configuration of a run, read by the receiver and the trainer from the same run.json.
+
+Every field states its unit and default; one that is unknown, missing or out of range is refused with its name,
+the value that was found and what is allowed. It holds no secrets: the bridge token is a file of its own.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+from msgspec import Meta
+
+Method = Literal["sac", "tqc", "crossq"]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Count = Annotated[int, Meta(ge=1, le=10**12)]
+Count0 = Annotated[int, Meta(ge=0, le=10**12)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Rate = Annotated[float, Meta(gt=0, le=1)]
+Weight = Annotated[float, Meta(ge=0, le=1e6)]
+Network = Annotated[list[Annotated[int, Meta(ge=1, le=8192)]], Meta(min_length=1, max_length=8)]
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the text says which field, its value and what is allowed."""
+
+
+class BucketConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """Where the run is kept: an S3 bucket, or any server that speaks S3 when endpoint_url is given."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+    """Name of the bucket (3 to 63 lower-case letters, digits, dots, hyphens)."""
+    region: Annotated[str, Meta(min_length=1)] = "us-east-1"
+    """AWS region of the bucket."""
+    endpoint_url: Annotated[str, Meta(pattern=r"^https?://[^/\s]+/?$")] | None = None
+    """URL of another S3 server (such as moto's); None means AWS itself."""
+
+
+class TaskSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """What the driver is asked to do; the same fields and defaults as racing.task.TaskConfig."""
+
+    control_hz: Annotated[float, Meta(ge=10, le=60)] = 20.0
+    """Control steps a second (Hz)."""
+    max_episode_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 180.0
+    """An episode is truncated after this time (s)."""
+    progress_scale: Weight = 0.1
+    """Reward for one metre along the centreline."""
+    off_track_penalty: Weight = 2.0
+    """Taken once when an episode terminates (rewards)."""
+    wheels_out_penalty: Weight = 4.0
+    """Taken each second for each wheel beyond two that is out (rewards)."""
+    smoothness_penalty: Weight = 0.01
+    """Taken each step, times the squared change of the action (rewards)."""
+
+
+class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """One training run: its place, its task, its method, its limits."""
+
+    run_id: Name
+    """Name of the run; its objects live under runs/<run_id>/ in the bucket."""
+    bucket: BucketConfig
+    """Where experience, checkpoints and metrics are kept."""
+    task: TaskSettings = TaskSettings()
+    """What the driver is asked to do."""
+
+    method: Method = "sac"
+    """Learning method."""
+    total_timesteps: Count = 200_000
+    """Environment steps after which the run is done."""
+    save_frequency: Count = 20_000
+    """Environment steps between two checkpoints."""
+    learning_starts: Count0 = 2_000
+    """Environment steps collected before the first update."""
+    updates_per_step: Annotated[float, Meta(gt=0, le=100)] = 1.0
+    """Gradient updates for each environment step (the update-to-data ratio that the trainer aims for)."""
+    batch_size: Annotated[int, Meta(ge=1, le=65_536)] = 256
+    """Transitions in one update."""
+    buffer_size: Annotated[int, Meta(ge=1, le=100_000_000)] = 1_000_000
+    """Transitions that the replay buffer holds."""
+    learning_rate: Rate = 3e-4
+    """Step size of the optimiser."""
+    gamma: Rate = 0.99
+    """Discount of one control step."""
+    tau: Rate = 0.005
+    """Share of the critics that their targets take over in each update (SAC and TQC; CrossQ has no targets)."""
+    target_entropy: float | Literal["auto"] = "auto"
+    """Entropy in nats that the policy is held at; "auto" is minus the number of action components."""
+    initial_entropy_coefficient: Annotated[float, Meta(gt=0, le=1000)] = 1.0
+    """Entropy coefficient at the start, in rewards per nat; it is learned from there on."""
+    network: Network = msgspec.field(default_factory=lambda: [256, 256])
+    """Units of each hidden layer of the policy."""
+    critic_network: Network | None = None
+    """Units of each hidden layer of each critic; None takes those of `network`."""
+    gradient_chunk: Annotated[int, Meta(ge=1, le=10_000)] = 32
+    """Updates at a stretch, between which the trainer reads experience, reports and publishes."""
+    trainer_threads: Annotated[int, Meta(ge=0, le=256)] = 0
+    """CPU threads that the trainer computes with; 0 leaves one core to the other processes."""
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
+    """Seed of every random generator of the run."""
+    device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
+    """Where the trainer computes: "auto", "cpu", "cuda" or "cuda:N"."""
+
+    max_lead_steps: Count = 2_000
+    """Steps that a simulated car may be ahead of the trainer before it waits; a real-time car never waits."""
+    publish_seconds: Seconds = 2.0
+    """Seconds between two versions of the weights sent to the bridges."""
+
+    listen_host: Annotated[str, Meta(min_length=1, max_length=253)] = "0.0.0.0"
+    """Address that the receiver listens on."""
+    listen_port: Annotated[int, Meta(ge=0, le=65_535)] = 8765
+    """TCP port that the receiver listens on; 0 takes a free one."""
+    public_host: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:-]{1,253}$")] = "127.0.0.1"
+    """Name or address by which bridges reach the receiver; it goes into the pairing string."""
+    segment_seconds: Seconds = 5.0
+    """Seconds between two uploads of stored experience to the bucket."""
+    max_bridges: Annotated[int, Meta(ge=1, le=10_000)] = 256
+    """Bridges connected at the same time; one more is refused."""
+    max_messages_per_second: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
+    """Messages a second from one bridge, averaged over ten seconds; a faster bridge is disconnected."""
+    max_store_bytes: Annotated[int, Meta(ge=2**20, le=2**50)] = 20 * 2**30
+    """Size that the store's database may reach (bytes): logs and checkpoints need room on the disk too."""
+
+
+def load_run_config(path: str | Path) -> RunConfig:
+    """The configuration in the JSON file at `path`.
+
+    Raises ConfigError with a sentence: the field's name, the value found and what is allowed.
+    """
+    file = Path(path)
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"The run's configuration {file} cannot be read ({error.strerror}). Give the path of a run.json."
+        ) from error
+    return parse_run_config(text, str(file))
+
+
+def parse_run_config(text: bytes, source: str = "run.json") -> RunConfig:
+    """The configuration in `text` (JSON); `source` names it in errors. Raises ConfigError."""
+    try:
+        raw = msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{source} is not valid JSON ({error}). Mend the file and start again.") from error
+    try:
+        return msgspec.convert(raw, RunConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {_explain(str(error), raw)}") from None
+
+
+def _explain(problem: str, raw: Any) -> str:
+    """msgspec's message with the field's dotted name, its value and, for an unknown name, the known ones."""
+    message, _, where = problem.partition(" - at `")
+    steps = re.findall(r"\.([^.\[\]`]+)|\[(\d+)\]", where.rstrip("`"))
+    path = "".join(f".{name}" if name else f"[{index}]" for name, index in steps).lstrip(".")
+    unknown = re.search(r"unknown field `([^`]*)`", message)
+    missing = re.search(r"missing required field `([^`]*)`", message)
+    if unknown:
+        name = ".".join(filter(None, [path, unknown[1]]))
+        value = _value_at(raw, [*steps, (unknown[1], "")])
+        return f"unknown field `{name}` (value {value}). Allowed here: {', '.join(_fields_at(path))}."
+    if missing:
+        name = ".".join(filter(None, [path, missing[1]]))
+        return f"the field `{name}` is missing, and it has no default. Add it."
+    allowed = message[:1].lower() + message[1:]
+    if "enum" in message:
+        allowed = "expected one of " + ", ".join(repr(method) for method in get_args(Method))
+    return f"the field `{path or 'run.json'}` has the value {_value_at(raw, steps)}: {allowed}."
+
+
+def _value_at(raw: Any, steps: list[tuple[str, str]]) -> str:
+    value = raw
+    for name, index in steps:
+        try:
+            value = value[name] if name else value[int(index)]
+        except (KeyError, IndexError, TypeError):
+            return "unknown"
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _fields_at(path: str) -> tuple[str, ...]:
+    parts: dict[str, type[msgspec.Struct]] = {"": RunConfig, "bucket": BucketConfig, "task": TaskSettings}
+    return parts[path].__struct_fields__
