@@ -1,0 +1,122 @@
+"""Turns a torch policy into the safetensors file that `racing.policy` runs without torch.
+
+Covers the actors of SAC, TQC and CrossQ and PPO's ActorCriticPolicy. Batch normalisation is folded into the
+linear layer that follows it, so that the PC multiplies nothing in vain. Matrices are float16, vectors float32.
+It does not decide when to publish.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import save
+from sb3_contrib.common.torch_layers import BatchRenorm
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
+from torch import nn
+
+from racing.policy import GAUSSIAN_CLIPPED, POLICY_FORMAT, SQUASHED_GAUSSIAN
+from racing.task import ACTION_STEP
+
+Float64Array = npt.NDArray[np.float64]
+
+_ACTIVATIONS: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.ELU: "elu"}
+
+
+class ExportError(Exception):
+    """The policy cannot be expressed in the file's format, or its weights are no longer finite."""
+
+
+def export_policy(model: BaseAlgorithm, version: int, signature: str, action_step: float = ACTION_STEP) -> bytes:
+    """The policy of `model` as a file for `racing.policy.Policy.from_bytes`.
+
+    Args:
+        model: SAC, TQC, CrossQ, or any algorithm with an ActorCriticPolicy over Box spaces.
+        version: number of this publication, rising over the run.
+        signature: the task's signature, which the driver compares with its own.
+        action_step: grid of the actions.
+    Raises:
+        ExportError: a layer has no counterpart in the format, or a weight is not finite in float16.
+    """
+    modules, extra, distribution = _parts(model)
+    layers, tensors = _fold(modules)
+    tensors |= extra
+    for name, values in tensors.items():
+        if not np.isfinite(values).all():
+            raise ExportError(
+                f"The policy's tensor {name} is not finite: training has diverged. Lower the learning rate; the "
+                "last checkpoint is still good."
+            )
+    assert model.observation_space.shape is not None
+    assert model.action_space.shape is not None
+    metadata = {
+        "format": POLICY_FORMAT,
+        "version": str(version),
+        "signature": signature,
+        "observation_size": str(int(np.prod(model.observation_space.shape))),
+        "action_size": str(int(np.prod(model.action_space.shape))),
+        "action_step": repr(action_step),
+        "distribution": distribution,
+        "layers": json.dumps(layers),
+    }
+    return save(tensors, metadata)
+
+
+def _parts(model: BaseAlgorithm) -> tuple[list[nn.Module], dict[str, npt.NDArray[Any]], str]:
+    """The policy's modules in order (the two heads of a squashed Gaussian as one), other tensors, distribution."""
+    policy = model.policy
+    if isinstance(policy, ActorCriticPolicy):
+        if policy.use_sde:
+            raise ExportError("A policy with state-dependent exploration (use_sde) has no counterpart here.")
+        log_std = {"log_std": _numpy(policy.log_std).astype(np.float32)}
+        return [*policy.mlp_extractor.policy_net, policy.action_net], log_std, GAUSSIAN_CLIPPED
+    actor: Any = policy.actor
+    if actor.use_sde:
+        raise ExportError("A policy with state-dependent exploration (use_sde) has no counterpart here.")
+    heads = nn.Linear(actor.mu.in_features, 2 * actor.mu.out_features, device="meta").to_empty(device=model.device)
+    with torch.no_grad():
+        heads.weight.copy_(torch.cat([actor.mu.weight, actor.log_std.weight]))
+        heads.bias.copy_(torch.cat([actor.mu.bias, actor.log_std.bias]))
+    return [*actor.latent_pi, heads], {}, SQUASHED_GAUSSIAN
+
+
+def _fold(modules: Iterable[nn.Module]) -> tuple[list[dict[str, str]], dict[str, npt.NDArray[Any]]]:
+    """The declared layers and their tensors, each batch normalisation folded into the linear layer after it.
+
+    A normalisation is gain * (x - mean) + offset. The mean's share goes into the bias through the already
+    rounded matrix: a channel that varies little around a large mean would otherwise lose its digits.
+    """
+    layers: list[dict[str, str]] = []
+    tensors: dict[str, npt.NDArray[Any]] = {}
+    normalisation: tuple[Float64Array, Float64Array, Float64Array] | None = None
+    for module in modules:
+        name = str(len(layers))
+        if isinstance(module, BatchRenorm) and normalisation is None:
+            gain = _numpy(module.scale) / np.sqrt(_numpy(_tensor(module.ra_var)) + module.eps)
+            normalisation = gain, _numpy(_tensor(module.ra_mean)), _numpy(module.bias)
+        elif isinstance(module, nn.Linear):
+            weight, bias = _numpy(module.weight), _numpy(module.bias)
+            gain, mean, offset = normalisation or (np.ones(1), np.zeros(weight.shape[1]), np.zeros(weight.shape[1]))
+            with np.errstate(over="ignore"):  # an overflow is told by export_policy, as not finite
+                rounded = (weight * gain).astype(np.float16)
+            tensors[f"{name}.weight"] = rounded
+            tensors[f"{name}.bias"] = (bias + weight @ offset - rounded.astype(np.float64) @ mean).astype(np.float32)
+            layers.append({"op": "linear", "weight": f"{name}.weight", "bias": f"{name}.bias"})
+            normalisation = None
+        elif type(module) in _ACTIVATIONS and normalisation is None:
+            layers.append({"op": _ACTIVATIONS[type(module)]})
+        else:
+            raise ExportError(f"The layer {module} has no counterpart in the policy format.")
+    return layers, tensors
+
+
+def _tensor(value: torch.Tensor | nn.Module) -> torch.Tensor:
+    assert isinstance(value, torch.Tensor)
+    return value
+
+
+def _numpy(tensor: torch.Tensor) -> Float64Array:
+    return tensor.detach().cpu().numpy().astype(np.float64)

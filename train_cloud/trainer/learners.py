@@ -1,0 +1,60 @@
+"""Builds the learner that a run asks for: stable-baselines3's SAC, or sb3-contrib's TQC or CrossQ.
+
+The learner never steps an environment: it is constructed over the spaces alone, and the trainer's loop fills its
+replay buffer and calls `train`. It promises the algorithms of the libraries, unchanged.
+"""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from sb3_contrib import TQC, CrossQ
+from stable_baselines3 import SAC
+from stable_baselines3.common.logger import Logger
+
+from racing.task import ACTION_SIZE, OBSERVATION_BOUND, OBSERVATION_SIZE, OBSERVATION_STEP
+from train_cloud.run_config import RunConfig
+from train_cloud.trainer.replay import PackedReplayBuffer
+
+Learner = SAC | TQC | CrossQ
+METHODS: dict[str, type[SAC] | type[TQC] | type[CrossQ]] = {"sac": SAC, "tqc": TQC, "crossq": CrossQ}
+
+
+class SpacesOnly(gymnasium.Env[np.ndarray[Any, Any], np.ndarray[Any, Any]]):
+    """The spaces of `racing.env.RacingEnv` and no car: what stable-baselines3 needs to build networks."""
+
+    def __init__(self, observation_size: int = OBSERVATION_SIZE, action_size: int = ACTION_SIZE) -> None:
+        self.observation_space = spaces.Box(
+            -OBSERVATION_BOUND, OBSERVATION_BOUND - OBSERVATION_STEP, (observation_size,), np.float32
+        )
+        self.action_space = spaces.Box(-1.0, 1.0, (action_size,), np.float32)
+
+
+def make_learner(config: RunConfig, env: SpacesOnly | None = None) -> Learner:
+    """A freshly initialised learner for `config`, with an empty PackedReplayBuffer and a silent logger."""
+    optimizer: dict[str, Any] = {"fused": True}
+    kind = METHODS[config.method]
+    options: dict[str, Any] = {}
+    if config.method == "crossq":
+        optimizer["betas"] = (0.5, 0.999)  # CrossQ's own default, which naming any option would replace
+    else:
+        options["tau"] = config.tau
+    critic = config.network if config.critic_network is None else config.critic_network
+    learner = kind(
+        "MlpPolicy",
+        env or SpacesOnly(),
+        learning_rate=config.learning_rate,
+        buffer_size=config.buffer_size,
+        batch_size=config.batch_size,
+        gamma=config.gamma,
+        replay_buffer_class=PackedReplayBuffer,
+        policy_kwargs={"net_arch": {"pi": config.network, "qf": critic}, "optimizer_kwargs": optimizer},
+        ent_coef=f"auto_{config.initial_entropy_coefficient!r}",
+        target_entropy=config.target_entropy,
+        seed=config.seed,
+        device=config.device,
+        **options,
+    )
+    learner.set_logger(Logger(folder=None, output_formats=[]))
+    return learner

@@ -1,0 +1,109 @@
+"""The replay buffer: stable-baselines3's, with each transition as one packed float32 row of a torch tensor.
+
+A whole batch of experience is inserted with a few array copies and a sample is one index_select, on the device that
+learns. It promises the newest `buffer_size` transitions in the order of insertion. It does not read the store.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from stable_baselines3.common.vec_env import VecNormalize
+
+Float32Array = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+
+class PackedReplayBuffer(ReplayBuffer):
+    """Rows of (observation D | action A | reward | next observation D | terminated), float32.
+
+    A transition that was only truncated counts as going on: its value bootstraps from the next observation.
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        device: torch.device | str = "auto",
+        n_envs: int = 1,
+        optimize_memory_usage: bool = False,
+        handle_timeout_termination: bool = True,
+    ) -> None:
+        if optimize_memory_usage or not handle_timeout_termination:
+            raise ValueError("a packed buffer keeps next observations and always tells truncated from terminated")
+        # Not ReplayBuffer's own: it would allocate the arrays that the packed rows stand for.
+        BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs=n_envs)
+        size = int(np.prod(self.obs_shape))
+        self._action = slice(size, size + self.action_dim)
+        self._reward = size + self.action_dim
+        self._next = slice(self._reward + 1, self._reward + 1 + size)
+        self._done = self._reward + 1 + size
+        # Never read before it is written; untouched pages of an empty tensor cost no memory.
+        self.rows = torch.empty((buffer_size, self._done + 1), dtype=torch.float32, device=self.device)
+
+    def insert(
+        self,
+        observations: Float32Array,
+        actions: Float32Array,
+        rewards: Float32Array,
+        next_observations: Float32Array,
+        terminated: BoolArray,
+    ) -> None:
+        """Append T transitions: (T, D), (T, A), (T,), (T, D), (T,); the oldest make room."""
+        block = np.empty((len(rewards), self.rows.shape[1]), np.float32)
+        block[:, : self._action.start] = observations
+        block[:, self._action] = actions
+        block[:, self._reward] = rewards
+        block[:, self._next] = next_observations
+        block[:, self._done] = terminated
+        rows = torch.from_numpy(block[-self.buffer_size :])
+        head = min(len(rows), self.buffer_size - self.pos)
+        self.rows[self.pos : self.pos + head].copy_(rows[:head])
+        self.rows[: len(rows) - head].copy_(rows[head:])
+        self.full = self.full or self.pos + len(rows) >= self.buffer_size
+        self.pos = (self.pos + len(rows)) % self.buffer_size
+
+    def add(
+        self,
+        obs: npt.NDArray[Any],
+        next_obs: npt.NDArray[Any],
+        action: npt.NDArray[Any],
+        reward: npt.NDArray[Any],
+        done: npt.NDArray[Any],
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """One transition of each environment, as stable-baselines3's own collection would add it."""
+        timeouts = np.array([info.get("TimeLimit.truncated", False) for info in infos], bool)
+        self.insert(obs, action, reward, next_obs, done.astype(bool) & ~timeouts)
+
+    def sample_rows(self, batch_size: int) -> torch.Tensor:
+        """(batch_size, columns) packed rows, drawn uniformly with replacement by torch's generator."""
+        index = torch.randint(self.size(), (batch_size,), device=self.device)
+        return self.rows.index_select(0, index)
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
+        """A sample in stable-baselines3's form; views of one packed tensor. `env` must be None: nothing normalises."""
+        if env is not None:
+            raise ValueError("observations are normalised at their source: VecNormalize has no place here")
+        return self.unpack(self.sample_rows(batch_size))
+
+    def unpack(self, rows: torch.Tensor) -> ReplayBufferSamples:
+        """Views of packed `rows`."""
+        return ReplayBufferSamples(
+            observations=rows[:, : self._action.start],
+            actions=rows[:, self._action],
+            next_observations=rows[:, self._next],
+            dones=rows[:, self._done :],
+            rewards=rows[:, self._reward : self._reward + 1],
+        )
+
+    def ordered_rows(self) -> Float32Array:
+        """A copy of all rows, oldest first."""
+        rows = self.rows.cpu().numpy()
+        ordered: Float32Array = np.roll(rows, -self.pos, axis=0) if self.full else rows[: self.pos].copy()
+        return ordered
