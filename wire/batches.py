@@ -1,0 +1,243 @@
+"""Batches of experience in memory: columns of whole runs of steps, and the rules that a valid batch keeps.
+
+A run is an unbroken sequence of steps of one car. Its observations are held once: T_r steps have T_r + 1
+rows, the last row being what the last step led to, so current and next observations are two views of the
+same rows. A batch is checked as a whole by `check_batch`; how it becomes bytes is `wire.codec`'s affair.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+MAX_STEPS_PER_BATCH: Final = 4096
+MAX_RAW_BYTES: Final = 16 * 1024 * 1024
+"""Most bytes that a batch may hold in memory, uncompressed."""
+MAX_COLUMNS: Final = 65536
+MAX_REASON_LENGTH: Final = 200
+TIMING_STEP: Final = 2.0**-13
+"""A grid for action ages, s (0.12 ms): ages rounded to it cost one byte a step instead of four."""
+
+DTYPES: Final = (
+    "float32",
+    "float64",
+    "float16",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+)
+"""The dtypes a column may have; the position is its code in an encoded batch."""
+
+AnyArray = npt.NDArray[Any]
+Float32Array = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+RowArray = npt.NDArray[np.intp]
+
+
+class CodecError(ValueError):
+    """A batch cannot be encoded or decoded exactly; the text says in a sentence why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`size` numbers a row. With `step` (a power of two) they are float32 on the grid k * step, -32768 <= k <= 32767.
+
+    On a grid, zero has no sign: -0.0 travels as 0.0. Raises CodecError for what no batch can have.
+    """
+
+    size: int
+    dtype: str = "float32"
+    step: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= MAX_COLUMNS:
+            raise CodecError(f"A column group has 1 to {MAX_COLUMNS} numbers a row, not {self.size}.")
+        if self.dtype not in DTYPES:
+            raise CodecError(f"The dtype {self.dtype!r} cannot travel in a batch; use one of {', '.join(DTYPES)}.")
+        if self.step is not None:
+            mantissa, exponent = math.frexp(self.step)
+            if self.dtype != "float32" or mantissa != 0.5 or not -64 <= exponent <= 64:
+                raise CodecError(
+                    f"A grid is float32 with a step that is a power of two, not {self.dtype} by {self.step}."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What one row of observations and one row of actions hold."""
+
+    observation: Column
+    action: Column
+
+
+@dataclass(frozen=True, slots=True)
+class LapRecord:
+    """A lap that ended with the step at `row` (0..T-1): its `time` in s, and whether it was clean."""
+
+    row: int
+    time: float
+    clean: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeRecord:
+    """An episode that ended with the step at `row` (0..T-1).
+
+    Its length, its summed reward and why it ended.
+    """
+
+    row: int
+    steps: int
+    total_reward: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """T steps in R runs, in the producer's order. Rows of all (T, ...) columns belong to the runs one after another.
+
+    Attributes:
+        layout: what observations and actions hold.
+        run_lengths: (R,) int32, steps of each run, at least 1; they sum to T.
+        run_cars: (R,) int32 >= 0, the car that made the run.
+        run_first_steps: (R,) int64 >= 0, index of the run's first step in that car's life.
+        observations: (T + R, D) of the layout's dtype; each run holds one row more than it has steps.
+        actions: (T, A) of the layout's dtype.
+        rewards: (T,) float32.
+        terminated: (T,) bool. After a terminated or truncated step a new run begins.
+        truncated: (T,) bool.
+        policy_versions: (T,) uint32, the weights that chose the action (0: none yet).
+        action_ages: (T,) float32 >= 0, s between the observation and the moment the action was applied.
+        late: (T,) bool, the control loop missed its deadline in this step.
+        laps: laps that ended in this batch, by row.
+        episodes: episodes that ended in this batch, by row.
+    """
+
+    layout: Layout
+    run_lengths: npt.NDArray[np.int32]
+    run_cars: npt.NDArray[np.int32]
+    run_first_steps: npt.NDArray[np.int64]
+    observations: AnyArray
+    actions: AnyArray
+    rewards: Float32Array
+    terminated: BoolArray
+    truncated: BoolArray
+    policy_versions: npt.NDArray[np.uint32]
+    action_ages: Float32Array
+    late: BoolArray
+    laps: tuple[LapRecord, ...] = ()
+    episodes: tuple[EpisodeRecord, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        """T, the number of steps."""
+        return len(self.rewards)
+
+    def current_rows(self) -> RowArray:
+        """(T,) row of `observations` on which each step acted; the row after it is what the step led to."""
+        runs = np.repeat(np.arange(len(self.run_lengths)), self.run_lengths)
+        rows: RowArray = np.arange(self.steps) + runs
+        return rows
+
+    def current_observations(self) -> AnyArray:
+        """(T, D) what each step's action was chosen on; a view when there is one run."""
+        return self.observations[:-1] if len(self.run_lengths) == 1 else self.observations[self.current_rows()]
+
+    def next_observations(self) -> AnyArray:
+        """(T, D) what each step led to, also at the end of an episode; a view when there is one run."""
+        return self.observations[1:] if len(self.run_lengths) == 1 else self.observations[self.current_rows() + 1]
+
+    def same_bits(self, other: Batch) -> bool:
+        """Whether both hold the same, to the bit and the dtype (a NaN equals itself, -0.0 differs from 0.0)."""
+        for field in fields(self):
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            if isinstance(mine, np.ndarray):
+                if mine.dtype != theirs.dtype or mine.shape != theirs.shape or mine.tobytes() != theirs.tobytes():
+                    return False
+            elif mine != theirs:
+                return False
+        return True
+
+
+def check_batch(batch: Batch) -> None:
+    """Raise CodecError unless the batch keeps every rule that `Batch` states and holds only finite numbers."""
+    steps, runs = batch.rewards.size, batch.run_lengths.size
+    if not 1 <= steps <= MAX_STEPS_PER_BATCH or not 1 <= runs <= steps:
+        raise CodecError(f"A batch has 1 to {MAX_STEPS_PER_BATCH} steps in at least one run, not {steps} in {runs}.")
+    _check_shapes(batch, steps, runs)
+    _check_runs(batch, steps)
+    for name in ("observations", "actions", "rewards", "action_ages"):
+        values = getattr(batch, name)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise CodecError(f"The {name} of a batch hold NaN or an infinite number; fix their source.")
+    if batch.action_ages.min() < 0:
+        raise CodecError("The action_ages of a batch hold a negative time.")
+    _check_records(batch, steps)
+
+
+def _check_shapes(batch: Batch, steps: int, runs: int) -> None:
+    observation, action = batch.layout.observation, batch.layout.action
+    raw_bytes = 0
+    for name, shape, dtype in (
+        ("run_lengths", (runs,), "int32"),
+        ("run_cars", (runs,), "int32"),
+        ("run_first_steps", (runs,), "int64"),
+        ("observations", (steps + runs, observation.size), observation.dtype),
+        ("actions", (steps, action.size), action.dtype),
+        ("rewards", (steps,), "float32"),
+        ("terminated", (steps,), "bool"),
+        ("truncated", (steps,), "bool"),
+        ("policy_versions", (steps,), "uint32"),
+        ("action_ages", (steps,), "float32"),
+        ("late", (steps,), "bool"),
+    ):
+        array = getattr(batch, name)
+        if array.shape != shape or array.dtype != dtype:
+            raise CodecError(
+                f"The {name} of this batch must have shape {shape} and dtype {dtype}, "
+                f"but have {array.shape} and {array.dtype}."
+            )
+        raw_bytes += array.nbytes
+    if raw_bytes > MAX_RAW_BYTES:
+        raise CodecError(f"A batch holds at most {MAX_RAW_BYTES} bytes, not {raw_bytes}; send fewer steps in one.")
+
+
+def _check_runs(batch: Batch, steps: int) -> None:
+    lengths = batch.run_lengths
+    if lengths.min() < 1 or int(lengths.sum(dtype=np.int64)) != steps:
+        raise CodecError(f"The run lengths of a batch must be at least 1 and sum to its {steps} steps.")
+    if batch.run_cars.min() < 0 or batch.run_first_steps.min() < 0:
+        raise CodecError("A batch names a car or a first step below zero.")
+    ended = batch.terminated | batch.truncated
+    if ended.any():
+        ended[np.cumsum(lengths) - 1] = False
+        if ended.any():
+            raise CodecError("A run of a batch goes on after a terminated or truncated step; begin a new run there.")
+
+
+def _check_records(batch: Batch, steps: int) -> None:
+    for lap in batch.laps:
+        if not (0 <= lap.row < steps and 0.0 <= lap.time < math.inf):
+            raise CodecError(f"A lap record of a batch has row {lap.row} and time {lap.time}, which cannot be.")
+    for end in batch.episodes:
+        if not (0 <= end.row < steps and end.steps >= 1 and math.isfinite(end.total_reward)):
+            raise CodecError(f"An episode record of a batch has row {end.row} and {end.steps} steps, which cannot be.")
+        if len(end.reason) > MAX_REASON_LENGTH:
+            raise CodecError(f"The reason of an episode's end is longer than {MAX_REASON_LENGTH} characters.")
+
+
+class Records(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The sparse part of a batch, as it travels."""
+
+    laps: tuple[LapRecord, ...]
+    episodes: tuple[EpisodeRecord, ...]
