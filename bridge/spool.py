@@ -1,0 +1,293 @@
+"""The gaming PC's memory of its experience until that is safe: numbered batches in a SQLite file.
+
+Promises that a batch whose `append` returned survives SIGKILL and a power cut (WAL, synchronous=FULL), that the
+numbers of a stream have no gaps, that nothing is forgotten before the receiver called it safe, and that one
+process at a time uses a folder. When the disk or the spool's own limit is full, `append` raises SpoolFull and
+changes nothing; the caller decides what to do with the batch. It knows nothing of what a batch holds, nor of the
+network.
+"""
+
+import logging
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from wire.process import fields
+
+DEFAULT_LIMIT_BYTES = 2 * 2**30
+_ROW_BYTES = 64
+"""What a row costs beside its blob, about; keeps a spool of tiny batches within its limit too."""
+_RESERVE_BYTES = 2**20
+"""Given back to a full disk so that forgetting, which must write before it frees anything, still works."""
+_FORGET_AT_ONCE = 200
+"""Batches deleted in one transaction, so that the reserve covers what one writes."""
+_FULL_CODES = frozenset(
+    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS cars (car INTEGER PRIMARY KEY, steps INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS batches (
+    number INTEGER PRIMARY KEY, steps INTEGER NOT NULL, steps_through INTEGER NOT NULL, blob BLOB NOT NULL);
+"""
+
+_log = logging.getLogger(__name__)
+
+
+class SpoolError(RuntimeError):
+    """The spool cannot be used; the text says why and what to do."""
+
+
+class SpoolFull(SpoolError):
+    """No room for another batch, on the disk or within the limit; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpooledBatch:
+    """One batch as it waits: its number in the stream, how many steps it holds, and its bytes."""
+
+    number: int
+    steps: int
+    blob: bytes
+
+
+class Spool:
+    """Numbered batches of one stream in `folder`, which is made if it does not exist.
+
+    All methods may be called from any thread. `stream`, `last_number`, `safe_through` and `total_steps` are
+    plain attributes, right as of the last commit.
+
+    Args:
+        folder: holds spool.db, spool.lock and spool.reserve (1 MiB).
+        limit_bytes: blobs may take this much in all, in bytes.
+
+    Raises:
+        SpoolError: another process uses the folder, or it cannot be written or read.
+    """
+
+    def __init__(self, folder: Path, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
+        self.folder = folder
+        self.limit_bytes = limit_bytes
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = _locked(folder)
+            self._writer = _connect(folder / "spool.db")
+            self._reader = sqlite3.connect(folder / "spool.db", isolation_level=None, check_same_thread=False)
+            self._load()
+            self._reserve = folder / "spool.reserve"
+            self._keep_reserve()
+        except (OSError, sqlite3.Error) as error:
+            raise SpoolError(
+                f"the spool in {folder} cannot be opened ({error}). Experience waits there until it is safe; "
+                "free the disk or name another folder with --spool."
+            ) from error
+        self._writing = threading.RLock()
+        self._reading = threading.Lock()
+
+    def _load(self) -> None:
+        self._writer.executescript(_SCHEMA)
+        with _transaction(self._writer):
+            for name, value in (("stream", uuid.uuid4().hex), ("bridge", uuid.uuid4().hex[:12])):
+                self._writer.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
+        known = dict(self._writer.execute("SELECT name, value FROM facts"))
+        self.stream: str = known["stream"]
+        self.bridge: str = known["bridge"]
+        """Name of this spool's bridge, made once; survives a fresh stream."""
+        self.run_id: str | None = known.get("run_id")
+        self.signature: str | None = known.get("signature")
+        self.last_number: int = known.get("last_number", 0)
+        self.safe_through: int = known.get("safe_through", 0)
+        self.total_steps: int = known.get("total_steps", 0)
+        self._car_steps: dict[int, int] = dict(self._writer.execute("SELECT car, steps FROM cars"))
+        (self.used_bytes,) = self._writer.execute(
+            "SELECT COALESCE(SUM(LENGTH(blob) + ?), 0) FROM batches", (_ROW_BYTES,)
+        ).fetchone()
+
+    def append(self, blob: bytes, steps: int, steps_by_car: Mapping[int, int] | None = None) -> int:
+        """Commit a batch and return its number, the one after the last.
+
+        Args:
+            blob: the encoded batch.
+            steps: how many steps it holds.
+            steps_by_car: of these, how many each car made; advances `steps_of_car`.
+
+        Raises:
+            SpoolFull: there is no room; nothing was changed.
+        """
+        with self._writing:
+            if self.used_bytes + len(blob) + _ROW_BYTES > self.limit_bytes:
+                raise SpoolFull(f"the spool holds {self.used_bytes / 2**20:.0f} MiB, which is its limit")
+            number, total = self.last_number + 1, self.total_steps + steps
+            car_steps = {car: self.steps_of_car(car) + more for car, more in (steps_by_car or {}).items()}
+            with self._full_disk_told(), _transaction(self._writer):
+                self._writer.execute("INSERT INTO batches VALUES (?, ?, ?, ?)", (number, steps, total, blob))
+                self._writer.executemany("INSERT OR REPLACE INTO cars VALUES (?, ?)", car_steps.items())
+                self._set(last_number=number, total_steps=total)
+            self._car_steps.update(car_steps)
+            self.used_bytes += len(blob) + _ROW_BYTES
+            self.last_number, self.total_steps = number, total
+            return number
+
+    def steps_of_car(self, car: int) -> int:
+        """How many steps of this car were ever appended: the index of its next one."""
+        return self._car_steps.get(car, 0)
+
+    def read(self, number: int) -> SpooledBatch | None:
+        """The batch of this number; None when it was forgotten or never was."""
+        with self._reading:
+            row = self._reader.execute(
+                "SELECT number, steps, blob FROM batches WHERE number = ?", (number,)
+            ).fetchone()
+        return None if row is None else SpooledBatch(*row)
+
+    def steps_after(self, number: int) -> int:
+        """How many of the appended steps lie in batches after this number."""
+        with self._reading:
+            row = self._reader.execute(
+                "SELECT MIN(steps_through - steps) FROM batches WHERE number > ?", (number,)
+            ).fetchone()
+        return 0 if row[0] is None else self.total_steps - int(row[0])
+
+    def forget_through(self, number: int) -> None:
+        """Delete the batches up to this number, which the receiver calls safe. Asking twice changes nothing.
+
+        Raises:
+            SpoolFull: the disk is too full even for that; the batches stay, ask again later.
+        """
+        with self._writing:
+            number = min(number, self.last_number)
+            while self.safe_through < number:
+                through = min(number, self.safe_through + _FORGET_AT_ONCE)
+                try:
+                    self._forget_slice(through)
+                except SpoolFull:
+                    if not self._reserve.exists():
+                        raise
+                    self._reserve.unlink()
+                    self._forget_slice(through)
+            self._keep_reserve()
+
+    def _forget_slice(self, through: int) -> None:
+        (freed,) = self._writer.execute(
+            "SELECT COALESCE(SUM(LENGTH(blob) + ?), 0) FROM batches WHERE number <= ?", (_ROW_BYTES, through)
+        ).fetchone()
+        with self._full_disk_told(), _transaction(self._writer):
+            self._writer.execute("DELETE FROM batches WHERE number <= ?", (through,))
+            self._set(safe_through=through)
+        self.used_bytes -= freed
+        self.safe_through = through
+
+    def _keep_reserve(self) -> None:
+        if self._reserve.exists():
+            return
+        try:
+            self._reserve.write_bytes(bytes(_RESERVE_BYTES))
+        except OSError:
+            # A reserve that does not fit is given up at once; it would be taken from the batches.
+            self._reserve.unlink(missing_ok=True)
+
+    def bind_signature(self, signature: str) -> None:
+        """Say what task the batches belong to.
+
+        Raises:
+            SpoolError: batches of another task still wait here.
+        """
+        with self._writing:
+            if signature == self.signature:
+                return
+            if self.last_number > self.safe_through and self.signature is not None:
+                raise SpoolError(
+                    f"the spool in {self.folder} still holds {self.steps_after(self.safe_through)} steps of "
+                    f"another task ({self.signature}); this drive's task is {signature}. Name another folder "
+                    "with --spool, or delete this one to give those steps up."
+                )
+            with self._full_disk_told(), _transaction(self._writer):
+                self._set(signature=signature)
+            self.signature = signature
+
+    def bind_run(self, run_id: str) -> None:
+        """Remember which run the stream goes to."""
+        with self._writing, self._full_disk_told(), _transaction(self._writer):
+            self._set(run_id=run_id)
+        self.run_id = run_id
+
+    def start_fresh_stream(self, reason: str) -> None:
+        """Take a new stream id and number what is not safe yet from 1 in it; the steps' counters go on."""
+        with self._writing:
+            stream, offset = uuid.uuid4().hex, self.safe_through
+            with self._full_disk_told(), _transaction(self._writer):
+                # Through negative numbers, since an UPDATE in place could meet a number that is still taken.
+                self._writer.execute("UPDATE batches SET number = -(number - ?)", (offset,))
+                self._writer.execute("UPDATE batches SET number = -number")
+                self._set(stream=stream, last_number=self.last_number - offset, safe_through=0)
+            _log.warning(
+                "the stream starts afresh: what was not safe yet is sent again",
+                extra=fields(reason=reason, old=self.stream, new=stream, batches=self.last_number - offset),
+            )
+            self.stream, self.last_number, self.safe_through = stream, self.last_number - offset, 0
+
+    def close(self) -> None:
+        """Release the folder; safe to call twice."""
+        with self._writing, self._reading:
+            for connection in (self._reader, self._writer, self._lock):
+                connection.close()
+
+    def __enter__(self) -> "Spool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _set(self, **values: str | int) -> None:
+        self._writer.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", values.items())
+
+    @contextmanager
+    def _full_disk_told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            # The low byte is the primary code; a full disk shows as FULL or, on some file systems, as IOERR.
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _FULL_CODES:
+                raise SpoolFull(f"the disk under {self.folder} takes no more ({error})") from error
+            raise
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # SQLite rolls back by itself after some errors, and then has nothing left to roll back.
+        with suppress(sqlite3.OperationalError):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    return connection
+
+
+def _locked(folder: Path) -> sqlite3.Connection:
+    """An exclusive transaction on a file of its own: a lock that every system has and that dies with us."""
+    lock = sqlite3.connect(folder / "spool.lock", timeout=0.0, isolation_level=None, check_same_thread=False)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        lock.close()
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        raise SpoolError(
+            f"another bridge already uses the spool in {folder}. One process drives a spool at a time: "
+            "end that one, or name another folder with --spool."
+        ) from error
+    return lock
