@@ -180,6 +180,10 @@ class Store:
         )
         return [StoredBatch(*row) for row in rows]
 
+    def positions(self) -> list[tuple[int, str, int, int]]:
+        """(id, stream, number, steps) of every batch, newest first, without the blobs."""
+        return self._rows("SELECT id, stream, number, steps FROM batches ORDER BY id DESC")
+
     def unsafe_batches(self, stream: str, limit: int) -> list[StoredBatch]:
         """Up to `limit` batches of `stream` that are not in S3 yet, in the order of their numbers."""
         rows = self._rows(
