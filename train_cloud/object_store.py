@@ -1,0 +1,135 @@
+"""The run's folder in an S3 bucket: put, get and list objects, with typed errors and a bounded time for each call.
+
+Every call makes one attempt and ends within about 20 s, whatever the other side does (a large object on a slow line
+may take longer as long as bytes move). Whoever must not give up retries with `Backoff`, the one policy of the house.
+Credentials come from boto3's usual chain and never appear in an error.
+"""
+
+import random
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+
+from train_cloud.run_config import BucketConfig
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 10.0
+
+
+class ObjectStoreError(Exception):
+    """The bucket could not do what was asked; the text is a sentence."""
+
+
+class ObjectNotFound(ObjectStoreError):
+    """There is no object under this key."""
+
+
+class ObjectStoreUnavailable(ObjectStoreError):
+    """The bucket did not answer, or said that it cannot now: try again later."""
+
+
+class ObjectStoreDenied(ObjectStoreError):
+    """The bucket refuses us, or does not exist: trying again will not help until somebody changes something."""
+
+
+class PreconditionFailed(ObjectStoreError):
+    """The object is not what the caller believed (If-Match, If-None-Match): another writer was there."""
+
+
+class Backoff:
+    """Waiting times between attempts: doubling from `first` to `cap` seconds, each with up to a quarter of jitter."""
+
+    def __init__(self, first: float = 0.5, cap: float = 30.0) -> None:
+        self._first, self._cap, self._next = first, cap, first
+
+    def seconds(self) -> float:
+        """How long to wait before the next attempt."""
+        delay = self._next
+        self._next = min(self._cap, delay * 2)
+        # Spreads the attempts of processes that lost the bucket at the same moment.
+        return delay * random.uniform(0.75, 1.0)
+
+    def reset(self) -> None:
+        """An attempt succeeded: begin small again."""
+        self._next = self._first
+
+
+class ObjectStore:
+    """Objects of one run; keys are relative to `prefix` ("runs/<run_id>/"). Threads may share it."""
+
+    def __init__(self, bucket: BucketConfig, prefix: str) -> None:
+        self.bucket = bucket.name
+        self.prefix = prefix
+        self._client: Any = boto3.client(
+            "s3",
+            region_name=bucket.region,
+            endpoint_url=bucket.endpoint_url,
+            config=Config(
+                connect_timeout=CONNECT_SECONDS,
+                read_timeout=READ_SECONDS,
+                retries={"total_max_attempts": 1},
+                s3={"addressing_style": "path" if bucket.endpoint_url else "auto"},
+            ),
+        )
+
+    def put(self, key: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False) -> str:
+        """Write the object and return its ETag.
+
+        With `if_match` only when the present object has that ETag; with `if_none_match` only when there is none; else
+        PreconditionFailed. Raises ObjectStoreUnavailable, ObjectStoreDenied.
+        """
+        conditions: dict[str, str] = {}
+        if if_match is not None:
+            conditions["IfMatch"] = if_match
+        if if_none_match:
+            conditions["IfNoneMatch"] = "*"
+        try:
+            answer = self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data, **conditions)
+        except (BotoCoreError, ClientError) as error:
+            raise self._typed(error, "write", key) from error
+        return str(answer["ETag"])
+
+    def get(self, key: str) -> tuple[bytes, str]:
+        """The object's bytes and ETag. Raises ObjectNotFound, ObjectStoreUnavailable, ObjectStoreDenied."""
+        try:
+            answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+            return answer["Body"].read(), str(answer["ETag"])
+        except (BotoCoreError, ClientError) as error:
+            raise self._typed(error, "read", key) from error
+
+    def list(self, prefix: str = "") -> list[str]:
+        """All keys of the run that begin with `prefix`, sorted. Raises ObjectStoreUnavailable, ObjectStoreDenied."""
+        keys: list[str] = []
+        try:
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self.prefix + prefix
+            )
+            for page in pages:
+                keys += [item["Key"].removeprefix(self.prefix) for item in page.get("Contents", [])]
+        except (BotoCoreError, ClientError) as error:
+            raise self._typed(error, "list", prefix) from error
+        return sorted(keys)
+
+    def _typed(self, error: BotoCoreError | ClientError, doing: str, key: str) -> ObjectStoreError:
+        what = f"Could not {doing} s3://{self.bucket}/{self.prefix}{key}"
+        if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+            return ObjectStoreDenied(
+                f"{what}: no AWS credentials were found. Give the process a role or AWS_* variables."
+            )
+        if not isinstance(error, ClientError):
+            return ObjectStoreUnavailable(f"{what}: the bucket's server did not answer ({type(error).__name__}).")
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if code == "NoSuchBucket":
+            return ObjectStoreDenied(f"{what}: the bucket does not exist. Check bucket.name in run.json.")
+        if status == 404:
+            return ObjectNotFound(f"{what}: there is no such object.")
+        if status in (409, 412):
+            return PreconditionFailed(f"{what}: it was changed by another writer ({code}).")
+        if status >= 500 or status in (408, 429) or code in ("SlowDown", "RequestTimeout", "RequestTimeTooSkewed"):
+            return ObjectStoreUnavailable(f"{what}: the bucket's server answered {status} {code}.")
+        return ObjectStoreDenied(
+            f"{what}: the bucket's server refused ({status} {code}). Check the role's permissions."
+        )

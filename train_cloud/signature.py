@@ -1,0 +1,25 @@
+"""What the experience of a run looks like: the one place where the run's settings become the task's.
+
+Receiver and trainer both ask here, so that they refuse the same things. It decides nothing itself.
+"""
+
+import msgspec
+
+from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP, TaskConfig, task_signature
+from train_cloud.run_config import RunConfig
+from wire.codec import Column, Layout
+
+
+def task_config(config: RunConfig) -> TaskConfig:
+    """The task's own settings, as the run chose them."""
+    return TaskConfig(**msgspec.structs.asdict(config.task))
+
+
+def expected_signature(config: RunConfig) -> str:
+    """The signature that a bridge's Hello and a policy's metadata must carry to belong to this run."""
+    return task_signature(task_config(config))
+
+
+def layout() -> Layout:
+    """The columns of this run's experience: observations and actions on their fixed-point grids."""
+    return Layout(Column(OBSERVATION_SIZE, step=OBSERVATION_STEP), Column(ACTION_SIZE, step=ACTION_STEP))
