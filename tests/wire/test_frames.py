@@ -1,0 +1,147 @@
+"""Messages survive both kinds of frame, and no frame raises anything but FrameError."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wire.frames import FrameError, FrameTooLarge, decode_down, decode_up, encode_frame, encode_text
+from wire.messages import (
+    MAX_BLOB_BYTES,
+    MAX_UP_FRAME_BYTES,
+    Ack,
+    DownMessage,
+    Drain,
+    Error,
+    ErrorCode,
+    Hello,
+    Pace,
+    Ping,
+    Pong,
+    Transition,
+    TransitionBatch,
+    UpMessage,
+    WeightsUpdate,
+    Welcome,
+)
+
+counts = st.integers(0, 2**53 - 1)
+numbers = st.integers(1, 2**53 - 1)
+names = st.text("abcxyz-09", min_size=1, max_size=20)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+vectors = st.lists(finite, min_size=1, max_size=5)
+hexadecimal = "0123456789abcdef"
+up_messages = st.one_of(
+    st.builds(
+        Hello,
+        bridge=names,
+        stream=st.text(hexadecimal, min_size=32, max_size=32),
+        signature=st.text(max_size=30),
+        observation_size=st.integers(1, 65536),
+        action_size=st.integers(1, 65536),
+        real_time=st.booleans(),
+        cars=st.integers(1, 4096),
+        last_number=counts,
+        weights_version=counts,
+        software=names,
+    ),
+    st.builds(TransitionBatch, number=numbers, blob=st.binary(max_size=50)),
+    st.builds(Transition, numbers, vectors, vectors, finite, vectors, st.booleans(), st.booleans()),
+    st.builds(Ping, time=finite),
+)
+down_messages = st.one_of(
+    st.builds(Welcome, names, counts, counts, counts, counts, counts),
+    st.builds(Ack, counts, counts),
+    st.builds(Pace, counts, counts, counts),
+    st.builds(WeightsUpdate, numbers, st.text(hexadecimal, min_size=64, max_size=64), st.binary(max_size=50)),
+    st.builds(Drain, st.text(max_size=30)),
+    st.builds(Error, st.sampled_from(list(ErrorCode)), st.text(max_size=30)),
+    st.builds(Pong, time=finite),
+)
+
+
+@given(up_messages)
+def test_what_a_bridge_says_survives_binary_and_text_frames(message: UpMessage) -> None:
+    assert decode_up(encode_frame(message)) == message
+    assert decode_up(encode_text(message)) == message
+
+
+@given(down_messages)
+def test_what_a_receiver_says_survives_binary_and_text_frames(message: DownMessage) -> None:
+    assert decode_down(encode_frame(message)) == message
+    assert decode_down(encode_text(message)) == message
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200))
+def test_random_frames_raise_only_frame_errors(frame: bytes | str) -> None:
+    for decode in (decode_up, decode_down):
+        with pytest.raises(FrameError):
+            decode(frame)
+
+
+@given(message=up_messages, data=st.data())
+def test_damaged_frames_raise_only_frame_errors(message: UpMessage, data: st.DataObject) -> None:
+    frame = bytearray(encode_frame(message))
+    frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(frame)))
+    for damaged in (bytes(frame), bytes(frame[:cut])):
+        with contextlib.suppress(FrameError):
+            decode_up(damaged)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"type": "transition_batch", "number": 0, "blob": ""},
+        {"type": "transition_batch", "number": 2**53, "blob": ""},
+        {"type": "transition_batch", "number": "1", "blob": ""},
+        {"type": "transition_batch", "number": 1},
+        {"type": "transition_batch", "number": 1, "blob": "", "extra": 1},
+        {"type": "shout", "number": 1},
+        {"type": "ack", "stored_through": 1, "safe_through": 1},
+        {"number": 1, "blob": ""},
+        [],
+        None,
+    ],
+)
+def test_a_message_out_of_bounds_is_refused_in_both_kinds_of_frame(fields: object) -> None:
+    for frame in (json.dumps(fields), msgspec.msgpack.encode(fields)):
+        with pytest.raises(FrameError, match="not a valid message"):
+            decode_up(frame)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_transition_with_nan_or_infinity_is_refused(value: float) -> None:
+    fields = {
+        "type": "transition",
+        "number": 1,
+        "observation": [0.0, value],
+        "action": [0.0],
+        "reward": 0.0,
+        "next_observation": [0.0, 0.0],
+        "terminated": False,
+        "truncated": False,
+    }
+    with pytest.raises(FrameError, match="NaN or an infinite"):
+        decode_up(msgspec.msgpack.encode(fields))
+    with pytest.raises(FrameError):
+        decode_up(json.dumps(fields))
+
+
+def test_a_frame_or_blob_above_the_limit_is_refused() -> None:
+    with pytest.raises(FrameTooLarge):
+        decode_up(bytes(MAX_UP_FRAME_BYTES + 1))
+    with pytest.raises(FrameError):
+        decode_up(encode_frame(TransitionBatch(1, bytes(MAX_BLOB_BYTES + 1))))
+
+
+def test_deep_nesting_is_refused() -> None:
+    with pytest.raises(FrameError):
+        decode_up(b"\x82\xa1x" + b"\x91" * 100_000)
+    with pytest.raises(FrameError):
+        decode_up('{"x":' + "[" * 100_000)
