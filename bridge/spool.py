@@ -25,9 +25,7 @@ _RESERVE_BYTES = 2**20
 """Given back to a full disk so that forgetting, which must write before it frees anything, still works."""
 _FORGET_AT_ONCE = 200
 """Batches deleted in one transaction, so that the reserve covers what one writes."""
-_FULL_CODES = frozenset(
-    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
-)
+_FULL_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -98,7 +96,6 @@ class Spool:
         self.stream: str = known["stream"]
         self.bridge: str = known["bridge"]
         """Name of this spool's bridge, made once; survives a fresh stream."""
-        self.run_id: str | None = known.get("run_id")
         self.signature: str | None = known.get("signature")
         self.last_number: int = known.get("last_number", 0)
         self.safe_through: int = known.get("safe_through", 0)
@@ -140,9 +137,7 @@ class Spool:
     def read(self, number: int) -> SpooledBatch | None:
         """The batch of this number; None when it was forgotten or never was."""
         with self._reading:
-            row = self._reader.execute(
-                "SELECT number, steps, blob FROM batches WHERE number = ?", (number,)
-            ).fetchone()
+            row = self._reader.execute("SELECT number, steps, blob FROM batches WHERE number = ?", (number,)).fetchone()
         return None if row is None else SpooledBatch(*row)
 
     def steps_after(self, number: int) -> int:
@@ -209,12 +204,6 @@ class Spool:
             with self._full_disk_told(), _transaction(self._writer):
                 self._set(signature=signature)
             self.signature = signature
-
-    def bind_run(self, run_id: str) -> None:
-        """Remember which run the stream goes to."""
-        with self._writing, self._full_disk_told(), _transaction(self._writer):
-            self._set(run_id=run_id)
-        self.run_id = run_id
 
     def start_fresh_stream(self, reason: str) -> None:
         """Take a new stream id and number what is not safe yet from 1 in it; the steps' counters go on."""

@@ -1,0 +1,234 @@
+"""The recorder takes steps without ever waiting and commits them, exactly, in order and in time."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from bridge.recorder import Recorder
+from bridge.spool import Spool
+from tests.support.waiting import wait_until
+from wire.codec import Batch, Column, Layout, decode_batch
+
+Rows = npt.NDArray[Any]
+LAYOUT = Layout(Column(3, step=2.0**-12), Column(2, step=2.0**-15))
+
+
+@dataclass
+class ScriptedStep:
+    """The parts of a racing.env.Step that are recorded, with a few exact numbers."""
+
+    observation: Rows
+    final_observation: Rows
+    action: Rows
+    reward: Rows
+    terminated: Rows
+    truncated: Rows
+    action_age: Rows
+    late: bool = False
+    laps: tuple[Any, ...] = ()
+    episodes: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lap:
+    car: int
+    time: float
+    clean: bool
+
+
+@dataclass(frozen=True)
+class End:
+    car: int
+    steps: int
+    total_reward: float
+    reason: str
+
+
+def drive(
+    cars: int, steps: int, ends: Callable[[int, int], bool] = lambda _k, _car: False
+) -> Iterator[tuple[Any, Any]]:
+    """(observation, step) pairs; every number is different and on its grid."""
+    counter = iter(range(1, 10**9))
+
+    def rows() -> Rows:
+        values = [[next(counter) % 30000 for _ in range(3)] for _ in range(cars)]
+        return np.array(values, np.float32) * np.float32(2.0**-12)
+
+    observation = rows()
+    for k in range(steps):
+        final = rows()
+        ended = np.array([ends(k, car) for car in range(cars)])
+        following = np.where(ended[:, None], rows(), final)
+        yield (
+            observation,
+            ScriptedStep(
+                following,
+                final,
+                np.full((cars, 2), (k % 1000) * 2.0**-15, np.float32),
+                np.arange(cars, dtype=np.float32) + k,
+                ended,
+                np.zeros(cars, bool),
+                np.full(cars, 0.001, np.float32),
+            ),
+        )
+        observation = following
+
+
+def stored(spool: Spool) -> list[Batch]:
+    found = [spool.read(number) for number in range(1, spool.last_number + 1)]
+    return [decode_batch(batch.blob, LAYOUT) for batch in found if batch is not None]
+
+
+def rows_of_car(batches: list[Batch], car: int) -> list[tuple[Any, ...]]:
+    """(first step's index, observation, next observation, reward) of each step of one car, in stored order."""
+    rows = []
+    for batch in batches:
+        current, following = batch.current_observations(), batch.next_observations()
+        at = 0
+        for length, owner, first in zip(batch.run_lengths, batch.run_cars, batch.run_first_steps, strict=True):
+            if owner == car:
+                rows += [
+                    (first + i, current[at + i].tobytes(), following[at + i].tobytes(), batch.rewards[at + i])
+                    for i in range(length)
+                ]
+            at += length
+    return rows
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    with Spool(tmp_path) as spool:
+        yield spool
+
+
+def test_every_step_of_every_car_is_stored_exactly_and_in_order(spool: Spool) -> None:
+    def ends(k: int, car: int) -> bool:
+        return (k + car) % 7 == 6
+
+    recorder = Recorder(spool, LAYOUT, 3, flush_steps=30)
+    script = list(drive(3, 95, ends))
+    for observation, step in script:
+        while not recorder.ready():
+            time.sleep(0.001)
+        assert recorder.record(observation, step, 5)
+    recorder.close()
+    batches = stored(spool)
+    for car in range(3):
+        expected = [
+            (k, observation[car].tobytes(), step.final_observation[car].tobytes(), step.reward[car])
+            for k, (observation, step) in enumerate(script)
+        ]
+        assert rows_of_car(batches, car) == expected
+    assert spool.total_steps == recorder.committed_steps == 3 * 95
+    assert all((batch.policy_versions == 5).all() for batch in batches)
+
+
+def test_an_observation_between_two_steps_is_stored_once(spool: Spool) -> None:
+    recorder = Recorder(spool, LAYOUT, 2)
+    for observation, step in drive(2, 50):
+        recorder.record(observation, step, 1)
+    recorder.close()
+    (batch,) = stored(spool)
+    assert list(batch.run_lengths) == [50, 50]
+    assert len(batch.observations) == 102
+
+
+def test_steps_are_committed_in_time_without_more_of_them(spool: Spool) -> None:
+    committed = threading.Event()
+    recorder = Recorder(spool, LAYOUT, 1, flush_seconds=0.1, on_commit=committed.set)
+    (observation, step), *_ = drive(1, 1)
+    recorder.record(observation, step, 1)
+    assert committed.wait(2.0)
+    assert spool.total_steps == 1
+    recorder.close()
+
+
+def test_laps_and_episodes_point_at_their_steps(spool: Spool) -> None:
+    recorder = Recorder(spool, LAYOUT, 2)
+    for k, (observation, step) in enumerate(drive(2, 10, lambda k, car: (k, car) == (4, 1))):
+        if k == 4:
+            step = replace(step, episodes=(End(1, 5, 7.5, "crash"),), laps=(Lap(0, 99.5, True),))
+        recorder.record(observation, step, 1)
+    recorder.close()
+    (batch,) = stored(spool)
+    (lap,), (episode,) = batch.laps, batch.episodes
+    assert (batch.rewards[lap.row], lap.time, lap.clean) == (4.0, 99.5, True)
+    assert (batch.rewards[episode.row], episode.steps, episode.reason) == (5.0, 5, "crash")
+    assert batch.terminated[episode.row]
+
+
+def test_a_step_that_is_not_finite_is_left_out_and_splits_the_run(spool: Spool) -> None:
+    recorder = Recorder(spool, LAYOUT, 1)
+    for k, (observation, step) in enumerate(drive(1, 10)):
+        if k == 3:
+            step.reward[:] = np.nan
+        if k == 7:
+            observation = np.full_like(observation, np.inf)
+        recorder.record(observation, step, 1)
+    recorder.close()
+    (batch,) = stored(spool)
+    assert list(batch.run_lengths) == [3, 3, 2]
+    assert list(batch.run_first_steps) == [0, 3, 6]
+    assert recorder.lost_steps == 2
+
+
+def test_a_gap_in_what_is_recorded_begins_a_new_run(spool: Spool) -> None:
+    recorder = Recorder(spool, LAYOUT, 1)
+    for k, (observation, step) in enumerate(drive(1, 10)):
+        if k != 5:
+            recorder.record(observation, step, 1)
+    recorder.close()
+    (batch,) = stored(spool)
+    assert list(batch.run_lengths) == [5, 4]
+
+
+def test_a_full_spool_never_makes_the_control_loop_wait(tmp_path: Path) -> None:
+    with Spool(tmp_path, limit_bytes=1) as spool:
+        recorder = Recorder(spool, LAYOUT, 1, flush_steps=10, chunks=2)
+        slowest = 0.0
+        for observation, step in drive(1, 200):
+            began = time.perf_counter()
+            recorder.record(observation, step, 1)
+            slowest = max(slowest, time.perf_counter() - began)
+        assert recorder.lost_steps >= 170
+        assert not recorder.ready()
+        assert slowest < 0.1
+        recorder.close(timeout=0.1)
+        assert recorder.committed_steps == 0
+
+
+def test_collecting_resumes_when_there_is_room_again(tmp_path: Path) -> None:
+    with Spool(tmp_path, limit_bytes=10**6) as spool:
+        recorder = Recorder(spool, LAYOUT, 1, flush_steps=10, chunks=2)
+        spool.limit_bytes = 1
+        script = list(drive(1, 60))
+        for observation, step in script[:50]:
+            recorder.record(observation, step, 1)
+        before = recorder.collected_steps
+        assert before < 50
+        spool.limit_bytes = 10**6
+        wait_until(recorder.ready, "there is room again")
+        for observation, step in script[50:]:
+            recorder.record(observation, step, 1)
+        recorder.close()
+        assert spool.total_steps == recorder.committed_steps == before + 10
+        rows = rows_of_car(stored(spool), 0)
+        assert [row[0] for row in rows] == list(range(before + 10))
+
+
+def test_the_counters_of_the_cars_go_on_after_a_restart(tmp_path: Path) -> None:
+    for _ in range(2):
+        with Spool(tmp_path) as spool:
+            recorder = Recorder(spool, LAYOUT, 2)
+            for observation, step in drive(2, 5):
+                recorder.record(observation, step, 1)
+            recorder.close()
+    with Spool(tmp_path) as spool:
+        assert [row[0] for row in rows_of_car(stored(spool), 1)] == list(range(10))

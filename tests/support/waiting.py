@@ -1,0 +1,14 @@
+"""Waiting for a condition with a deadline, so that no test sleeps for a fixed time or waits for ever."""
+
+import time
+from collections.abc import Callable
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> float:
+    """Return after how many seconds `condition` held; AssertionError that names `what` when it never did."""
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > seconds:
+            raise AssertionError(f"waited {seconds} s in vain: {what}")
+        time.sleep(0.005)
+    return time.monotonic() - began
