@@ -1,0 +1,81 @@
+"""What a run has done so far, as plain numbers that a checkpoint carries and a resumed run goes on from.
+
+Counting is separate from learning: a step counts once in the life of a run, however often its batch is read.
+"""
+
+import msgspec
+
+from wire.batches import Batch
+
+RECENT_EPISODES = 100
+CRASHED = "crash"
+OFF_TRACK = "off_track"
+
+
+class Counters(msgspec.Struct, kw_only=True):
+    """Counts since the beginning of the run.
+
+    Attributes:
+        steps: environment steps taken in, late ones included.
+        late_steps: steps whose control deadline was missed; they are not learned from.
+        updates: gradient updates.
+        episodes, ends: ended episodes, in all and by reason.
+        laps, clean_laps: completed laps; clean ones never had more than two wheels out.
+        best_lap: shortest clean lap, s; None before the first.
+        recent_rewards: summed rewards of the newest RECENT_EPISODES episodes, oldest first.
+        seconds: wall-clock time that trainers have spent on the run, s.
+        consumed: newest batch number counted of each stream.
+        weights_version: newest version published.
+        seen_version: newest version that experience came from.
+        resumes: how often the run was taken up again.
+    """
+
+    steps: int = 0
+    late_steps: int = 0
+    updates: int = 0
+    episodes: int = 0
+    ends: dict[str, int] = msgspec.field(default_factory=dict)
+    laps: int = 0
+    clean_laps: int = 0
+    best_lap: float | None = None
+    recent_rewards: list[float] = msgspec.field(default_factory=list)
+    seconds: float = 0.0
+    consumed: dict[str, int] = msgspec.field(default_factory=dict)
+    weights_version: int = 0
+    seen_version: int = 0
+    resumes: int = 0
+
+    def count(self, stream: str, number: int, batch: Batch) -> bool:
+        """Count batch `number` of `stream`; False, changing nothing, when it was counted before."""
+        if number <= self.consumed.get(stream, 0):
+            return False
+        self.consumed[stream] = number
+        self.steps += batch.steps
+        self.late_steps += int(batch.late.sum())
+        for lap in batch.laps:
+            self.laps += 1
+            if lap.clean:
+                self.clean_laps += 1
+                self.best_lap = lap.time if self.best_lap is None else min(self.best_lap, lap.time)
+        for episode in batch.episodes:
+            self.episodes += 1
+            self.ends[episode.reason] = self.ends.get(episode.reason, 0) + 1
+            self.recent_rewards.append(episode.total_reward)
+        del self.recent_rewards[:-RECENT_EPISODES]
+        return True
+
+    def share_of_episodes(self, reason: str) -> float | None:
+        """Share of ended episodes that ended for `reason`; None before the first end."""
+        return self.ends.get(reason, 0) / self.episodes if self.episodes else None
+
+    def mean_reward(self) -> float | None:
+        """Mean summed reward of the recent episodes."""
+        return sum(self.recent_rewards) / len(self.recent_rewards) if self.recent_rewards else None
+
+    def reward_trend(self) -> float | None:
+        """Mean summed reward of the newer half of the recent episodes, less that of the older half."""
+        half = len(self.recent_rewards) // 2
+        if half == 0:
+            return None
+        older, newer = self.recent_rewards[:half], self.recent_rewards[-half:]
+        return sum(newer) / half - sum(older) / half

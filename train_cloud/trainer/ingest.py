@@ -1,0 +1,74 @@
+"""Brings experience from the store into the replay buffer, in the order in which the instance accepted it.
+
+Every batch that the store holds is inserted; it is counted unless a checkpoint's counters hold it already. So the
+same code follows a live run, rebuilds the buffer after a restart, and takes in again what a lost instance's
+bridges send a second time. Steps that missed their control deadline are counted but not learned from.
+"""
+
+import logging
+
+import numpy as np
+
+from train_cloud.store import Store
+from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.replay import PackedReplayBuffer
+from wire.codec import Batch, CodecError, Layout, decode_batch
+from wire.process import fields
+
+BATCHES_A_READ = 64
+
+_log = logging.getLogger(__name__)
+
+
+class Ingest:
+    """Follows the store by row id.
+
+    Args:
+        store: where batches are.
+        replay: where their transitions go.
+        counters: what has been counted; updated in place.
+        layout: what a row of experience holds; other batches are passed over.
+    """
+
+    def __init__(self, store: Store, replay: PackedReplayBuffer, counters: Counters, layout: Layout) -> None:
+        self._store = store
+        self._replay = replay
+        self._counters = counters
+        self._layout = layout
+        self._read_through = 0
+
+    def skip_to_needed(self) -> None:
+        """Pass over what is counted already and too old for the buffer; call it once, before the first read."""
+        # Late steps take no place in the buffer, and which batches hold them is not known before decoding.
+        wanted = self._replay.buffer_size + self._counters.late_steps
+        held = 0
+        for batch_id, stream, number, steps in self._store.positions():
+            if held < wanted or number > self._counters.consumed.get(stream, 0):
+                self._read_through = batch_id - 1
+            held += steps
+
+    def read(self) -> int:
+        """Take in the next batches (at most BATCHES_A_READ); returns how many."""
+        rows = self._store.read_batches(self._read_through, BATCHES_A_READ)
+        for row in rows:
+            self._read_through = row.id
+            try:
+                batch = decode_batch(row.blob, self._layout)
+            except CodecError as error:
+                # The receiver stores only what it could decode, so the disk has changed the row since.
+                _log.error("batch skipped", extra=fields(stream=row.stream, number=row.number, reason=str(error)))
+                continue
+            self._counters.count(row.stream, row.number, batch)
+            self._counters.seen_version = max(self._counters.seen_version, int(batch.policy_versions.max()))
+            self._insert(batch)
+        return len(rows)
+
+    def _insert(self, batch: Batch) -> None:
+        wanted = slice(None) if not batch.late.any() else np.flatnonzero(~batch.late)
+        self._replay.insert(
+            batch.current_observations()[wanted],
+            batch.actions[wanted],
+            batch.rewards[wanted],
+            batch.next_observations()[wanted],
+            batch.terminated[wanted],
+        )

@@ -1,0 +1,192 @@
+"""The training loop: experience in, gradient updates, weights out, checkpoints now and then, until the run is done.
+
+It aims at a fixed number of updates for each environment step and does them in small chunks, so that reading and
+publishing stay prompt. Whatever S3 or the bridges do, it goes on; it ends when the run is done, when it is told to
+stop, when another trainer writes the same run, or when learning has diverged.
+"""
+
+import logging
+import threading
+import time
+from typing import Any
+
+from train_cloud.run_config import RunConfig
+from train_cloud.signature import expected_signature, layout
+from train_cloud.store import Store, StoreFull, TrainerProgress
+from train_cloud.trainer.checkpoint import make_checkpoint
+from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.export import export_policy
+from train_cloud.trainer.ingest import Ingest
+from train_cloud.trainer.learners import Learner
+from train_cloud.trainer.metrics import Rates, losses, metrics_bytes, metrics_document
+from train_cloud.trainer.publish import Publisher
+from train_cloud.trainer.replay import PackedReplayBuffer
+from train_cloud.trainer.uploads import Uploads
+from wire.process import Progress, fields
+
+IDLE_SECONDS = 0.01
+REPORT_SECONDS = 10.0
+PROGRESS_SECONDS = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+class Trainer:
+    """One run being trained by one process.
+
+    Args:
+        config: the run.
+        store: where experience comes from, and weights and progress go.
+        uploads: the way to S3.
+        learner: networks, optimisers and replay buffer, in the state to go on from.
+        counters: what the run has done so far; updated in place.
+        stop: set by a signal.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        store: Store,
+        uploads: Uploads,
+        learner: Learner,
+        counters: Counters,
+        stop: threading.Event,
+    ) -> None:
+        self.config = config
+        self.learner = learner
+        self.counters = counters
+        self._store = store
+        self._uploads = uploads
+        self._signature = expected_signature(config)
+        self._stop = stop
+        assert isinstance(learner.replay_buffer, PackedReplayBuffer)
+        self._replay = learner.replay_buffer
+        self._ingest = Ingest(store, self._replay, counters, layout())
+        self._publisher = Publisher(store, counters, self._signature)
+        self._rates = Rates()
+        self._saved_at_steps = counters.steps
+        self._seconds_before = counters.seconds
+        self._began = time.monotonic()
+        self._due = {"publish": 0.0, "report": 0.0, "progress": 0.0}
+
+    def run(self) -> bool:
+        """Train until done or told to stop; True when the run is done. The final checkpoint is handed to uploads.
+
+        Raises ExportError when learning diverged, AnotherWriter, StoreError.
+        """
+        self._ingest.skip_to_needed()
+        with Progress("training", self.config.total_timesteps) as progress:
+            while not self._stop.is_set() and not self.done():
+                read = self._ingest.read()
+                updates = self._update()
+                if self._is_due("publish", self.config.publish_seconds):
+                    self._publisher.publish(self.learner)
+                if updates or self._is_due("progress", PROGRESS_SECONDS):
+                    self._put_progress("training")
+                if self._is_due("report", REPORT_SECONDS):
+                    self._report("training")
+                if self._checkpoint_is_due():
+                    self.save()
+                self._uploads.check()
+                progress.update(self.trained_steps(), laps=self.counters.laps, clean=self.counters.clean_laps)
+                if not read and not updates:
+                    self._stop.wait(IDLE_SECONDS)
+        done = self.done()
+        self._publisher.publish(self.learner)
+        self.save()
+        state = "done" if done else "stopped"
+        self._put_progress(state)
+        self._report(state)
+        return done
+
+    def done(self) -> bool:
+        """Whether all steps of the run are taken in and learned from."""
+        return self.counters.steps >= self.config.total_timesteps and self._updates_owed() <= 0
+
+    def trained_steps(self) -> int:
+        """Environment steps that learning has kept up with."""
+        learned = self.config.learning_starts + self.counters.updates / self.config.updates_per_step
+        return min(self.counters.steps, int(learned))
+
+    def save(self) -> None:
+        """Hand a checkpoint of this moment to the uploads."""
+        self._saved_at_steps = self.counters.steps
+        self.counters.seconds = self._seconds()
+        policy = export_policy(self.learner, self.counters.weights_version, self._signature)
+        self._uploads.checkpoint(make_checkpoint(self.learner, self.counters, policy))
+
+    def summary(self) -> bytes:
+        """The metrics of a finished run, for its DONE object."""
+        return metrics_bytes(self._document("done"))
+
+    def _checkpoint_is_due(self) -> bool:
+        every = self.config.save_frequency
+        return self.counters.steps // every > self._saved_at_steps // every
+
+    def _updates_owed(self) -> int:
+        """Updates that the steps taken in so far still ask for."""
+        steps = min(self.counters.steps, self.config.total_timesteps) - self.config.learning_starts
+        return int(self.config.updates_per_step * max(0, steps)) - self.counters.updates
+
+    def _update(self) -> int:
+        """Do some of the updates that are owed; returns how many."""
+        updates = min(self._updates_owed(), self.config.gradient_chunk)
+        if updates <= 0 or self._replay.size() == 0:
+            return 0
+        self.learner.train(gradient_steps=updates, batch_size=self.config.batch_size)
+        self.counters.updates += updates
+        return updates
+
+    def _put_progress(self, state: str) -> None:
+        counters = self.counters
+        try:
+            self._store.put_progress(TrainerProgress(self.trained_steps(), counters.steps, counters.updates, state))
+        except StoreFull as error:
+            _log.error("progress not noted", extra=fields(reason=str(error)))
+
+    def _report(self, state: str) -> None:
+        """Put metrics.json up and say the gist of it in one line."""
+        self.counters.seconds = self._seconds()
+        self._rates.mark(self.trained_steps(), self.counters)
+        document = self._document(state)
+        self._uploads.metrics(metrics_bytes(document))
+        told = (
+            "steps",
+            "updates",
+            "steps_per_second",
+            "updates_per_second",
+            "episodes",
+            "laps",
+            "clean_laps",
+            "best_lap_s",
+            "mean_reward",
+            "reward_trend",
+            "weights_version",
+            "seen_version",
+            "late_steps",
+            "steps_left",
+            "seconds_left",
+        )
+        _log.info(state, extra=fields(**{name: document[name] for name in told}, **losses(self.learner)))
+
+    def _document(self, state: str) -> dict[str, Any]:
+        return metrics_document(
+            self.config,
+            self.counters,
+            self.learner,
+            self._rates,
+            state,
+            self.trained_steps(),
+            self._uploads.saved_steps,
+        )
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._began
+
+    def _is_due(self, what: str, seconds: float) -> bool:
+        """Whether `seconds` have passed since it was last due; the first time at once."""
+        now = time.monotonic()
+        if now < self._due[what]:
+            return False
+        self._due[what] = now + seconds
+        return True

@@ -1,0 +1,104 @@
+"""metrics.json: how far the run is and how well it goes, in one document that people and scripts read."""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from train_cloud.run_config import RunConfig
+from train_cloud.trainer.counters import CRASHED, OFF_TRACK, Counters
+from train_cloud.trainer.learners import Learner
+
+RATE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    moment: float
+    trained: float
+    steps: int
+    updates: int
+
+
+class Rates:
+    """Steps and updates a second over the last RATE_SECONDS."""
+
+    def __init__(self) -> None:
+        self._marks: list[_Mark] = []
+
+    def mark(self, trained: float, counters: Counters) -> None:
+        """Note where the run is now; call it about once a second or less often."""
+        now = time.monotonic()
+        self._marks.append(_Mark(now, trained, counters.steps, counters.updates))
+        while len(self._marks) > 2 and now - self._marks[1].moment >= RATE_SECONDS:
+            del self._marks[0]
+
+    def per_second(self) -> tuple[float, float, float]:
+        """(trained steps, taken-in steps, updates) a second; zeros before there is an interval."""
+        first, last = self._marks[0], self._marks[-1]
+        seconds = last.moment - first.moment
+        if seconds <= 0:
+            return 0.0, 0.0, 0.0
+        return (
+            (last.trained - first.trained) / seconds,
+            (last.steps - first.steps) / seconds,
+            (last.updates - first.updates) / seconds,
+        )
+
+
+def losses(learner: Learner) -> dict[str, float]:
+    """The means that the learner's latest call of `train` recorded, by their names without `train/`."""
+    recorded = learner.logger.name_to_value
+    return {name.removeprefix("train/"): float(value) for name, value in recorded.items() if value is not None}
+
+
+def metrics_document(
+    config: RunConfig,
+    counters: Counters,
+    learner: Learner,
+    rates: Rates,
+    state: str,
+    trained_steps: int,
+    saved_steps: int | None,
+) -> dict[str, Any]:
+    """The document; times in s, rates in 1/s, rewards in the task's unit, None where nothing is known yet."""
+    trained_rate, steps_rate, updates_rate = rates.per_second()
+    steps_left = max(0, config.total_timesteps - trained_steps)
+    return {
+        "run_id": config.run_id,
+        "updated": datetime.now(UTC).isoformat(timespec="seconds"),
+        "state": state,
+        "method": config.method,
+        "steps": counters.steps,
+        "trained_steps": trained_steps,
+        "total_timesteps": config.total_timesteps,
+        "late_steps": counters.late_steps,
+        "replay_rows": 0 if learner.replay_buffer is None else learner.replay_buffer.size(),
+        "updates": counters.updates,
+        "episodes": counters.episodes,
+        "episode_ends": counters.ends,
+        "collision_rate": counters.share_of_episodes(CRASHED),
+        "off_track_rate": counters.share_of_episodes(OFF_TRACK),
+        "laps": counters.laps,
+        "clean_laps": counters.clean_laps,
+        "best_lap_s": counters.best_lap,
+        "mean_reward": counters.mean_reward(),
+        "reward_trend": counters.reward_trend(),
+        "losses": losses(learner),
+        "seconds": round(counters.seconds, 3),
+        "steps_per_second": round(steps_rate, 3),
+        "updates_per_second": round(updates_rate, 3),
+        "steps_left": steps_left,
+        "seconds_left": round(steps_left / trained_rate, 1) if trained_rate > 0 else None,
+        "weights_version": counters.weights_version,
+        "seen_version": counters.seen_version,
+        "checkpoint_steps": saved_steps,
+        "resumes": counters.resumes,
+    }
+
+
+def metrics_bytes(document: dict[str, Any]) -> bytes:
+    """The document as indented JSON; a number that is not finite becomes null."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2)

@@ -1,0 +1,161 @@
+"""One life of the trainer process: finds where the run stands, trains, and leaves everything saved.
+
+It turns what can go wrong into an exit code and a sentence. Waiting for S3 at the beginning and at the end is
+bounded; in between, training never waits for it.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from train_cloud.object_store import (
+    Backoff,
+    ObjectNotFound,
+    ObjectStore,
+    ObjectStoreDenied,
+    ObjectStoreError,
+    ObjectStoreUnavailable,
+)
+from train_cloud.run_config import RunConfig
+from train_cloud.store import Store, StoreError, TrainerProgress
+from train_cloud.trainer.checkpoint import CheckpointError, find_newest, restore_learner
+from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.export import ExportError
+from train_cloud.trainer.learners import make_learner
+from train_cloud.trainer.loop import Trainer
+from train_cloud.trainer.uploads import AnotherWriter, Uploads
+from wire.process import ExitCode, fields
+
+DONE = "DONE"
+STORE_FILE = "store.db"
+PATIENCE_SECONDS = 600.0
+"""How long S3 may be silent or deny at the beginning and after the end of the run."""
+STOP_SECONDS = 45.0
+"""How long the final upload may take after a signal; a spot instance has 120 s in all."""
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class _Stopped(Exception):
+    """A signal came while waiting."""
+
+
+def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCode:
+    """Train the run of `config` with the store in `folder` until it is done or `stop` is set."""
+    torch.set_num_threads(config.trainer_threads or max(1, (os.cpu_count() or 1) - 1))
+    objects = ObjectStore(config.bucket, f"runs/{config.run_id}/")
+    try:
+        if _patiently(lambda: _exists(objects, DONE), "asking whether the run is done", stop):
+            _log.info("this run is done already: nothing to train", extra=fields(run_id=config.run_id))
+            _say_done(folder / STORE_FILE)
+            return ExitCode.OK
+        return _train(config, _wait_for_store(folder / STORE_FILE, stop), objects, stop)
+    except _Stopped:
+        _log.info("stopped before training began")
+        return ExitCode.OK
+    except AnotherWriter as error:
+        _log.error(str(error))
+        return ExitCode.REFUSED
+    except ObjectStoreError as error:
+        _log.error(str(error))
+        return ExitCode.STORAGE
+    except (CheckpointError, ExportError, StoreError) as error:
+        _log.error(str(error))
+        return ExitCode.FAILED
+
+
+def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threading.Event) -> ExitCode:
+    learner = make_learner(config)
+    found = _patiently(lambda: find_newest(objects), "looking for a checkpoint", stop)
+    counters = Counters()
+    if found.checkpoint is not None:
+        counters = restore_learner(learner, found.checkpoint)
+        counters.resumes += 1
+        _log.info(
+            "resuming",
+            extra=fields(steps=counters.steps, updates=counters.updates, folder=found.checkpoint.manifest.folder),
+        )
+    uploads = Uploads(objects, found.latest_etag)
+    try:
+        trainer = Trainer(config, store, uploads, learner, counters, stop)
+        done = trainer.run()
+        return _finish(done, uploads, objects, trainer.summary(), stop)
+    finally:
+        uploads.close()
+
+
+def _finish(done: bool, uploads: Uploads, objects: ObjectStore, summary: bytes, stop: threading.Event) -> ExitCode:
+    """Wait for the final uploads; a finished run is marked DONE once its last checkpoint is up."""
+    deadline = time.monotonic() + (PATIENCE_SECONDS if done else STOP_SECONDS)
+    while not uploads.wait(0.2):
+        if done and stop.is_set():
+            deadline = min(deadline, time.monotonic() + STOP_SECONDS)
+        if time.monotonic() > deadline:
+            _log.error(
+                "the last checkpoint could not be uploaded: a resumed run goes on from the one before it",
+                extra=fields(saved_steps=uploads.saved_steps),
+            )
+            return ExitCode.STORAGE
+    if done:
+        _patiently(lambda: objects.put(DONE, summary), "marking the run as done", stop)
+        _log.info("the run is done")
+    else:
+        _log.info("stopped in order: everything is saved")
+    return ExitCode.OK
+
+
+def _patiently(call: Callable[[], _T], what: str, stop: threading.Event) -> _T:
+    """The call's answer, retried while S3 is silent or denies, at most PATIENCE_SECONDS."""
+    backoff = Backoff()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return call()
+        except (ObjectStoreUnavailable, ObjectStoreDenied) as error:
+            pause = backoff.seconds()
+            if time.monotonic() + pause > deadline:
+                raise
+            _log.warning("waiting for S3", extra=fields(doing=what, retry_in_s=round(pause, 1), reason=str(error)))
+            if stop.wait(pause):
+                raise _Stopped from None
+
+
+def _exists(objects: ObjectStore, key: str) -> bool:
+    try:
+        objects.get(key)
+    except ObjectNotFound:
+        return False
+    return True
+
+
+def _wait_for_store(path: Path, stop: threading.Event) -> Store:
+    """The receiver's store, once it says that everything is restored."""
+    told = False
+    while True:
+        if path.exists():
+            store = Store(path)
+            if store.is_ready():
+                return store
+            store.close()
+        if not told:
+            _log.info("waiting for the receiver's store", extra=fields(path=path))
+            told = True
+        if stop.wait(0.1):
+            raise _Stopped
+
+
+def _say_done(path: Path) -> None:
+    """Tell the receiver of this folder, if there is one, that there is nothing left to train."""
+    if path.exists():
+        store = Store(path)
+        progress = store.progress()
+        store.put_progress(
+            TrainerProgress(progress.trained_steps, progress.consumed_steps, progress.updates, "done")
+        )

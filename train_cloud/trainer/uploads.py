@@ -1,0 +1,185 @@
+"""Brings checkpoints and metrics to S3 in the background, so that learning never waits for the network.
+
+The newest checkpoint wins: one that could not be uploaded before the next is due is given up. S3 may be silent or
+deny for as long as it likes: retries go on with capped backoff, and the log says so. LATEST is written last, and
+only over the version that this writer knows; somebody else's write there ends the uploads for good.
+"""
+
+import logging
+import threading
+import time
+
+from train_cloud.object_store import (
+    Backoff,
+    ObjectNotFound,
+    ObjectStore,
+    ObjectStoreError,
+    ObjectStoreUnavailable,
+    PreconditionFailed,
+)
+from train_cloud.trainer.checkpoint import LATEST, MANIFEST, Checkpoint
+from wire.process import fields
+
+METRICS = "metrics.json"
+
+_log = logging.getLogger(__name__)
+
+
+class AnotherWriter(Exception):
+    """Another trainer has written LATEST since this one read it; the text is a sentence."""
+
+
+class Uploads:
+    """One thread that uploads what it is handed.
+
+    Args:
+        objects: the run's folder in S3.
+        latest_etag: ETag of LATEST as this trainer found it; None when there was none.
+    """
+
+    def __init__(self, objects: ObjectStore, latest_etag: str | None) -> None:
+        self._objects = objects
+        self._latest_etag = latest_etag
+        self._changed = threading.Condition()
+        self._checkpoint: Checkpoint | None = None
+        self._metrics: bytes | None = None
+        self._refusal: str | None = None
+        self._closed = False
+        self._idle = True
+        self.saved_steps: int | None = None
+        """Steps of the newest checkpoint that LATEST names by this writer's hand."""
+        self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
+        self._thread.start()
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Upload `checkpoint`; one still waiting is given up for it. Raises AnotherWriter, see the class."""
+        self.check()
+        with self._changed:
+            self._checkpoint = checkpoint
+            self._changed.notify_all()
+
+    def metrics(self, document: bytes) -> None:
+        """Upload metrics.json once, as well as it goes; the next one comes soon."""
+        with self._changed:
+            self._metrics = document
+            self._changed.notify_all()
+
+    def check(self) -> None:
+        """Raise AnotherWriter if LATEST belongs to somebody else."""
+        if self._refusal is not None:
+            raise AnotherWriter(self._refusal)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until all is uploaded, at most `seconds`; whether it is. Raises AnotherWriter."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while self._refusal is None and not self._all_done():
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    break
+            done = self._all_done()
+        self.check()
+        return done
+
+    def close(self) -> None:
+        """End the thread; what is not uploaded by then stays undone."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _all_done(self) -> bool:
+        return self._idle and self._checkpoint is None and self._metrics is None
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._idle = True
+                self._changed.notify_all()
+                while not self._closed and self._checkpoint is None and self._metrics is None:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                checkpoint, metrics = self._checkpoint, self._metrics
+                self._metrics = None
+                self._idle = False
+            if metrics is not None:
+                self._upload_metrics(metrics)
+            if checkpoint is not None:
+                self._upload_checkpoint(checkpoint)
+
+    def _upload_metrics(self, document: bytes) -> None:
+        try:
+            self._objects.put(METRICS, document)
+        except ObjectStoreError as error:
+            _log.warning("metrics not uploaded", extra=fields(reason=str(error)))
+
+    def _upload_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Upload `checkpoint` unless a newer one is handed in or the thread is closed before that succeeds."""
+        began = time.monotonic()
+        backoff = Backoff()
+        while True:
+            try:
+                self._put(checkpoint)
+                break
+            except PreconditionFailed:
+                with self._changed:
+                    self._refusal = (
+                        "Another trainer has written a checkpoint of this run since this one started. Two trainers "
+                        "would spoil each other's work, so this one stops. Let only one run at a time."
+                    )
+                    self._checkpoint = None
+                return
+            except ObjectStoreError as error:
+                pause = backoff.seconds()
+                _log.warning(
+                    "checkpoint not uploaded yet, training goes on",
+                    extra=fields(
+                        steps=checkpoint.manifest.steps,
+                        for_s=round(time.monotonic() - began),
+                        retry_in_s=round(pause, 1),
+                        reason=str(error),
+                    ),
+                )
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._checkpoint is not checkpoint, pause)
+                if self._closed or self._checkpoint is not checkpoint:
+                    return
+        self.saved_steps = checkpoint.manifest.steps
+        with self._changed:
+            if self._checkpoint is checkpoint:
+                self._checkpoint = None
+        size = sum(entry.bytes for entry in checkpoint.manifest.files.values())
+        _log.info(
+            "checkpoint saved",
+            extra=fields(
+                steps=checkpoint.manifest.steps,
+                updates=checkpoint.manifest.updates,
+                bytes=size,
+                seconds=round(time.monotonic() - began, 3),
+            ),
+        )
+
+    def _put(self, checkpoint: Checkpoint) -> None:
+        """Every file, then the manifest, then LATEST; PreconditionFailed when LATEST is not what we know."""
+        folder = checkpoint.manifest.folder
+        for name, data in checkpoint.files.items():
+            self._objects.put(folder + name, data)
+        manifest = checkpoint.manifest_bytes
+        self._objects.put(folder + MANIFEST, manifest)
+        try:
+            self._latest_etag = self._objects.put(
+                LATEST, manifest, if_match=self._latest_etag, if_none_match=self._latest_etag is None
+            )
+        except ObjectNotFound:
+            self._latest_etag = None  # somebody deleted LATEST: ours may be the first again
+            raise
+        except PreconditionFailed:
+            body, etag = self._objects.get(LATEST)
+            if etag == self._latest_etag:
+                raise ObjectStoreUnavailable(
+                    "The bucket reported a conflict about LATEST, and there is none."
+                ) from None
+            # An earlier attempt may have arrived although its answer did not.
+            if body != manifest:
+                raise
+            self._latest_etag = etag
