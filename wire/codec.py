@@ -1,27 +1,22 @@
 """Batches of experience to self-contained blobs and back, exact to the bit; and the names of the whole codec.
 
-A blob is: the letters "AT", a version byte, the body's length, the body squeezed by zstd, and a CRC-32 of
-all before it. The body holds the layout, the runs, then each column as `wire.columns` writes it. Blobs
-are stored as they arrive, so a decoder must go on reading every version that was ever stored. Decoding
-never raises anything but CodecError, takes memory only within MAX_RAW_BYTES, and returns only what
-`check_batch` accepts.
+A blob is an envelope (`wire.envelope`) around a body that holds the layout, the runs, then each column as
+`wire.columns` writes it. Blobs are stored as they arrive, so a decoder must go on reading every version
+that was ever stored. Decoding never raises anything but CodecError, takes memory only within stated
+bounds, and returns only what `check_batch` accepts.
 """
 
 from __future__ import annotations
 
 import math
-import threading
-import zlib
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import zstandard
 
 from wire.batches import (
     DTYPES,
-    MAX_RAW_BYTES,
     MAX_STEPS_PER_BATCH,
     AnyArray,
     Batch,
@@ -35,6 +30,7 @@ from wire.batches import (
     check_batch,
 )
 from wire.columns import Reader, pack_integers, pack_matrix, unpack_integers, unpack_matrix, varint
+from wire.envelope import open_blob, seal
 from wire.frames import FrameError, FrameTooLarge, decode_down, decode_up, encode_frame, encode_text
 from wire.messages import MAX_BLOB_BYTES
 
@@ -57,16 +53,10 @@ __all__ = [
     "encode_text",
 ]
 
-_MAGIC: Final = b"AT"
-_VERSION: Final = 1
-_CRC_BYTES: Final = 4
-_LEVEL: Final = 3
-_MAX_BODY_BYTES: Final = 2 * MAX_RAW_BYTES
 _NO_STEP: Final = 0
 _STEP_BIAS: Final = 128
 _TERMINATED, _TRUNCATED, _LATE = 1, 2, 4
 _RECORDS: Final = msgspec.msgpack.Decoder(Records)
-_local = threading.local()
 
 
 def encode_batch(batch: Batch) -> bytes:
@@ -93,18 +83,12 @@ def encode_batch(batch: Batch) -> bytes:
             msgspec.msgpack.encode(Records(batch.laps, batch.episodes)) if batch.laps or batch.episodes else b"",
         )
     )
-    blob = _MAGIC + bytes([_VERSION]) + varint(len(body)) + _compressor().compress(body)
-    blob += zlib.crc32(blob).to_bytes(_CRC_BYTES, "little")
-    if len(blob) > MAX_BLOB_BYTES:
-        raise CodecError(
-            f"The encoded batch has {len(blob)} bytes, more than {MAX_BLOB_BYTES}; send fewer steps in one."
-        )
-    return blob
+    return seal(body)
 
 
 def decode_batch(data: bytes, layout: Layout | None = None) -> Batch:
     """The batch in a blob; with `layout`, only one that has exactly this layout. Raises CodecError."""
-    reader = Reader(_open(data))
+    reader = Reader(open_blob(data))
     found = Layout(_unpack_column(reader), _unpack_column(reader))
     if layout is not None and found != layout:
         raise CodecError(f"The batch has the layout {found}, but this run uses {layout}.")
@@ -138,59 +122,6 @@ def decode_batch(data: bytes, layout: Layout | None = None) -> Batch:
     )
     check_batch(batch)
     return batch
-
-
-def _open(blob: bytes) -> bytes:
-    if blob[:2] != _MAGIC or len(blob) < len(_MAGIC) + 1 + _CRC_BYTES:
-        raise CodecError("These bytes are not an experience batch.")
-    if len(blob) > MAX_BLOB_BYTES:
-        raise CodecError(f"The batch has {len(blob)} bytes, more than the {MAX_BLOB_BYTES} that are allowed.")
-    if blob[2] != _VERSION:
-        raise CodecError(
-            f"The batch is written in version {blob[2]} of the format, but this program reads version {_VERSION}; "
-            "bring both sides to one version."
-        )
-    content = blob[:-_CRC_BYTES]
-    if zlib.crc32(content) != int.from_bytes(blob[-_CRC_BYTES:], "little"):
-        raise CodecError("The batch was cut or damaged on its way: its checksum is wrong.")
-    reader = Reader(content)
-    reader.take(3)
-    size, squeezed = reader.varint(), reader.rest()
-    if size > _MAX_BODY_BYTES:
-        raise CodecError(f"The batch would unpack to {size} bytes, more than the {_MAX_BODY_BYTES} that are allowed.")
-    try:
-        known = zstandard.get_frame_parameters(squeezed, format=zstandard.FORMAT_ZSTD1_MAGICLESS).content_size
-        # The library would trust a size written in the frame over our limit.
-        if known not in (zstandard.CONTENTSIZE_UNKNOWN, size):
-            raise CodecError("The batch contradicts itself about its size; it was damaged.")
-        body = _decompressor().decompress(squeezed, max_output_size=size, allow_extra_data=False)
-    except zstandard.ZstdError:
-        raise CodecError("The batch cannot be decompressed; it was damaged.") from None
-    if len(body) != size:
-        raise CodecError("The batch contradicts itself about its size; it was damaged.")
-    return body
-
-
-def _compressor() -> zstandard.ZstdCompressor:
-    compressor: zstandard.ZstdCompressor | None = getattr(_local, "compressor", None)
-    if compressor is None:
-        parameters = zstandard.ZstdCompressionParameters.from_level(
-            _LEVEL,
-            format=zstandard.FORMAT_ZSTD1_MAGICLESS,
-            write_content_size=False,
-            write_checksum=False,
-            write_dict_id=False,
-        )
-        compressor = _local.compressor = zstandard.ZstdCompressor(compression_params=parameters)
-    return compressor
-
-
-def _decompressor() -> zstandard.ZstdDecompressor:
-    decompressor: zstandard.ZstdDecompressor | None = getattr(_local, "decompressor", None)
-    if decompressor is None:
-        decompressor = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
-        _local.decompressor = decompressor
-    return decompressor
 
 
 def _pack_column(column: Column) -> bytes:

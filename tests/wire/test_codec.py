@@ -1,0 +1,210 @@
+"""Batches come back to the bit, and no bytes raise anything but CodecError."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.batches import GRID_LAYOUT, made_up_batch
+from wire.batches import DTYPES, check_batch
+from wire.codec import (
+    MAX_STEPS_PER_BATCH,
+    Batch,
+    CodecError,
+    Column,
+    EpisodeRecord,
+    LapRecord,
+    Layout,
+    decode_batch,
+    encode_batch,
+)
+from wire.envelope import MAX_BODY_BYTES, open_blob, seal
+
+columns = st.builds(Column, st.integers(1, 6), st.sampled_from(DTYPES)) | st.builds(
+    Column, st.integers(1, 6), step=st.sampled_from([2.0**-15, 2.0**-12, 1.0, 4.0])
+)
+batches = st.builds(
+    made_up_batch,
+    seed=st.integers(0, 2**32 - 1),
+    run_lengths=st.lists(st.integers(1, 12), min_size=1, max_size=6),
+    layout=st.builds(Layout, columns, columns),
+    extreme=st.booleans(),
+)
+
+
+@given(batches)
+@settings(max_examples=300, deadline=None)
+def test_a_batch_comes_back_to_the_bit(batch: Batch) -> None:
+    assert decode_batch(encode_batch(batch), batch.layout).same_bits(batch)
+
+
+@given(batches)
+@settings(max_examples=50, deadline=None)
+def test_current_and_next_observations_belong_to_the_same_step(batch: Batch) -> None:
+    starts = np.cumsum(batch.run_lengths + 1) - batch.run_lengths - 1
+    pairs = [
+        (row, row + 1)
+        for start, length in zip(starts, batch.run_lengths, strict=True)
+        for row in range(start, start + length)
+    ]
+    current, following = (batch.observations[list(rows)] for rows in zip(*pairs, strict=True))
+    np.testing.assert_array_equal(batch.current_observations(), current)
+    np.testing.assert_array_equal(batch.next_observations(), following)
+
+
+@given(st.binary(max_size=300))
+def test_random_bytes_are_no_batch(data: bytes) -> None:
+    with pytest.raises(CodecError):
+        decode_batch(data)
+    with pytest.raises(CodecError):
+        decode_batch(b"AT\x01" + data)
+
+
+@given(data=st.data(), seed=st.integers(0, 20))
+def test_a_damaged_blob_is_always_noticed(data: st.DataObject, seed: int) -> None:
+    blob = bytearray(encode_batch(made_up_batch(seed)))
+    blob[data.draw(st.integers(0, len(blob) - 1))] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(CodecError):
+        decode_batch(bytes(blob))
+
+
+@given(data=st.data(), seed=st.integers(0, 20))
+def test_a_cut_or_lengthened_blob_is_always_noticed(data: st.DataObject, seed: int) -> None:
+    blob = encode_batch(made_up_batch(seed))
+    with pytest.raises(CodecError):
+        decode_batch(blob[: data.draw(st.integers(0, len(blob) - 1))])
+    with pytest.raises(CodecError):
+        decode_batch(blob + data.draw(st.binary(min_size=1, max_size=9)))
+
+
+@given(data=st.data(), seed=st.integers(0, 20))
+@settings(max_examples=500, deadline=None)
+def test_a_forged_body_is_valid_or_a_codec_error(data: st.DataObject, seed: int) -> None:
+    """Behind a right checksum any body may stand: what is accepted keeps every rule of a batch."""
+    body = bytearray(open_blob(encode_batch(made_up_batch(seed, (3, 2)))))
+    for _ in range(data.draw(st.integers(0, 3))):
+        body[data.draw(st.integers(0, min(len(body) - 1, 60)))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(body)) | st.just(len(body)))
+    with contextlib.suppress(CodecError):
+        check_batch(decode_batch(seal(bytes(body[:cut]) + data.draw(st.binary(max_size=3)))))
+
+
+def test_another_layout_is_refused() -> None:
+    blob = encode_batch(made_up_batch())
+    with pytest.raises(CodecError, match="has the layout"):
+        decode_batch(blob, Layout(Column(6, step=2.0**-12), GRID_LAYOUT.action))
+
+
+def test_another_version_is_refused() -> None:
+    blob = bytearray(encode_batch(made_up_batch()))
+    blob[2] = 99
+    with pytest.raises(CodecError, match="version 99"):
+        decode_batch(bytes(blob))
+
+
+def test_a_decompression_bomb_is_refused_before_it_unpacks() -> None:
+    with pytest.raises(CodecError, match="would unpack"):
+        open_blob(seal(bytes(MAX_BODY_BYTES + 1)))
+
+
+def test_too_many_steps_are_refused() -> None:
+    most = made_up_batch(run_lengths=(MAX_STEPS_PER_BATCH,))
+    assert decode_batch(encode_batch(most)).same_bits(most)
+    with pytest.raises(CodecError, match="1 to 4096 steps"):
+        encode_batch(made_up_batch(run_lengths=(MAX_STEPS_PER_BATCH + 1,)))
+
+
+def test_a_batch_that_is_too_large_is_refused() -> None:
+    huge = made_up_batch(run_lengths=(100,), layout=Layout(Column(65536), Column(1)))
+    with pytest.raises(CodecError, match="send fewer steps"):
+        encode_batch(huge)
+
+
+def test_a_late_batch_with_ends_laps_and_mixed_versions_comes_back() -> None:
+    batch = replace(
+        made_up_batch(run_lengths=(4, 1, 7)),
+        terminated=np.array([0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0], bool),
+        truncated=np.array([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], bool),
+        laps=(LapRecord(2, 91.0625, True), LapRecord(11, 90.5, False)),
+        episodes=(EpisodeRecord(3, 812, -3.25, "crash"), EpisodeRecord(4, 1, 0.0, "reversed")),
+    )
+    assert decode_batch(encode_batch(batch)).same_bits(batch)
+
+
+def test_a_grid_forgets_only_the_sign_of_zero() -> None:
+    batch = made_up_batch()
+    batch.observations[0, 0] = -0.0
+    came_back = decode_batch(encode_batch(batch))
+    np.testing.assert_array_equal(came_back.observations, batch.observations)
+    assert not np.signbit(came_back.observations[0, 0])
+
+
+def _with(batch: Batch, name: str, index: Any, value: Any) -> Batch:
+    array = getattr(batch, name).copy()
+    array[index] = value
+    return replace(batch, **{name: array})
+
+
+@pytest.mark.parametrize(
+    ("name", "index", "value", "message"),
+    [
+        ("observations", (1, 2), np.nan, "NaN or an infinite"),
+        ("observations", (1, 2), np.inf, "NaN or an infinite"),
+        ("observations", (1, 2), 8.0, "not all on their grid"),
+        ("observations", (1, 2), 1e30, "not all on their grid"),
+        ("observations", (1, 2), 2.0**-13, "not all on their grid"),
+        ("actions", (0, 0), 1.0, "not all on their grid"),
+        ("rewards", 3, np.nan, "NaN or an infinite"),
+        ("action_ages", 3, np.inf, "NaN or an infinite"),
+        ("action_ages", 3, -0.5, "negative"),
+        ("terminated", 2, True, "goes on after"),
+        ("truncated", 2, True, "goes on after"),
+        ("run_lengths", 0, 4, "sum to"),
+        ("run_lengths", slice(0, 2), (0, 10), "at least 1"),
+        ("run_cars", 0, -1, "below zero"),
+        ("run_first_steps", 0, -1, "below zero"),
+        ("laps", None, (LapRecord(10, 1.0, True),), "lap record"),
+        ("laps", None, (LapRecord(0, float("nan"), True),), "lap record"),
+        ("episodes", None, (EpisodeRecord(-1, 1, 0.0, ""),), "episode record"),
+        ("episodes", None, (EpisodeRecord(0, 1, float("inf"), ""),), "episode record"),
+        ("episodes", None, (EpisodeRecord(0, 1, 0.0, "x" * 201),), "longer than"),
+        ("rewards", None, np.zeros(10), "dtype float32"),
+        ("late", None, np.zeros(9, bool), "must have shape"),
+    ],
+)
+def test_a_batch_that_breaks_a_rule_is_refused(name: str, index: Any, value: Any, message: str) -> None:
+    batch = made_up_batch(seed=1, run_lengths=(5, 5))
+    bad = replace(batch, **{name: value}) if index is None else _with(batch, name, index, value)
+    with pytest.raises(CodecError, match=message):
+        encode_batch(bad)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": 0}, "1 to 65536"),
+        ({"size": 1, "dtype": "complex64"}, "cannot travel"),
+        ({"size": 1, "step": 0.1}, "power of two"),
+        ({"size": 1, "step": -0.5}, "power of two"),
+        ({"size": 1, "step": float("nan")}, "power of two"),
+        ({"size": 1, "dtype": "float64", "step": 0.5}, "float32"),
+    ],
+)
+def test_an_impossible_column_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(CodecError, match=message):
+        Column(**arguments)
+
+
+def test_smooth_runs_are_small() -> None:
+    """A guard against a codec that quietly stops compressing.
+
+    The figures are `scripts/bench_wire.py`'s affair.
+    """
+    batch = made_up_batch(run_lengths=(100,), layout=Layout(Column(36, step=2.0**-12), Column(2, step=2.0**-15)))
+    assert len(encode_batch(batch)) / batch.steps < 40
