@@ -148,9 +148,7 @@ class Policy:
         """
         rows = observation if observation.ndim == 2 else observation[None, :]
         if rows.ndim != 2 or rows.shape[1] != self.observation_size:
-            raise ValueError(
-                f"the observation's shape is {observation.shape}; (N, {self.observation_size}) expected"
-            )
+            raise ValueError(f"the observation's shape is {observation.shape}; (N, {self.observation_size}) expected")
         output = self._forward(rows)
         mean = output[:, : self.action_size]
         if rng is None:
@@ -197,22 +195,16 @@ def _read(data: bytes) -> tuple[dict[str, str], dict[str, Float32Array]]:
         length = int.from_bytes(data[:_HEADER_LENGTH_BYTES], "little")
         header = json.loads(data[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])
     except (safetensors.SafetensorError, ValueError) as error:
-        raise PolicyError(
-            f"The policy is damaged: it is not a safetensors file ({error}). Fetch it again."
-        ) from error
+        raise PolicyError(f"The policy is damaged: it is not a safetensors file ({error}). Fetch it again.") from error
     tensors: dict[str, Float32Array] = {}
     for name, entry in raw:
         dtype = _DTYPES.get(str(entry["dtype"]))
         if dtype is None:
-            raise PolicyError(
-                f"The policy's tensor {name!r} is {entry['dtype']}; float16 or float32 expected."
-            )
+            raise PolicyError(f"The policy's tensor {name!r} is {entry['dtype']}; float16 or float32 expected.")
         values: Float32Array = np.frombuffer(bytes(entry["data"]), dtype).astype(np.float32)
         values = values.reshape(entry["shape"])
         if not np.isfinite(values).all():
-            raise PolicyError(
-                f"The policy's tensor {name!r} holds NaN or infinite values: its training has diverged."
-            )
+            raise PolicyError(f"The policy's tensor {name!r} holds NaN or infinite values: its training has diverged.")
         tensors[name] = values
     metadata = header.get("__metadata__", {})
     return metadata, tensors
@@ -243,9 +235,7 @@ def _layers(
             layers.append(ACTIVATIONS[op])
         else:
             known = ", ".join(["linear", *ACTIVATIONS])
-            raise PolicyError(
-                f"The policy's layer {number} is {op!r}; known are {known}, the first being linear."
-            )
+            raise PolicyError(f"The policy's layer {number} is {op!r}; known are {known}, the first being linear.")
     if size != outputs:
         raise PolicyError(f"The policy's layers give {size} numbers; its distribution needs {outputs}.")
     return layers
@@ -269,9 +259,7 @@ def _text(metadata: dict[str, str], key: str) -> str:
 def _whole_number(metadata: dict[str, str], key: str, least: int) -> int:
     text = _text(metadata, key)
     if not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) < least:
-        raise PolicyError(
-            f"The policy's metadata has {key}={text!r}; a whole number from {least} on expected."
-        )
+        raise PolicyError(f"The policy's metadata has {key}={text!r}; a whole number from {least} on expected.")
     return int(text)
 
 

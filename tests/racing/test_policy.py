@@ -45,9 +45,7 @@ def policy_file(values: dict[str, np.ndarray[Any, Any]] | None = None, **changes
     return save(tensors() if values is None else values, {k: v for k, v in metadata.items() if v is not None})
 
 
-def expected(
-    observation: np.ndarray[Any, Any], values: dict[str, np.ndarray[Any, Any]]
-) -> np.ndarray[Any, Any]:
+def expected(observation: np.ndarray[Any, Any], values: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
     wide = {name: value.astype(np.float64) for name, value in values.items()}
     hidden = observation @ wide["0.weight"].T + wide["0.bias"]
     hidden = np.where(hidden > 0, hidden, np.expm1(hidden))

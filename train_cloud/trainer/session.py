@@ -156,6 +156,4 @@ def _say_done(path: Path) -> None:
     if path.exists():
         store = Store(path)
         progress = store.progress()
-        store.put_progress(
-            TrainerProgress(progress.trained_steps, progress.consumed_steps, progress.updates, "done")
-        )
+        store.put_progress(TrainerProgress(progress.trained_steps, progress.consumed_steps, progress.updates, "done"))

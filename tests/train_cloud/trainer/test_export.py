@@ -1,8 +1,11 @@
 """What the PC drives with is what torch would have driven with, for every method."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from sb3_contrib import CrossQ
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -13,6 +16,7 @@ from racing.task import ACTION_STEP
 from tests.support.runs import run_config
 from train_cloud.trainer.export import ExportError, export_policy
 from train_cloud.trainer.learners import Learner, SpacesOnly, make_learner
+from train_cloud.trainer.replay import PackedReplayBuffer
 
 SIGNATURE = "task.v1"
 TOLERANCE = 1e-3
@@ -30,14 +34,16 @@ def trained_learner(method: str, updates: int = 60) -> Learner:
     rows = (rng.normal(size=(4097, 12)) * spread + offset).astype(np.float32)
     actions = rng.uniform(-1, 1, (4096, 2)).astype(np.float32)
     rewards = (rows[:-1, 11] * actions[:, 0] + actions[:, 1]).astype(np.float32)
+    assert isinstance(learner.replay_buffer, PackedReplayBuffer)
     learner.replay_buffer.insert(rows[:-1], actions, rewards, rows[1:], np.zeros(4096, bool))
     learner.train(gradient_steps=updates, batch_size=128)
     return learner
 
 
-def observations(model: BaseAlgorithm) -> np.ndarray:
+def observations(model: BaseAlgorithm) -> np.ndarray[Any, Any]:
     rng = np.random.default_rng(3)
     space = model.observation_space
+    assert isinstance(space, spaces.Box)
     return rng.uniform(space.low, space.high, (2000, *space.shape)).astype(np.float32)
 
 
@@ -57,7 +63,7 @@ def test_the_exported_policy_agrees_with_torch(method: str) -> None:
 def test_ppo_policies_agree_as_well() -> None:
     model = PPO("MlpPolicy", SpacesOnly(12, 2), seed=1, device="cpu", policy_kwargs={"net_arch": [64, 64]})
     with torch.no_grad():
-        model.policy.action_net.weight.mul_(30.0)
+        model.policy.get_parameter("action_net.weight").mul_(30.0)
     assert agreement(model) <= TOLERANCE
 
 
@@ -67,7 +73,7 @@ def test_exploration_is_spread_as_torch_spreads_it() -> None:
     policy = Policy.from_bytes(export_policy(learner, 1, SIGNATURE))
     samples = policy.act(np.repeat(row, 50_000, axis=0), np.random.default_rng(4)).astype(np.float64)
     with torch.no_grad():
-        theirs = learner.actor(torch.from_numpy(np.repeat(row, 50_000, axis=0)), deterministic=False).numpy()
+        theirs = learner.policy(torch.from_numpy(np.repeat(row, 50_000, axis=0)), deterministic=False).numpy()
     assert np.abs(samples.mean(axis=0) - theirs.mean(axis=0)).max() < 0.02
     assert np.abs(samples.std(axis=0) / theirs.std(axis=0) - 1).max() < 0.03
 

@@ -1,0 +1,124 @@
+"""Experience reaches the replay buffer whole and in order, and counts once however often it comes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.experience import STREAM, incoming, made_up_batch
+from train_cloud.signature import layout
+from train_cloud.store import IncomingBatch, Store
+from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.ingest import Ingest
+from train_cloud.trainer.learners import SpacesOnly
+from train_cloud.trainer.replay import PackedReplayBuffer
+from wire.codec import encode_batch
+
+ENV = SpacesOnly()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "store.db")
+    store.register_stream(STREAM, "pc", "signature")
+    return store
+
+
+def buffer(capacity: int = 1000) -> PackedReplayBuffer:
+    return PackedReplayBuffer(capacity, ENV.observation_space, ENV.action_space, device="cpu")
+
+
+def take_in(store: Store, replay: PackedReplayBuffer, counters: Counters) -> None:
+    ingest = Ingest(store, replay, counters, layout())
+    ingest.skip_to_needed()
+    while ingest.read():
+        pass
+
+
+def test_rows_arrive_as_they_were_driven(store: Store) -> None:
+    store.add_batches(incoming([1, 2]))
+    replay, counters = buffer(), Counters()
+    take_in(store, replay, counters)
+    first, second = made_up_batch(1), made_up_batch(2)
+    held = replay.unpack(replay.rows[:40])
+    wanted = np.concatenate([first.current_observations(), second.current_observations()])
+    assert np.array_equal(held.observations.numpy(), wanted)
+    wanted = np.concatenate([first.next_observations(), second.next_observations()])
+    assert np.array_equal(held.next_observations.numpy(), wanted)
+    assert np.array_equal(held.actions.numpy(), np.concatenate([first.actions, second.actions]))
+    assert np.array_equal(held.rewards[:, 0].numpy(), np.concatenate([first.rewards, second.rewards]))
+
+
+def test_only_terminated_steps_end_the_return(store: Store) -> None:
+    batch = made_up_batch(1, run_lengths=(5, 5, 5))
+    assert batch.truncated.sum() == batch.terminated.sum() == 1
+    replay = buffer()
+    store.add_batches([IncomingBatch(STREAM, 1, batch.steps, encode_batch(batch))])
+    take_in(store, replay, Counters())
+    assert np.array_equal(replay.unpack(replay.rows[:15]).dones[:, 0].numpy() == 1.0, batch.terminated)
+
+
+def test_laps_ends_and_rewards_are_counted(store: Store) -> None:
+    store.add_batches(incoming(range(1, 11)))
+    counters = Counters()
+    take_in(store, buffer(), counters)
+    assert (counters.steps, counters.laps, counters.clean_laps, counters.episodes) == (200, 10, 5, 10)
+    assert counters.best_lap == pytest.approx(99.9)
+    assert counters.share_of_episodes("off_track") == 1.0
+    assert counters.reward_trend() == pytest.approx(5.0)
+    assert counters.consumed == {STREAM: 10}
+
+
+def test_late_steps_count_but_are_not_learned_from(store: Store) -> None:
+    store.add_batches(incoming([1], late_share=0.4))
+    replay, counters = buffer(), Counters()
+    take_in(store, replay, counters)
+    batch = made_up_batch(1, late_share=0.4)
+    assert counters.steps == 20
+    assert counters.late_steps == batch.late.sum() > 0
+    kept = replay.unpack(replay.rows[: replay.size()])
+    assert np.array_equal(kept.observations.numpy(), batch.current_observations()[~batch.late])
+
+
+def test_a_batch_that_was_counted_before_is_held_but_not_counted_again(store: Store) -> None:
+    store.add_batches(incoming([1, 2, 3]))
+    replay, counters = buffer(), Counters(steps=40, consumed={STREAM: 2})
+    take_in(store, replay, counters)
+    assert counters.steps == 60
+    assert replay.size() == 60
+
+
+@pytest.mark.parametrize("late_share", [0.0, 0.3])
+def test_a_rebuilt_buffer_holds_the_newest_transitions_like_the_one_that_lived(store: Store, late_share: float) -> None:
+    store.add_batches(incoming(range(1, 41), late_share=late_share))
+    lived, counters = buffer(130), Counters()
+    take_in(store, lived, counters)
+    rebuilt, resumed = buffer(130), counters
+    before = resumed.steps
+    reads: list[int] = []
+    ingest = Ingest(store, rebuilt, resumed, layout())
+    ingest.skip_to_needed()
+    while read := ingest.read():
+        reads.append(read)
+    assert np.array_equal(rebuilt.ordered_rows(), lived.ordered_rows())
+    assert resumed.steps == before
+    assert sum(reads) < 40, "a rebuild reads what the buffer can hold, not the whole run"
+
+
+def test_uncounted_batches_are_counted_however_old_they_are(store: Store) -> None:
+    other = "b" * 32
+    store.register_stream(other, "pc2", "signature")
+    store.add_batches(incoming([1], stream=other))
+    store.add_batches(incoming(range(1, 41)))
+    counters = Counters(steps=800, consumed={STREAM: 40})
+    take_in(store, buffer(100), counters)
+    assert counters.steps == 820
+
+
+def test_a_damaged_row_is_passed_over(store: Store) -> None:
+    good = incoming([1, 2, 3])
+    store.add_batches([good[0], IncomingBatch(STREAM, 2, 20, b"rubbish"), good[2]])
+    replay, counters = buffer(), Counters()
+    take_in(store, replay, counters)
+    assert replay.size() == 40
+    assert counters.consumed == {STREAM: 3}

@@ -1,0 +1,281 @@
+"""A run from its first weights to DONE, and through every way of being interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from racing.policy import Policy
+from tests.support.experience import STREAM, incoming
+from tests.support.moto_s3 import MotoS3, s3
+from tests.support.runs import run_config
+from tests.support.waiting import wait_until
+from train_cloud.object_store import ObjectNotFound, ObjectStore
+from train_cloud.run_config import RunConfig
+from train_cloud.signature import expected_signature, layout
+from train_cloud.store import Store
+from train_cloud.trainer import session
+from train_cloud.trainer.checkpoint import find_newest
+from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.ingest import Ingest
+from train_cloud.trainer.learners import SpacesOnly
+from train_cloud.trainer.replay import PackedReplayBuffer
+from wire.process import ExitCode
+
+__all__ = ["s3"]
+
+
+class Run:
+    """A run's folder, its store and its bucket, with a trainer in a thread of the test."""
+
+    def __init__(self, folder: Path, s3: MotoS3) -> None:
+        self.folder = folder
+        self.bucket = s3.bucket
+        self.objects = ObjectStore(s3.bucket, "runs/test-run/")
+        self.store = Store(folder / "store.db")
+        self.store.register_stream(STREAM, "pc", "signature")
+        self.store.set_ready()
+        self.stop = threading.Event()
+        self._pool = ThreadPoolExecutor(1)
+
+    def config(self, **changes: object) -> RunConfig:
+        small: dict[str, object] = {
+            "bucket": msgspec.to_builtins(self.bucket),
+            "network": [16, 16],
+            "batch_size": 32,
+            "total_timesteps": 400,
+            "learning_starts": 100,
+            "updates_per_step": 0.5,
+            "save_frequency": 200,
+            "gradient_chunk": 8,
+            "publish_seconds": 0.1,
+        }
+        return run_config(**(small | changes))
+
+    def start(self, config: RunConfig) -> "Future[ExitCode]":
+        self.stop.clear()
+        return self._pool.submit(session.train_run, config, self.folder, self.stop)
+
+    def counters(self) -> Counters:
+        found = find_newest(self.objects).checkpoint
+        assert found is not None
+        return msgspec.json.decode(found.files["counters.json"], type=Counters)
+
+    def metrics(self) -> dict[str, object]:
+        document: dict[str, object] = json.loads(self.objects.get("metrics.json")[0])
+        return document
+
+    def trained(self) -> int:
+        return self.store.progress().trained_steps
+
+    def close(self) -> None:
+        self.stop.set()
+        self._pool.shutdown()
+
+
+@pytest.fixture
+def run(tmp_path: Path, s3: MotoS3) -> Iterator[Run]:
+    run = Run(tmp_path, s3)
+    yield run
+    run.close()
+
+
+def test_the_first_weights_come_before_any_experience(run: Run) -> None:
+    config = run.config()
+    ending = run.start(config)
+    wait_until(lambda: run.store.latest_weights() is not None, "weights are published")
+    row = run.store.latest_weights()
+    assert row is not None
+    policy = Policy.from_bytes(row.blob, expected_signature(config))
+    assert policy.version == row.version == 1
+    run.stop.set()
+    assert ending.result(30) == ExitCode.OK
+
+
+def test_a_run_is_trained_to_its_end_and_marked_done(run: Run) -> None:
+    run.store.add_batches(incoming(range(1, 21)))
+    assert run.start(run.config()).result(60) == ExitCode.OK
+    counters = run.counters()
+    assert (counters.steps, counters.updates) == (400, 150)
+    assert json.loads(run.objects.get("DONE")[0])["steps"] == 400
+    progress = run.store.progress()
+    assert (progress.trained_steps, progress.consumed_steps, progress.updates, progress.state) == (
+        400,
+        400,
+        150,
+        "done",
+    )
+    metrics = run.metrics()
+    assert metrics["state"] == "done"
+    assert metrics["laps"] == 20
+    assert metrics["best_lap_s"] == pytest.approx(99.8)
+    assert metrics["steps_left"] == 0
+
+
+def test_training_follows_the_experience_at_the_wanted_ratio(run: Run) -> None:
+    ending = run.start(run.config())
+    for last in (3, 8, 12):
+        run.store.add_batches(incoming(range(1, last + 1)))
+        wait_until(lambda: run.trained() == 20 * last, "the trainer catches up", 30)  # noqa: B023 - used at once
+        assert run.store.progress().updates == max(0, 20 * last - 100) // 2
+    assert not ending.done()
+
+
+def test_a_done_run_says_so_and_is_not_trained(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    run.objects.put("DONE", b"{}")
+    caplog.set_level("INFO")
+    run.store.add_batches(incoming([1]))
+    assert run.start(run.config()).result(30) == ExitCode.OK
+    assert "done already" in caplog.text
+    assert run.store.latest_weights() is None
+    assert run.store.progress().state == "done"
+
+
+def test_a_stopped_run_goes_on_with_the_same_counters_and_newer_weights(run: Run) -> None:
+    run.store.add_batches(incoming(range(1, 11)))
+    ending = run.start(run.config())
+    wait_until(lambda: run.trained() == 200, "half of the run is learned", 30)
+    run.stop.set()
+    assert ending.result(30) == ExitCode.OK
+    stopped = run.counters()
+    assert (stopped.steps, stopped.updates, stopped.consumed, stopped.resumes) == (200, 50, {STREAM: 10}, 0)
+    assert run.metrics()["state"] == "stopped"
+
+    run.store.add_batches(incoming(range(1, 21)))
+    assert run.start(run.config()).result(60) == ExitCode.OK
+    done = run.counters()
+    assert (done.steps, done.updates, done.laps, done.resumes) == (400, 150, 20, 1)
+    assert done.weights_version > stopped.weights_version
+    assert done.seconds > stopped.seconds
+
+
+def test_versions_are_never_used_twice_even_if_the_checkpoint_is_behind(run: Run) -> None:
+    run.store.put_weights(41, b"published by the instance before", "0" * 64)
+    run.start(run.config())
+    wait_until(lambda: newest_version(run) != 41, "weights are published")
+    assert newest_version(run) == 42
+
+
+def test_experience_of_a_lost_instance_that_comes_again_is_not_counted_again(
+    run: Run, tmp_path: Path, s3: MotoS3
+) -> None:
+    run.store.add_batches(incoming(range(1, 11)))
+    ending = run.start(run.config())
+    wait_until(lambda: run.trained() == 200, "half of the run is learned", 30)
+    run.stop.set()
+    ending.result(30)
+
+    (tmp_path / "new").mkdir()
+    new = Run(tmp_path / "new", s3)
+    new.store.add_batches(incoming(range(1, 7)))
+    ending = new.start(new.config())
+    wait_until(lambda: new.store.latest_weights() is not None, "the new instance trains", 30)
+    new.store.add_batches(incoming(range(7, 21)))
+    assert ending.result(60) == ExitCode.OK
+    assert new.counters().steps == 400
+    assert new.counters().laps == 20
+
+
+def test_a_second_trainer_stops_with_its_own_exit_code(run: Run, tmp_path: Path, s3: MotoS3) -> None:
+    ending = run.start(run.config())
+    wait_until(lambda: run.store.latest_weights() is not None, "the first trainer is at work", 30)
+    (tmp_path / "other").mkdir()
+    other = Run(tmp_path / "other", s3)
+    other.store.add_batches(incoming(range(1, 21)))
+    assert other.start(other.config()).result(60) == ExitCode.OK
+    run.store.add_batches(incoming(range(1, 12)))
+    assert ending.result(30) == ExitCode.REFUSED
+
+
+def test_training_goes_on_while_s3_denies_and_is_saved_when_it_is_back(
+    run: Run, s3: MotoS3, caplog: pytest.LogCaptureFixture
+) -> None:
+    ending = run.start(run.config())
+    wait_until(lambda: run.store.latest_weights() is not None, "the trainer is at work", 30)
+    s3.fail("403 Forbidden")
+    run.store.add_batches(incoming(range(1, 21)))
+    wait_until(lambda: run.trained() == 400, "all is learned without S3", 60)
+    wait_until(lambda: "training goes on" in caplog.text, "the outage is told")
+    s3.heal()
+    assert ending.result(60) == ExitCode.OK
+    assert run.counters().updates == 150
+
+
+def test_a_stop_while_s3_is_silent_is_told_as_not_saved(run: Run, s3: MotoS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "STOP_SECONDS", 1.0)
+    ending = run.start(run.config())
+    wait_until(lambda: run.store.latest_weights() is not None, "the trainer is at work", 30)
+    s3.fail()
+    run.stop.set()
+    assert ending.result(30) == ExitCode.STORAGE
+
+
+def start_process(run: Run, config: RunConfig) -> "subprocess.Popen[bytes]":
+    file = run.folder / "run.json"
+    file.write_bytes(msgspec.json.encode(config))
+    command = [sys.executable, "-m", "train_cloud.trainer", "--config", str(file), "--folder", str(run.folder)]
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
+
+
+def replay_content(run: Run, counters: Counters) -> "np.ndarray[Any, Any]":
+    env = SpacesOnly()
+    replay = PackedReplayBuffer(10_000, env.observation_space, env.action_space, device="cpu")
+    ingest = Ingest(run.store, replay, counters, layout())
+    ingest.skip_to_needed()
+    while ingest.read():
+        pass
+    return replay.ordered_rows()
+
+
+@pytest.mark.slow
+def test_a_killed_and_a_terminated_trainer_leave_the_same_run_behind(run: Run) -> None:
+    config = run.config(total_timesteps=600, save_frequency=100)
+    run.store.add_batches(incoming(range(1, 14)))
+    process = start_process(run, config)
+    wait_until(lambda: saved_steps(run) >= 260, "a checkpoint is up", 90)
+    process.kill()
+    process.wait(20)
+
+    run.store.add_batches(incoming(range(1, 21)))
+    process = start_process(run, config)
+    wait_until(lambda: run.trained() == 400, "the resumed trainer catches up", 90)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == ExitCode.OK
+    assert run.counters().steps == 400
+
+    run.store.add_batches(incoming(range(1, 31)))
+    assert start_process(run, config).wait(120) == ExitCode.OK
+    done = run.counters()
+    assert (done.steps, done.updates, done.laps, done.episodes) == (600, 250, 30, 30)
+    assert done.resumes == 2
+    assert np.array_equal(replay_content(run, done), replay_content(run, Counters()))
+
+
+def newest_version(run: Run) -> int:
+    row = run.store.latest_weights()
+    return row.version if row else 0
+
+
+def saved_steps(run: Run) -> int:
+    try:
+        return int(json.loads(run.objects.get("checkpoints/LATEST")[0])["steps"])
+    except ObjectNotFound:
+        return 0
+
+
+def test_a_wrong_configuration_is_told_before_anything_is_loaded(run: Run) -> None:
+    (run.folder / "run.json").write_text('{"run_id": "x", "speed": 3}')
+    command = [sys.executable, "-m", "train_cloud.trainer", "--config", str(run.folder / "run.json"), "--folder", "."]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == ExitCode.USAGE
+    assert "unknown field `speed`" in ended.stderr
