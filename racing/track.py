@@ -1,8 +1,8 @@
 """A closed circuit: its centreline, its width, and where a position lies relative to it.
 
-Promises an even grid of about 2 m along the centreline, so that every look-up by distance is an interpolation and every
-projection a short local search. Knows tracks from a seed (track_generator.py) and from CSV files; knows nothing of cars.
-Ground plane in metres, right-handed seen from above; left of the driving direction is positive.
+Promises an even grid of about 2 m along the centreline, so that every look-up by distance is an interpolation and
+every projection a short local search. Knows tracks from a seed (track_generator.py) and from CSV files; knows
+nothing of cars. Ground plane in metres, right-handed seen from above; left of the driving direction is positive.
 """
 
 import csv
@@ -41,7 +41,7 @@ class Projection(NamedTuple):
     """Metres from the centreline to the left edge."""
     width_right: FloatArray
     """Metres from the centreline to the right edge."""
-    index: IntArray
+    index: IntArray  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
     """Grid index at or just before s: the hint for the next call."""
 
 
@@ -244,7 +244,7 @@ def parse_track(spec: str) -> Track:
 
 def _from_centreline(points: FloatArray, width_left: FloatArray, width_right: FloatArray, path: Path) -> Track:
     steps = np.hypot(*(np.roll(points, -1, axis=0) - points).T)
-    if len(points) >= 8 and 1.0 <= steps.min() and steps.max() <= 4.0 and np.ptp(steps) < 0.05 * steps.mean():
+    if len(points) >= 8 and steps.min() >= 1.0 and steps.max() <= 4.0 and np.ptp(steps) < 0.05 * steps.mean():
         return Track(points, width_left, width_right, path.stem)
     _check_closed(points, path)
     rows, _ = resample(np.column_stack([points, width_left, width_right]), SPACING)
@@ -269,7 +269,7 @@ def _edge_gap(track: Track, border: FloatArray) -> FloatArray:
     dense, _ = resample(border, 0.5 * track.spacing)
     projection = track.project(dense)
     order = np.argsort(projection.s)
-    return np.interp(track.s, projection.s[order], projection.gap[order], period=track.length)
+    return np.asarray(np.interp(track.s, projection.s[order], projection.gap[order], period=track.length))
 
 
 def _check_closed(points: FloatArray, path: Path) -> None:
