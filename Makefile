@@ -42,7 +42,7 @@ lint: setup
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
-	$(IN_VENV)lint-imports
+	$(IN_VENV)lint-imports --no-logo
 
 bench: setup
 	@$(RUN) -m scripts.bench

@@ -77,9 +77,7 @@ def venv_version() -> str | None:
         return None
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
-        done = subprocess.run(
-            [str(venv_python()), "-c", code], capture_output=True, text=True, timeout=60, check=False
-        )
+        done = subprocess.run([str(venv_python()), "-c", code], capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
@@ -102,11 +100,7 @@ def make_environment() -> None:
 
 def install(extras: list[str]) -> None:
     """pip, with every version pinned; its output is the progress."""
-    say(
-        "installing {} as pinned in constraints.txt; the first time takes some minutes".format(
-            ", ".join(extras)
-        )
-    )
+    say("installing {} as pinned in constraints.txt; the first time takes some minutes".format(", ".join(extras)))
     if "cloud" in extras and sys.platform == "linux" and not Path("/proc/driver/nvidia").exists():
         say("no NVIDIA driver here: README.md says how to leave out the CUDA packages (2 GB)")
     command = [str(venv_python()), "-m", "pip", "install", "--disable-pip-version-check"]

@@ -1,0 +1,209 @@
+"""`make demo`: the whole system on this machine, until a car that was taught by it laps cleanly on its own.
+
+Starts an S3 server, the receiver, the trainer and a bridge with a simulated car as processes of their own, which talk
+as they will between a gaming PC and a spot instance. Ends with exit code 0 when the learned policy has driven
+three clean laps in a row, with 1 and a sentence when it has not in time; whichever way it ends, no process is left.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from racing.track import Track, parse_track
+from racing.track_file import TrackError
+from scripts import demo_report, demo_settings
+from scripts.crew import Crew, EndedEarly
+from scripts.demo_judge import LAPS_IN_A_ROW, Judge
+from train_cloud.run_config import RunConfig
+from train_cloud.signature import task_config
+from train_cloud.store import Store
+from wire.pairing import new_token
+from wire.process import ExitCode, Progress, configure_logging, duration, fields, stop_on_signals
+
+START_SECONDS = 90.0
+"""A process that is not up after this time never will be."""
+
+_log = logging.getLogger("demo")
+
+
+class Stopped(Exception):
+    """A signal asked the demo to end."""
+
+
+class DemoFailed(Exception):
+    """The demo did not do what it promises; the text is a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What one demo works with."""
+
+    folder: Path
+    track_spec: str
+    track: Track
+    cars: int
+    seconds: float
+    began: float
+    stop: threading.Event
+
+    def time_left(self) -> float:
+        """Seconds until the demo has taken too long."""
+        return self.began + self.seconds - time.monotonic()
+
+    def wait_for(self, crew: Crew, what: str, ready: Callable[[], bool]) -> None:
+        """Return when `ready`; raise when told to stop, when a process ends, or after START_SECONDS."""
+        deadline = time.monotonic() + START_SECONDS
+        while not ready():
+            crew.check()
+            if self.stop.wait(0.1):
+                raise Stopped
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"{what} was not up after {START_SECONDS:.0f} s; the logs are in {self.folder}/logs.")
+
+
+def start_processes(crew: Crew, scene: Scene) -> RunConfig:
+    """S3, receiver, trainer, bridge, in the order in which one needs the other; returns the run's configuration."""
+    # Any credentials will do for the demo's S3 server; the person's own must not be looked for, nor sent anywhere.
+    os.environ.update(AWS_ACCESS_KEY_ID="demo", AWS_SECRET_ACCESS_KEY="demo")
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        os.environ.pop(name, None)
+    url, pairing = scene.folder / "s3-url.txt", scene.folder / "instance" / "pairing.txt"
+    crew.start("s3", "scripts.s3_server", str(url))
+    scene.wait_for(crew, "The S3 server", url.exists)
+    run = demo_settings.demo_run(url.read_text(encoding="utf-8"))
+    demo_report.bucket_client(run.bucket).create_bucket(Bucket=run.bucket.name)
+    config, token = scene.folder / "run.json", scene.folder / "token"
+    config.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2))
+    write_secret(token, new_token())
+    common = ["--config", str(config), "--folder", str(pairing.parent)]
+    crew.start("receiver", "train_cloud.receiver", *common, environment={"AC_TRAINING_TOKEN_FILE": str(token)})
+    crew.start("trainer", "train_cloud.trainer", *common)
+    scene.wait_for(crew, "The receiver", pairing.exists)
+    car = ["--car", "simulated", "--cars", str(scene.cars), "--track", scene.track_spec]
+    car += ["--rate", f"{run.task.control_hz:g}", "--spool", str(scene.folder / "spool")]
+    uri = pairing.read_text(encoding="utf-8").strip()
+    crew.start("bridge", "bridge", "drive", *car, environment={"AC_BRIDGE_URI": uri})
+    return run
+
+
+def watch_it_learn(crew: Crew, scene: Scene, store: Store, judge: Judge) -> None:
+    """Show how far it is until a policy has passed; raise when the time is over or something ends."""
+    with Progress("learning to lap") as progress:
+        while judge.passed is None:
+            crew.check()
+            if judge.error is not None:
+                raise DemoFailed(f"The learned policy could not be judged: {judge.error}") from judge.error
+            if scene.stop.wait(0.25):
+                raise Stopped
+            if scene.time_left() <= 0:
+                raise DemoFailed(
+                    f"No policy drove {LAPS_IN_A_ROW} clean laps in a row within {duration(scene.seconds)}. A busy "
+                    "machine needs longer: try again with MINUTES=20. The logs are in "
+                    f"{scene.folder / 'logs'}."
+                )
+            trainer = store.progress()
+            progress.update(
+                store.total_steps(),
+                updates=trainer.updates,
+                clean_laps=f"{judge.latest.clean if judge.latest else 0}/{LAPS_IN_A_ROW}",
+                time_left=duration(scene.time_left()),
+            )
+
+
+def play(scene: Scene) -> ExitCode:
+    """The demo itself, from the first process to the table."""
+    with Crew(scene.folder / "logs") as crew:
+        run = start_processes(crew, scene)
+        store = Store(scene.folder / "instance" / "store.db")
+        judge = Judge(store, scene.track, task_config(run))
+        judge.start()
+        failure: DemoFailed | None = None
+        try:
+            watch_it_learn(crew, scene, store, judge)
+        except DemoFailed as error:
+            failure = error
+        # In this order everything that was driven is trained on no more, but saved: the last experience by the
+        # receiver, the last checkpoint and metrics by the trainer.
+        for name in ("bridge", "trainer", "receiver"):
+            crew.end(name)
+        report(scene, run, judge)
+    if failure is not None:
+        raise failure
+    return ExitCode.OK
+
+
+def report(scene: Scene, run: RunConfig, judge: Judge) -> None:
+    """Leave metrics.json and lap.png in the folder and print the table."""
+    shelves = demo_report.census(run.bucket, run.run_id)
+    trainer = demo_report.trainer_metrics(run.bucket, run.run_id)
+    seconds = time.monotonic() - scene.began
+    metrics = demo_report.demo_metrics(judge, trainer, shelves, scene.track_spec, seconds)
+    (scene.folder / "metrics.json").write_bytes(msgspec.json.format(msgspec.json.encode(metrics), indent=2))
+    verdict = judge.passed or judge.latest
+    if verdict is not None:
+        demo_report.draw_lap(scene.folder / "lap.png", scene.track, verdict.drive, judge.reference)
+    demo_report.print_table(metrics)
+    print(f"The lap is drawn in {scene.folder / 'lap.png'}, the figures are in {scene.folder / 'metrics.json'}.")
+
+
+def write_secret(path: Path, text: str) -> None:
+    """A file that only its owner may read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def fresh_folder(folder: Path) -> None:
+    """Empty the folder of an earlier demo; refuses one that holds something else."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / "logs").is_dir():
+        raise DemoFailed(f"The folder {folder} holds something that no demo wrote. Name another one with --output.")
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "instance").mkdir(parents=True)
+
+
+def demo(
+    track: Annotated[
+        str, typer.Option(envvar="AC_DEMO_TRACK", help="seed:NUMBER, seed:NUMBER:METRES or a CSV")
+    ] = demo_settings.TRACK,
+    minutes: Annotated[
+        float, typer.Option(envvar="AC_DEMO_MINUTES", min=0.1, help="longest time that it may take")
+    ] = demo_settings.MINUTES,
+    cars: Annotated[int, typer.Option(min=1, max=64, help="simulated cars at once")] = demo_settings.CARS,
+    output: Annotated[Path, typer.Option(help="where the outcome goes")] = Path("demo-output"),
+) -> None:
+    """Teach a simulated car to lap on this machine, through every part of the system."""
+    began = time.monotonic()
+    configure_logging("demo")
+    stop = stop_on_signals()
+    try:
+        fresh_folder(output)
+        scene = Scene(output, track, parse_track(track), cars, minutes * 60.0, began, stop)
+        code = play(scene)
+    except (Stopped, KeyboardInterrupt):
+        print("Stopped; every process of the demo has ended.", file=sys.stderr)
+        code = ExitCode.INTERRUPTED
+    except TrackError as error:
+        print(error, file=sys.stderr)
+        code = ExitCode.USAGE
+    except (DemoFailed, EndedEarly) as error:
+        print(error, file=sys.stderr)
+        code = ExitCode.FAILED
+    # The judge may still be driving in its thread: it holds nothing that needs an orderly end.
+    _log.info("demo ended", extra=fields(code=int(code), seconds=time.monotonic() - began))
+    raise typer.Exit(int(code))
+
+
+if __name__ == "__main__":
+    typer.run(demo)

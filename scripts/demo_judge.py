@@ -1,0 +1,98 @@
+"""Judges the learned policy while it is being learned: three laps in a row, alone, from the line, without
+exploration, on the newest weights that were sent to the bridge. It reads the store and changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+
+from racing.evaluation import Drive, PolicyDriver, ReferenceActions, drive_laps
+from racing.policy import Policy
+from racing.reference_driver import ReferenceDriver
+from racing.task import TaskConfig, task_signature
+from racing.track import Track
+from train_cloud.store import Store
+from wire.process import fields
+
+LAPS_IN_A_ROW = 3
+POLL_SECONDS = 1.0
+SHARE_OF_A_CORE = 0.2
+"""Judging takes no more than this of a core: the learning needs it."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one version of the policy did: `clean` laps in a row before anything went wrong."""
+
+    version: int
+    drive: Drive
+    clean: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether it drove as many clean laps in a row as the demo asks for."""
+        return self.clean >= LAPS_IN_A_ROW
+
+    @property
+    def best_lap(self) -> float | None:
+        """Time in s of its fastest clean lap."""
+        return min((lap.time for lap in self.drive.laps if lap.clean), default=None)
+
+
+def clean_in_a_row(drive: Drive) -> int:
+    """Clean laps from the start of the drive up to the first that was not."""
+    for count, lap in enumerate(drive.laps):
+        if not lap.clean:
+            return count
+    return len(drive.laps)
+
+
+class Judge(threading.Thread):
+    """Fills `reference`, `latest` and, once a version has passed, `passed`; `error` holds what went wrong."""
+
+    def __init__(self, store: Store, track: Track, config: TaskConfig) -> None:
+        super().__init__(name="judge", daemon=True)
+        self._store, self._track, self._config = store, track, config
+        self.reference: Drive | None = None
+        self.latest: Verdict | None = None
+        self.passed: Verdict | None = None
+        self.judged = 0
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Drive the yardstick, then each newest version, until one passes."""
+        try:
+            driver = ReferenceActions(ReferenceDriver(self._track))
+            self.reference = drive_laps(driver, self._track, 1, self._config)
+            newest = 0
+            while self.passed is None:
+                row = self._store.latest_weights(newer_than=newest)
+                if row is None:
+                    time.sleep(POLL_SECONDS)
+                    continue
+                newest = row.serial
+                began = time.thread_time()
+                self._judge(row.blob, row.version)
+                time.sleep((time.thread_time() - began) / SHARE_OF_A_CORE)
+        except Exception as error:
+            self.error = error
+
+    def _judge(self, blob: bytes, version: int) -> None:
+        policy = Policy.from_bytes(blob, task_signature(self._config))
+        drive = drive_laps(PolicyDriver(policy), self._track, LAPS_IN_A_ROW, self._config)
+        verdict = Verdict(version, drive, clean_in_a_row(drive))
+        self.latest = verdict
+        self.judged += 1
+        _log.info(
+            "policy judged",
+            extra=fields(
+                version=version, laps=len(drive.laps), clean=verdict.clean, end=drive.end or "all laps driven"
+            ),
+        )
+        if verdict.passed:
+            self.passed = verdict

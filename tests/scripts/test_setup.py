@@ -1,0 +1,86 @@
+"""`make setup` does nothing when nothing has changed, and says in a sentence what is wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "setup.py"
+
+
+@pytest.fixture
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script, at work in an empty project with a finished environment; installing is only noted."""
+    spec = importlib.util.spec_from_file_location("setup_under_test", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(module, "STAMP", tmp_path / ".venv" / "setup-stamp.json")
+    monkeypatch.setattr(module, "venv_version", lambda: "3.11")
+    monkeypatch.setattr(module, "installed", [], raising=False)
+    monkeypatch.setattr(module, "install", lambda extras: module.installed.append(extras))
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / "pyproject.toml").write_text("one")
+    (tmp_path / "constraints.txt").write_text("two")
+    return module
+
+
+def test_the_second_time_nothing_is_installed(setup: ModuleType) -> None:
+    assert setup.main([]) == 0
+    assert setup.main([]) == 0
+    assert setup.installed == [["bridge", "cloud", "dev"]]
+
+
+def test_a_changed_constraint_is_installed(setup: ModuleType, tmp_path: Path) -> None:
+    setup.main([])
+    (tmp_path / "constraints.txt").write_text("two and a half")
+    setup.main([])
+    assert len(setup.installed) == 2
+
+
+def test_the_gaming_pc_gets_only_the_bridge_and_keeps_it_when_more_is_added(setup: ModuleType) -> None:
+    setup.main(["bridge"])
+    setup.main(["dev"])
+    setup.main(["bridge"])
+    assert setup.installed == [["bridge"], ["bridge", "dev"]]
+
+
+def test_an_interrupted_set_up_is_not_taken_for_a_finished_one(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setup.main([])
+    (setup.ROOT / "constraints.txt").write_text("changed")
+
+    def interrupted(extras: list[str]) -> None:
+        raise KeyboardInterrupt(extras)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(setup, "install", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            setup.main([])
+    (setup.ROOT / "constraints.txt").write_text("two")
+    setup.main([])
+    assert len(setup.installed) == 2
+
+
+def test_an_old_python_looks_for_a_newer_one_and_else_says_what_to_do(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "OLDEST", (3, 99))
+    monkeypatch.setattr(setup.shutil, "which", lambda name: None if name else name)
+    with pytest.raises(SystemExit, match=r"needs Python 3\.99 or newer\. Install one"):
+        setup.main([])
+
+
+def test_an_unknown_extra_is_refused_with_the_known_ones() -> None:
+    done = subprocess.run([sys.executable, str(SCRIPT), "gpu"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "setup: There is no extra called gpu; there are: bridge, cloud, dev.\n"
