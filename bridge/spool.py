@@ -148,14 +148,16 @@ class Spool:
             ).fetchone()
         return 0 if row[0] is None else self.total_steps - int(row[0])
 
-    def forget_through(self, number: int) -> None:
-        """Delete the batches up to this number, which the receiver calls safe. Asking twice changes nothing.
+    def forget_through(self, stream: str, number: int) -> None:
+        """Delete the batches up to this number, which the receiver calls safe.
+
+        Asking twice changes nothing; nor does asking for a stream that is not ours any more.
 
         Raises:
             SpoolFull: the disk is too full even for that; the batches stay, ask again later.
         """
         with self._writing:
-            number = min(number, self.last_number)
+            number = min(number, self.last_number) if stream == self.stream else 0
             while self.safe_through < number:
                 through = min(number, self.safe_through + _FORGET_AT_ONCE)
                 try:

@@ -55,8 +55,8 @@ def test_only_what_is_safe_is_forgotten(tmp_path: Path) -> None:
     with Spool(tmp_path) as spool:
         for text in (b"a", b"b", b"c"):
             spool.append(text, 10)
-        spool.forget_through(2)
-        spool.forget_through(1)
+        spool.forget_through(spool.stream, 2)
+        spool.forget_through(spool.stream, 1)
         assert numbers(spool) == [3]
         assert (spool.safe_through, spool.total_steps) == (2, 30)
 
@@ -65,14 +65,12 @@ def test_unsent_steps_are_those_after_a_number(tmp_path: Path) -> None:
     with Spool(tmp_path) as spool:
         for steps in (10, 20, 30):
             spool.append(b"x", steps)
-        spool.forget_through(1)
+        spool.forget_through(spool.stream, 1)
         assert [spool.steps_after(number) for number in (1, 2, 3)] == [50, 30, 0]
 
 
 def test_a_killed_process_loses_nothing_it_had_appended(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", APPEND_FOREVER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", APPEND_FOREVER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for _ in range(20):
         promised = int(process.stdout.readline())
@@ -96,9 +94,7 @@ def test_a_second_process_gets_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", APPEND_FOREVER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", APPEND_FOREVER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.readline()
     os.kill(process.pid, signal.SIGTERM) if sys.platform == "win32" else process.kill()
@@ -114,7 +110,7 @@ def test_the_limit_stops_appending_and_room_lets_it_go_on(tmp_path: Path) -> Non
         with pytest.raises(SpoolFull, match="limit"):
             spool.append(bytes(1000), 1)
         assert (spool.last_number, spool.total_steps) == (2, 2)
-        spool.forget_through(1)
+        spool.forget_through(spool.stream, 1)
         assert spool.append(bytes(1000), 1) == 3
 
 
@@ -135,7 +131,7 @@ def test_a_full_disk_changes_nothing_and_is_survived(tmp_path: Path) -> None:
             append_many(spool, 50)
         kept = spool.last_number
         assert numbers(spool) == list(range(1, kept + 1))
-        spool.forget_through(kept)
+        spool.forget_through(spool.stream, kept)
         assert spool.append(b"again", 1) == kept + 1
 
 
@@ -158,7 +154,7 @@ def test_a_really_full_file_system_is_survived(tmp_path: Path) -> None:
         with Spool(tmp_path) as again:
             assert again.last_number >= kept
             assert numbers(again) == list(range(1, again.last_number + 1))
-            again.forget_through(kept)
+            again.forget_through(again.stream, kept)
             assert again.append(b"room again", 1) > kept
     finally:
         subprocess.run(["umount", "-l", str(tmp_path)], check=True)
@@ -168,7 +164,7 @@ def test_a_fresh_stream_carries_what_is_not_safe(tmp_path: Path) -> None:
     with Spool(tmp_path) as spool:
         for text in (b"a", b"b", b"c"):
             spool.append(text, 10, {0: 10})
-        spool.forget_through(1)
+        spool.forget_through(spool.stream, 1)
         old = spool.stream
         spool.start_fresh_stream("the receiver knows more than we do")
         assert spool.stream != old
@@ -182,13 +178,22 @@ def test_a_fresh_stream_carries_what_is_not_safe(tmp_path: Path) -> None:
         assert (again.stream, again.last_number) == (stream, 2)
 
 
+def test_a_late_word_about_the_old_stream_deletes_nothing_of_the_new(tmp_path: Path) -> None:
+    with Spool(tmp_path) as spool:
+        spool.append(b"a", 10)
+        old = spool.stream
+        spool.start_fresh_stream("for the test")
+        spool.forget_through(old, 1)
+        assert numbers(spool) == [1]
+
+
 def test_batches_of_another_task_are_not_mixed(tmp_path: Path) -> None:
     with Spool(tmp_path) as spool:
         spool.bind_signature("task one")
         spool.append(b"a", 10)
         with pytest.raises(SpoolError, match="10 steps of another task"):
             spool.bind_signature("task two")
-        spool.forget_through(1)
+        spool.forget_through(spool.stream, 1)
         spool.bind_signature("task two")
         assert spool.signature == "task two"
 
