@@ -16,6 +16,8 @@ from train_cloud.run_config import BucketConfig
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
+CALL_SECONDS = CONNECT_SECONDS + READ_SECONDS
+"""How long a call may take to fail."""
 
 
 class ObjectStoreError(Exception):

@@ -124,7 +124,10 @@ class Store:
     # -- experience
 
     def register_stream(self, stream: str, bridge: str, signature: str) -> StreamState:
-        """Make `stream` known (again) and return where it stands."""
+        """Make `stream` known (again) and return where it stands; writes only what is new."""
+        known = self.streams().get(stream)
+        if known is not None and (known.bridge, known.signature) == (bridge, signature):
+            return known
         with self._writing() as db:
             db.execute(
                 "INSERT INTO streams (stream, bridge, signature) VALUES (?, ?, ?) "
@@ -184,14 +187,26 @@ class Store:
         """(id, stream, number, steps) of every batch, newest first, without the blobs."""
         return self._rows("SELECT id, stream, number, steps FROM batches ORDER BY id DESC")
 
-    def unsafe_batches(self, stream: str, limit: int) -> list[StoredBatch]:
-        """Up to `limit` batches of `stream` that are not in S3 yet, in the order of their numbers."""
-        rows = self._rows(
-            "SELECT id, stream, number, steps, blob FROM batches WHERE stream = ? AND number > "
-            "(SELECT safe_through FROM streams WHERE stream = ?) ORDER BY number LIMIT ?",
-            (stream, stream, limit),
-        )
-        return [StoredBatch(*row) for row in rows]
+    def unsafe_batches(self, stream: str, limit: int, max_bytes: int = 2**63 - 1) -> list[StoredBatch]:
+        """Batches of `stream` that are not in S3 yet, in the order of their numbers, from the first one.
+
+        No more than `limit`, and no further one once their blobs hold `max_bytes`.
+        """
+        batches: list[StoredBatch] = []
+        size = 0
+        with _errors_as_sentences(self.path):
+            rows = self._connection().execute(
+                "SELECT id, stream, number, steps, blob FROM batches WHERE stream = ? AND number > "
+                "(SELECT safe_through FROM streams WHERE stream = ?) ORDER BY number LIMIT ?",
+                (stream, stream, limit),
+            )
+            for row in rows:
+                batches.append(StoredBatch(*row))
+                size += len(batches[-1].blob)
+                if size >= max_bytes:
+                    break
+            rows.close()
+        return batches
 
     def mark_safe(self, stream: str, through: int) -> None:
         """Note that the batches of `stream` up to number `through` are in S3; it never goes back."""

@@ -1,0 +1,214 @@
+"""Real receivers for tests, in a thread or as a process of their own, and a plain client that says what it is told."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import msgspec
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from tests.support.experience import made_up_batch
+from tests.support.waiting import wait_until
+from train_cloud.receiver.__main__ import TOKEN_FILE
+from train_cloud.receiver.server import Receiver
+from train_cloud.run_config import RunConfig
+from train_cloud.signature import expected_signature, layout
+from train_cloud.store import Store
+from wire.codec import decode_down, encode_batch, encode_frame, encode_text
+from wire.messages import PROTOCOL, Ack, DownMessage, Hello, TransitionBatch, UpMessage, Welcome
+from wire.pairing import Pairing, basic_auth_header, parse_pairing
+
+TOKEN = "0123456789abcdefToken"
+_Down = TypeVar("_Down", bound=DownMessage)
+
+
+def blob(number: int) -> bytes:
+    """A valid batch of 20 steps; a number's content is always the same."""
+    return encode_batch(made_up_batch(number))
+
+
+def hello(config: RunConfig, stream: str = "a" * 32, bridge: str = "pc-a", **changes: Any) -> Hello:
+    """A Hello that belongs to the run, with `changes` applied."""
+    first = Hello(
+        bridge=bridge,
+        stream=stream,
+        signature=expected_signature(config),
+        observation_size=layout().observation.size,
+        action_size=layout().action.size,
+        real_time=False,
+        cars=1,
+        last_number=0,
+        weights_version=0,
+        software="test",
+    )
+    return msgspec.structs.replace(first, **changes)
+
+
+class Client:
+    """One connection; `say` sends any message, `hear` waits for one of a kind and passes others over."""
+
+    def __init__(self, pairing: Pairing, text: bool = False, **changes: Any) -> None:
+        context = None
+        if pairing.tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        options: dict[str, Any] = {
+            "subprotocols": [Subprotocol(PROTOCOL)],
+            "additional_headers": {"Authorization": basic_auth_header(pairing.token)},
+            "compression": None,
+            "max_size": None,
+            "ssl": context,
+            "close_timeout": 2,
+        }
+        self.text = text
+        self.socket: ClientConnection = connect(pairing.url, **(options | changes)).__enter__()
+        self.heard: list[DownMessage] = []
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.socket.close()
+
+    def say(self, message: UpMessage) -> None:
+        """Send one message."""
+        self.socket.send(encode_text(message) if self.text else encode_frame(message))
+
+    def hear(self, kind: type[_Down], when: Callable[[_Down], bool] = lambda _: True, seconds: float = 10) -> _Down:
+        """The next message of this kind for which `when` holds."""
+        while True:
+            frame = self.socket.recv(timeout=seconds)
+            assert isinstance(frame, str) == self.text
+            message = decode_down(frame)
+            self.heard.append(message)
+            if isinstance(message, kind) and when(message):
+                return message
+
+    def begin(self, first: Hello) -> Welcome:
+        """Say Hello and hear the Welcome."""
+        self.say(first)
+        return self.hear(Welcome)
+
+    def blurt(self, message: UpMessage | bytes) -> None:
+        """Send a message or a raw binary frame, whether the receiver still listens or not."""
+        with contextlib.suppress(ConnectionClosed):
+            self.socket.send(message if isinstance(message, bytes) else encode_frame(message))
+
+    def store(self, *numbers: int) -> None:
+        """Send these batches and wait until the last is acknowledged as stored."""
+        for number in numbers:
+            self.say(TransitionBatch(number, blob(number)))
+        self.hear(Ack, lambda ack: ack.stored_through >= numbers[-1])
+
+    def close_code(self, seconds: float = 10) -> int | None:
+        """The code with which the receiver closed; what it said before is in `heard`."""
+        try:
+            while True:
+                self.heard.append(decode_down(self.socket.recv(timeout=seconds)))
+        except ConnectionClosed:
+            return self.socket.close_code
+
+
+class ThreadedReceiver:
+    """A Receiver on a free port of loopback, without TLS, in a thread; its store is open to the test."""
+
+    def __init__(self, config: RunConfig, folder: Path, max_bytes: int | None = None) -> None:
+        self.config = msgspec.structs.replace(config, listen_host="127.0.0.1", listen_port=0)
+        self.store = Store(folder / "store.db", max_bytes)
+        self.receiver = Receiver(self.config, self.store, TOKEN)
+        self.stop = threading.Event()
+        self.port = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        wait_until(lambda: self.port > 0, "the receiver listens")
+
+    def _run(self) -> None:
+        def listening(port: int) -> None:
+            self.port = port
+
+        asyncio.run(self.receiver.serve(self.stop, None, listening, lambda: None))
+
+    @property
+    def pairing(self) -> Pairing:
+        return Pairing("127.0.0.1", self.port, TOKEN, tls=False)
+
+    def client(self, text: bool = False, **changes: Any) -> Client:
+        """A connection that has said nothing yet."""
+        return Client(self.pairing, text, **changes)
+
+    def close(self) -> None:
+        self.stop.set()
+        self._thread.join(timeout=20)
+        self.store.close()
+
+
+class ReceiverProcess:
+    """`python -m train_cloud.receiver` in `folder`; started at once, listening after `pairing()`."""
+
+    def __init__(self, config: RunConfig, folder: Path, *arguments: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.store_file = folder, folder / "store.db"
+        (folder / "run.json").write_bytes(msgspec.json.encode(config))
+        (folder / "token.txt").write_text(TOKEN, encoding="utf-8")
+        # What an earlier process wrote is not this one's address.
+        (folder / "pairing.txt").unlink(missing_ok=True)
+        self.log = folder / "receiver.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "train_cloud.receiver",
+                    "--config",
+                    str(folder / "run.json"),
+                    "--folder",
+                    str(folder),
+                    *arguments,
+                ],
+                env=os.environ | {TOKEN_FILE: str(folder / "token.txt")},
+                stderr=log,
+            )
+
+    def pairing(self, seconds: float = 20) -> Pairing:
+        """How to reach it, once it listens."""
+        file = self.folder / "pairing.txt"
+        wait_until(lambda: file.exists() or self.process.poll() is not None, "the receiver listens", seconds)
+        assert self.process.poll() is None, self.log_text()
+        return parse_pairing(file.read_text(encoding="utf-8"))
+
+    def log_text(self) -> str:
+        return self.log.read_text(encoding="utf-8")
+
+    def kill(self) -> None:
+        """Kill it without a warning."""
+        self.process.kill()
+        self.process.wait(timeout=10)
+
+    def terminate(self, seconds: float = 60) -> int:
+        """Ask it to end in order and return the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=seconds)
+
+
+@contextlib.contextmanager
+def receiver_process(config: RunConfig, folder: Path, *arguments: str) -> Iterator[ReceiverProcess]:
+    """A receiver process that does not outlive the block."""
+    running = ReceiverProcess(config, folder, *arguments)
+    try:
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.kill()

@@ -1,0 +1,165 @@
+"""The receiver process: `python -m train_cloud.receiver --config run.json --folder DIR`.
+
+DIR holds the store, the TLS identity and, while the receiver listens, pairing.txt (a secret, 0600). The bridge token is
+read from the file that AC_TRAINING_TOKEN_FILE names. An empty DIR is first filled from the bucket. SIGTERM ends it in
+order; the exit codes are wire.process.ExitCode.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+from train_cloud.object_store import ObjectStore, ObjectStoreDenied
+from train_cloud.receiver.backup import Backup
+from train_cloud.receiver.restore import RestoreError, RestoreInterrupted, restore
+from train_cloud.receiver.server import Receiver
+from train_cloud.receiver.tls import Identity, load_identity, write_private
+from train_cloud.run_config import ConfigError, RunConfig, load_run_config
+from train_cloud.signature import expected_signature
+from train_cloud.store import Store, StoreError, StoreFull
+from wire.pairing import Pairing, PairingError, format_pairing, is_loopback, parse_pairing
+from wire.process import ExitCode, configure_logging, fields, stop_on_signals
+
+TOKEN_FILE = "AC_TRAINING_TOKEN_FILE"
+FINAL_BACKUP_SECONDS = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class _Refused(Exception):
+    """The process cannot do its work as it was started."""
+
+    def __init__(self, text: str, code: ExitCode) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def main() -> int:
+    """Run the receiver until a signal; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m train_cloud.receiver", description=__doc__.split("\n")[0])
+    parser.add_argument("--config", type=Path, required=True, help="the run's run.json")
+    parser.add_argument("--folder", type=Path, required=True, help="where the store and the TLS identity live")
+    parser.add_argument("--plain", action="store_true", help="ws:// without TLS; only when listening on loopback")
+    arguments = parser.parse_args()
+    configure_logging("receiver")
+    stop = stop_on_signals()
+    try:
+        return _receive(load_run_config(arguments.config), arguments.folder, arguments.plain, stop)
+    except ConfigError as error:
+        _log.error(str(error))
+        return ExitCode.USAGE
+    except _Refused as error:
+        _log.error(str(error))
+        return error.code
+    except (StoreError, RestoreError, ObjectStoreDenied, OSError) as error:
+        _log.error(str(error))
+        return _exit_code(error)
+    except RestoreInterrupted:
+        _log.info("stopped before everything was restored; the next start begins again")
+        return ExitCode.OK
+
+
+def _exit_code(error: Exception) -> ExitCode:
+    if isinstance(error, StoreFull):
+        return ExitCode.DISK_FULL
+    if isinstance(error, RestoreError):
+        return ExitCode.REFUSED
+    return ExitCode.STORAGE if isinstance(error, ObjectStoreDenied) else ExitCode.FAILED
+
+
+def _receive(config: RunConfig, folder: Path, plain: bool, stop: threading.Event) -> int:
+    if plain and not is_loopback(config.listen_host):
+        raise _Refused(
+            f"--plain would send the token unencrypted through {config.listen_host}. Set listen_host to 127.0.0.1, "
+            "or leave --plain out.",
+            ExitCode.USAGE,
+        )
+    token = _read_token(config.public_host)
+    folder.mkdir(parents=True, exist_ok=True)
+    pairing_file = folder / "pairing.txt"
+    pairing_file.unlink(missing_ok=True)
+    objects = ObjectStore(config.bucket, f"runs/{config.run_id}/")
+    store = Store(folder / "store.db", config.max_store_bytes)
+    _make_ready(store, objects, config, stop)
+    identity = None if plain else load_identity(folder, config.public_host)
+
+    receiver = Receiver(config, store, token)
+    backup = Backup(store, objects, config.segment_seconds, receiver.safe)
+
+    def on_listening(port: int) -> None:
+        write_private(pairing_file, (_pairing(config, port, token, identity) + "\n").encode())
+        _log.info("listening", extra=fields(host=config.listen_host, port=port, tls=not plain, run_id=config.run_id))
+
+    backup.start()
+    context = identity.context if identity else None
+    final = _FinalBackup(backup)
+    asyncio.run(receiver.serve(stop, context, on_listening, final.flush))
+    return _ended(receiver, final.all_safe)
+
+
+class _FinalBackup:
+    """The uploads at the end, all of them within FINAL_BACKUP_SECONDS from the first."""
+
+    def __init__(self, backup: Backup) -> None:
+        self._backup = backup
+        self._deadline: float | None = None
+        self.all_safe = True
+
+    def flush(self) -> None:
+        """Upload what is stored now, unless an earlier try has failed for good."""
+        self._deadline = self._deadline or time.monotonic() + FINAL_BACKUP_SECONDS
+        if self.all_safe:
+            self.all_safe = self._backup.flush(max(0.0, self._deadline - time.monotonic()))
+
+
+def _ended(receiver: Receiver, all_safe: bool) -> ExitCode:
+    if receiver.crashed:
+        return ExitCode.FAILED
+    if not all_safe:
+        _log.error("ended with experience that is not in the bucket; it stays in this folder and in the spools")
+        return ExitCode.STORAGE
+    _log.info("ended in order, everything stored is in the bucket")
+    return ExitCode.OK
+
+
+def _make_ready(store: Store, objects: ObjectStore, config: RunConfig, stop: threading.Event) -> None:
+    """Bind the store to the run, and fill it from the bucket unless that was done before."""
+    known = store.meta("run_id")
+    if known not in (None, config.run_id):
+        raise _Refused(
+            f"The folder's store belongs to the run {known!r}, not to {config.run_id!r}. Use another folder.",
+            ExitCode.REFUSED,
+        )
+    store.set_meta("run_id", config.run_id)
+    if not store.is_ready():
+        # The replay of a resumed run ends at its checkpoint, which lies behind what is stored: some more are needed.
+        steps = config.buffer_size + config.save_frequency + config.max_lead_steps
+        restore(store, objects, steps, expected_signature(config), stop)
+        store.set_ready()
+
+
+def _read_token(host: str) -> str:
+    name = os.environ.get(TOKEN_FILE)
+    if not name:
+        raise _Refused(f"{TOKEN_FILE} is not set. Let it name the file that holds the bridge token.", ExitCode.USAGE)
+    try:
+        token = Path(name).read_text(encoding="utf-8").strip()
+        return parse_pairing(format_pairing(Pairing(host, 1, token))).token
+    except OSError as error:
+        raise _Refused(f"The token file {name} cannot be read ({error.strerror}).", ExitCode.USAGE) from None
+    except (PairingError, UnicodeDecodeError) as error:
+        raise _Refused(f"The token in {name} cannot be used: {error}", ExitCode.USAGE) from None
+
+
+def _pairing(config: RunConfig, port: int, token: str, identity: Identity | None) -> str:
+    pin = identity.pin if identity else None
+    return format_pairing(Pairing(config.public_host, port, token, pin, tls=identity is not None))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

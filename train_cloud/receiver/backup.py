@@ -1,0 +1,109 @@
+"""The thread that brings stored experience to the bucket, a segment for each stream every few seconds.
+
+A batch is marked safe only after the PUT of its segment succeeded. A bucket that refuses, fails or hangs stops nothing
+else: the thread tries again, ever more slowly up to a cap, and says so in the log. It reads only what is committed.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from train_cloud.object_store import CALL_SECONDS, Backoff, ObjectStore, ObjectStoreDenied, ObjectStoreError
+from train_cloud.receiver.segments import MAX_SEGMENT_BYTES, encode_segment, make_segment
+from train_cloud.store import Store, StoreError
+from wire.process import fields
+
+MAX_BATCHES = 2048
+"""Most batches in one segment."""
+
+_log = logging.getLogger(__name__)
+
+
+class Backup:
+    """Uploads until flush(); `on_safe(stream, through)` is called after each segment, in the uploading thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        objects: ObjectStore,
+        segment_seconds: float,
+        on_safe: Callable[[str, int], None],
+        backoff: Backoff | None = None,
+    ) -> None:
+        self._store, self._objects, self._seconds, self._on_safe = store, objects, segment_seconds, on_safe
+        self._backoff = backoff or Backoff()
+        self._failing_since: float | None = None
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="backup", daemon=True)
+
+    def start(self) -> None:
+        """Begin uploading."""
+        self._thread.start()
+
+    def flush(self, seconds: float) -> bool:
+        """End the regular uploads and upload what is stored now, trying for at most `seconds`.
+
+        Returns whether it is all in the bucket.
+        """
+        self._stopping.set()
+        deadline = time.monotonic() + seconds
+        while self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            try:
+                delay = self._attempt()
+            finally:
+                self._lock.release()
+            # An attempt may take CALL_SECONDS before it fails: one that could end too late is not begun.
+            left = deadline - CALL_SECONDS - time.monotonic()
+            if not delay or left <= 0:
+                return not delay
+            time.sleep(min(delay, left))
+        return False
+
+    def _run(self) -> None:
+        delay = 0.0
+        while not self._stopping.wait(delay or self._seconds):
+            with self._lock:
+                delay = self._attempt()
+
+    def _attempt(self) -> float:
+        """Upload everything that is stored; return the seconds to wait when the bucket failed, else 0."""
+        try:
+            for stream, state in self._store.streams().items():
+                if state.safe_through < state.stored_through:
+                    self._upload(stream)
+        except (ObjectStoreError, StoreError) as error:
+            delay = self._backoff.seconds()
+            self._failing_since = self._failing_since or time.monotonic()
+            # A refusal needs a person; an outage only patience.
+            level = logging.ERROR if isinstance(error, ObjectStoreDenied) else logging.WARNING
+            failing = time.monotonic() - self._failing_since
+            _log.log(
+                level,
+                "backup failed, nothing was marked safe, trying again",
+                extra=fields(reason=error, failing_seconds=round(failing, 1), next_try_seconds=round(delay, 1)),
+            )
+            return delay
+        except Exception:
+            _log.exception("backup met an unexpected error, trying again")
+            return self._backoff.seconds()
+        if self._failing_since is not None:
+            outage = time.monotonic() - self._failing_since
+            _log.info("backup works again", extra=fields(after_seconds=round(outage, 1)))
+            self._failing_since = None
+        self._backoff.reset()
+        return 0.0
+
+    def _upload(self, stream: str) -> None:
+        while True:
+            state = self._store.streams()[stream]
+            batches = self._store.unsafe_batches(stream, MAX_BATCHES, MAX_SEGMENT_BYTES)
+            if not batches:
+                return
+            segment = make_segment(stream, state, batches)
+            self._objects.put(str(segment.key), encode_segment(segment))
+            self._store.mark_safe(stream, segment.key.last)
+            self._on_safe(stream, segment.key.last)
+            if len(batches) < MAX_BATCHES and sum(len(batch.blob) for batch in batches) < MAX_SEGMENT_BYTES:
+                return

@@ -1,0 +1,200 @@
+"""What a new instance takes over from the bucket: every stream's position, and the newest batches in their old order.
+
+A segment that is damaged or missing is said loudly and leaves a hole: what lies beyond it does not count, because a
+stream has no gaps; the bridge sends it again as far as its spool still holds it. Segments may overlap (a PUT that
+succeeded without anybody hearing of it); each batch counts once. Nothing is written to the bucket.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TypeVar
+
+from train_cloud.object_store import Backoff, ObjectNotFound, ObjectStore, ObjectStoreUnavailable
+from train_cloud.receiver.segments import FOLDER, Segment, SegmentError, SegmentKey, decode_segment, parse_key
+from train_cloud.store import Store, StoredBatch, StreamState
+from wire.process import fields
+
+DOWNLOADS_AT_ONCE = 8
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger(__name__)
+
+
+class RestoreError(Exception):
+    """The run's experience cannot be taken over; the text says why and what to do."""
+
+
+class RestoreInterrupted(Exception):
+    """The process was asked to stop before everything was restored."""
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One stream while its segments are read, newest first."""
+
+    unread: deque[SegmentKey]
+    read: list[Segment] = field(default_factory=list)
+    batches: dict[int, StoredBatch] = field(default_factory=dict)
+    oldest_id: float = float("inf")
+
+    def take(self, segment: Segment) -> None:
+        self.read.append(segment)
+        for batch in segment.batches():
+            self.batches.setdefault(batch.number, batch)
+        self.oldest_id = min(self.oldest_id, segment.records[0].id)
+
+    def state(self) -> StreamState:
+        newest = self.read[0]
+        through = newest.key.last
+        steps = newest.steps_before + sum(record.steps for record in newest.records)
+        return StreamState(newest.bridge, newest.signature, through, through, steps, steps)
+
+
+class _Bucket:
+    """Reads segments ahead of their use; remembers those that turned out to be damaged."""
+
+    def __init__(self, objects: ObjectStore, stop: threading.Event) -> None:
+        self._objects, self._stop = objects, stop
+        self._pool = ThreadPoolExecutor(DOWNLOADS_AT_ONCE, thread_name_prefix="restore")
+        self._pending: dict[SegmentKey, Future[Segment]] = {}
+        self.damaged: set[SegmentKey] = set()
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def keys(self) -> dict[str, list[SegmentKey]]:
+        """Every segment that the bucket lists, by stream."""
+        found: dict[str, list[SegmentKey]] = {}
+        for name in self._patiently(lambda: self._objects.list(FOLDER)):
+            key = parse_key(name)
+            if key is None:
+                _log.warning("an object among the segments is none, passed over", extra=fields(key=name))
+            else:
+                found.setdefault(key.stream, []).append(key)
+        return found
+
+    def segment(self, key: SegmentKey, following: Iterable[SegmentKey]) -> Segment:
+        """The segment at `key`, while those `following` begin to load. Raises SegmentError, ObjectNotFound."""
+        if self._stop.is_set():
+            raise RestoreInterrupted
+        for wanted in (key, *following):
+            if wanted not in self._pending:
+                self._pending[wanted] = self._pool.submit(self._load, wanted)
+        return self._pending[key].result()
+
+    def _load(self, key: SegmentKey) -> Segment:
+        return decode_segment(self._patiently(lambda: self._objects.get(str(key)))[0], key)
+
+    def _patiently(self, call: Callable[[], _T]) -> _T:
+        backoff = Backoff()
+        while True:
+            try:
+                return call()
+            except ObjectStoreUnavailable as error:
+                delay = backoff.seconds()
+                _log.warning(
+                    "restoring waits for the bucket", extra=fields(reason=error, next_try_seconds=round(delay, 1))
+                )
+                if self._stop.wait(delay):
+                    raise RestoreInterrupted from error
+
+
+def restore(store: Store, objects: ObjectStore, steps: int, signature: str, stop: threading.Event) -> None:
+    """Fill the empty `store` from the bucket: all positions, and the newest batches that make up `steps` steps.
+
+    Waits as long as the bucket is unavailable. Raises RestoreError when the experience belongs to another task than
+    `signature`, ObjectStoreDenied when the bucket refuses, RestoreInterrupted when `stop` is set meanwhile.
+    """
+    bucket = _Bucket(objects, stop)
+    try:
+        listed = bucket.keys()
+        streams: dict[str, _Stream] | None = None
+        while streams is None:
+            streams = _read_newest(listed, bucket, steps, signature)
+    finally:
+        bucket.close()
+    for name, keys in listed.items():
+        through = streams[name].state().stored_through if name in streams else 0
+        unusable = [key for key in keys if key.last > through]
+        if unusable:
+            _log.error(
+                "a stream has a hole in the bucket, what lies beyond it is not used",
+                extra=fields(stream=name, stored_through=through, newest=max(unusable).last, segments=len(unusable)),
+            )
+    batches = _in_order(streams.values())
+    store.restore_batches({name: stream.state() for name, stream in streams.items()}, batches)
+    _log.info(
+        "restored from the bucket",
+        extra=fields(streams=len(streams), batches=len(batches), steps=sum(batch.steps for batch in batches)),
+    )
+
+
+def _read_newest(
+    listed: dict[str, list[SegmentKey]], bucket: _Bucket, steps: int, signature: str
+) -> dict[str, _Stream] | None:
+    """The streams with their newest segments read; None when one was found damaged, so that it begins anew."""
+    streams = {name: _Stream(_without_gaps(keys, bucket.damaged)) for name, keys in listed.items()}
+    streams = {name: stream for name, stream in streams.items() if stream.unread}
+    total = 0
+    while unfinished := [stream for stream in streams.values() if stream.unread]:
+        # Ids grow along a stream: the newest batch that is still unread lies where the least far back was read.
+        stream = max(unfinished, key=lambda stream: stream.oldest_id)
+        if total >= steps and _steps_since(streams.values(), stream.oldest_id) >= steps:
+            for other in streams.values():
+                other.batches = {n: b for n, b in other.batches.items() if b.id >= stream.oldest_id}
+            break
+        key = stream.unread.popleft()
+        ahead = islice(stream.unread, DOWNLOADS_AT_ONCE // len(unfinished))
+        try:
+            segment = bucket.segment(key, ahead)
+        except (SegmentError, ObjectNotFound) as error:
+            _log.error("a segment of experience is unusable", extra=fields(key=str(key), reason=error))
+            bucket.damaged.add(key)
+            return None
+        if segment.signature != signature:
+            raise RestoreError(
+                f"The bucket holds experience of another task under this run_id ({segment.signature!r}; this run's "
+                f"task is {signature!r}). Give the run a new run_id, or its old task settings."
+            )
+        stream.take(segment)
+        total += sum(record.steps for record in segment.records)
+    return streams
+
+
+def _without_gaps(keys: list[SegmentKey], damaged: set[SegmentKey]) -> deque[SegmentKey]:
+    """The usable segments that follow each other from batch 1 on, newest first."""
+    through, usable = 0, []
+    for key in sorted(keys):
+        if key in damaged:
+            continue
+        if key.first > through + 1:
+            break
+        through = max(through, key.last)
+        usable.append(key)
+    return deque(sorted(usable, key=lambda key: key.last, reverse=True))
+
+
+def _steps_since(streams: Iterable[_Stream], oldest_id: float) -> int:
+    return sum(b.steps for stream in streams for b in stream.batches.values() if b.id >= oldest_id)
+
+
+def _in_order(streams: Iterable[_Stream]) -> list[StoredBatch]:
+    """All batches by id; where two instances gave the same id, or a later batch a lower one, ids move up."""
+    batches: list[StoredBatch] = []
+    for stream in streams:
+        last = 0
+        for _, batch in sorted(stream.batches.items()):
+            last = max(batch.id, last + 1)
+            batches.append(replace(batch, id=last))
+    batches.sort(key=lambda batch: (batch.id, batch.stream))
+    last = 0
+    for index, batch in enumerate(batches):
+        last = max(batch.id, last + 1)
+        batches[index] = replace(batch, id=last)
+    return batches

@@ -1,0 +1,361 @@
+"""The receiver: accepts bridges, keeps what they send, and tells them what the trainer has done.
+
+It promises that a batch is acknowledged as stored only after its transaction, as safe only after its upload, and that
+no peer, however broken, slow or hostile, disturbs another's session. Batches are validated and committed by the writer
+thread; weights and the trainer's progress are read from the store. It never looks at the bucket.
+"""
+
+import asyncio
+import hashlib
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Final
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from train_cloud.receiver.auth import Gate, Refusal
+from train_cloud.receiver.session import PeerError, RateLimit, Session, decode_message
+from train_cloud.receiver.writer import Job, Result, Writer
+from train_cloud.run_config import RunConfig
+from train_cloud.signature import expected_signature, layout
+from train_cloud.store import Store, StoreError, WeightsRow
+from wire.codec import encode_frame, encode_text
+from wire.messages import (
+    MAX_UP_FRAME_BYTES,
+    PROTOCOL,
+    CloseCode,
+    Drain,
+    ErrorCode,
+    Hello,
+    Pace,
+    WeightsUpdate,
+    Welcome,
+)
+from wire.process import fields
+
+HELLO_SECONDS: Final = 10.0
+KEEPALIVE_SECONDS: Final = 5.0
+SILENCE_SECONDS: Final = 10.0
+WEIGHTS_POLL_SECONDS: Final = 0.05
+PACE_SECONDS: Final = 0.2
+REPORT_SECONDS: Final = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class Receiver:
+    """Serves the bridges of one run from `store`, which must be ready."""
+
+    def __init__(self, config: RunConfig, store: Store, token: str) -> None:
+        self.config, self.store = config, store
+        self.layout = layout()
+        self.signature = expected_signature(config)
+        self.crashed = False
+        self._gate = Gate(token)
+        self._sessions: dict[str, Session] = {}
+        self._open = 0
+        self._weights: WeightsRow | None = None
+        self._frames: dict[bool, bytes | str] = {}
+        self._pace = Pace(0, 0, config.max_lead_steps)
+        self._reported_steps: int | None = None
+        self._draining = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._writer = Writer(store, self.layout, self._on_written, self._on_crash)
+        self._stop = threading.Event()
+
+    # -- from other threads
+
+    def safe(self, stream: str, through: int) -> None:
+        """The backup brought `stream` through this number into the bucket; any thread may call."""
+        self._call(lambda: self._moved(stream, safe=through))
+
+    def _on_written(self, results: list[Result], positions: dict[str, int]) -> None:
+        self._call(lambda: self._written(results, positions))
+
+    def _on_crash(self) -> None:
+        self.crashed = True
+        self._stop.set()
+
+    def _call(self, what: Callable[[], None]) -> None:
+        # After the loop's end nobody is left to be told.
+        with suppress(RuntimeError):
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(what)
+
+    # -- the hub of the sessions
+
+    def submit(self, job: Job) -> None:
+        """Give a batch to the writer."""
+        self._writer.submit(job)
+
+    def encoded_weights(self, text: bool) -> bytes | str | None:
+        """The newest weights as a frame, encoded once for all bridges; None before the first."""
+        if self._weights is not None and text not in self._frames:
+            update = WeightsUpdate(self._weights.version, self._weights.sha256, self._weights.blob)
+            self._frames[text] = encode_text(update) if text else encode_frame(update)
+        return self._frames.get(text)
+
+    def _written(self, results: list[Result], positions: dict[str, int]) -> None:
+        for stream, through in positions.items():
+            self._moved(stream, stored=through)
+        for result in results:
+            sender = result.job.sender
+            assert isinstance(sender, Session)
+            sender.done(result)
+
+    def _moved(self, stream: str, stored: int = 0, safe: int = 0) -> None:
+        session = self._sessions.get(stream)
+        if session is not None:
+            session.moved(stored, safe)
+
+    # -- serving
+
+    async def serve(
+        self,
+        stop: threading.Event,
+        context: ssl.SSLContext | None,
+        on_listening: Callable[[int], None],
+        flush: Callable[[], None],
+    ) -> None:
+        """Serve until `stop`; then stop accepting, say Drain, close, and end the writer.
+
+        `on_listening(port)` is called once bridges can dial; `flush` brings what is stored to the bucket, and is
+        called (in a thread) before the bridges are let go and after the last batch was committed. Raises OSError
+        when the address cannot be had.
+        """
+        self._stop, self._loop = stop, asyncio.get_running_loop()
+        self._poll_store()
+        self._writer.start()
+        server = await serve(
+            self._serve_one,
+            self.config.listen_host,
+            self.config.listen_port,
+            ssl=context,
+            ssl_handshake_timeout=HELLO_SECONDS if context else None,
+            process_request=self._judge_request,
+            subprotocols=[Subprotocol(PROTOCOL)],
+            compression=None,
+            max_size=MAX_UP_FRAME_BYTES,
+            open_timeout=HELLO_SECONDS,
+            ping_interval=KEEPALIVE_SECONDS,
+            ping_timeout=SILENCE_SECONDS,
+            close_timeout=2.0,
+            server_header=None,
+            logger=_quiet_logger(),
+        )
+        try:
+            on_listening(server.sockets[0].getsockname()[1])
+            await self._push_until_stopped()
+        finally:
+            await self._end(server, flush)
+
+    async def _end(self, server: Server, flush: Callable[[], None]) -> None:
+        self._draining = True
+        server.close(close_connections=False)
+        for session in self._sessions.values():
+            session.post(Drain("The instance is going away; keep driving, keep the spool, dial again."))
+        # The bridges stay while segments go up: what becomes safe now, they need not send again.
+        await asyncio.to_thread(flush)
+        for session in list(self._sessions.values()):
+            session.close(CloseCode.GOING_AWAY, "draining")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._all_gone(), timeout=5.0)
+        await asyncio.to_thread(self._writer.stop)
+        await asyncio.to_thread(flush)
+
+    async def _all_gone(self) -> None:
+        while self._open:
+            await asyncio.sleep(0.02)
+
+    async def _push_until_stopped(self) -> None:
+        """Hand on weights and progress as they appear in the store."""
+        next_pace = next_report = 0.0
+        while not self._stop.is_set():
+            now = time.monotonic()
+            try:
+                if self._poll_store():
+                    for session in self._sessions.values():
+                        session.weights_changed()
+                if now >= next_pace:
+                    next_pace = now + PACE_SECONDS
+                    if self._poll_pace():
+                        for session in self._sessions.values():
+                            session.post(self._pace)
+            except StoreError as error:
+                _log.error("the trainer's news cannot be read", extra=fields(reason=error))
+            if now >= next_report:
+                next_report = now + REPORT_SECONDS
+                self._report()
+            await asyncio.sleep(WEIGHTS_POLL_SECONDS)
+
+    def _report(self) -> None:
+        """A line on what came in since the last one, when anything did."""
+        stored, before = self._pace.stored_steps, self._reported_steps
+        self._reported_steps = stored
+        if before is not None and stored != before:
+            _log.info(
+                "receiving",
+                extra=fields(
+                    bridges=len(self._sessions),
+                    stored_steps=stored,
+                    trained_steps=self._pace.trained_steps,
+                    steps_per_second=(stored - before) / REPORT_SECONDS,
+                ),
+            )
+
+    def _poll_store(self) -> bool:
+        newest = self.store.latest_weights(self._weights.serial if self._weights else 0)
+        if newest is None:
+            return False
+        if hashlib.sha256(newest.blob).hexdigest() != newest.sha256:
+            _log.error("weights in the store do not match their hash, not sent", extra=fields(version=newest.version))
+            return False
+        self._weights, self._frames = newest, {}
+        return True
+
+    def _poll_pace(self) -> bool:
+        trained = self.store.progress().trained_steps
+        pace = Pace(self.store.total_steps(), trained, self.config.max_lead_steps)
+        changed, self._pace = pace != self._pace, pace
+        return changed
+
+    # -- one connection
+
+    def _judge_request(self, socket: ServerConnection, request: Request) -> Response | None:
+        address = _address(socket)
+        try:
+            refusal = self._gate.judge(address, request.path, request.headers)
+        except Exception:
+            _log.exception("a request could not be judged")
+            refusal = Refusal(HTTPStatus.BAD_REQUEST, "The request cannot be read.")
+        if refusal is None and (self._draining or self._open >= self.config.max_bridges):
+            why = "is going away" if self._draining else f"serves its {self.config.max_bridges} bridges already"
+            refusal = Refusal(
+                HTTPStatus.SERVICE_UNAVAILABLE, f"This receiver {why}. Try again later.", (("Retry-After", "5"),)
+            )
+        if refusal is None:
+            return None
+        if refusal.status is not HTTPStatus.TOO_MANY_REQUESTS:
+            _log.warning("refused a connection", extra=fields(peer=address, status=int(refusal.status)))
+        response = socket.respond(refusal.status, refusal.text + "\n")
+        for name, value in refusal.headers:
+            response.headers[name] = value
+        return response
+
+    async def _serve_one(self, socket: ServerConnection) -> None:
+        self._open += 1
+        try:
+            await self._talk(socket)
+        except ConnectionClosed:
+            pass
+        except Exception:
+            _log.exception("a session met an unexpected error", extra=fields(peer=_address(socket)))
+            await socket.close(1011, "internal error")
+        finally:
+            self._open -= 1
+
+    async def _talk(self, socket: ServerConnection) -> None:
+        rate = RateLimit(self.config.max_messages_per_second)
+        text = False
+        try:
+            frame = await asyncio.wait_for(socket.recv(), HELLO_SECONDS)
+            text = isinstance(frame, str)
+            hello = self._checked(frame)
+        except TimeoutError:
+            await socket.close(CloseCode.POLICY_VIOLATION, "no Hello")
+            return
+        except PeerError as error:
+            await self._refuse(socket, error, text)
+            return
+        try:
+            state = await asyncio.to_thread(self.store.register_stream, hello.stream, hello.bridge, hello.signature)
+        except StoreError as error:
+            refusal = PeerError(ErrorCode.DISK_FULL, f"The stream cannot be begun. {error}", CloseCode.TRY_AGAIN_LATER)
+            await self._refuse(socket, refusal, text)
+            return
+        session = Session(socket, self, hello, text, state.stored_through, state.safe_through, rate)
+        await self._run_session(session)
+
+    async def _refuse(self, socket: ServerConnection, error: PeerError, text: bool) -> None:
+        _log.warning("refused a bridge", extra=fields(peer=_address(socket), reason=error))
+        await socket.send(encode_text(error.message) if text else encode_frame(error.message))
+        await socket.close(error.close, error.message.code)
+
+    def _checked(self, frame: bytes | str) -> Hello:
+        """The Hello in a connection's first frame; PeerError when it is none, or not for this run."""
+        hello = decode_message(frame)
+        if not isinstance(hello, Hello):
+            raise PeerError(ErrorCode.BAD_MESSAGE, "The first message must be a Hello.", CloseCode.POLICY_VIOLATION)
+        sizes = (self.layout.observation.size, self.layout.action.size)
+        if hello.signature != self.signature or (hello.observation_size, hello.action_size) != sizes:
+            raise PeerError(
+                ErrorCode.WRONG_SIGNATURE,
+                f"This run's task is {self.signature!r} (observation {sizes[0]}, action {sizes[1]}); the bridge drives "
+                f"{hello.signature[:800]!r} (observation {hello.observation_size}, action {hello.action_size}). Start "
+                "the bridge with the run's settings and the same software.",
+                CloseCode.REFUSED,
+            )
+        for other in self._sessions.values():
+            if other.hello.bridge == hello.bridge and other.hello.stream != hello.stream:
+                raise PeerError(
+                    ErrorCode.DUPLICATE_BRIDGE,
+                    f"The bridge {hello.bridge!r} is connected already with another spool. End that one, or give "
+                    "this one a name of its own.",
+                    CloseCode.TRY_AGAIN_LATER,
+                )
+        return hello
+
+    async def _run_session(self, session: Session) -> None:
+        hello = session.hello
+        old = self._sessions.get(hello.stream)
+        if old is not None:
+            old.close(CloseCode.REPLACED, "a newer connection of this stream took over")
+        self._sessions[hello.stream] = session
+        self._poll_pace()
+        pace = self._pace
+        session.post(
+            Welcome(
+                run_id=self.config.run_id,
+                stored_through=session.stored,
+                safe_through=session.safe,
+                stored_steps=pace.stored_steps,
+                trained_steps=pace.trained_steps,
+                max_lead_steps=pace.max_lead_steps,
+            )
+        )
+        if self._weights is not None and self._weights.version != hello.weights_version:
+            session.weights_changed()
+        _log.info(
+            "bridge connected",
+            extra=fields(
+                bridge=hello.bridge, stream=hello.stream, software=hello.software, stored_through=session.stored
+            ),
+        )
+        try:
+            await session.run()
+        finally:
+            if self._sessions.get(hello.stream) is session:
+                del self._sessions[hello.stream]
+            _log.info(
+                "bridge disconnected",
+                extra=fields(bridge=hello.bridge, stream=hello.stream, code=session.socket.close_code),
+            )
+
+
+def _address(socket: ServerConnection) -> str:
+    return str(socket.remote_address[0]) if socket.remote_address else "unknown"
+
+
+def _quiet_logger() -> logging.Logger:
+    """The websockets library's own log would let any stranger fill ours; what matters is logged here."""
+    logger = logging.getLogger("train_cloud.receiver.websocket")
+    logger.setLevel(logging.CRITICAL)
+    return logger

@@ -1,0 +1,86 @@
+"""The receiver's certificate: self-signed, made once, pinned by its SHA-256 in the pairing string.
+
+Key and certificate live in the instance's folder, readable by their owner alone. Nobody has to trust the names in the
+certificate: the pin is what a bridge checks.
+"""
+
+import datetime
+import ipaddress
+import os
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from wire.pairing import certificate_pin, is_loopback
+
+YEARS_VALID = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A TLS context for the server and the pin of its certificate (SHA-256 of the DER form, hex)."""
+
+    context: ssl.SSLContext
+    pin: str
+
+
+def load_identity(folder: Path, host: str) -> Identity:
+    """The identity in `folder`; made for `host` when there is none. Raises OSError, ssl.SSLError."""
+    file = folder / "tls.pem"
+    if not file.exists():
+        write_private(file, _make(host))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(file)
+    certificate = x509.load_pem_x509_certificate(file.read_bytes())
+    return Identity(context, certificate_pin(certificate.public_bytes(serialization.Encoding.DER)))
+
+
+def write_private(file: Path, content: bytes) -> None:
+    """Write `file` at once and completely, readable by its owner alone."""
+    draft = file.with_name(file.name + ".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    draft.replace(file)
+
+
+def _make(host: str) -> bytes:
+    """A new key and its self-signed certificate, both in PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ac-training receiver")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        # A PC whose clock is behind must not refuse a certificate of this minute.
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=365 * YEARS_VALID))
+        .add_extension(x509.SubjectAlternativeName(_names(host)), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return private + certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _names(host: str) -> list[x509.GeneralName]:
+    names: list[x509.GeneralName] = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    if not is_loopback(host):
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(host)))
+        except ValueError:
+            names.append(x509.DNSName(host))
+    return names
