@@ -13,8 +13,8 @@ import sys
 import threading
 import time
 
-GRACE_SECONDS = 20.0
-"""How long a module may take for its orderly end."""
+GRACE_SECONDS = 45.0
+"""How long a module may take for its orderly end; the receiver gives its last upload 30 s."""
 
 
 def main() -> None:
