@@ -143,9 +143,7 @@ class Progress:
     def __init__(self, label: str, total: float | None = None, stream: IO[str] | None = None) -> None:
         self._label, self._total = label, total
         console = _CONSOLE if stream is None else Console(file=stream, highlight=False, markup=False)
-        self._live = (
-            Live("", console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
-        )
+        self._live = Live("", console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
         self._first: tuple[float, float] | None = None
         self._last_plain = float("-inf")
         self._last: dict[str, object] = {}
@@ -159,20 +157,16 @@ class Progress:
                 self._live.start()
         self._last = self._shown(now, done) | values
         if self._live is not None:
-            self._live.update(
-                Text(f"{self._label}  {key_values(self._last)}", no_wrap=True, overflow="ellipsis")
-            )
+            self._live.update(Text(f"{self._label}  {key_values(self._last)}", no_wrap=True, overflow="ellipsis"))
         elif now - self._last_plain >= PLAIN_PROGRESS_SECONDS:
             self._last_plain = now
-            _log.info(self._label, extra=fields(**self._last))
+            self._write()
 
     def _shown(self, now: float, done: float) -> dict[str, object]:
         assert self._first is not None
         start, head_start = self._first
         rate = (done - head_start) / (now - start) if now > start else 0.0
-        shown: dict[str, object] = {
-            "done": f"{done:g}" if self._total is None else f"{done:g}/{self._total:g}"
-        }
+        shown: dict[str, object] = {"done": f"{done:g}" if self._total is None else f"{done:g}/{self._total:g}"}
         if rate > 0:
             shown["per_second"] = f"{rate:.3g}"
             if self._total is not None:
@@ -183,9 +177,12 @@ class Progress:
         """Take the live line away; the last state stays as a log line."""
         if self._live is not None:
             self._live.stop()
+        self._write()
+
+    def _write(self) -> None:
         if self._last:
             _log.info(self._label, extra=fields(**self._last))
-            self._last = {}
+        self._last = {}
 
     def __enter__(self) -> Progress:
         return self

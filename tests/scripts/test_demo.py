@@ -1,0 +1,115 @@
+"""The demo ends every process it started, however it ends itself, and says in a sentence why it did not succeed.
+
+That it succeeds is shown by `.ci/run`, which runs it as a person would.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+PROCESSES = {"s3", "receiver", "trainer", "bridge"}
+posix = pytest.mark.skipif(os.name == "nt", reason="signals between processes are POSIX")
+
+
+def demo(folder: Path, *options: str) -> subprocess.Popen[bytes]:
+    with (folder / "demo.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "scripts.demo", "--output", str(folder / "out"), *options],
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def started(folder: Path) -> dict[str, int]:
+    """Name and process id of what the demo has started so far."""
+    lines = (folder / "demo.log").read_text(encoding="utf-8")
+    return {name: int(pid) for name, pid in re.findall(r'"process started" name=(\w+) pid=(\d+)', lines)}
+
+
+def running(pid: int) -> bool:
+    """Whether the process still runs; one that has ended but was not yet waited for counts as ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+@contextmanager
+def no_process_left(folder: Path) -> Iterator[None]:
+    """At the end of the block the demo has gone; so must everything it started, within a minute."""
+    yield
+    wait_until(lambda: not any(running(pid) for pid in started(folder).values()), "the demo's processes are gone", 60)
+
+
+def experience_arrives(folder: Path) -> bool:
+    log = folder / "out" / "logs" / "bridge.log"
+    return set(started(folder)) == PROCESSES and log.exists() and log.stat().st_size > 0
+
+
+MOMENTS: dict[str, Callable[[Path], bool]] = {
+    "just started": lambda folder: "s3" in started(folder),
+    "still starting": lambda folder: "trainer" in started(folder),
+    "while it learns": experience_arrives,
+}
+
+
+@posix
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", list(MOMENTS))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_ends_every_process(tmp_path: Path, moment: str, number: signal.Signals) -> None:
+    process = demo(tmp_path)
+    with no_process_left(tmp_path):
+        wait_until(lambda: MOMENTS[moment](tmp_path), moment, 60)
+        process.send_signal(number)
+        assert process.wait(90) == 130
+    assert "Stopped; every process of the demo has ended." in (tmp_path / "demo.log").read_text()
+
+
+@posix
+@pytest.mark.slow
+def test_a_killed_demo_leaves_no_process_behind(tmp_path: Path) -> None:
+    process = demo(tmp_path)
+    with no_process_left(tmp_path):
+        wait_until(lambda: experience_arrives(tmp_path), "the bridge drives", 60)
+        process.kill()
+        process.wait(10)
+
+
+@pytest.mark.slow
+def test_a_demo_that_runs_out_of_time_says_so_and_still_leaves_its_figures(tmp_path: Path) -> None:
+    process = demo(tmp_path, "--minutes", "0.4")
+    assert process.wait(110) == 1
+    said = (tmp_path / "demo.log").read_text(encoding="utf-8")
+    assert "No policy drove 3 clean laps in a row within 24s." in said
+    assert (tmp_path / "out" / "metrics.json").exists()
+
+
+def test_a_track_that_does_not_exist_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    process = demo(tmp_path, "--track", "nowhere.csv")
+    assert process.wait(60) == 2
+    assert "nowhere.csv" in (tmp_path / "demo.log").read_text(encoding="utf-8")
+    assert started(tmp_path) == {}
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
+    precious = tmp_path / "out" / "thesis.txt"
+    precious.parent.mkdir()
+    precious.write_text("years of work")
+    assert demo(tmp_path).wait(60) == 1
+    assert precious.exists()
