@@ -98,7 +98,12 @@ def _receive(config: RunConfig, folder: Path, plain: bool, stop: threading.Event
     backup.start()
     context = identity.context if identity else None
     final = _FinalBackup(backup)
-    asyncio.run(receiver.serve(stop, context, on_listening, final.flush))
+    try:
+        asyncio.run(receiver.serve(stop, context, on_listening, final.flush))
+    except OSError as error:
+        where = f"{config.listen_host}:{config.listen_port}"
+        text = f"Cannot listen on {where} ({error.strerror}). Is another receiver running, or is the address not ours?"
+        raise _Refused(text, ExitCode.FAILED) from error
     return _ended(receiver, final.all_safe)
 
 

@@ -253,8 +253,9 @@ def decode_message(frame: bytes | str) -> UpMessage:
 def _batch_of_one(step: Transition, layout: Layout) -> bytes:
     """A text client's step as a batch; PeerError when it is not of the layout."""
     try:
-        return encode_batch(
-            Batch(
+        # What float32 cannot hold becomes infinite here, and is refused by the codec like any infinity.
+        with np.errstate(over="ignore"):
+            batch = Batch(
                 layout=layout,
                 run_lengths=np.array([1], np.int32),
                 run_cars=np.array([0], np.int32),
@@ -268,6 +269,6 @@ def _batch_of_one(step: Transition, layout: Layout) -> bytes:
                 action_ages=np.zeros(1, np.float32),
                 late=np.zeros(1, bool),
             )
-        )
+        return encode_batch(batch)
     except (CodecError, ValueError) as error:
         raise PeerError(ErrorCode.BAD_BATCH, f"Transition {step.number}: {error}", CloseCode.INVALID_DATA) from None

@@ -5,6 +5,7 @@ import json
 import math
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tests.support.receivers import ThreadedReceiver, blob, hello
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from train_cloud.store import Store, TrainerProgress
-from wire.codec import Column, Layout, decode_batch, encode_batch, encode_frame
+from wire.codec import Column, LapRecord, Layout, decode_batch, encode_batch, encode_frame
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
     PROTOCOL,
@@ -315,9 +316,8 @@ def test_one_name_with_two_spools_at_once_is_refused(receiver: ThreadedReceiver)
 
 
 def _nan_batch() -> bytes:
-    """A batch that only a broken bridge can make: sound in every respect but for a reward that is NaN."""
-    batch = made_up_batch(1)
-    batch.rewards[3] = np.nan
+    """A batch that only a broken bridge can make: sound in every respect but for a lap time that is NaN."""
+    batch = replace(made_up_batch(1), laps=(LapRecord(0, math.nan, True),))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("wire.codec.check_batch", lambda _: None)
         return encode_batch(batch)
@@ -326,7 +326,7 @@ def _nan_batch() -> bytes:
 def _other_layout() -> bytes:
     batch = made_up_batch(1)
     other = Layout(Column(batch.layout.observation.size), Column(batch.layout.action.size))
-    return encode_batch(type(batch)(**{f: getattr(batch, f) for f in batch.__slots__} | {"layout": other}))
+    return encode_batch(replace(batch, layout=other))
 
 
 @pytest.mark.parametrize(
