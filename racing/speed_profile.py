@@ -17,7 +17,7 @@ def speed_profile(curvature: FloatArray, spacing: float, vehicle: Vehicle, use: 
 
     `curvature` (M,) in 1/m, `spacing` in metres; `use` is the share of the tyres' grip that may be taken, 0 to 1.
     """
-    friction = use * vehicle.tyre_friction * 0.96
+    friction = use * 0.95 * vehicle.cornering_friction
     down = vehicle.downforce / vehicle.mass
     bend = np.abs(curvature)
     # friction (g + down v^2) = bend v^2; where downforce outgrows the bend there is no limit.

@@ -35,14 +35,14 @@ class Vehicle:
     """Share of the weight on the front axle at rest; mid and rear engines lie at 0.42 to 0.48 [FIA]."""
     track_width: float = 1.66
     """m between the middles of left and right tyres [FIA: 2.0 m overall less a tyre]."""
-    gravity_height: float = 0.45
-    """m from the ground to the centre of gravity [M ch. 18: 0.4 to 0.5 m for low closed cars]."""
+    gravity_height: float = 0.40
+    """m from the ground to the centre of gravity; low closed racing cars lie at 0.35 to 0.45 m [M ch. 18]."""
     front_roll_stiffness: float = 0.54
     """Share of the lateral load transfer on the front axle; the car understeers above front_weight [M ch. 18]."""
     load_lag: float = 0.06
     """s that springs and dampers take to shift the load (first order)."""
 
-    tyre_friction: float = 1.6
+    tyre_friction: float = 1.68
     """Peak force over load of a slick at nominal_load; racing slicks reach 1.5 to 1.8 [M ch. 2]."""
     nominal_load: float = 3300.0
     """N, the load that tyre_friction belongs to: a quarter of the car."""
@@ -52,7 +52,7 @@ class Vehicle:
     """Slip of the peak force: 11.5 %, or the tangent of 6.6 degrees; slicks peak at 5 to 8 degrees [M ch. 2]."""
     tyre_shape: float = 1.5
     """Shape factor C of the Magic Formula [P eq. 4.6; 1.3 for lateral and 1.65 for longitudinal slip are usual]."""
-    rear_grip: float = 1.04
+    rear_grip: float = 1.07
     """Friction of the rear tyres over that of the front ones: 31/71-18 beside 30/68-18 [FIA]."""
     wheel_radius: float = 0.345
     """m under load."""
@@ -86,14 +86,14 @@ class Vehicle:
     """kg m^2 with clutch and gearbox."""
     driveline_efficiency: float = 0.92
     """[R ch. 5]."""
-    gear_ratios: tuple[float, ...] = (11.5, 9.2, 7.35, 5.87, 4.69, 3.75)
-    """Engine over wheel speed from first gear up, final drive included: even steps from 90 to 290 km/h."""
-    differential_lock: float = 120.0
+    gear_ratios: tuple[float, ...] = (10.4, 8.48, 6.92, 5.64, 4.60, 3.75)
+    """Engine over wheel speed from first gear up, final drive included: even steps from 100 to 280 km/h."""
+    differential_lock: float = 50.0
     """N m s: torque that the limited-slip differential moves to the slower wheel for each rad/s of difference."""
 
     brake_torque: float = 10000.0
     """N m at full pedal over all four wheels: enough to lock them even with downforce."""
-    front_brakes: float = 0.60
+    front_brakes: float = 0.68
     """Share of the front axle."""
     aid_starts: float = 0.75
     """Longitudinal slip, of the tyre's peak, where ABS and traction control begin to act; GT3 cars carry both [FIA]."""
@@ -133,6 +133,20 @@ class Vehicle:
         """
         return float(np.tan(np.pi / (2.0 * self.tyre_shape)))
 
+    @property
+    def cornering_friction(self) -> float:
+        """Lateral force over load of the whole car at the limit, below tyre_friction as the car leans on two tyres.
+
+        The front axle gives out first: its outer tyre carries the roll share of the load transfer, and loses by it.
+        """
+        weight = self.mass * GRAVITY
+        outer = self.front_roll_stiffness * self.gravity_height / self.track_width / self.front_weight
+        lean = self.tyre_friction * outer
+        axle = 0.5 * self.front_weight * weight
+        loads = np.array([max(0.0, 1.0 - 2.0 * lean), min(2.0, 1.0 + 2.0 * lean)]) * axle
+        friction = 1.0 + self.load_sensitivity * (1.0 - loads / self.nominal_load)
+        return float(self.tyre_friction * (friction * loads).sum() / loads.sum())
+
     def wheel_arms(self) -> FloatArray:
         """Return wheel positions (4, 2) in metres from the centre of gravity, forward and left: FL, FR, RL, RR."""
         half = 0.5 * self.track_width
@@ -160,7 +174,7 @@ class Vehicle:
 
     def drag_torque(self, rpm: FloatArray) -> FloatArray:
         """Return the torque in N m by which a closed throttle brakes; none near idle, where the clutch opens."""
-        return np.asarray((15.0 + 0.008 * rpm) * np.clip(rpm / self.idle_rpm - 1.0, 0.0, 1.0))
+        return np.asarray((10.0 + 0.005 * rpm) * np.clip(rpm / self.idle_rpm - 1.0, 0.0, 1.0))
 
 
 GT3 = Vehicle()

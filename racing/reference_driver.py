@@ -1,0 +1,79 @@
+"""A driver that needs no learning: the yardstick that every policy is measured against.
+
+It follows the racing line at the speed that grip, engine and brakes allow. Promises clean laps on generated and real
+tracks in the simulator; it sees only CarState, so it can drive whatever implements Car.
+"""
+
+import numpy as np
+
+from racing.car import CarState, Controls, FloatArray, IntArray
+from racing.closed_line import wrapped
+from racing.racing_line import racing_line
+from racing.speed_profile import speed_profile
+from racing.track import Track
+from racing.vehicle import GRAVITY, GT3, Vehicle
+
+GRIP_USE = 0.9
+"""Share of the tyres' grip that the driver plans with; the rest holds the car on its line."""
+_DELAY = 0.1
+"""s between a look at the car and the middle of what the controls then do: half a period, steering and tyres."""
+_WIDEST_ERROR = 2.5
+
+
+class ReferenceDriver:
+    """Drives N cars around one track.
+
+    Attributes: line, the path as a Track of its own; speed (M,) in m/s at the line's points; lap_time_estimate in s, the
+    quasi-steady lap of that profile.
+    """
+
+    def __init__(self, track: Track, vehicle: Vehicle = GT3, line: FloatArray | None = None) -> None:
+        """Plan the lap; `line` is a closed path (K, 2) in metres about every 2 m, or None for the one that bends least."""
+        points = racing_line(track) if line is None else line
+        width = np.ones(len(points))
+        self.line = Track(points, width, width, f"{track.name}, racing line")
+        self.vehicle = vehicle
+        self.speed = speed_profile(self.line.curvature, self.line.spacing, vehicle, GRIP_USE)
+        both = self.speed + np.roll(self.speed, -1)
+        self.lap_time_estimate = float((2.0 * self.line.spacing / both).sum())
+        self._index: IntArray | None = None
+
+    def controls(self, state: CarState) -> Controls:
+        """Return what to do in these states (N,); works for any control rate from 10 Hz up."""
+        hint = self._index if self._index is not None and len(self._index) == len(state.time) else None
+        at = self.line.project(state.position, hint)
+        self._index = at.index
+        speed = np.hypot(state.velocity[:, 0], state.velocity[:, 1])
+        ahead = at.s + _DELAY * speed
+        throttle, brake = self._pedals(state.velocity[:, 0], state.yaw_rate, ahead)
+        # Where the car is going, not where it points: then its sideslip in a steady bend is no error (Kapania and
+        # Gerdes, Vehicle System Dynamics 2015).
+        sideslip = np.arctan2(state.velocity[:, 1], np.maximum(state.velocity[:, 0], 3.0))
+        course_error = wrapped(state.heading + sideslip - at.heading)
+        steer = self._steer(speed, ahead, at.gap, course_error, state)
+        return Controls(steer, throttle, brake)
+
+    def _steer(
+        self, speed: FloatArray, ahead: FloatArray, gap: FloatArray, course_error: FloatArray, state: CarState
+    ) -> FloatArray:
+        vehicle = self.vehicle
+        bend = self.line.curvature_at(ahead)
+        forward = vehicle.wheelbase * bend
+        preview = 5.0 + 0.25 * speed
+        offset = np.clip(gap, -_WIDEST_ERROR, _WIDEST_ERROR)
+        gain = 0.9 / (10.0 + 0.6 * speed)
+        back = gain * (offset + preview * np.sin(course_error))
+        damping = 0.04 * (state.yaw_rate - bend * speed)
+        return np.clip((forward - back - damping) / vehicle.full_lock, -1.0, 1.0)
+
+    def _pedals(self, speed: FloatArray, yaw_rate: FloatArray, ahead: FloatArray) -> tuple[FloatArray, FloatArray]:
+        cells = (ahead / self.line.spacing).astype(np.int64) % len(self.speed)
+        short = self.speed[cells] - speed
+        # What the bend takes of the tyres is not there for the pedals: the friction ellipse again.
+        vehicle = self.vehicle
+        grip = vehicle.cornering_friction * (GRAVITY + vehicle.downforce / vehicle.mass * speed * speed)
+        bending = np.maximum(np.abs(yaw_rate), np.abs(self.line.curvature[cells]) * speed)
+        left_over = np.sqrt(np.clip(1.0 - (bending * speed / grip) ** 2, 0.0, 1.0))
+        throttle = np.clip(0.15 + 0.5 * short, 0.0, 0.15 + 0.85 * left_over)
+        brake = np.clip(-0.3 * (short + 0.2), 0.0, 0.05 + 0.95 * left_over)
+        return throttle, brake
