@@ -15,9 +15,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from wire.bytestream import CodecError
+
 MAX_STEPS_PER_BATCH: Final = 4096
-MAX_RAW_BYTES: Final = 16 * 1024 * 1024
-"""Most bytes that a batch may hold in memory, uncompressed."""
+MAX_NUMBERS: Final = 2**20
+"""Most numbers that the observations and actions of a batch may hold, counting 64-bit ones twice."""
 MAX_COLUMNS: Final = 65536
 MAX_REASON_LENGTH: Final = 200
 TIMING_STEP: Final = 2.0**-13
@@ -44,10 +46,6 @@ BoolArray = npt.NDArray[np.bool_]
 RowArray = npt.NDArray[np.intp]
 
 
-class CodecError(ValueError):
-    """A batch cannot be encoded or decoded exactly; the text says in a sentence why."""
-
-
 @dataclass(frozen=True, slots=True)
 class Column:
     """`size` numbers a row. With `step` (a power of two) they are float32 on the grid k * step, -32768 <= k <= 32767.
@@ -58,6 +56,11 @@ class Column:
     size: int
     dtype: str = "float32"
     step: float | None = None
+
+    @property
+    def words(self) -> int:
+        """32-bit words a row takes while it is encoded."""
+        return self.size * (2 if self.step is None and self.dtype.endswith("64") else 1)
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= MAX_COLUMNS:
@@ -80,8 +83,7 @@ class Layout:
     action: Column
 
 
-@dataclass(frozen=True, slots=True)
-class LapRecord:
+class LapRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A lap that ended with the step at `row` (0..T-1): its `time` in s, and whether it was clean."""
 
     row: int
@@ -89,8 +91,7 @@ class LapRecord:
     clean: bool
 
 
-@dataclass(frozen=True, slots=True)
-class EpisodeRecord:
+class EpisodeRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """An episode that ended with the step at `row` (0..T-1).
 
     Its length, its summed reward and why it ended.
@@ -174,20 +175,30 @@ def check_batch(batch: Batch) -> None:
     steps, runs = batch.rewards.size, batch.run_lengths.size
     if not 1 <= steps <= MAX_STEPS_PER_BATCH or not 1 <= runs <= steps:
         raise CodecError(f"A batch has 1 to {MAX_STEPS_PER_BATCH} steps in at least one run, not {steps} in {runs}.")
+    check_size(batch.layout, steps, runs)
     _check_shapes(batch, steps, runs)
+    check_contents(batch)
+
+
+def check_contents(batch: Batch) -> None:
+    """The part of check_batch that a decoder needs, when shapes and dtypes are right by construction."""
+    steps = batch.steps
     _check_runs(batch, steps)
-    for name in ("observations", "actions", "rewards", "action_ages"):
-        values = getattr(batch, name)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise CodecError(f"The {name} of a batch hold NaN or an infinite number; fix their source.")
+    _check_finite(batch)
     if batch.action_ages.min() < 0:
         raise CodecError("The action_ages of a batch hold a negative time.")
     _check_records(batch, steps)
 
 
+def check_size(layout: Layout, steps: int, runs: int) -> None:
+    """Raise CodecError for more numbers than MAX_NUMBERS."""
+    numbers = (steps + runs) * (layout.observation.words + layout.action.words)
+    if numbers > MAX_NUMBERS:
+        raise CodecError(f"A batch holds at most {MAX_NUMBERS} numbers, not {numbers}; send fewer steps in one.")
+
+
 def _check_shapes(batch: Batch, steps: int, runs: int) -> None:
     observation, action = batch.layout.observation, batch.layout.action
-    raw_bytes = 0
     for name, shape, dtype in (
         ("run_lengths", (runs,), "int32"),
         ("run_cars", (runs,), "int32"),
@@ -207,9 +218,6 @@ def _check_shapes(batch: Batch, steps: int, runs: int) -> None:
                 f"The {name} of this batch must have shape {shape} and dtype {dtype}, "
                 f"but have {array.shape} and {array.dtype}."
             )
-        raw_bytes += array.nbytes
-    if raw_bytes > MAX_RAW_BYTES:
-        raise CodecError(f"A batch holds at most {MAX_RAW_BYTES} bytes, not {raw_bytes}; send fewer steps in one.")
 
 
 def _check_runs(batch: Batch, steps: int) -> None:
@@ -223,6 +231,19 @@ def _check_runs(batch: Batch, steps: int) -> None:
         ended[np.cumsum(lengths) - 1] = False
         if ended.any():
             raise CodecError("A run of a batch goes on after a terminated or truncated step; begin a new run there.")
+
+
+def _check_finite(batch: Batch) -> None:
+    names = ["rewards", "action_ages"]
+    # What is on a grid is finite; the codec checks the grid.
+    if batch.layout.observation.step is None:
+        names.append("observations")
+    if batch.layout.action.step is None:
+        names.append("actions")
+    for name in names:
+        values = getattr(batch, name)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise CodecError(f"The {name} of this batch hold NaN or an infinite number; fix their source.")
 
 
 def _check_records(batch: Batch, steps: int) -> None:

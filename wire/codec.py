@@ -1,15 +1,15 @@
 """Batches of experience to self-contained blobs and back, exact to the bit; and the names of the whole codec.
 
-A blob is an envelope (`wire.envelope`) around a body that holds the layout, the runs, then each column as
-`wire.columns` writes it. Blobs are stored as they arrive, so a decoder must go on reading every version
-that was ever stored. Decoding never raises anything but CodecError, takes memory only within stated
-bounds, and returns only what `check_batch` accepts.
+A blob is an envelope (`wire.envelope`) around a body that holds the layout, the runs, then all columns as
+signals of one matrix (`wire.columns`). Blobs are stored as they arrive, so a decoder must go on reading
+every version that was ever stored. Decoding never raises anything but CodecError, takes memory only
+within stated bounds, and returns only what `check_batch` accepts.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -20,7 +20,6 @@ from wire.batches import (
     MAX_STEPS_PER_BATCH,
     AnyArray,
     Batch,
-    CodecError,
     Column,
     EpisodeRecord,
     Float32Array,
@@ -28,8 +27,11 @@ from wire.batches import (
     Layout,
     Records,
     check_batch,
+    check_contents,
+    check_size,
 )
-from wire.columns import Reader, pack_integers, pack_matrix, unpack_integers, unpack_matrix, varint
+from wire.bytestream import CodecError, Reader, pack_integers, unpack_integers, varint
+from wire.columns import Rounded, Rows, pack_matrix, unpack_matrix
 from wire.envelope import open_blob, seal
 from wire.frames import FrameError, FrameTooLarge, decode_down, decode_up, encode_frame, encode_text
 from wire.messages import MAX_BLOB_BYTES
@@ -55,35 +57,48 @@ __all__ = [
 
 _NO_STEP: Final = 0
 _STEP_BIAS: Final = 128
-_TERMINATED, _TRUNCATED, _LATE = 1, 2, 4
+_NO_SCALE: Final = 0
+_SCALE_BIAS: Final = 128
+_MAX_SCALE: Final = 60
+_MAX_RATIO: Final = 2**15
+_LARGEST_ON_GRID: Final = 2**22
+"""Numbers above it are as short as float bits, whose differences are smaller."""
+_TERMINATED: Final = np.int32(1)
+_TRUNCATED: Final = np.int32(2)
+_LATE: Final = np.int32(4)
+_MORE_SIGNALS: Final = 4
+"""Beside observations and actions: rewards, action ages, flags and policy versions."""
 _RECORDS: Final = msgspec.msgpack.Decoder(Records)
 
 
 def encode_batch(batch: Batch) -> bytes:
     """The batch as a blob. Raises CodecError for a batch that breaks a rule or holds values off its grid."""
     check_batch(batch)
-    flags = batch.terminated * np.uint8(_TERMINATED)
-    flags |= batch.truncated * np.uint8(_TRUNCATED)
-    flags |= batch.late * np.uint8(_LATE)
-    body = b"".join(
-        (
-            _pack_column(batch.layout.observation),
-            _pack_column(batch.layout.action),
-            varint(batch.steps),
-            varint(len(batch.run_lengths)),
-            pack_integers(batch.run_lengths),
-            pack_integers(batch.run_cars),
-            pack_integers(batch.run_first_steps),
-            pack_integers(flags),
-            pack_integers(batch.policy_versions),
-            pack_matrix(_to_integers(batch.observations, batch.layout.observation, "observations")),
-            pack_matrix(_to_integers(batch.actions, batch.layout.action, "actions")),
-            pack_matrix(batch.rewards.view(np.uint32)[:, None]),
-            pack_matrix(batch.action_ages.view(np.uint32)[:, None]),
-            msgspec.msgpack.encode(Records(batch.laps, batch.episodes)) if batch.laps or batch.episodes else b"",
-        )
+    observation, action = batch.layout.observation, batch.layout.action
+    rewards, reward_scale = _float_words(batch.rewards)
+    ages, age_scale = _float_words(batch.action_ages)
+    flags = batch.terminated * _TERMINATED | batch.truncated * _TRUNCATED | batch.late * _LATE
+    rows = Rows(batch.run_lengths)
+    signals = observation.words + action.words
+    matrix = np.zeros((signals + _MORE_SIGNALS, len(batch.observations)), np.int32)
+    matrix[: observation.words] = _to_words(batch.observations, observation, "observations").T
+    matrix[observation.words : signals, rows.later] = _to_words(batch.actions, action, "actions").T
+    matrix[signals:, rows.later] = (rewards, ages, flags, batch.policy_versions.view(np.int32))
+    # What hardly changes begins where it is, so that its first difference is nothing.
+    starts = np.cumsum(batch.run_lengths) - batch.run_lengths
+    matrix[signals + 1 :, rows.first] = matrix[signals + 1 :, rows.later][:, starts]
+    head = (
+        _pack_column(observation),
+        _pack_column(action),
+        varint(batch.steps),
+        varint(len(batch.run_lengths)),
+        pack_integers(batch.run_lengths),
+        pack_integers(batch.run_cars),
+        pack_integers(batch.run_first_steps),
+        bytes([reward_scale, age_scale]),
     )
-    return seal(body)
+    records = msgspec.msgpack.encode(Records(batch.laps, batch.episodes)) if batch.laps or batch.episodes else b""
+    return seal(b"".join((*head, pack_matrix(matrix, rows, _hint(batch.layout)), records)))
 
 
 def decode_batch(data: bytes, layout: Layout | None = None) -> Batch:
@@ -92,36 +107,50 @@ def decode_batch(data: bytes, layout: Layout | None = None) -> Batch:
     found = Layout(_unpack_column(reader), _unpack_column(reader))
     if layout is not None and found != layout:
         raise CodecError(f"The batch has the layout {found}, but this run uses {layout}.")
-    steps, runs = reader.varint(), reader.varint()
-    if not 1 <= runs <= steps <= MAX_STEPS_PER_BATCH:
-        raise CodecError(f"A batch has 1 to {MAX_STEPS_PER_BATCH} steps in at least one run, not {steps} in {runs}.")
-    lengths, cars = _signed(reader, runs, np.int32), _signed(reader, runs, np.int32)
-    first_steps = _signed(reader, runs, np.int64)
-    flags, versions = unpack_integers(reader, steps), unpack_integers(reader, steps)
-    if flags.max() > _TERMINATED | _TRUNCATED | _LATE or versions.max() >= 2**32:
-        raise CodecError("The batch holds a flag or a policy version that cannot be; it was damaged.")
-    observations = _from_integers(reader, steps + runs, found.observation)
-    actions = _from_integers(reader, steps, found.action)
-    rewards, ages = _float32(reader, steps), _float32(reader, steps)
+    lengths, cars, first_steps = _unpack_runs(reader, found)
+    reward_scale, age_scale = reader.take(2)
+    observation, action = found.observation, found.action
+    signals = observation.words + action.words
+    rows = Rows(lengths)
+    matrix = unpack_matrix(reader, signals + _MORE_SIGNALS, rows)
     records = _unpack_records(reader.rest())
+    later = matrix[observation.words :, rows.later]
+    rewards, ages, flags, versions = later[action.words :]
+    if (flags & ~(_TERMINATED | _TRUNCATED | _LATE)).any():
+        raise CodecError("The batch holds an unknown flag; it was damaged.")
     batch = Batch(
         layout=found,
         run_lengths=lengths,
         run_cars=cars,
         run_first_steps=first_steps,
-        observations=observations,
-        actions=actions,
-        rewards=rewards,
+        observations=_from_words(matrix[: observation.words], observation),
+        actions=_from_words(later[: action.words], action),
+        rewards=_from_float_words(rewards, reward_scale),
         terminated=(flags & _TERMINATED) != 0,
         truncated=(flags & _TRUNCATED) != 0,
-        policy_versions=versions.astype(np.uint32),
-        action_ages=ages,
+        policy_versions=versions.view(np.uint32),
+        action_ages=_from_float_words(ages, age_scale),
         late=(flags & _LATE) != 0,
         laps=records.laps,
         episodes=records.episodes,
     )
-    check_batch(batch)
+    check_contents(batch)
     return batch
+
+
+def _unpack_runs(
+    reader: Reader, layout: Layout
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    steps, runs = reader.varint(), reader.varint()
+    if not 1 <= runs <= steps <= MAX_STEPS_PER_BATCH:
+        raise CodecError(f"A batch has 1 to {MAX_STEPS_PER_BATCH} steps in at least one run, not {steps} in {runs}.")
+    check_size(layout, steps, runs)
+    lengths, cars, first_steps = (unpack_integers(reader, runs) for _ in range(3))
+    if lengths.max() > steps or lengths.min() < 1 or lengths.sum() != steps:
+        raise CodecError("The run lengths of the batch do not add up; it was damaged.")
+    if cars.max() >= 2**31 or first_steps.max() >= 2**63:
+        raise CodecError("The batch holds a number that is too large; it was damaged.")
+    return lengths.astype(np.int32), cars.astype(np.int32), first_steps.astype(np.int64)
 
 
 def _pack_column(column: Column) -> bytes:
@@ -137,36 +166,68 @@ def _unpack_column(reader: Reader) -> Column:
     return Column(size, DTYPES[code], None if exponent == _NO_STEP else math.ldexp(0.5, exponent - _STEP_BIAS))
 
 
-def _to_integers(values: AnyArray, column: Column, name: str) -> AnyArray:
+def _hint(layout: Layout) -> Rounded | None:
+    """Observations often repeat the last action on their own, coarser grid."""
+    observation, action = layout.observation, layout.action
+    if observation.step is None or action.step is None or not 1 <= observation.step / action.step <= _MAX_RATIO:
+        return None
+    shift = math.frexp(observation.step / action.step)[1] - 1
+    return Rounded(range(observation.size, observation.size + action.size), range(observation.size), shift)
+
+
+def _to_words(values: AnyArray, column: Column, name: str) -> npt.NDArray[np.int32]:
+    """Rows of values (n, size) as (n, words) int32."""
     if column.step is None:
-        return np.ascontiguousarray(values).view(f"<u{values.itemsize}")
+        values = np.ascontiguousarray(values)
+        words: npt.NDArray[np.int32] = values.view(f"<i{min(values.itemsize, 4)}").astype(np.int32)
+        return words
     scaled = values * np.float32(1.0 / column.step)
     with np.errstate(invalid="ignore"):
         integers = scaled.astype(np.int16)
     if not (integers == scaled).all():
+        if not np.isfinite(values).all():
+            raise CodecError(f"The {name} of this batch hold NaN or an infinite number; fix their source.")
         raise CodecError(
             f"The {name} of this batch are not all on their grid of {column.step} (from {-32768 * column.step} to "
             f"{32767 * column.step}); round and clip them where they are made."
         )
-    return integers
+    return integers.astype(np.int32)
 
 
-def _from_integers(reader: Reader, rows: int, column: Column) -> AnyArray:
+def _from_words(signals: npt.NDArray[np.int32], column: Column) -> AnyArray:
+    """Inverse of _to_words from signals (words, n), whatever they hold: (n, size) of the column's dtype."""
+    words = np.ascontiguousarray(signals.T)
     if column.step is not None:
-        return unpack_matrix(reader, rows, column.size, np.dtype("<i2")) * np.float32(column.step)
+        return words.astype(np.int16) * np.float32(column.step)
     dtype = np.dtype(column.dtype)
-    return unpack_matrix(reader, rows, column.size, np.dtype(f"<u{dtype.itemsize}")).view(dtype)
+    return words.astype(f"<i{min(dtype.itemsize, 4)}", copy=False).view(dtype)
 
 
-def _float32(reader: Reader, rows: int) -> Float32Array:
-    return unpack_matrix(reader, rows, 1, np.dtype("<u4"))[:, 0].view(np.float32)
+def _float_words(values: Float32Array) -> tuple[npt.NDArray[np.int32], int]:
+    """Floats (n,) as integers and the scale that makes them so.
+
+    Their own grid where they have one, else their bits.
+    """
+    words = values.view(np.int32)
+    # All zero, or a number that needs 23 bits: too long for a grid to help.
+    if not np.bitwise_or.reduce(words) or np.bitwise_or.reduce(words) & 3:
+        return words, _NO_SCALE
+    mantissas, exponents = np.frexp(values)
+    integers = (mantissas * np.float32(2**24)).astype(np.int32)
+    lowest = np.frexp((integers & -integers).astype(np.float32))[1]
+    scale = 25 - int((exponents + lowest).min(where=integers != 0, initial=25))
+    if abs(scale) > _MAX_SCALE:
+        return words, _NO_SCALE
+    scaled = np.ldexp(values.astype(np.float64), scale)
+    if np.abs(scaled).max() >= _LARGEST_ON_GRID or np.signbit(values[integers == 0]).any():
+        return words, _NO_SCALE
+    return scaled.astype(np.int32), scale + _SCALE_BIAS
 
 
-def _signed(reader: Reader, count: int, dtype: type[np.int32] | type[np.int64]) -> npt.NDArray[Any]:
-    values = unpack_integers(reader, count)
-    if values.max() > np.iinfo(dtype).max:
-        raise CodecError("The batch holds a number that is too large; it was damaged.")
-    return values.astype(dtype)
+def _from_float_words(words: npt.NDArray[np.int32], scale: int) -> Float32Array:
+    if scale == _NO_SCALE:
+        return words.view(np.float32)
+    return np.ldexp(words.astype(np.float64), _SCALE_BIAS - scale).astype(np.float32)
 
 
 def _unpack_records(data: bytes) -> Records:

@@ -1,151 +1,224 @@
-"""Arrays of numbers to few bytes and back: the parts of which `wire.codec` builds a batch.
+"""A matrix of integers, a column for each signal and runs of rows in time, to few bytes and back.
 
-A matrix is differenced along its rows (each column by the order that leaves the least), zigzagged and
-written as byte planes, column after column, which a general compressor then squeezes. Everything is
-exact. Readers raise CodecError when bytes are missing or cannot be what a writer wrote.
+Each signal is predicted from its own past (order 0, 1 or 2: nothing, the last value, the last two), or
+from another signal: an earlier action that the observation repeats a row later, or an action of which the
+next observation holds a rounded copy. What the best predictor leaves is written by `wire.rice`.
+Everything is exact, modulo 2**32.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from wire.batches import AnyArray, CodecError
+from wire import rice
+from wire.bytestream import CodecError, Reader, varint
 
-_MAX_VARINT_BYTES: Final = 10
-_WIDTHS: Final[dict[int, str]] = {0: "<u1", 1: "<u1", 2: "<u2", 4: "<u4", 8: "<u8"}
-_UNSIGNED: Final[dict[int, np.dtype[Any]]] = {
-    1: np.dtype("<u1"),
-    2: np.dtype("<u2"),
-    4: np.dtype("<u4"),
-    8: np.dtype("<u8"),
-}
 _HIGHEST_ORDER: Final = 2
+_FROM_PREVIOUS_ROW: Final = 3
+_FROM_SAME_ROW: Final = 4
+_MAX_SHIFT: Final = 31
+_SHORTEST_FOR_REFERENCES: Final = 4
+_MOST_ROUNDED: Final = 64
+_FEW_STEPS: Final = 8
+_HEAD_BITS: Final = 7
+# Two signals whose weighted sums of a few values agree are worth a full comparison.
+_WEIGHTS: Final = np.array([1, 3, 9, 27, 81, 243, 729, 2187, 6561, 19683, 59049, 177147], np.int32)
 
-UnsignedArray = npt.NDArray[Any]
-
-
-class Reader:
-    """Takes bytes from the front of a buffer; raises CodecError when there are too few."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._position = 0
-
-    def take(self, count: int) -> bytes:
-        """The next `count` bytes."""
-        end = self._position + count
-        if count < 0 or end > len(self._data):
-            raise CodecError("The batch ends too early; it was cut or damaged.")
-        part = self._data[self._position : end]
-        self._position = end
-        return part
-
-    def varint(self) -> int:
-        """The next unsigned LEB128 number below 2**64."""
-        value = 0
-        for index in range(_MAX_VARINT_BYTES):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << (7 * index)
-            if byte < 0x80:
-                if value >= 2**64:
-                    break
-                return value
-        raise CodecError("The batch holds a number that is too large; it was damaged.")
-
-    def rest(self) -> bytes:
-        """All bytes that are left."""
-        return self.take(len(self._data) - self._position)
+IntMatrix = npt.NDArray[np.int32]
+RowArray = npt.NDArray[np.int64]
 
 
-def varint(value: int) -> bytes:
-    """`value` >= 0 as unsigned LEB128."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """Hint.
 
-
-def pack_integers(values: AnyArray) -> bytes:
-    """Non-negative integers (n,).
-
-    The least of them, then what each has more, in as few whole bytes as all need.
+    A signal among `fine` may be one among `coarse` in the same row, times 2**shift, up to rounding.
     """
-    least = int(values.min())
-    spread = int(values.max()) - least
-    width = next(w for w in _WIDTHS if spread < 1 << (8 * w))
-    head = varint(least) + bytes([width])
-    if not width:
-        return head
-    rest = (values.astype(np.uint64) - np.uint64(least)).astype(_WIDTHS[width])
-    return head + _planes(rest)
+
+    fine: range
+    coarse: range
+    shift: int
 
 
-def unpack_integers(reader: Reader, count: int) -> npt.NDArray[np.uint64]:
-    """Inverse of pack_integers for `count` values."""
-    least = reader.varint()
-    width = reader.take(1)[0]
-    if width not in _WIDTHS:
-        raise CodecError("The batch holds integers of an unknown width; it was damaged.")
-    if not width:
-        return np.full(count, least, np.uint64)
-    values = _from_planes(reader.take(count * width), count, 1, np.dtype(_WIDTHS[width]))[:, 0]
-    return values.astype(np.uint64) + np.uint64(least)
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """Signal `of` is predicted by signal `source`, times 2**shift, in the row given by `predictor`."""
+
+    of: int
+    source: int
+    predictor: int
+    shift: int
 
 
-def pack_matrix(values: AnyArray) -> bytes:
-    """Integers (n, columns) of any width, n >= 1, differenced by the best order for each column, as byte planes."""
-    signed = values.view(f"<i{values.itemsize}")
-    if len(values) < 2:
-        return bytes(values.shape[1]) + _planes(_zigzag(signed))
-    candidates = [signed]
-    for _ in range(_HIGHEST_ORDER):
-        candidates.append(np.diff(candidates[-1], axis=0, prepend=signed.dtype.type(0)))
-    orders = np.argmin([np.abs(part).sum(axis=0, dtype=np.float64) for part in candidates], axis=0)
-    residual = np.choose(orders, candidates)
-    head: bytes = orders.astype(np.uint8).tobytes()
-    return head + _planes(_zigzag(residual))
+class Rows:
+    """Where the rows of each run are, when a run of n steps has n + 1 rows, one run after another.
+
+    `first` selects the runs' first rows (R of them), `later` all others (T), `before` the row before each
+    of those. One run is selected by slices, which copy nothing.
+    """
+
+    def __init__(self, run_lengths: npt.NDArray[np.int32]) -> None:
+        self.run_lengths = run_lengths
+        self.runs = len(run_lengths)
+        self.first: RowArray | slice = slice(0, 1)
+        self.later: RowArray | slice = slice(1, None)
+        self.before: RowArray | slice = slice(0, -1)
+        self.steps = int(run_lengths.sum(dtype=np.int64))
+        if self.runs > 1:
+            lengths = run_lengths.astype(np.int64)
+            self.first = np.cumsum(lengths + 1) - lengths - 1
+            self.before = np.arange(self.steps) + np.repeat(np.arange(self.runs), lengths)
+            self.later = self.before + 1
 
 
-def unpack_matrix(reader: Reader, rows: int, columns: int, dtype: np.dtype[Any]) -> AnyArray:
-    """Inverse of pack_matrix: (rows, columns) integers of `dtype`."""
-    orders = np.frombuffer(reader.take(columns), np.uint8)
-    if orders.max() > _HIGHEST_ORDER:
-        raise CodecError("The batch names an unknown order of differences; it was damaged.")
-    zigzag = _from_planes(reader.take(rows * columns * dtype.itemsize), rows, columns, dtype)
-    values = _unzigzag(zigzag)
-    for order in range(1, _HIGHEST_ORDER + 1):
-        chosen = orders >= order
-        if chosen.any():
-            values[:, chosen] = np.cumsum(values[:, chosen], axis=0, dtype=values.dtype)
-    return values.view(dtype)
+def pack_matrix(matrix: IntMatrix, rows: Rows, rounded: Rounded | None = None) -> bytes:
+    """The matrix (C, T + R), one signal a row here and one moment a column, as bytes."""
+    later, before = matrix[:, rows.later], matrix[:, rows.before]
+    references = _copies(later, before) if rows.steps >= _SHORTEST_FOR_REFERENCES else []
+    if rounded is not None:
+        references += _rounded(later, rounded, references)
+    residuals = np.empty((_HIGHEST_ORDER + 1, *later.shape), np.int32)
+    residuals[0] = later
+    np.subtract(later, before, out=residuals[1])
+    residuals[2] = residuals[1]
+    residuals[2, :, 1:] -= residuals[1, :, :-1]
+    for reference in references:
+        residuals[:, reference.of] = later[reference.of] - _predicted(reference, later, before)
+    numbers = _zigzag(residuals)
+    orders, parameters = _choice(numbers)
+    chosen = numbers[orders, np.arange(len(matrix))]
+    for reference in references:
+        orders[reference.of] = reference.predictor
+    return (
+        _pack_head(matrix[:, rows.first], orders, parameters)
+        + b"".join(varint(r.source) + bytes([r.shift]) for r in sorted(references, key=lambda r: r.of))
+        + rice.pack_streams(chosen, parameters)
+    )
 
 
-def _zigzag(values: AnyArray) -> UnsignedArray:
-    bits = 8 * values.itemsize
-    zigzag: UnsignedArray = ((values << 1) ^ (values >> (bits - 1))).view(_UNSIGNED[values.itemsize])
-    return zigzag
+def unpack_matrix(reader: Reader, signals: int, rows: Rows) -> IntMatrix:
+    """Inverse of pack_matrix: (signals, T + R). Raises CodecError."""
+    firsts, predictors, parameters = _unpack_head(reader, signals, rows.runs)
+    references = _unpack_references(reader, predictors)
+    later = _unzigzag(rice.unpack_streams(reader, parameters, rows.steps))
+    second = predictors == _HIGHEST_ORDER
+    later[second] = later[second].cumsum(axis=1, dtype=np.int32)
+    own = (predictors == 1) | second
+    sums = later[own].cumsum(axis=1, dtype=np.int32)
+    if rows.runs == 1:
+        later[own] = sums + firsts[own]
+    else:
+        starts = np.cumsum(rows.run_lengths, dtype=np.int64) - rows.run_lengths
+        sums_before = np.where(starts > 0, sums[:, starts - 1], np.int32(0))
+        later[own] = sums + np.repeat(firsts[own] - sums_before, rows.run_lengths, axis=1)
+    matrix = np.empty((signals, rows.runs + rows.steps), np.int32)
+    matrix[:, rows.first] = firsts
+    matrix[:, rows.later] = later
+    for reference in references:
+        row = rows.later if reference.predictor == _FROM_SAME_ROW else rows.before
+        matrix[reference.of, rows.later] += matrix[reference.source, row] << np.int32(reference.shift)
+    return matrix
 
 
-def _unzigzag(values: UnsignedArray) -> AnyArray:
-    one = values.dtype.type(1)
-    signed = np.dtype(f"<i{values.itemsize}")
-    plain: AnyArray = (values >> one).view(signed) ^ -((values & one).view(signed))
-    return plain
+def _choice(numbers: npt.NDArray[np.uint32]) -> tuple[RowArray, RowArray]:
+    """From residuals (orders, C, T): each signal's order and Rice parameter, (C,) each."""
+    orders, signals, steps = numbers.shape
+    bits = rice.costs(numbers.reshape(-1, steps)).reshape(orders, signals, -1)
+    each = bits.transpose(1, 0, 2).reshape(signals, -1)
+    best = each.argmin(axis=1)
+    if steps <= _FEW_STEPS:
+        # Saying how each of many short signals is written can cost more than writing all of them alike.
+        together = each.sum(axis=0)
+        alike = together.argmin()
+        if together[alike] < each.min(axis=1).sum() + _HEAD_BITS * signals:
+            best[:] = alike
+    return best // bits.shape[2], best % bits.shape[2]
 
 
-def _planes(values: UnsignedArray) -> bytes:
-    matrix = np.ascontiguousarray(values).reshape(len(values), -1)
-    rows, columns = matrix.shape
-    planes: bytes = matrix.view(np.uint8).reshape(rows, columns, matrix.itemsize).transpose(2, 1, 0).tobytes()
-    return planes
+def _copies(later: IntMatrix, before: IntMatrix) -> list[_Reference]:
+    """Signals that repeat another one a row later."""
+    weights = _WEIGHTS[: later.shape[1]]
+    keys = later[:, : len(weights)] @ weights
+    sources = {key: index for index, key in enumerate((before[:, : len(weights)] @ weights).tolist())}
+    found: dict[int, _Reference] = {}
+    for index, key in enumerate(keys.tolist()):
+        source = sources.get(key)
+        if source is None or source == index or source in found or later[index, 0] == later[index, -1]:
+            continue
+        if (later[index] == before[source]).all():
+            found[index] = _Reference(index, source, _FROM_PREVIOUS_ROW, 0)
+    used = {reference.source for reference in found.values()}
+    return [reference for index, reference in found.items() if index not in used]
 
 
-def _from_planes(data: bytes, rows: int, columns: int, dtype: np.dtype[Any]) -> UnsignedArray:
-    planes = np.frombuffer(data, np.uint8).reshape(dtype.itemsize, columns, rows)
-    whole = np.ascontiguousarray(planes.transpose(2, 1, 0))
-    return whole.view(_UNSIGNED[dtype.itemsize]).reshape(rows, columns)
+def _rounded(later: IntMatrix, hint: Rounded, copies: list[_Reference]) -> list[_Reference]:
+    """Fine signals of which a coarse one, itself predicted from its past, is a rounded copy."""
+    copied, copying = {copy.source for copy in copies}, {copy.of for copy in copies}
+    half = 1 << hint.shift >> 1
+    coarse = later[hint.coarse.start : hint.coarse.stop]
+    found = []
+    for index in hint.fine[:_MOST_ROUNDED]:
+        if index in copied or index in copying:
+            continue
+        near = np.abs(later[index, -1] - (coarse[:, -1] << hint.shift)) <= half
+        for source in np.flatnonzero(near):
+            apart = np.abs(later[index] - (coarse[source] << hint.shift))
+            if hint.coarse.start + int(source) in copying or (apart > half).any():
+                continue
+            found.append(_Reference(index, hint.coarse.start + int(source), _FROM_SAME_ROW, hint.shift))
+            break
+    return found
+
+
+def _predicted(reference: _Reference, later: IntMatrix, before: IntMatrix) -> IntMatrix:
+    rows = later if reference.predictor == _FROM_SAME_ROW else before
+    predicted: IntMatrix = rows[reference.source] << np.int32(reference.shift)
+    return predicted
+
+
+def _pack_head(firsts: IntMatrix, predictors: RowArray, parameters: RowArray) -> bytes:
+    """The runs' first rows, and how each signal is written: streams along the signals."""
+    streams = np.empty((firsts.shape[1] + 2, len(firsts)), np.int32)
+    streams[:-2] = firsts.T
+    streams[-2] = parameters
+    streams[-2, 1:] -= streams[-2, :-1].copy()
+    streams[-1] = predictors
+    numbers = _zigzag(streams)
+    chosen = rice.costs(numbers).argmin(axis=1)
+    return bytes(chosen.tolist()) + rice.pack_streams(numbers, chosen)
+
+
+def _unpack_head(reader: Reader, signals: int, runs: int) -> tuple[IntMatrix, RowArray, RowArray]:
+    chosen = np.frombuffer(reader.take(runs + 2), np.uint8).astype(np.int64)
+    if chosen.max() > rice.ZERO:
+        raise CodecError("The batch names an unknown coding; it was damaged.")
+    streams = _unzigzag(rice.unpack_streams(reader, chosen, signals))
+    predictors = streams[-1].astype(np.int64)
+    parameters = np.cumsum(streams[-2], dtype=np.int64)
+    if not (predictors.min() >= 0 and predictors.max() <= _FROM_SAME_ROW):
+        raise CodecError("The batch names an unknown predictor; it was damaged.")
+    if not (parameters.min() >= 0 and parameters.max() <= rice.ZERO):
+        raise CodecError("The batch names an unknown coding; it was damaged.")
+    return streams[:-2].T, predictors, parameters
+
+
+def _unpack_references(reader: Reader, predictors: RowArray) -> list[_Reference]:
+    references = []
+    for index in np.flatnonzero(predictors > _HIGHEST_ORDER):
+        source, shift = reader.varint(), reader.take(1)[0]
+        if source >= len(predictors) or predictors[source] > _HIGHEST_ORDER or shift > _MAX_SHIFT:
+            raise CodecError("The batch predicts a signal from one that cannot be; it was damaged.")
+        references.append(_Reference(int(index), source, int(predictors[index]), shift))
+    return references
+
+
+def _zigzag(values: IntMatrix) -> npt.NDArray[np.uint32]:
+    return ((values << np.int32(1)) ^ (values >> np.int32(31))).view(np.uint32)
+
+
+def _unzigzag(numbers: npt.NDArray[np.uint32]) -> IntMatrix:
+    return (numbers >> np.uint32(1)).view(np.int32) ^ -(numbers & np.uint32(1)).view(np.int32)

@@ -13,12 +13,11 @@ from typing import Final
 
 import zstandard
 
-from wire.batches import MAX_RAW_BYTES, CodecError
-from wire.columns import Reader, varint
+from wire.bytestream import CodecError, Reader, varint
 from wire.messages import MAX_BLOB_BYTES
 
 VERSION: Final = 1
-MAX_BODY_BYTES: Final = 2 * MAX_RAW_BYTES
+MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 _MAGIC: Final = b"AT"
 _CRC_BYTES: Final = 4
 _LEVEL: Final = 3
@@ -27,7 +26,10 @@ _local = threading.local()
 
 def seal(body: bytes) -> bytes:
     """The body as a blob. Raises CodecError when it is too large."""
-    blob = _MAGIC + bytes([VERSION]) + varint(len(body)) + _compressor().compress(body)
+    squeezed = _compressor().compress(body)
+    # Most bodies are dense already; they stand as they are, with no length.
+    content = varint(len(body)) + squeezed if len(squeezed) < len(body) else varint(0) + body
+    blob = _MAGIC + bytes([VERSION]) + content
     blob += zlib.crc32(blob).to_bytes(_CRC_BYTES, "little")
     if len(blob) > MAX_BLOB_BYTES:
         raise CodecError(
@@ -56,6 +58,8 @@ def open_blob(blob: bytes) -> bytes:
     reader = Reader(content)
     reader.take(3)
     size, squeezed = reader.varint(), reader.rest()
+    if not size:
+        return squeezed
     if size > MAX_BODY_BYTES:
         raise CodecError(f"The batch would unpack to {size} bytes, more than the {MAX_BODY_BYTES} that are allowed.")
     try:
