@@ -1,0 +1,155 @@
+"""The command `ac-bridge`: `pair` this PC with a run once, then `drive` for it.
+
+Reads the arguments and puts the parts together; what goes wrong because of them is a sentence on standard error and
+exit code 2 (USAGE). The parts are imported when a command runs, so that `--help` and `pair` answer at once.
+"""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from bridge.pairing_file import URI_VARIABLE, config_folder, found_uri, store_pairing
+from wire.pairing import Pairing, PairingError, parse_pairing
+from wire.process import ExitCode, configure_logging, stop_on_signals
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from bridge.garage import Settings
+
+# A traceback with local variables, which typer would print, could show the token.
+app = typer.Typer(
+    name="ac-bridge",
+    help="Drives on the PC for a training run in the cloud.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+class CarKind(StrEnum):
+    """What is driven."""
+
+    SIMULATED = "simulated"
+    RECORDED = "recorded"
+
+
+Uri = Annotated[
+    str | None,
+    typer.Option(
+        "--uri",
+        metavar="URI",
+        help=f"Pairing string. Other users of this PC can see it here; better: `pair`, or ${URI_VARIABLE}.",
+    ),
+]
+AllowPlain = Annotated[
+    bool, typer.Option("--allow-plain", help="Accept ws:// (unencrypted) to another machine than this one.")
+]
+
+
+@app.command()
+def pair(
+    uri: Annotated[
+        str | None, typer.Argument(metavar="URI", help="Pairing string; asked for when it is not given.")
+    ] = None,
+    allow_plain: AllowPlain = False,
+) -> None:
+    """Remember the run that this PC drives for, so that `drive` needs no pairing string."""
+    text = uri or os.environ.get(URI_VARIABLE) or typer.prompt("Pairing string", hide_input=True)
+    pairing = _parsed(text, allow_plain)
+    try:
+        path = store_pairing(pairing, config_folder())
+    except OSError as error:
+        _give_up(f"The pairing cannot be stored: {error}. Set AC_BRIDGE_CONFIG_DIR to a folder of yours.")
+    typer.echo(f"Paired with {pairing.url} (stored in {path}). Now: ac-bridge drive")
+
+
+@app.command()
+def drive(
+    uri: Uri = None,
+    car: Annotated[CarKind, typer.Option(help="What to drive.")] = CarKind.SIMULATED,
+    track: Annotated[str, typer.Option(help="seed:NUMBER, seed:NUMBER:METRES, or a CSV file.")] = "seed:7",
+    cars: Annotated[int, typer.Option(min=1, max=1024, help="Simulated cars at once.")] = 1,
+    rate: Annotated[
+        float | None, typer.Option(help="Control steps a second, Hz, as in the run (20; a recording's own).")
+    ] = None,
+    real_time: Annotated[
+        bool, typer.Option("--real-time", help="Keep to the wall clock, and never wait for the trainer.")
+    ] = False,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="A setting of the run's task other than its rate; repeatable."),
+    ] = None,
+    recording: Annotated[Path | None, typer.Option(help="Recorded telemetry (CSV), for --car recorded.")] = None,
+    spool: Annotated[
+        Path | None, typer.Option(help="Folder where experience waits until it is safe; default: in your config.")
+    ] = None,
+    spool_limit_mib: Annotated[int, typer.Option(min=1, help="Most experience that may wait, MiB.")] = 2048,
+    steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps, once they are stored.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes starts and exploration repeatable.")] = None,
+    allow_plain: AllowPlain = False,
+) -> None:
+    """Drive for a run: experience up, weights down. Ends with Ctrl-C, orderly."""
+    from bridge.garage import Settings
+
+    configure_logging("bridge")
+    stop = stop_on_signals()
+    settings = Settings(
+        recording=_recording_for(car, recording),
+        track=track,
+        cars=cars,
+        rate=rate,
+        real_time=real_time,
+        task=tuple(task or ()),
+        spool=spool or config_folder() / "spool",
+        spool_limit_bytes=spool_limit_mib * 2**20,
+        steps=steps,
+        seed=seed,
+    )
+    raise typer.Exit(int(_driven(_pairing(uri, allow_plain), settings, stop)))
+
+
+def _driven(pairing: Pairing, settings: "Settings", stop: "Event") -> ExitCode:
+    from bridge.garage import SettingsError, assembled_drive
+
+    try:
+        with assembled_drive(pairing, settings, stop) as ready:
+            return ready.run()
+    except SettingsError as error:
+        _give_up(str(error))
+
+
+def _recording_for(car: CarKind, recording: Path | None) -> Path | None:
+    if car is CarKind.RECORDED and recording is None:
+        _give_up("--car recorded needs --recording FILE, the telemetry to play.")
+    if car is not CarKind.RECORDED and recording is not None:
+        _give_up("--recording goes with --car recorded; add that, or leave the recording out.")
+    return recording
+
+
+def _pairing(uri: str | None, allow_plain: bool) -> Pairing:
+    try:
+        return _parsed(found_uri(uri, config_folder()), allow_plain)
+    except PairingError as error:
+        _give_up(str(error))
+
+
+def _parsed(text: str, allow_plain: bool) -> Pairing:
+    try:
+        return parse_pairing(text, allow_plain)
+    except PairingError as error:
+        _give_up(str(error))
+
+
+def _give_up(sentence: str) -> NoReturn:
+    print(sentence, file=sys.stderr)
+    raise typer.Exit(int(ExitCode.USAGE))
+
+
+def main() -> None:
+    """The command's entry point."""
+    app()

@@ -1,0 +1,305 @@
+"""The control loop: observes, acts by the newest policy, and hands each step to the recorder.
+
+It is the only thing the control thread does: the disk and the network have threads of their own, and no step waits
+for either. A policy is swapped between two steps. A car in simulated time waits for the first policy, for room in the
+spool, and for the trainer when it leads by too much; a car in real time waits for nothing, drives with neutral
+controls before the first policy and is not recorded then. However a drive ends, the car's controls are neutral, what
+was collected is committed, and what is unsent was offered for a few seconds more; the rest waits in the spool.
+"""
+
+import gc
+import logging
+import sys
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+
+from bridge.link import Link
+from bridge.recorder import Recorder
+from racing.car import Car, Controls
+from racing.env import EpisodeEnd, Step, VectorDriving
+from racing.recorded_car import RecordedCar
+from racing.task import ACTION_SIZE
+from wire.process import ExitCode, Progress, fields
+
+LAST_SEND_SECONDS = 5.0
+"""For so long an ending drive offers what is unsent."""
+_WAIT_SECONDS = 0.005
+_SHOW_SECONDS = 0.25
+_SWITCH_SECONDS = 0.001
+"""How long another thread may hold the interpreter while the control thread wants it; Python's own is 5 ms."""
+_SAY_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class Driver(Protocol):
+    """Brings the car one step further, if it may."""
+
+    def step(self) -> Step | None:
+        """Drive one step; None when there was none to drive."""
+
+    def waits_for(self) -> str | None:
+        """Why the next step must wait, in words; None when it must not."""
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to drive."""
+
+    @property
+    def version(self) -> int:
+        """Of the policy that drives; 0 for none."""
+
+
+class PolicyDriver:
+    """Explores with the newest policy that the link has.
+
+    Args:
+        driving: the cars and their task.
+        link: where policies come from.
+        recorder: where steps go.
+        real_time: the car does not wait.
+        seed: of the exploration; None for another one each time.
+    """
+
+    over = False
+
+    def __init__(
+        self, driving: VectorDriving, link: Link, recorder: Recorder, real_time: bool, seed: int | None = None
+    ) -> None:
+        self._driving, self._link, self._recorder = driving, link, recorder
+        self._real_time = real_time
+        self._random = np.random.default_rng(seed)
+        self._neutral = np.zeros((driving.car.count, ACTION_SIZE), np.float32)
+        self._observation = driving.reset()
+
+    @property
+    def version(self) -> int:
+        """Of the newest policy; 0 before the first."""
+        policy = self._link.policy
+        return 0 if policy is None else policy.version
+
+    def waits_for(self) -> str | None:
+        """The first policy, the trainer, or room; nothing in real time."""
+        if self._real_time:
+            return None
+        if self._link.policy is None:
+            return "the first policy"
+        if not self._recorder.ready():
+            return "room in the spool"
+        most = self._link.state.max_lead_steps
+        if most is not None and self._link.lead_steps + self._recorder.pending_steps > most:
+            return "the trainer"
+        return None
+
+    def step(self) -> Step | None:
+        """One step of all cars; None for one that was driven without a policy, and so is no experience."""
+        observation, policy = self._observation, self._link.policy
+        if policy is None or not np.isfinite(observation).all():
+            self._observation = self._driving.step(self._neutral).observation
+            return None
+        step = self._driving.step(policy.act(observation, self._random))
+        self._recorder.record(observation, step, policy.version)
+        self._observation = step.observation
+        return step
+
+
+class RecordingDriver:
+    """Plays a recording: its states, judged by the task, with the actions of who drove it.
+
+    A recorded drive that ends without an end in the task's eyes is truncated there, as an episode that was not watched
+    to its end.
+
+    Args:
+        driving: a RecordedCar and its task.
+        car: the same car.
+        recorder: where steps go.
+    """
+
+    version = 0
+
+    def __init__(self, driving: VectorDriving, car: RecordedCar, recorder: Recorder) -> None:
+        self._driving, self._car, self._recorder = driving, car, recorder
+        self._observation = driving.reset()
+        self._steps, self._total_reward = 0, 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether the recording was played to its end."""
+        return self._car.exhausted
+
+    def waits_for(self) -> str | None:
+        """Room: a recording loses nothing by waiting, and is too short to run ahead of a trainer."""
+        return None if self._recorder.ready() else "room in the spool"
+
+    def step(self) -> Step:
+        """One step of the recording."""
+        step = self._driving.step(self._car.upcoming_action())
+        self._steps += 1
+        self._total_reward += float(step.reward[0])
+        following = step.observation
+        if not step.episodes and self._car.at_gap:
+            ended = EpisodeEnd(0, self._steps, self._total_reward, "recording")
+            step = replace(step, truncated=np.ones(1, np.bool_), episodes=(ended,))
+            following = self._driving.reset()
+        if step.episodes:
+            self._steps, self._total_reward = 0, 0.0
+        self._recorder.record(self._observation, step, self.version)
+        self._observation = following
+        return step
+
+
+@dataclass
+class Tally:
+    """What a drive has brought so far; shown while it goes on and logged at its end."""
+
+    steps: int = 0
+    laps: int = 0
+    clean_laps: int = 0
+    best_lap: float | None = None
+    late_steps: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def count(self, step: Step) -> None:
+        """Add one step of all cars."""
+        self.steps += len(step.reward)
+        self.late_steps += step.late
+        for lap in step.laps:
+            self.laps += 1
+            if lap.clean:
+                self.clean_laps += 1
+                self.best_lap = lap.time if self.best_lap is None else min(self.best_lap, lap.time)
+
+
+@dataclass
+class Drive:
+    """One drive, from the first step to the orderly end.
+
+    Args:
+        driver: steps the car.
+        car: the same car, to let go of at the end.
+        link, recorder: running; closed at the end.
+        stop: set by signals.
+        steps: end after so many steps; None to go on until told to stop or until the driver is over.
+        until_safe: wait at the end until everything is in S3, not only on the instance.
+    """
+
+    driver: Driver
+    car: Car
+    link: Link
+    recorder: Recorder
+    stop: threading.Event
+    steps: int | None = None
+    until_safe: bool = False
+    tally: Tally = field(default_factory=Tally)
+
+    def run(self) -> ExitCode:
+        """Drive; returns how it ended. What went wrong is in the log, in a sentence."""
+        # Nothing made so far is garbage soon; the collector need not look at it again while we drive.
+        gc.collect()
+        gc.freeze()
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        try:
+            with Progress("driving", self.steps) as progress:
+                self._drive(progress)
+                if not self._interrupted:
+                    self._deliver(progress)
+        finally:
+            self._let_go()
+        return self._judged()
+
+    @property
+    def _interrupted(self) -> bool:
+        return self.stop.is_set() or self.link.refusal is not None or self.recorder.failure is not None
+
+    def _drive(self, progress: Progress) -> None:
+        shown, waiting = 0.0, _Waiting()
+        while not self._interrupted and not self.driver.over:
+            if self.steps is not None and self.tally.steps >= self.steps:
+                return
+            now = time.monotonic()
+            if now - shown >= _SHOW_SECONDS:
+                self._show(progress)
+                shown = now
+            why = self.driver.waits_for()
+            waiting.say(why, now)
+            if why is not None:
+                self.stop.wait(_WAIT_SECONDS)
+            elif (step := self.driver.step()) is not None:
+                self.tally.count(step)
+
+    def _deliver(self, progress: Progress) -> None:
+        """Wait until what was driven is stored, or safe."""
+        _log.info("driven to the end; waiting until everything is " + ("safe" if self.until_safe else "stored"))
+        while not self._interrupted:
+            self._show(progress)
+            done = self.link.all_safe if self.until_safe else self.link.all_stored
+            if self.recorder.pending_steps == 0 and done:
+                return
+            self.stop.wait(_WAIT_SECONDS)
+
+    def _show(self, progress: Progress) -> None:
+        state, tally = self.link.state, self.tally
+        best = "-" if tally.best_lap is None else f"{tally.best_lap:.2f}s"
+        progress.update(
+            tally.steps,
+            version=self.driver.version,
+            laps=f"{tally.clean_laps}/{tally.laps}",
+            best_lap=best,
+            unsent=self.link.unsent_steps,
+            link="draining" if state.draining else "up" if state.connected else "down",
+        )
+
+    def _let_go(self) -> None:
+        neutral = np.zeros(self.car.count)
+        self.car.apply(Controls(steer=neutral, throttle=neutral, brake=neutral))
+        self.recorder.close()
+        self.link.close(0.0 if self.link.refusal else LAST_SEND_SECONDS)
+        self.car.close()
+
+    def _judged(self) -> ExitCode:
+        tally, link = self.tally, self.link
+        _log.info(
+            "the drive has ended",
+            extra=fields(
+                steps=tally.steps,
+                laps=tally.laps,
+                clean_laps=tally.clean_laps,
+                best_lap=tally.best_lap,
+                late_steps=tally.late_steps,
+                not_collected=self.recorder.lost_steps,
+                waiting_in_spool=link.unsent_steps,
+                seconds=time.monotonic() - tally.began,
+            ),
+        )
+        if link.refusal is not None:
+            _log.error(link.refusal.text)
+            return link.refusal.exit_code
+        if self.recorder.failure is not None:
+            _log.error(
+                "experience could not be written any more, so driving made no sense; the spool's folder or its disk "
+                "needs a look",
+                extra=fields(reason=self.recorder.failure),
+            )
+            return ExitCode.FAILED
+        return ExitCode.OK
+
+
+class _Waiting:
+    """Says in the log what a drive waits for, once it takes long."""
+
+    def __init__(self) -> None:
+        self._why: str | None = None
+        self._say_at = float("inf")
+
+    def say(self, why: str | None, now: float) -> None:
+        if why != self._why:
+            self._why = why
+            # The trainer is waited for many times a minute, which is as it should be.
+            self._say_at = now + (0.0 if why == "the first policy" else _SAY_SECONDS)
+        if why is not None and now >= self._say_at:
+            _log.info(f"waiting for {why}")
+            self._say_at = now + 6.0 * _SAY_SECONDS

@@ -1,0 +1,146 @@
+"""Builds a drive from its settings: car, task, spool, recorder and link, put together in the right order.
+
+Whatever the user chose wrongly is found here, before anything is dialled or driven, and told in a sentence.
+"""
+
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bridge.drive import Drive, Driver, PolicyDriver, RecordingDriver
+from bridge.exchange import Introduction
+from bridge.link import Link
+from bridge.recorder import Recorder
+from bridge.spool import Spool, SpoolError
+from racing.car import Car
+from racing.clock import RealTimeClock, SimulatedClock
+from racing.env import VectorDriving
+from racing.recorded_car import RecordedCar, RecordingError
+from racing.simulator import SimulatedCar
+from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP, Task, TaskConfig
+from racing.track import parse_track
+from racing.track_file import TrackError
+from wire.codec import Column, Layout
+from wire.pairing import Pairing
+
+LAYOUT = Layout(Column(OBSERVATION_SIZE, step=OBSERVATION_STEP), Column(ACTION_SIZE, step=ACTION_STEP))
+_DEFAULT_RATE = 20.0
+
+
+class SettingsError(ValueError):
+    """The settings cannot be driven with; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user chose.
+
+    Attributes:
+        recording: telemetry to play instead of driving a simulated car; None to drive.
+        track: as `racing.track.parse_track` reads it.
+        cars: simulated cars at once.
+        rate: control rate, Hz; None for 20, or for the recording's own.
+        real_time: keep to the wall clock.
+        task: further settings of the task, each NAME=VALUE.
+        spool: its folder.
+        spool_limit_bytes: what may wait there, bytes.
+        steps: end after so many; None to go on.
+        seed: of starts and exploration; None for another one each time.
+    """
+
+    recording: Path | None
+    track: str
+    cars: int
+    rate: float | None
+    real_time: bool
+    task: tuple[str, ...]
+    spool: Path
+    spool_limit_bytes: int
+    steps: int | None
+    seed: int | None
+
+
+@contextmanager
+def assembled_drive(pairing: Pairing, settings: Settings, stop: threading.Event) -> Iterator[Drive]:
+    """A drive that is ready to run; its spool is closed at the end.
+
+    Raises:
+        SettingsError: something in the settings does not fit.
+    """
+    try:
+        car, task = _car_and_task(settings)
+        spool = Spool(settings.spool, settings.spool_limit_bytes)
+    except (TrackError, RecordingError, SpoolError) as error:
+        raise SettingsError(str(error)) from error
+    with spool:
+        try:
+            spool.bind_signature(task.signature)
+        except SpoolError as error:
+            raise SettingsError(str(error)) from error
+        played = isinstance(car, RecordedCar)
+        introduction = Introduction(
+            signature=task.signature,
+            observation_size=OBSERVATION_SIZE,
+            action_size=ACTION_SIZE,
+            # A recording does not wait for the trainer either: it is short, and needs no policy.
+            real_time=settings.real_time or played,
+            cars=car.count,
+            software=f"ac-training {_own_version()}",
+        )
+        link = Link(pairing, spool, introduction)
+        recorder = Recorder(spool, LAYOUT, car.count, on_commit=link.notify)
+        clock = RealTimeClock(1.0 / task.config.control_hz) if settings.real_time else SimulatedClock()
+        driving = VectorDriving(car, task, clock)
+        driver: Driver
+        if isinstance(car, RecordedCar):
+            driver = RecordingDriver(driving, car, recorder)
+        else:
+            driver = PolicyDriver(driving, link, recorder, settings.real_time, settings.seed)
+        link.start()
+        yield Drive(driver, car, link, recorder, stop, settings.steps, until_safe=played)
+
+
+def _car_and_task(settings: Settings) -> tuple[Car, Task]:
+    track = parse_track(settings.track)
+    if settings.recording is None:
+        config = _task_config(settings, settings.rate or _DEFAULT_RATE)
+        seed = secrets.randbits(32) if settings.seed is None else settings.seed
+        return SimulatedCar(track, count=settings.cars, seed=seed), Task(track, config)
+    car = RecordedCar(settings.recording)
+    rate = settings.rate or float(round(car.rate))
+    if abs(car.rate / rate - round(car.rate / rate)) > 0.02:
+        raise SettingsError(
+            f"The recording has {car.rate:.3g} rows a second, which --rate {rate:g} does not divide; leave --rate out "
+            "to play it row by row."
+        )
+    return car, Task(track, _task_config(settings, rate))
+
+
+def _task_config(settings: Settings, rate: float) -> TaskConfig:
+    known = {field.name for field in fields(TaskConfig)} - {"control_hz"}
+    values: dict[str, float] = {"control_hz": rate}
+    for text in settings.task:
+        name, _, number = text.partition("=")
+        try:
+            if name not in known:
+                raise ValueError
+            values[name] = float(number)
+        except ValueError:
+            raise SettingsError(
+                f"--task {text} is not understood: write NAME=NUMBER, where NAME is one of {', '.join(sorted(known))}."
+            ) from None
+    try:
+        return TaskConfig(**values)
+    except ValueError as error:
+        raise SettingsError(f"The task's settings do not fit: {error}.") from error
+
+
+def _own_version() -> str:
+    try:
+        return version("ac-training")
+    except PackageNotFoundError:
+        return "from source"

@@ -1,0 +1,63 @@
+"""The pairing string in the user's configuration folder, so that it is given once and never typed again.
+
+It is a secret: the file is its owner's alone (0600), and nothing here prints it.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from wire.pairing import Pairing, PairingError, format_pairing
+
+FOLDER_VARIABLE = "AC_BRIDGE_CONFIG_DIR"
+URI_VARIABLE = "AC_BRIDGE_URI"
+_FILE = "pairing.txt"
+
+
+def config_folder(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
+    """Where this user's settings live: $AC_BRIDGE_CONFIG_DIR, or the system's usual place."""
+    if chosen := environment.get(FOLDER_VARIABLE):
+        return Path(chosen)
+    if platform == "win32" and (roaming := environment.get("APPDATA")):
+        return Path(roaming) / "ac-training"
+    if platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "ac-training"
+    base = environment.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "ac-training"
+
+
+def store_pairing(pairing: Pairing, folder: Path) -> Path:
+    """Write the pairing string whole or not at all, readable by its owner only; returns the file."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path, fresh = folder / _FILE, folder / f"{_FILE}.{os.getpid()}"
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(format_pairing(pairing) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return path
+
+
+def found_uri(given: str | None, folder: Path, environment: Mapping[str, str] = os.environ) -> str:
+    """The pairing string to use: the given one, else the environment's, else the stored one.
+
+    Raises:
+        PairingError: there is none.
+    """
+    if text := given or environment.get(URI_VARIABLE):
+        return text
+    path = folder / _FILE
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise PairingError(
+            "This PC is not paired with a run. Get the pairing string from the run's owner (`make pair` prints it) "
+            f"and give it to `ac-bridge pair`, to `--uri`, or in the environment variable {URI_VARIABLE}."
+        ) from None
+    except (OSError, UnicodeDecodeError):
+        raise PairingError(f"The stored pairing in {path} cannot be read. Run `ac-bridge pair` again.") from None
