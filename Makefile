@@ -44,11 +44,10 @@ lint: setup
 	$(RUN) -m mypy
 	$(IN_VENV)lint-imports --no-logo
 
-bench: setup
-	@$(RUN) -m scripts.bench
+bench: $(addprefix bench-,$(BENCHES))
 
 $(addprefix bench-,$(BENCHES)): bench-%: setup
-	@$(RUN) -m scripts.bench $*
+	@$(RUN) -m scripts.bench_$*
 
 # The gaming PC needs neither torch nor the cloud's libraries. The pairing string is a secret: it goes to the
 # child in the environment, never on its command line, and make does not echo it.

@@ -19,6 +19,8 @@ from wire.process import fields
 
 LAPS_IN_A_ROW = 3
 POLL_SECONDS = 1.0
+LEAST_SECONDS = 4.0
+"""Between two judgements."""
 SHARE_OF_A_CORE = 0.2
 """Judging takes no more than this of a core: the learning needs it."""
 
@@ -39,9 +41,9 @@ class Verdict:
         return self.clean >= LAPS_IN_A_ROW
 
     @property
-    def best_lap(self) -> float | None:
-        """Time in s of its fastest clean lap."""
-        return min((lap.time for lap in self.drive.laps if lap.clean), default=None)
+    def outcome(self) -> dict[str, object]:
+        """What is told of it."""
+        return {"laps": len(self.drive.laps), "clean": self.clean, "end": self.drive.end or "all laps driven"}
 
 
 def clean_in_a_row(drive: Drive) -> int:
@@ -78,7 +80,7 @@ class Judge(threading.Thread):
                 newest = row.serial
                 began = time.thread_time()
                 self._judge(row.blob, row.version)
-                time.sleep((time.thread_time() - began) / SHARE_OF_A_CORE)
+                time.sleep(max(LEAST_SECONDS, (time.thread_time() - began) / SHARE_OF_A_CORE))
         except Exception as error:
             self.error = error
 
@@ -86,13 +88,10 @@ class Judge(threading.Thread):
         policy = Policy.from_bytes(blob, task_signature(self._config))
         drive = drive_laps(PolicyDriver(policy), self._track, LAPS_IN_A_ROW, self._config)
         verdict = Verdict(version, drive, clean_in_a_row(drive))
+        before = self.latest
         self.latest = verdict
         self.judged += 1
-        _log.info(
-            "policy judged",
-            extra=fields(
-                version=version, laps=len(drive.laps), clean=verdict.clean, end=drive.end or "all laps driven"
-            ),
-        )
+        if before is None or verdict.outcome != before.outcome:
+            _log.info("policy judged", extra=fields(version=version, **verdict.outcome))
         if verdict.passed:
             self.passed = verdict
