@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 import socket
 from collections.abc import Callable, Iterator
@@ -17,9 +18,11 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from tests.support.experience import made_up_batch
-from tests.support.receivers import ThreadedReceiver, blob, hello
+from tests.support.fault_proxy import FaultProxy
+from tests.support.receivers import Client, ThreadedReceiver, blob, hello
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
+from train_cloud.receiver import server
 from train_cloud.store import Store, TrainerProgress
 from wire.codec import Column, LapRecord, Layout, decode_batch, encode_batch, encode_frame
 from wire.messages import (
@@ -456,3 +459,32 @@ def test_a_full_disk_is_said_without_an_ack_and_the_resent_batch_is_stored_when_
         other.store(1)
     assert stored_numbers(full) == list(range(1, stored + 3))
     full.close()
+
+
+def test_a_bridge_that_does_not_listen_delays_nobody(receiver: ThreadedReceiver) -> None:
+    with receiver.client() as deaf, receiver.client() as other:
+        deaf.begin(HELLO)
+        other.begin(hello(CONFIG, B, "pc-b"))
+        for version in range(1, 5):
+            weights = bytes([version]) * 4 * 2**20
+            receiver.store.put_weights(version, weights, hashlib.sha256(weights).hexdigest())
+            assert other.hear(WeightsUpdate).version == version
+            other.store(version)
+        deaf.hear(WeightsUpdate, lambda update: update.version == 4)
+
+
+def test_a_bridge_whose_packets_vanish_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert server.KEEPALIVE_SECONDS + server.SILENCE_SECONDS <= 20
+    monkeypatch.setattr(server, "KEEPALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(server, "SILENCE_SECONDS", 0.3)
+    caplog.set_level(logging.INFO)
+    watchful = ThreadedReceiver(CONFIG, tmp_path)
+    with FaultProxy(("127.0.0.1", watchful.port)) as proxy:
+        client = Client(replace(watchful.pairing, port=proxy.port))
+        client.begin(HELLO)
+        client.store(1)
+        proxy.black_hole()
+        wait_until(lambda: "bridge disconnected" in caplog.text, "the silence is noticed")
+    watchful.close()
