@@ -92,10 +92,19 @@ def start_processes(crew: Crew, scene: Scene) -> RunConfig:
     crew.start("trainer", "train_cloud.trainer", *common)
     scene.wait_for(crew, "The receiver", pairing.exists)
     car = ["--car", "simulated", "--cars", str(scene.cars), "--track", scene.track_spec]
-    car += ["--rate", f"{run.task.control_hz:g}", "--spool", str(scene.folder / "spool")]
+    car += ["--spool", str(scene.folder / "spool"), *task_options(run)]
     uri = pairing.read_text(encoding="utf-8").strip()
     crew.start("bridge", "bridge", "drive", *car, environment={"AC_BRIDGE_URI": uri})
     return run
+
+
+def task_options(run: RunConfig) -> list[str]:
+    """The run's task as options of `ac-bridge drive`."""
+    settings = msgspec.structs.asdict(run.task)
+    options = ["--rate", f"{settings.pop('control_hz'):g}"]
+    for name, value in settings.items():
+        options += ["--task", f"{name}={value!r}"]
+    return options
 
 
 def watch_it_learn(crew: Crew, scene: Scene, store: Store, judge: Judge) -> None:
