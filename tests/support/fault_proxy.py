@@ -234,7 +234,9 @@ class FaultProxy:
         pipe.mute = self.mode is Mode.BLACK_HOLE
         self._pipes.add(pipe)
         try:
-            await pipe.run(reader)
+            # Cancelled at the end only; asyncio would call that an error.
+            with suppress(asyncio.CancelledError):
+                await pipe.run(reader)
         finally:
             self._pipes.discard(pipe)
 

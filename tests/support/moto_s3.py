@@ -3,6 +3,7 @@
 It answers over HTTP like AWS does, in a thread of the test process, and can be told to fail or to hang.
 """
 
+import logging
 import threading
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,8 @@ class MotoS3:
     """The server: `endpoint_url` says where; `fail(status)`, `hang()` and `heal()` say how it behaves."""
 
     def __init__(self) -> None:
+        # A line for each request would bury what a failed test has to say.
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)
         self._app: WsgiApp = DomainDispatcherApplication(create_backend_app)
         self._healthy = threading.Event()
         self._healthy.set()
