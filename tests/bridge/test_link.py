@@ -1,7 +1,5 @@
 """The link brings the spool to the receiver, whatever the receiver and the network do, and takes weights with care."""
 
-import contextlib
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -9,17 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from bridge.exchange import Introduction
 from bridge.link import Link
 from bridge.spool import Spool
 from tests.support.fault_proxy import FaultProxy
+from tests.support.links import INTRODUCTION, append, running
 from tests.support.waiting import wait_until
 from tests.support.wire_server import TOKEN, WireServer
 from wire.messages import Drain, Error, ErrorCode, Pace, TransitionBatch
 from wire.pairing import Pairing
 from wire.process import ExitCode
-
-INTRODUCTION = Introduction("test task", 3, 2, False, 1, "test")
 
 
 @pytest.fixture
@@ -32,25 +28,6 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 def server() -> Iterator[WireServer]:
     with WireServer() as server:
         yield server
-
-
-@contextlib.contextmanager
-def running(pairing: Pairing, spool: Spool) -> Iterator[Link]:
-    link = Link(pairing, spool, INTRODUCTION)
-    link.start()
-    try:
-        yield link
-    finally:
-        link.close(timeout=0.0)
-
-
-def append(spool: Spool, link: Link | None, count: int) -> list[bytes]:
-    blobs = [f"{spool.last_number + 1}:".encode() + os.urandom(200) for _ in range(count)]
-    for blob in blobs:
-        spool.append(blob, 10)
-        if link is not None:
-            link.notify()
-    return blobs
 
 
 def test_what_is_spooled_before_and_after_the_dial_arrives_in_order(spool: Spool, server: WireServer) -> None:

@@ -1,0 +1,171 @@
+"""The bridge against the real receiver process and a real S3 server: what was driven is what is stored, bit for bit."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from racing.env import VectorDriving
+from racing.recorded_car import RecordedCar
+from racing.task import Task, TaskConfig
+from racing.track import parse_track
+from tests.support.moto_s3 import MotoS3, s3
+from tests.support.policies import weights_update
+from tests.support.receivers import ReceiverProcess, receiver_process
+from tests.support.runs import run_config
+from tests.support.waiting import wait_until
+from train_cloud.run_config import RunConfig
+from train_cloud.signature import expected_signature, layout
+from train_cloud.store import Store
+from wire.codec import Batch, decode_batch
+from wire.process import ExitCode
+
+__all__ = ["s3"]
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
+LAPS = DATA / "telemetry" / "monza_25hz_two_laps.csv"
+MONZA = DATA / "tracks" / "monza.csv"
+
+
+@contextmanager
+def drive(receiver: ReceiverProcess, folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A bridge process that does not outlive the block."""
+    receiver.pairing()
+    environment = os.environ | {"AC_BRIDGE_URI": (receiver.folder / "pairing.txt").read_text().strip()}
+    command = [sys.executable, "-m", "bridge", "drive", "--spool", str(folder / "spool"), *arguments]
+    with (folder / "bridge.log").open("ab") as log:
+        bridge = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log)
+    try:
+        yield bridge
+    finally:
+        bridge.kill()
+        bridge.wait()
+
+
+def stored(receiver: ReceiverProcess) -> list[Batch]:
+    store = Store(receiver.store_file)
+    try:
+        return [decode_batch(row.blob, layout()) for row in store.read_batches(0, 10**6)]
+    finally:
+        store.close()
+
+
+def publish(receiver: ReceiverProcess, config: RunConfig) -> None:
+    """Do what the trainer does first: put a policy into the store."""
+    weights = weights_update(expected_signature(config), 1)
+    store = Store(receiver.store_file)
+    store.put_weights(weights.version, weights.blob, weights.sha256)
+    store.close()
+
+
+def config_of(s3: MotoS3, port: int = 0, **task: float) -> RunConfig:
+    bucket = {"name": s3.bucket.name, "endpoint_url": s3.bucket.endpoint_url}
+    return run_config(
+        bucket=bucket,
+        listen_host="127.0.0.1",
+        listen_port=port,
+        task=task,
+        segment_seconds=0.5,
+        # No trainer takes part.
+        max_lead_steps=10**9,
+    )
+
+
+def test_a_simulated_drive_is_stored_whole(s3: MotoS3, tmp_path: Path) -> None:
+    config = config_of(s3)
+    with receiver_process(config, tmp_path / "instance") as receiver:
+        receiver.pairing()
+        publish(receiver, config)
+        with drive(receiver, tmp_path, "--cars", "3", "--steps", "3000", "--track", "seed:7:1200") as bridge:
+            assert bridge.wait(60) == ExitCode.OK, (tmp_path / "bridge.log").read_text()
+        batches = stored(receiver)
+    assert sum(batch.steps for batch in batches) == 3000
+    for car in range(3):
+        firsts, lengths = [], []
+        for batch in batches:
+            mine = batch.run_cars == car
+            firsts += batch.run_first_steps[mine].tolist()
+            lengths += batch.run_lengths[mine].tolist()
+        assert firsts == [0, *np.cumsum(lengths)[:-1].tolist()]
+        assert sum(lengths) == 1000
+
+
+def test_the_recorded_laps_arrive_row_by_row_as_the_task_sees_them(s3: MotoS3, tmp_path: Path) -> None:
+    if not LAPS.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"the recorded laps are missing: {LAPS}")
+        pytest.skip(f"the recorded laps are not here: {LAPS}")
+    task = Task(parse_track(str(MONZA)), TaskConfig(control_hz=25.0))
+    with receiver_process(config_of(s3, control_hz=25.0), tmp_path / "instance") as receiver:
+        recorded = ["--car", "recorded", "--recording", str(LAPS), "--track", str(MONZA)]
+        with drive(receiver, tmp_path, *recorded) as bridge:
+            assert bridge.wait(100) == ExitCode.OK, (tmp_path / "bridge.log").read_text()
+        batches = stored(receiver)
+    car = RecordedCar(LAPS)
+    driving = VectorDriving(car, task)
+    observation = driving.reset()
+    arrived = _rows(batches)
+    ends = 0
+    for row in range(car.rows - 1):
+        action = car.upcoming_action()
+        step = driving.step(action)
+        expected = (observation[0], action[0], step.reward[0], step.final_observation[0])
+        assert all(np.array_equal(mine, theirs) for mine, theirs in zip(expected, next(arrived), strict=True)), row
+        ends += bool(step.terminated[0] or step.truncated[0])
+        observation = step.observation
+    assert next(arrived, None) is None
+    assert sum(len(batch.episodes) for batch in batches) == ends
+    laps = [lap for batch in batches for lap in batch.laps]
+    assert len(laps) == 1
+    assert 105.0 < laps[0].time < 135.0
+
+
+def _rows(batches: list[Batch]) -> Iterator[tuple[Any, Any, Any, Any]]:
+    for batch in batches:
+        current, following = batch.current_observations(), batch.next_observations()
+        for row in range(batch.steps):
+            yield current[row], batch.actions[row], batch.rewards[row], following[row]
+
+
+def test_a_bridge_of_another_rate_is_refused_by_the_real_receiver(s3: MotoS3, tmp_path: Path) -> None:
+    with (
+        receiver_process(config_of(s3), tmp_path / "instance") as receiver,
+        drive(receiver, tmp_path, "--rate", "30") as bridge,
+    ):
+        assert bridge.wait(30) == ExitCode.REFUSED
+    assert "hz=30" in (tmp_path / "bridge.log").read_text()
+
+
+def test_a_wrong_token_is_refused_by_the_real_receiver(s3: MotoS3, tmp_path: Path) -> None:
+    with receiver_process(config_of(s3), tmp_path / "instance") as receiver:
+        pairing = receiver.pairing()
+        file = receiver.folder / "pairing.txt"
+        file.write_text(file.read_text().replace(pairing.token, "x" * 30))
+        with drive(receiver, tmp_path) as bridge:
+            assert bridge.wait(30) == ExitCode.REFUSED
+    assert "does not accept this token" in (tmp_path / "bridge.log").read_text()
+
+
+def test_a_bridge_outlives_a_killed_receiver(s3: MotoS3, tmp_path: Path) -> None:
+    config = config_of(s3)
+    folder = tmp_path / "instance"
+    with ExitStack() as processes:
+        receiver = processes.enter_context(receiver_process(config, folder))
+        port = receiver.pairing().port
+        bridge = processes.enter_context(drive(receiver, tmp_path, "--steps", "2000", "--track", "seed:7:1200"))
+        log = tmp_path / "bridge.log"
+        wait_until(lambda: "linked" in log.read_text(), "the bridge is linked", 20.0)
+        receiver.kill()
+        config = config_of(s3, port)
+        successor = processes.enter_context(receiver_process(config, folder))
+        successor.pairing()
+        publish(successor, config)
+        assert bridge.wait(60) == ExitCode.OK, log.read_text()
+        assert sum(batch.steps for batch in stored(successor)) == 2000
