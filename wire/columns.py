@@ -160,18 +160,16 @@ def _rounded(later: IntMatrix, hint: Rounded, copies: list[_Reference]) -> list[
     copied, copying = {copy.source for copy in copies}, {copy.of for copy in copies}
     half = 1 << hint.shift >> 1
     coarse = later[hint.coarse.start : hint.coarse.stop]
-    found = []
-    for index in hint.fine[:_MOST_ROUNDED]:
-        if index in copied or index in copying:
+    fine = later[hint.fine.start : hint.fine.stop][:_MOST_ROUNDED]
+    near = np.abs(fine[:, -1:] - (coarse[:, -1] << hint.shift)) <= half
+    found: dict[int, _Reference] = {}
+    for row, source in np.argwhere(near).tolist():
+        index, of = hint.fine.start + row, hint.coarse.start + source
+        if index in found or index in copied or index in copying or of in copying:
             continue
-        near = np.abs(later[index, -1] - (coarse[:, -1] << hint.shift)) <= half
-        for source in np.flatnonzero(near):
-            apart = np.abs(later[index] - (coarse[source] << hint.shift))
-            if hint.coarse.start + int(source) in copying or (apart > half).any():
-                continue
-            found.append(_Reference(index, hint.coarse.start + int(source), _FROM_SAME_ROW, hint.shift))
-            break
-    return found
+        if (np.abs(fine[row] - (coarse[source] << hint.shift)) <= half).all():
+            found[index] = _Reference(index, of, _FROM_SAME_ROW, hint.shift)
+    return list(found.values())
 
 
 def _predicted(reference: _Reference, later: IntMatrix, before: IntMatrix) -> IntMatrix:
@@ -181,29 +179,20 @@ def _predicted(reference: _Reference, later: IntMatrix, before: IntMatrix) -> In
 
 
 def _pack_head(firsts: IntMatrix, predictors: RowArray, parameters: RowArray) -> bytes:
-    """The runs' first rows, and how each signal is written: streams along the signals."""
-    streams = np.empty((firsts.shape[1] + 2, len(firsts)), np.int32)
-    streams[:-2] = firsts.T
-    streams[-2] = parameters
-    streams[-2, 1:] -= streams[-2, :-1].copy()
-    streams[-1] = predictors
-    numbers = _zigzag(streams)
-    chosen = rice.costs(numbers).argmin(axis=1)
-    return bytes(chosen.tolist()) + rice.pack_streams(numbers, chosen)
+    """How each signal is written, a byte each, and the runs' first rows (C, R)."""
+    codes: bytes = (predictors * (rice.ZERO + 1) + parameters).astype(np.uint8).tobytes()
+    return codes + b"".join(rice.pack_plainly(first) for first in _zigzag(firsts).T)
 
 
 def _unpack_head(reader: Reader, signals: int, runs: int) -> tuple[IntMatrix, RowArray, RowArray]:
-    chosen = np.frombuffer(reader.take(runs + 2), np.uint8).astype(np.int64)
-    if chosen.max() > rice.ZERO:
-        raise CodecError("The batch names an unknown coding; it was damaged.")
-    streams = _unzigzag(rice.unpack_streams(reader, chosen, signals))
-    predictors = streams[-1].astype(np.int64)
-    parameters = np.cumsum(streams[-2], dtype=np.int64)
-    if not (predictors.min() >= 0 and predictors.max() <= _FROM_SAME_ROW):
+    codes = np.frombuffer(reader.take(signals), np.uint8).astype(np.int64)
+    predictors, parameters = codes // (rice.ZERO + 1), codes % (rice.ZERO + 1)
+    if predictors.max() > _FROM_SAME_ROW:
         raise CodecError("The batch names an unknown predictor; it was damaged.")
-    if not (parameters.min() >= 0 and parameters.max() <= rice.ZERO):
-        raise CodecError("The batch names an unknown coding; it was damaged.")
-    return streams[:-2].T, predictors, parameters
+    firsts = np.empty((signals, runs), np.uint32)
+    for run in range(runs):
+        firsts[:, run] = rice.unpack_plainly(reader, signals)
+    return _unzigzag(firsts), predictors, parameters
 
 
 def _unpack_references(reader: Reader, predictors: RowArray) -> list[_Reference]:

@@ -27,7 +27,7 @@ _local = threading.local()
 def seal(body: bytes) -> bytes:
     """The body as a blob. Raises CodecError when it is too large."""
     squeezed = _compressor().compress(body)
-    # Most bodies are dense already; they stand as they are, with no length.
+    # What zstd cannot shorten stands as it is, with no length.
     content = varint(len(body)) + squeezed if len(squeezed) < len(body) else varint(0) + body
     blob = _MAGIC + bytes([VERSION]) + content
     blob += zlib.crc32(blob).to_bytes(_CRC_BYTES, "little")

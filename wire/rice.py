@@ -96,6 +96,24 @@ def unpack_streams(reader: Reader, parameters: ParameterArray, count: int) -> Un
     return streams
 
 
+def pack_plainly(numbers: UnsignedArray) -> bytes:
+    """A few numbers (n,), all in as many bits as the largest needs."""
+    width = int(numbers.max()).bit_length()
+    bits = (numbers >> np.arange(width, dtype=np.uint32)[:, None]) & np.uint32(1)
+    return bytes([width]) + np.packbits(bits.astype(np.uint8)).tobytes()
+
+
+def unpack_plainly(reader: Reader, count: int) -> UnsignedArray:
+    """Inverse of pack_plainly for `count` numbers. Raises CodecError."""
+    width = reader.take(1)[0]
+    if width > 32:
+        raise CodecError("The batch holds numbers of an unknown width; it was damaged.")
+    packed = np.frombuffer(reader.take((width * count + 7) // 8), np.uint8)
+    bits = np.unpackbits(packed, count=width * count).reshape(width, count).astype(np.uint32)
+    numbers: UnsignedArray = (bits << np.arange(width, dtype=np.uint32)[:, None]).sum(axis=0, dtype=np.uint32)
+    return numbers
+
+
 def _bit_planes(k: ParameterArray) -> tuple[ParameterArray, UnsignedArray, ParameterArray]:
     """For each plane of low bits its stream and its bit (as a column).
 
