@@ -13,24 +13,34 @@ from torch.optim.adam import adam
 
 
 class Dense:
-    """y = x @ weight.T + bias for one or several merged linear layers; weight (outputs, inputs)."""
+    """y = x @ weight.T + bias for one or several merged linear layers; weight (outputs, inputs).
+
+    A layer of one output (a critic's last) is computed element by element: the overhead of a matrix product is
+    several times such a layer's arithmetic.
+    """
 
     def __init__(self, linears: Sequence[nn.Linear]) -> None:
         self.weight, self.weight_gradient = _merge([linear.weight for linear in linears])
         self.bias, self.bias_gradient = _merge([linear.bias for linear in linears])
+        self._single = len(self.bias) == 1
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs) to (B, outputs)."""
+        if self._single:
+            return (x * self.weight).sum(1, keepdim=True) + self.bias
         return torch.addmm(self.bias, x, self.weight.t())
 
     def store_gradient(self, x: Tensor, gradient: Tensor) -> None:
         """Set the parameters' gradients for input x (B, inputs) and the output's gradient (B, outputs)."""
-        torch.mm(gradient.t(), x, out=self.weight_gradient)
+        if self._single:
+            torch.sum(gradient * x, 0, keepdim=True, out=self.weight_gradient)
+        else:
+            torch.mm(gradient.t(), x, out=self.weight_gradient)
         torch.sum(gradient, 0, out=self.bias_gradient)
 
     def backward(self, gradient: Tensor) -> Tensor:
         """The input's gradient (B, inputs) for the output's."""
-        return torch.mm(gradient, self.weight)
+        return gradient * self.weight if self._single else torch.mm(gradient, self.weight)
 
 
 class Network:
@@ -78,7 +88,7 @@ class Critics:
     def forward(self, x: Tensor) -> tuple[Tensor, list[Any]]:
         """(B, observation + action) to the values (B, critics), and what `backward` needs."""
         hidden = self._first.forward(x).relu_()
-        parts = hidden.split(self._width, 1)
+        parts = torch.split(hidden, self._width, 1)
         values = [network.forward(part) for network, part in zip(self._rest, parts, strict=True)]
         return torch.cat([value[-1] for value in values], 1), [x, hidden, values]
 
@@ -115,20 +125,20 @@ class FusedAdam:
                 state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
                 state["exp_avg"] = torch.zeros_like(parameter)
                 state["exp_avg_sq"] = torch.zeros_like(parameter)
-        self._tensors = (
-            [parameter.data for parameter in parameters],
-            [parameter.grad for parameter in parameters],
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            [],
-            [state["step"] for state in states],
-        )
+        self._parameters = [parameter.data for parameter in parameters]
+        self._gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        self._states = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")]
 
     def step(self) -> None:
         """Move the parameters by one Adam step."""
         group = self._group
         adam(
-            *self._tensors,  # type: ignore[arg-type]
+            self._parameters,
+            self._gradients,
+            self._states[0],
+            self._states[1],
+            [],
+            self._states[2],
             fused=True,
             amsgrad=False,
             beta1=group["betas"][0],
@@ -156,9 +166,9 @@ def linears_of(module: nn.Module) -> list[nn.Linear]:
     return linears
 
 
-def _merge(parameters: Sequence[nn.Parameter]) -> tuple[Tensor, Tensor]:
+def _merge(parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """One tensor of the parameters' values and one for their gradients; the parameters become views of both."""
-    values = torch.cat([parameter.detach() for parameter in parameters])
+    values = torch.cat([parameter.data for parameter in parameters])
     gradients = torch.zeros_like(values)
     start = 0
     for parameter in parameters:

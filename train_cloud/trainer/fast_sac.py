@@ -71,7 +71,7 @@ class FastSAC(SAC):
         # One pass of the actor for both the current and the next observations: it changes only at the end.
         values = self._fast_actor.forward(torch.cat([batch.observations, batch.next_observations]))
         sample = _SquashedSample(values[-1], batch_size)
-        log_prob, next_log_prob = sample.log_prob.split(batch_size)
+        log_prob, next_log_prob = sample.log_prob[:batch_size], sample.log_prob[batch_size:]
 
         coefficient = self.log_ent_coef.exp()
         entropy_gap = log_prob.mean() + float(self.target_entropy)

@@ -1,7 +1,8 @@
 """Builds the learner that a run asks for: stable-baselines3's SAC, or sb3-contrib's TQC or CrossQ.
 
 The learner never steps an environment: it is constructed over the spaces alone, and the trainer's loop fills its
-replay buffer and calls `train`. It promises the algorithms of the libraries, unchanged.
+replay buffer and calls `train`. It promises the algorithms of the libraries, unchanged (SAC's by `FastSAC`, which
+makes the same updates in less time).
 """
 
 from typing import Any
@@ -15,10 +16,11 @@ from stable_baselines3.common.logger import Logger
 
 from racing.task import ACTION_SIZE, OBSERVATION_BOUND, OBSERVATION_SIZE, OBSERVATION_STEP
 from train_cloud.run_config import RunConfig
+from train_cloud.trainer.fast_sac import FastSAC
 from train_cloud.trainer.replay import PackedReplayBuffer
 
 Learner = SAC | TQC | CrossQ
-METHODS: dict[str, type[SAC] | type[TQC] | type[CrossQ]] = {"sac": SAC, "tqc": TQC, "crossq": CrossQ}
+METHODS: dict[str, type[SAC] | type[TQC] | type[CrossQ]] = {"sac": FastSAC, "tqc": TQC, "crossq": CrossQ}
 
 
 class SpacesOnly(gymnasium.Env[np.ndarray[Any, Any], np.ndarray[Any, Any]]):

@@ -24,6 +24,7 @@ from train_cloud.object_store import (
 )
 from train_cloud.run_config import RunConfig
 from train_cloud.store import Store, StoreError, TrainerProgress
+from train_cloud.trainer.arithmetic import choose_matrix_products
 from train_cloud.trainer.checkpoint import CheckpointError, find_newest, restore_learner
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.export import ExportError
@@ -50,6 +51,7 @@ class _Stopped(Exception):
 def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCode:
     """Train the run of `config` with the store in `folder` until it is done or `stop` is set."""
     torch.set_num_threads(config.trainer_threads or max(1, (os.cpu_count() or 1) - 1))
+    choose_matrix_products()
     objects = ObjectStore(config.bucket, f"runs/{config.run_id}/")
     try:
         if _patiently(lambda: _exists(objects, DONE), "asking whether the run is done", stop):

@@ -47,6 +47,7 @@ class Run:
         self.store.set_ready()
         self.stop = threading.Event()
         self._pool = ThreadPoolExecutor(1)
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def config(self, **changes: object) -> RunConfig:
         small: dict[str, object] = {
@@ -78,8 +79,19 @@ class Run:
     def trained(self) -> int:
         return self.store.progress().trained_steps
 
+    def start_process(self, config: RunConfig) -> "subprocess.Popen[bytes]":
+        file = self.folder / "run.json"
+        file.write_bytes(msgspec.json.encode(config))
+        command = [sys.executable, "-m", "train_cloud.trainer", "--config", str(file), "--folder", str(self.folder)]
+        process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
+        self._processes.append(process)
+        return process
+
     def close(self) -> None:
         self.stop.set()
+        for process in self._processes:
+            process.kill()
+            process.wait(20)
         self._pool.shutdown()
 
 
@@ -220,13 +232,6 @@ def test_a_stop_while_s3_is_silent_is_told_as_not_saved(run: Run, s3: MotoS3, mo
     assert ending.result(30) == ExitCode.STORAGE
 
 
-def start_process(run: Run, config: RunConfig) -> "subprocess.Popen[bytes]":
-    file = run.folder / "run.json"
-    file.write_bytes(msgspec.json.encode(config))
-    command = [sys.executable, "-m", "train_cloud.trainer", "--config", str(file), "--folder", str(run.folder)]
-    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
-
-
 def replay_content(run: Run, counters: Counters) -> "np.ndarray[Any, Any]":
     env = SpacesOnly()
     replay = PackedReplayBuffer(10_000, env.observation_space, env.action_space, device="cpu")
@@ -238,23 +243,24 @@ def replay_content(run: Run, counters: Counters) -> "np.ndarray[Any, Any]":
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_killed_and_a_terminated_trainer_leave_the_same_run_behind(run: Run) -> None:
     config = run.config(total_timesteps=600, save_frequency=100)
     run.store.add_batches(incoming(range(1, 14)))
-    process = start_process(run, config)
+    process = run.start_process(config)
     wait_until(lambda: saved_steps(run) >= 260, "a checkpoint is up", 90)
     process.kill()
     process.wait(20)
 
     run.store.add_batches(incoming(range(1, 21)))
-    process = start_process(run, config)
+    process = run.start_process(config)
     wait_until(lambda: run.trained() == 400, "the resumed trainer catches up", 90)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == ExitCode.OK
     assert run.counters().steps == 400
 
     run.store.add_batches(incoming(range(1, 31)))
-    assert start_process(run, config).wait(120) == ExitCode.OK
+    assert run.start_process(config).wait(120) == ExitCode.OK
     done = run.counters()
     assert (done.steps, done.updates, done.laps, done.episodes) == (600, 250, 30, 30)
     assert done.resumes == 2
