@@ -59,9 +59,7 @@ def decode_down(frame: bytes | str) -> DownMessage:
     return _decode(frame, _BINARY_DOWN, _TEXT_DOWN, MAX_DOWN_FRAME_BYTES)
 
 
-def _decode(
-    frame: bytes | str, binary: msgspec.msgpack.Decoder[_M], text: msgspec.json.Decoder[_M], limit: int
-) -> _M:
+def _decode(frame: bytes | str, binary: msgspec.msgpack.Decoder[_M], text: msgspec.json.Decoder[_M], limit: int) -> _M:
     if len(frame) > limit:
         raise FrameTooLarge(f"The frame has {len(frame)} bytes; the protocol allows at most {limit}.")
     try:

@@ -83,9 +83,7 @@ def parse_pairing(text: str, allow_plain: bool = False) -> Pairing:
             f"The pairing string's address or port cannot be read. It has the form {_EXAMPLE}."
         ) from None
     if parts.scheme not in ("wss", "ws"):
-        raise PairingError(
-            f"The pairing string does not begin with wss:// or ws://. It has the form {_EXAMPLE}."
-        )
+        raise PairingError(f"The pairing string does not begin with wss:// or ws://. It has the form {_EXAMPLE}.")
     if parts.query or parts.fragment:
         raise PairingError("The pairing string goes on after its end: a ? or # does not belong in it.")
     tls = parts.scheme == "wss"
@@ -129,9 +127,7 @@ def _checked_host(host: str | None) -> str:
 
 def _token(user: str | None, token: str | None) -> str:
     if user != USER or token is None:
-        raise PairingError(
-            f"The pairing string has no `{USER}:TOKEN@` before the host. It has the form {_EXAMPLE}."
-        )
+        raise PairingError(f"The pairing string has no `{USER}:TOKEN@` before the host. It has the form {_EXAMPLE}.")
     if not _TOKEN.fullmatch(token):
         raise PairingError(
             "The token in the pairing string is not one: a token is 16 to 128 letters and digits. "
@@ -146,8 +142,7 @@ def _pin(path: str) -> str | None:
     pin = path.removeprefix("/pin-").lower()
     if not path.startswith("/pin-") or not _PIN.fullmatch(pin):
         raise PairingError(
-            "The pairing string's end is not /pin- with 64 hex digits, the certificate's SHA-256. "
-            "Was the string cut?"
+            "The pairing string's end is not /pin- with 64 hex digits, the certificate's SHA-256. Was the string cut?"
         )
     return pin
 

@@ -15,9 +15,7 @@ from wire import process
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_a_log_line_is_key_value_pairs_on_standard_error() -> None:
@@ -27,9 +25,7 @@ def test_a_log_line_is_key_value_pairs_on_standard_error() -> None:
     )
     assert done.stdout == ""
     assert done.stderr.startswith("time=")
-    assert done.stderr.endswith(
-        'level=info process=receiver event="batch stored" stream=ab number=7 lag=0.123457\n'
-    )
+    assert done.stderr.endswith('level=info process=receiver event="batch stored" stream=ab number=7 lag=0.123457\n')
 
 
 def test_a_value_with_a_line_break_cannot_forge_a_second_log_line() -> None:
