@@ -40,6 +40,12 @@ DTYPES: Final = (
 )
 """The dtypes a column may have; the position is its code in an encoded batch."""
 
+_BOOL: Final = np.dtype(np.bool_)
+_INT32: Final = np.dtype(np.int32)
+_INT64: Final = np.dtype(np.int64)
+_UINT32: Final = np.dtype(np.uint32)
+_FLOAT32: Final = np.dtype(np.float32)
+
 AnyArray = npt.NDArray[Any]
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -185,8 +191,8 @@ def check_contents(batch: Batch) -> None:
     steps = batch.steps
     _check_runs(batch, steps)
     _check_finite(batch)
-    if batch.action_ages.min() < 0:
-        raise CodecError("The action_ages of a batch hold a negative time.")
+    if not batch.action_ages.min() >= 0.0 or batch.action_ages.max() == math.inf:
+        raise CodecError("The action_ages of a batch hold a negative time, NaN or infinity.")
     _check_records(batch, steps)
 
 
@@ -200,17 +206,17 @@ def check_size(layout: Layout, steps: int, runs: int) -> None:
 def _check_shapes(batch: Batch, steps: int, runs: int) -> None:
     observation, action = batch.layout.observation, batch.layout.action
     for name, shape, dtype in (
-        ("run_lengths", (runs,), "int32"),
-        ("run_cars", (runs,), "int32"),
-        ("run_first_steps", (runs,), "int64"),
-        ("observations", (steps + runs, observation.size), observation.dtype),
-        ("actions", (steps, action.size), action.dtype),
-        ("rewards", (steps,), "float32"),
-        ("terminated", (steps,), "bool"),
-        ("truncated", (steps,), "bool"),
-        ("policy_versions", (steps,), "uint32"),
-        ("action_ages", (steps,), "float32"),
-        ("late", (steps,), "bool"),
+        ("run_lengths", (runs,), _INT32),
+        ("run_cars", (runs,), _INT32),
+        ("run_first_steps", (runs,), _INT64),
+        ("observations", (steps + runs, observation.size), np.dtype(observation.dtype)),
+        ("actions", (steps, action.size), np.dtype(action.dtype)),
+        ("rewards", (steps,), _FLOAT32),
+        ("terminated", (steps,), _BOOL),
+        ("truncated", (steps,), _BOOL),
+        ("policy_versions", (steps,), _UINT32),
+        ("action_ages", (steps,), _FLOAT32),
+        ("late", (steps,), _BOOL),
     ):
         array = getattr(batch, name)
         if array.shape != shape or array.dtype != dtype:
@@ -221,10 +227,10 @@ def _check_shapes(batch: Batch, steps: int, runs: int) -> None:
 
 
 def _check_runs(batch: Batch, steps: int) -> None:
-    lengths = batch.run_lengths
-    if lengths.min() < 1 or int(lengths.sum(dtype=np.int64)) != steps:
+    lengths = batch.run_lengths.tolist()
+    if min(lengths) < 1 or sum(lengths) != steps:
         raise CodecError(f"The run lengths of a batch must be at least 1 and sum to its {steps} steps.")
-    if batch.run_cars.min() < 0 or batch.run_first_steps.min() < 0:
+    if min(batch.run_cars.tolist()) < 0 or min(batch.run_first_steps.tolist()) < 0:
         raise CodecError("A batch names a car or a first step below zero.")
     ended = batch.terminated | batch.truncated
     if ended.any():
@@ -234,7 +240,7 @@ def _check_runs(batch: Batch, steps: int) -> None:
 
 
 def _check_finite(batch: Batch) -> None:
-    names = ["rewards", "action_ages"]
+    names = ["rewards"]
     # What is on a grid is finite; the codec checks the grid.
     if batch.layout.observation.step is None:
         names.append("observations")

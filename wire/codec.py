@@ -30,7 +30,7 @@ from wire.batches import (
     check_contents,
     check_size,
 )
-from wire.bytestream import CodecError, Reader, pack_integers, unpack_integers, varint
+from wire.bytestream import CodecError, Reader, varint
 from wire.columns import Rounded, Rows, pack_matrix, unpack_matrix
 from wire.envelope import open_blob, seal
 from wire.frames import FrameError, FrameTooLarge, decode_down, decode_up, encode_frame, encode_text
@@ -92,9 +92,9 @@ def encode_batch(batch: Batch) -> bytes:
         _pack_column(action),
         varint(batch.steps),
         varint(len(batch.run_lengths)),
-        pack_integers(batch.run_lengths),
-        pack_integers(batch.run_cars),
-        pack_integers(batch.run_first_steps),
+        *map(varint, batch.run_lengths.tolist()),
+        *map(varint, batch.run_cars.tolist()),
+        *map(varint, batch.run_first_steps.tolist()),
         bytes([reward_scale, age_scale]),
     )
     records = msgspec.msgpack.encode(Records(batch.laps, batch.episodes)) if batch.laps or batch.episodes else b""
@@ -145,12 +145,12 @@ def _unpack_runs(
     if not 1 <= runs <= steps <= MAX_STEPS_PER_BATCH:
         raise CodecError(f"A batch has 1 to {MAX_STEPS_PER_BATCH} steps in at least one run, not {steps} in {runs}.")
     check_size(layout, steps, runs)
-    lengths, cars, first_steps = (unpack_integers(reader, runs) for _ in range(3))
-    if lengths.max() > steps or lengths.min() < 1 or lengths.sum() != steps:
+    lengths, cars, first_steps = ([reader.varint() for _ in range(runs)] for _ in range(3))
+    if min(lengths) < 1 or sum(lengths) != steps:
         raise CodecError("The run lengths of the batch do not add up; it was damaged.")
-    if cars.max() >= 2**31 or first_steps.max() >= 2**63:
+    if max(cars) >= 2**31 or max(first_steps) >= 2**63:
         raise CodecError("The batch holds a number that is too large; it was damaged.")
-    return lengths.astype(np.int32), cars.astype(np.int32), first_steps.astype(np.int64)
+    return np.array(lengths, np.int32), np.array(cars, np.int32), np.array(first_steps, np.int64)
 
 
 def _pack_column(column: Column) -> bytes:

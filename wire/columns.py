@@ -163,11 +163,12 @@ def _rounded(later: IntMatrix, hint: Rounded, copies: list[_Reference]) -> list[
     fine = later[hint.fine.start : hint.fine.stop][:_MOST_ROUNDED]
     near = np.abs(fine[:, -1:] - (coarse[:, -1] << hint.shift)) <= half
     found: dict[int, _Reference] = {}
-    for row, source in np.argwhere(near).tolist():
+    for row, source in zip(*(axis.tolist() for axis in near.nonzero()), strict=True):
         index, of = hint.fine.start + row, hint.coarse.start + source
         if index in found or index in copied or index in copying or of in copying:
             continue
-        if (np.abs(fine[row] - (coarse[source] << hint.shift)) <= half).all():
+        apart = fine[row] - (coarse[source] << hint.shift)
+        if apart.max() <= half and apart.min() >= -half:
             found[index] = _Reference(index, of, _FROM_SAME_ROW, hint.shift)
     return list(found.values())
 
