@@ -10,8 +10,8 @@ from racing.car import FloatArray
 from racing.closed_line import resample, smooth
 from racing.track import Track
 
-_KNOT_SPACING = 6.0
-_ITERATIONS = 400
+_KNOT_SPACING = 7.0
+_ITERATIONS = 250
 _SHORTNESS = 2e-4
 """Weight of the path's length beside its curvature: a little keeps long straights straight."""
 
@@ -19,7 +19,7 @@ _SHORTNESS = 2e-4
 def racing_line(track: Track, margin: float = 1.4) -> FloatArray:
     """Return a closed path (K, 2) in metres, every 2 m, no nearer than `margin` metres to the edges of the track."""
     knots = max(24, round(track.length / _KNOT_SPACING))
-    s = np.arange(knots) * (track.length / knots)
+    s = np.arange(knots, dtype=np.float64) * (track.length / knots)
     left, right = track.widths_at(s)
     heading = track.heading_at(s)
     normal = np.stack([-np.sin(heading), np.cos(heading)], axis=1)

@@ -18,17 +18,22 @@ GRIP_USE = 0.9
 _DELAY = 0.1
 """s between a look at the car and the middle of what the controls then do: half a period, steering and tyres."""
 _WIDEST_ERROR = 2.5
+"""m off the line that still steer harder; beyond, the car comes back at the same angle."""
+_MOST_SLIP = 1.8
+"""Slip of the front tyres, of their peak, that the driver steers to at most."""
+_TAIL_SLIP = 0.75
+"""Slip of the rear tyres, of their peak, from which the driver steers against."""
 
 
 class ReferenceDriver:
     """Drives N cars around one track.
 
-    Attributes: line, the path as a Track of its own; speed (M,) in m/s at the line's points; lap_time_estimate in s, the
-    quasi-steady lap of that profile.
+    Attributes: line, the path as a Track of its own; speed (M,) in m/s at the line's points; lap_time_estimate in s,
+    the quasi-steady lap of that profile.
     """
 
     def __init__(self, track: Track, vehicle: Vehicle = GT3, line: FloatArray | None = None) -> None:
-        """Plan the lap; `line` is a closed path (K, 2) in metres about every 2 m, or None for the one that bends least."""
+        """Plan the lap; `line` is a closed path (K, 2) in metres, every 2 m, or None for the one that bends least."""
         points = racing_line(track) if line is None else line
         width = np.ones(len(points))
         self.line = Track(points, width, width, f"{track.name}, racing line")
@@ -63,8 +68,17 @@ class ReferenceDriver:
         offset = np.clip(gap, -_WIDEST_ERROR, _WIDEST_ERROR)
         gain = 0.9 / (10.0 + 0.6 * speed)
         back = gain * (offset + preview * np.sin(course_error))
-        damping = 0.04 * (state.yaw_rate - bend * speed)
-        return np.clip((forward - back - damping) / vehicle.full_lock, -1.0, 1.0)
+        damping = 0.07 * (state.yaw_rate - bend * speed)
+        # A tail near its limit is caught before the line is followed.
+        forward_speed = np.maximum(state.velocity[:, 0], 5.0)
+        tail = np.arctan2(state.velocity[:, 1] - vehicle.rear_arm * state.yaw_rate, forward_speed)
+        catch = tail - np.clip(tail, -_TAIL_SLIP * vehicle.peak_slip, _TAIL_SLIP * vehicle.peak_slip)
+        # Beyond the peak of the front tyres more lock turns less: stay near it, measured from where the axle moves.
+        aside = state.velocity[:, 1] + vehicle.front_arm * state.yaw_rate
+        axle = np.arctan2(aside, forward_speed)
+        most = _MOST_SLIP * vehicle.peak_slip
+        angle = np.clip(forward - back - damping + catch, axle - most, axle + most)
+        return np.clip(angle / vehicle.full_lock, -1.0, 1.0)
 
     def _pedals(self, speed: FloatArray, yaw_rate: FloatArray, ahead: FloatArray) -> tuple[FloatArray, FloatArray]:
         cells = (ahead / self.line.spacing).astype(np.int64) % len(self.speed)
@@ -75,5 +89,7 @@ class ReferenceDriver:
         bending = np.maximum(np.abs(yaw_rate), np.abs(self.line.curvature[cells]) * speed)
         left_over = np.sqrt(np.clip(1.0 - (bending * speed / grip) ** 2, 0.0, 1.0))
         throttle = np.clip(0.15 + 0.5 * short, 0.0, 0.15 + 0.85 * left_over)
-        brake = np.clip(-0.3 * (short + 0.2), 0.0, 0.05 + 0.95 * left_over)
+        # Far too fast, braking comes first: ABS shares the tyres out, and a wide line beats none.
+        most = np.maximum(0.05 + 0.95 * left_over, np.minimum(-0.2 * (short + 0.5), 0.5))
+        brake = np.clip(-0.3 * (short + 0.2), 0.0, most)
         return throttle, brake

@@ -120,6 +120,10 @@ class SimulatedCar:
             self._touch_ground()
         self._time += seconds
 
+    def reseed(self, seed: int) -> None:
+        """Draw the starts from here on as a car made with this seed would."""
+        self._random = np.random.default_rng(seed)
+
     def reset(self, which: BoolArray) -> None:
         """Start the cars where `which` (N,) is true afresh; time goes on."""
         cars = np.flatnonzero(which)

@@ -44,6 +44,6 @@ def speed_profile(curvature: FloatArray, spacing: float, vehicle: Vehicle, use: 
     for i in range(2 * count, 0, -1):
         here, before = i % count, (i - 1) % count
         v = speeds[here]
-        pull = 0.95 * spare(v, bends[before]) + drag * v * v
+        pull = 0.85 * spare(v, bends[before]) + drag * v * v
         speeds[before] = min(speeds[before], float(np.sqrt(v * v + 2.0 * pull * spacing)))
     return np.array(speeds)

@@ -37,7 +37,7 @@ class Vehicle:
     """m between the middles of left and right tyres [FIA: 2.0 m overall less a tyre]."""
     gravity_height: float = 0.40
     """m from the ground to the centre of gravity; low closed racing cars lie at 0.35 to 0.45 m [M ch. 18]."""
-    front_roll_stiffness: float = 0.54
+    front_roll_stiffness: float = 0.56
     """Share of the lateral load transfer on the front axle; the car understeers above front_weight [M ch. 18]."""
     load_lag: float = 0.06
     """s that springs and dampers take to shift the load (first order)."""
@@ -52,7 +52,7 @@ class Vehicle:
     """Slip of the peak force: 11.5 %, or the tangent of 6.6 degrees; slicks peak at 5 to 8 degrees [M ch. 2]."""
     tyre_shape: float = 1.5
     """Shape factor C of the Magic Formula [P eq. 4.6; 1.3 for lateral and 1.65 for longitudinal slip are usual]."""
-    rear_grip: float = 1.07
+    rear_grip: float = 1.10
     """Friction of the rear tyres over that of the front ones: 31/71-18 beside 30/68-18 [FIA]."""
     wheel_radius: float = 0.345
     """m under load."""
@@ -65,7 +65,7 @@ class Vehicle:
     """m^2: drag coefficient times frontal area [K: 0.5 to 0.6 of 2.1 m^2 with a large wing]."""
     lift_area: float = 2.9
     """m^2 of downforce [K; teams quote 8 to 10 kN at 250 km/h]."""
-    front_downforce: float = 0.435
+    front_downforce: float = 0.41
     """Share of the downforce on the front axle; a little behind the weight for stability at speed."""
 
     peak_torque: float = 490.0
