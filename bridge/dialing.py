@@ -116,7 +116,8 @@ def _judged(error: InvalidStatus, pairing: Pairing) -> Exception:
             "get the current pairing string from the run's owner (`make pair`) and give it to `ac-bridge pair`."
         )
     body = bytes(error.response.body or b"").lower()
-    if status == 426 or (status == 400 and b"subprotocol" in body):
+    # A receiver names the protocol that it speaks; a library's own answer to a wrong one says subprotocol.
+    if status == 426 or (status == 400 and (b"ac-training." in body or b"subprotocol" in body)):
         return _wrong_protocol(pairing)
     return error
 

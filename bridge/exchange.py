@@ -106,6 +106,8 @@ class Exchange:
         self.spool, self.introduction, self.policy = spool, introduction, policy
         self.state = LinkState()
         self._rewind: bool
+        self._fresh = False
+        """Whether the receiver may still take our old stream for another bridge's."""
         self._begin_stream()
 
     @property
@@ -215,7 +217,7 @@ class Exchange:
             self._outbox.welcome(message.stored_through, message.safe_through)
         except StreamConflict as conflict:
             self._start_afresh(conflict)
-        self._refusals, self._paused_until = 0, float("-inf")
+        self._refusals, self._paused_until, self._fresh = 0, float("-inf"), False
         self.state = replace(self.state, connected=True, draining=False)
         self._note_progress()
         self._paced(message.stored_steps, message.trained_steps, message.max_lead_steps)
@@ -231,6 +233,7 @@ class Exchange:
     def _start_afresh(self, conflict: StreamConflict) -> None:
         self.spool.start_fresh_stream(str(conflict))
         self._begin_stream()
+        self._fresh = True
         raise SessionOver("the stream starts afresh")
 
     def _acknowledged(self, message: Ack) -> None:
@@ -276,6 +279,8 @@ class Exchange:
         _log.debug("weights taken", extra=fields(version=policy.version))
 
     def _reproached(self, message: Error, now: float) -> None:
+        if message.code == ErrorCode.DUPLICATE_BRIDGE and self._fresh:
+            raise SessionOver("the receiver has not noticed yet that the old stream is over", RESEND_SECONDS[0])
         advice = next((text for code, text in _FINAL.items() if code == message.code), None)
         if advice is not None:
             raise Refused(f"The receiver refuses this bridge ({message.code}): {message.text} {advice}")

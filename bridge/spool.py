@@ -31,7 +31,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cars (car INTEGER PRIMARY KEY, steps INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS batches (
-    number INTEGER PRIMARY KEY, steps INTEGER NOT NULL, steps_through INTEGER NOT NULL, blob BLOB NOT NULL);
+    position INTEGER PRIMARY KEY, steps INTEGER NOT NULL, steps_through INTEGER NOT NULL, blob BLOB NOT NULL);
 """
 
 _log = logging.getLogger(__name__)
@@ -100,6 +100,8 @@ class Spool:
         self.last_number: int = known.get("last_number", 0)
         self.safe_through: int = known.get("safe_through", 0)
         self.total_steps: int = known.get("total_steps", 0)
+        # A batch's position in the file never changes; its number counts from where its stream began.
+        self._offset: int = known.get("offset", 0)
         self._car_steps: dict[int, int] = dict(self._writer.execute("SELECT car, steps FROM cars"))
         (self.used_bytes,) = self._writer.execute(
             "SELECT COALESCE(SUM(LENGTH(blob) + ?), 0) FROM batches", (_ROW_BYTES,)
@@ -122,7 +124,9 @@ class Spool:
             number, total = self.last_number + 1, self.total_steps + steps
             car_steps = {car: self.steps_of_car(car) + more for car, more in (steps_by_car or {}).items()}
             with self._full_disk_told(), _transaction(self._writer):
-                self._writer.execute("INSERT INTO batches VALUES (?, ?, ?, ?)", (number, steps, total, blob))
+                self._writer.execute(
+                    "INSERT INTO batches VALUES (?, ?, ?, ?)", (self._offset + number, steps, total, blob)
+                )
                 self._writer.executemany("INSERT OR REPLACE INTO cars VALUES (?, ?)", car_steps.items())
                 self._set(last_number=number, total_steps=total)
             self._car_steps.update(car_steps)
@@ -137,16 +141,19 @@ class Spool:
     def read(self, number: int) -> SpooledBatch | None:
         """The batch of this number; None when it was forgotten or never was."""
         with self._reading:
-            row = self._reader.execute("SELECT number, steps, blob FROM batches WHERE number = ?", (number,)).fetchone()
-        return None if row is None else SpooledBatch(*row)
+            row = self._reader.execute(
+                "SELECT steps, blob FROM batches WHERE position = ?", (self._offset + number,)
+            ).fetchone()
+        return None if row is None else SpooledBatch(number, *row)
 
     def steps_after(self, number: int) -> int:
         """How many of the appended steps lie in batches after this number."""
         with self._reading:
             row = self._reader.execute(
-                "SELECT MIN(steps_through - steps) FROM batches WHERE number > ?", (number,)
+                "SELECT steps_through - steps FROM batches WHERE position > ? ORDER BY position LIMIT 1",
+                (self._offset + number,),
             ).fetchone()
-        return 0 if row[0] is None else self.total_steps - int(row[0])
+        return 0 if row is None else self.total_steps - int(row[0])
 
     def forget_through(self, stream: str, number: int) -> None:
         """Delete the batches up to this number, which the receiver calls safe.
@@ -171,10 +178,11 @@ class Spool:
 
     def _forget_slice(self, through: int) -> None:
         (freed,) = self._writer.execute(
-            "SELECT COALESCE(SUM(LENGTH(blob) + ?), 0) FROM batches WHERE number <= ?", (_ROW_BYTES, through)
+            "SELECT COALESCE(SUM(LENGTH(blob) + ?), 0) FROM batches WHERE position <= ?",
+            (_ROW_BYTES, self._offset + through),
         ).fetchone()
         with self._full_disk_told(), _transaction(self._writer):
-            self._writer.execute("DELETE FROM batches WHERE number <= ?", (through,))
+            self._writer.execute("DELETE FROM batches WHERE position <= ?", (self._offset + through,))
             self._set(safe_through=through)
         self.used_bytes -= freed
         self.safe_through = through
@@ -210,17 +218,15 @@ class Spool:
     def start_fresh_stream(self, reason: str) -> None:
         """Take a new stream id and number what is not safe yet from 1 in it; the steps' counters go on."""
         with self._writing:
-            stream, offset = uuid.uuid4().hex, self.safe_through
+            stream, offset = uuid.uuid4().hex, self._offset + self.safe_through
+            left = self.last_number - self.safe_through
             with self._full_disk_told(), _transaction(self._writer):
-                # Through negative numbers, since an UPDATE in place could meet a number that is still taken.
-                self._writer.execute("UPDATE batches SET number = -(number - ?)", (offset,))
-                self._writer.execute("UPDATE batches SET number = -number")
-                self._set(stream=stream, last_number=self.last_number - offset, safe_through=0)
+                self._set(stream=stream, offset=offset, last_number=left, safe_through=0)
             _log.warning(
                 "the stream starts afresh: what was not safe yet is sent again",
-                extra=fields(reason=reason, old=self.stream, new=stream, batches=self.last_number - offset),
+                extra=fields(reason=reason, old=self.stream, new=stream, batches=left),
             )
-            self.stream, self.last_number, self.safe_through = stream, self.last_number - offset, 0
+            self.stream, self._offset, self.last_number, self.safe_through = stream, offset, left, 0
 
     def close(self) -> None:
         """Release the folder; safe to call twice."""

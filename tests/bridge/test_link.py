@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from bridge import dialing
 from bridge.link import Link
 from bridge.spool import Spool
 from tests.support.fault_proxy import FaultProxy
 from tests.support.links import INTRODUCTION, append, running
+from tests.support.receivers import ThreadedReceiver
+from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from tests.support.wire_server import TOKEN, WireServer
 from wire.messages import Drain, Error, ErrorCode, Pace, TransitionBatch
@@ -98,6 +101,17 @@ def test_another_run_makes_a_fresh_stream_of_what_is_left(spool: Spool, server: 
     assert server.stored[spool.stream][-1:] == blobs
 
 
+def test_a_fresh_stream_waits_until_the_old_one_is_forgotten(spool: Spool, server: WireServer) -> None:
+    old = spool.stream
+    server.stored[old] = [b"from another life"] * 5
+    complaints = [Error(ErrorCode.DUPLICATE_BRIDGE, "You are here already.")] * 2
+    server.refuse_hello = lambda hello: complaints.pop() if hello.stream != old and complaints else None
+    blobs = append(spool, None, 3)
+    with running(server.pairing, spool) as link:
+        wait_until(lambda: link.all_safe, "all is safe")
+    assert server.stored[spool.stream] == blobs
+
+
 def test_the_lead_counts_what_waits_in_the_spool(spool: Spool, server: WireServer) -> None:
     server.stored_steps, server.trained_steps, server.max_lead_steps = 500, 450, 70
     server.refuse_batch = lambda _batch: Error(ErrorCode.DISK_FULL, "no room")
@@ -162,6 +176,18 @@ def test_a_wrong_token_is_final_and_not_repeated_in_the_text(spool: Spool, serve
 def test_another_protocol_version_is_final(spool: Spool) -> None:
     with WireServer(subprotocol="ac-training.v0") as server, running(server.pairing, spool) as link:
         wait_until(lambda: link.refusal is not None, "the link gives up")
+    assert link.refusal is not None
+    assert "another version" in link.refusal.text
+
+
+def test_the_real_receiver_of_another_version_is_final(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receiver = ThreadedReceiver(run_config(), tmp_path)
+    monkeypatch.setattr(dialing, "PROTOCOL", "ac-training.v0")
+    with running(receiver.pairing, spool) as link:
+        wait_until(lambda: link.refusal is not None, "the link gives up")
+    receiver.close()
     assert link.refusal is not None
     assert "another version" in link.refusal.text
 
