@@ -115,15 +115,15 @@ def draw_lap(path: Path, track: Track, drive: Drive, reference: Drive | None) ->
         axes.plot(closed[:, 0], closed[:, 1], color="0.55", linewidth=0.8)
     if reference is not None:
         line = reference.positions
-        axes.plot(line[:, 0], line[:, 1], "--", color="0.3", linewidth=0.8, label="reference driver")
+        axes.plot(line[:, 0], line[:, 1], "--", color="0.3", linewidth=0.8, label="the reference driver's line")
+        axes.legend(loc="best", frameon=False)
     path_points, speeds = _last_lap(drive)
     pieces = np.stack([path_points[:-1], path_points[1:]], axis=1)
-    coloured = LineCollection(list(pieces), cmap="viridis", linewidth=2.0, label="learned policy")
+    coloured = LineCollection(list(pieces), cmap="viridis", linewidth=2.0)
     coloured.set_array(speeds[:-1] * 3.6)
     axes.add_collection(coloured)
     figure.colorbar(coloured, label="speed in km/h", shrink=0.8)
     axes.set(aspect="equal", xlabel="x in m", ylabel="y in m", title=_title(drive))
-    axes.legend(loc="best")
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
