@@ -23,9 +23,16 @@ OBSERVATION_STEP = 2.0**-12
 OBSERVATION_BOUND = 8.0
 ACTION_STEP = 2.0**-15
 ACTION_SIZE = 2
+REWARD_STEP = 2.0**-14
+"""Rewards are rounded to this: finer than any physics in them, and a fifth smaller on the wire than float32 noise."""
 
 LOOKAHEAD_M = (0.0, 6.0, 13.0, 21.0, 31.0, 43.0, 58.0, 76.0, 98.0, 125.0, 160.0, 205.0, 260.0)
 """Borders of the look-ahead intervals, m along the centreline; 260 m is what a GT3 car needs to brake from 75 m/s."""
+SHAPE_INTERVALS = 8
+"""So many of the intervals, the near ones, are shown with their signed mean curvature: which way to steer."""
+BEND_INTERVALS = 7
+"""So many of them, the far ones, are shown with the mean of its amount: how much to brake. Over a length like that
+the halves of a chicane cancel in a signed mean, and a car at 70 m/s would see a straight."""
 EDGE_LOOKAHEAD_M = (25.0, 60.0, 120.0)
 
 
@@ -57,7 +64,14 @@ CHANNELS: tuple[Channel, ...] = (
     Channel("heading_error", "rad", 0.5),
     Channel("room_left", "m", 6.0),
     Channel("room_right", "m", 6.0),
-    *(Channel(f"curvature_{near:.0f}_{far:.0f}m", "1/m", 0.03) for near, far in itertools.pairwise(LOOKAHEAD_M)),
+    *(
+        Channel(f"curvature_{near:.0f}_{far:.0f}m", "1/m", 0.03)
+        for near, far in itertools.pairwise(LOOKAHEAD_M[: SHAPE_INTERVALS + 1])
+    ),
+    *(
+        Channel(f"bend_{near:.0f}_{far:.0f}m", "1/m", 0.015)
+        for near, far in itertools.pairwise(LOOKAHEAD_M[-BEND_INTERVALS - 1 :])
+    ),
     *(Channel(f"width_left_{ahead:.0f}m", "m", 8.0) for ahead in EDGE_LOOKAHEAD_M),
     *(Channel(f"width_right_{ahead:.0f}m", "m", 8.0) for ahead in EDGE_LOOKAHEAD_M),
 )
@@ -65,7 +79,10 @@ CHANNELS: tuple[Channel, ...] = (
 
 OBSERVATION_SIZE = len(CHANNELS)
 _SCALES = np.array([channel.scale for channel in CHANNELS])
-_LOOKAHEAD = np.array(LOOKAHEAD_M)
+_SHAPE_BORDERS = np.array(LOOKAHEAD_M[: SHAPE_INTERVALS + 1])
+_BEND_BORDERS = np.array(LOOKAHEAD_M[-BEND_INTERVALS - 1 :])
+_SHAPE = slice(18, 18 + SHAPE_INTERVALS)
+_BEND = slice(_SHAPE.stop, _SHAPE.stop + BEND_INTERVALS)
 _EDGE_LOOKAHEAD = np.array(EDGE_LOOKAHEAD_M)
 
 
@@ -163,16 +180,18 @@ def task_signature(config: TaskConfig) -> str:
 
 def on_observation_grid(values: FloatArray) -> Float32Array:
     """Clip to [-8, 8) and round to multiples of 2^-12; float32, same shape; NaN stays NaN."""
-    steps = np.rint(values / OBSERVATION_STEP)
-    limit = OBSERVATION_BOUND / OBSERVATION_STEP
-    grid: Float32Array = (np.clip(steps, -limit, limit - 1.0) * OBSERVATION_STEP).astype(np.float32)
-    return grid
+    return _on_grid(values, OBSERVATION_STEP, OBSERVATION_BOUND)
 
 
 def on_action_grid(values: npt.NDArray[np.floating]) -> Float32Array:
     """Clip to [-1, 1) and round to multiples of 2^-15 (the resolution of a 16-bit axis); float32, same shape."""
-    steps = np.rint(np.asarray(values, dtype=np.float64) / ACTION_STEP)
-    grid: Float32Array = (np.clip(steps, -1.0 / ACTION_STEP, 1.0 / ACTION_STEP - 1.0) * ACTION_STEP).astype(np.float32)
+    return _on_grid(values, ACTION_STEP, 1.0)
+
+
+def _on_grid(values: npt.NDArray[np.floating], step: float, bound: float) -> Float32Array:
+    steps = np.clip(np.rint(np.asarray(values, dtype=np.float64) / step), -bound / step, bound / step - 1.0)
+    # Adding zero turns -0.0, which no int16 can carry, into 0.0.
+    grid: Float32Array = (steps * step + 0.0).astype(np.float32)
     return grid
 
 
@@ -199,6 +218,14 @@ class Task:
         self.track = track
         self.config = config or TaskConfig()
         self.signature = task_signature(self.config)
+        self._bends = np.concatenate([[0.0], np.cumsum(np.abs(track.curvature) * track.spacing)])
+
+    def _bent_until(self, s: FloatArray) -> FloatArray:
+        """Amount of turning from the start to arc length `s` (any shape), in rad, left and right alike."""
+        laps, within = np.divmod(s, self.track.length)
+        cells = within / self.track.spacing
+        bent: FloatArray = laps * self._bends[-1] + np.interp(cells, np.arange(len(self._bends)), self._bends)
+        return bent
 
     def begin(self, state: CarState) -> TaskMemory:
         """The memory of N cars whose episodes start at `state`."""
@@ -238,14 +265,13 @@ class Task:
         values[:, 15] = angle_difference(state.heading, at.heading)
         values[:, 16] = at.width_left - at.gap
         values[:, 17] = at.width_right + at.gap
-        ahead = at.s[:, None] + _LOOKAHEAD
-        headings = self.track.heading_at(ahead)
-        turned = angle_difference(headings[:, 1:], headings[:, :-1])
-        intervals = len(LOOKAHEAD_M) - 1
-        values[:, 18 : 18 + intervals] = turned / np.diff(_LOOKAHEAD)
+        headings = self.track.heading_at(at.s[:, None] + _SHAPE_BORDERS)
+        values[:, _SHAPE] = angle_difference(headings[:, 1:], headings[:, :-1]) / np.diff(_SHAPE_BORDERS)
+        bent = self._bent_until(at.s[:, None] + _BEND_BORDERS)
+        values[:, _BEND] = np.diff(bent, axis=1) / np.diff(_BEND_BORDERS)
         left, right = self.track.widths_at(at.s[:, None] + _EDGE_LOOKAHEAD)
-        values[:, 18 + intervals : 21 + intervals] = left
-        values[:, 21 + intervals :] = right
+        values[:, _BEND.stop : _BEND.stop + 3] = left
+        values[:, _BEND.stop + 3 :] = right
         return on_observation_grid(values / _SCALES)
 
     def advance(self, memory: TaskMemory, state: CarState, action: Float32Array) -> tuple[TaskMemory, Outcome]:
@@ -303,7 +329,7 @@ class Task:
         reward = reward - config.smoothness_penalty * np.sum(change * change, axis=1)
         # The loss of all later progress punishes an end already; this adds what a near-standstill would not lose.
         reward = reward - config.off_track_penalty * ((end != End.NONE) & (end != End.TIME))
-        rounded: Float32Array = reward.astype(np.float32)
+        rounded: Float32Array = (np.rint(reward / REWARD_STEP) * REWARD_STEP).astype(np.float32)
         return rounded
 
     def _laps(

@@ -71,16 +71,30 @@ def test_an_observation_lies_on_the_grid_and_names_what_it_shows() -> None:
     assert room == pytest.approx(float(left[0] + right[0]), abs=0.05)
 
 
-def test_look_ahead_curvatures_sum_to_the_turn_ahead() -> None:
-    state = car_at(300.0)
-    observation = TASK.observe(state, TASK.begin(state))
-    names = [item.name for item in CHANNELS if item.name.startswith("curvature_")]
-    seen = 0.0
-    for name in names:
-        near, far = (float(part) for part in name.removeprefix("curvature_").removesuffix("m").split("_"))
-        seen += channel(observation, name) * (far - near)
-    ahead = np.unwrap(TRACK.heading_at(np.arange(300.0, 561.0, 1.0)))
+def turning_seen(observation: np.ndarray, kind: str) -> tuple[float, float, float]:
+    """First and last metre that the channels of this kind look ahead, and the turning that they show, in rad."""
+    total, borders = 0.0, []
+    for name in (item.name for item in CHANNELS if item.name.startswith(f"{kind}_")):
+        near, far = (float(part) for part in name.removeprefix(f"{kind}_").removesuffix("m").split("_"))
+        total += channel(observation, name) * (far - near)
+        borders += [near, far]
+    return borders[0], borders[-1], total
+
+
+@pytest.mark.parametrize("s", [300.0, TRACK.length - 100.0])
+def test_look_ahead_curvatures_sum_to_the_turn_ahead(s: float) -> None:
+    state = car_at(s)
+    first, last, seen = turning_seen(TASK.observe(state, TASK.begin(state)), "curvature")
+    ahead = np.unwrap(TRACK.heading_at(np.arange(s + first, s + last + 0.5, 0.5)))
     assert seen == pytest.approx(ahead[-1] - ahead[0], abs=0.05)
+
+
+@pytest.mark.parametrize("s", [300.0, TRACK.length - 100.0])
+def test_bends_far_ahead_count_left_and_right_alike_so_that_a_chicane_is_no_straight(s: float) -> None:
+    state = car_at(s)
+    first, last, seen = turning_seen(TASK.observe(state, TASK.begin(state)), "bend")
+    ahead = np.unwrap(TRACK.heading_at(np.arange(s + first, s + last + 0.5, 0.5)))
+    assert seen == pytest.approx(np.abs(np.diff(ahead)).sum(), rel=0.1, abs=0.05)
 
 
 def test_what_a_car_does_not_report_reads_zero_and_the_rest_is_unchanged() -> None:
@@ -98,6 +112,12 @@ def test_observation_and_action_grids_clip_and_keep_nan() -> None:
     assert np.isnan(grid[3])
     assert on_action_grid(np.array([1.5, -1.5]))[0] == 1.0 - ACTION_STEP
     assert on_action_grid(np.array([1.5, -1.5]))[1] == -1.0
+
+
+def test_grids_know_no_negative_zero_which_no_integer_could_carry() -> None:
+    tiny = np.array([-1e-9, -0.0])
+    assert not np.signbit(on_observation_grid(tiny)).any()
+    assert not np.signbit(on_action_grid(tiny)).any()
 
 
 def test_pedals_are_throttle_above_zero_and_brake_below() -> None:
