@@ -45,7 +45,7 @@ def skill(site: Site, track: Track) -> float:
     """The mean distance of the next VERSIONS versions that the trainer publishes: one alone may be a bad moment."""
     store = site.store()
     try:
-        newest, distances = 0, []
+        newest, distances = 0, list[float]()
         while len(distances) < VERSIONS:
             wait_until(lambda: store.latest_weights(newer_than=newest) is not None, "a new version comes", 30.0)  # noqa: B023
             row = store.latest_weights(newer_than=newest)
