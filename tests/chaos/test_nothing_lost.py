@@ -20,6 +20,7 @@ from tests.support.site import BRIDGE, RECEIVER, TRAINER, Site
 from tests.support.waiting import wait_until
 from train_cloud.receiver.segments import FOLDER
 from train_cloud.signature import layout
+from train_cloud.trainer.checkpoint import LATEST
 from wire.codec import decode_batch
 from wire.process import ExitCode
 
@@ -45,13 +46,16 @@ class Chaos:
         self._trainer_kills = 0
 
     def begin(self) -> None:
-        """Start everything, in any order."""
+        """Start everything, in any order; mostly, let the trainer be at work before the first row is made."""
         starts = [self.site.start_receiver, self.site.start_trainer, self.start_bridge]
+        if self._random.random() < 0.7:
+            for start in starts[:2]:
+                start()
+            wait_until(lambda: self.site.consumed_steps() >= 0, "the trainer is at work", 30.0)
+            starts = starts[2:]
         self._random.shuffle(starts)
         for start in starts:
             start()
-        if self._random.random() < 0.7:
-            self._wait_for_bucket()
 
     def start_bridge(self) -> None:
         """Start the bridge, or start it again."""
@@ -151,8 +155,10 @@ class Chaos:
         self.site.s3.heal()
 
     def _wait_for_bucket(self) -> None:
-        """Go on when some experience, but hardly all of it, is safe."""
+        """Go on when some experience, but hardly all of it, is safe; mostly, when a checkpoint is up as well."""
         wait_until(lambda: bool(self.site.objects.list(FOLDER)), "a first segment is in the bucket", 30.0)
+        if self._random.random() < 0.75:
+            wait_until(lambda: LATEST in self.site.objects.list(LATEST), "a checkpoint is in the bucket", 30.0)
 
     def _for_a_while(self, what: str, low: float, high: float) -> None:
         seconds = self._random.uniform(low, high)

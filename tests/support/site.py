@@ -24,7 +24,7 @@ from train_cloud.object_store import ObjectStore
 from train_cloud.receiver.segments import FOLDER, decode_segment, parse_key
 from train_cloud.receiver.tls import load_identity
 from train_cloud.run_config import RunConfig
-from train_cloud.store import Store, StoredBatch, StoreError
+from train_cloud.store import Store, StoredBatch, StoreError, TrainerProgress
 from train_cloud.trainer.checkpoint import find_newest
 from train_cloud.trainer.counters import Counters
 from wire.pairing import Pairing, PairingError, format_pairing, new_token, parse_pairing
@@ -195,12 +195,13 @@ class Site:
         return Store(self.instance / "store.db")
 
     def consumed_steps(self) -> int:
-        """How many steps the trainer says that it has taken in; -1 when there is nobody to ask."""
+        """How many steps the trainer says that it has taken in; -1 before it is at work."""
         if not (self.instance / "store.db").exists():
             return -1
         store = self.store()
         try:
-            return store.progress().consumed_steps
+            progress = store.progress()
+            return -1 if progress == TrainerProgress() else progress.consumed_steps
         except StoreError:
             return -1
         finally:
