@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 
 class Dense:
@@ -112,42 +111,51 @@ class Critics:
 class FusedAdam:
     """Steps a torch Adam optimiser in one fused call, on the gradients in its parameters' `grad`.
 
-    The state stays in the optimiser; build a new one of these after the optimiser's state was loaded.
+    The moments stay the optimiser's own tensors; its counts of steps are brought up to date by `finish`. Build a new
+    one of these after the optimiser's state was loaded.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         (self._group,) = optimizer.param_groups
         self._group["fused"] = True
         parameters: list[nn.Parameter] = self._group["params"]
-        states: list[dict[str, Any]] = [optimizer.state[parameter] for parameter in parameters]
-        for parameter, state in zip(parameters, states, strict=True):
+        self._states: list[dict[str, Any]] = [optimizer.state[parameter] for parameter in parameters]
+        for parameter, state in zip(parameters, self._states, strict=True):
             if not state:  # as torch.optim.Adam begins
                 state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
                 state["exp_avg"] = torch.zeros_like(parameter)
                 state["exp_avg_sq"] = torch.zeros_like(parameter)
         self._parameters = [parameter.data for parameter in parameters]
         self._gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        self._states = [[state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")]
+        self._means = [state["exp_avg"] for state in self._states]
+        self._squares = [state["exp_avg_sq"] for state in self._states]
+        # All parameters have made the same number of steps: counting them once saves a call for each.
+        self._step = self._states[0]["step"].clone()
 
     def step(self) -> None:
         """Move the parameters by one Adam step."""
         group = self._group
-        adam(
+        self._step += 1
+        torch._fused_adam_(
             self._parameters,
             self._gradients,
-            self._states[0],
-            self._states[1],
+            self._means,
+            self._squares,
             [],
-            self._states[2],
-            fused=True,
-            amsgrad=False,
+            [self._step] * len(self._parameters),
+            lr=group["lr"],
             beta1=group["betas"][0],
             beta2=group["betas"][1],
-            lr=group["lr"],
             weight_decay=group["weight_decay"],
             eps=group["eps"],
+            amsgrad=False,
             maximize=False,
         )
+
+    def finish(self) -> None:
+        """Bring the optimiser's counts of steps up to date."""
+        for state in self._states:
+            state["step"].copy_(self._step)
 
 
 def relu_backward(gradient: Tensor, output: Tensor) -> Tensor:

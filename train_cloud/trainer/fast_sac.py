@@ -52,6 +52,8 @@ class FastSAC(SAC):
                 totals += self._update(batch_size, adams)
                 if step % self.target_update_interval == 0:
                     torch._foreach_lerp_(self._fast_targets.tensors, self._fast_critics.tensors, self.tau)
+            for adam in adams:
+                adam.finish()
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         names = ("ent_coef", "ent_coef_loss", "critic_loss", "actor_loss")

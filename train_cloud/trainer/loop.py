@@ -65,6 +65,7 @@ class Trainer:
         self._publisher = Publisher(store, counters, self._signature)
         self._rates = Rates()
         self._saved_at_steps = counters.steps
+        self._noted: TrainerProgress | None = None
         self._seconds_before = counters.seconds
         self._began = time.monotonic()
         self._due = {"publish": 0.0, "report": 0.0, "progress": 0.0}
@@ -139,8 +140,12 @@ class Trainer:
 
     def _put_progress(self, state: str) -> None:
         counters = self.counters
+        progress = TrainerProgress(self.trained_steps(), counters.steps, counters.updates, state)
+        if progress == self._noted:
+            return
         try:
-            self._store.put_progress(TrainerProgress(self.trained_steps(), counters.steps, counters.updates, state))
+            self._store.put_progress(progress)
+            self._noted = progress
         except StoreFull as error:
             _log.error("progress not noted", extra=fields(reason=str(error)))
 
