@@ -78,7 +78,7 @@ class ReferenceDriver:
         axle = np.arctan2(aside, forward_speed)
         most = _MOST_SLIP * vehicle.peak_slip
         angle = np.clip(forward - back - damping + catch, axle - most, axle + most)
-        return np.clip(angle / vehicle.full_lock, -1.0, 1.0)
+        return np.asarray(np.clip(angle / vehicle.full_lock, -1.0, 1.0))
 
     def _pedals(self, speed: FloatArray, yaw_rate: FloatArray, ahead: FloatArray) -> tuple[FloatArray, FloatArray]:
         cells = (ahead / self.line.spacing).astype(np.int64) % len(self.speed)
