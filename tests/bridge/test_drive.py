@@ -167,6 +167,7 @@ def test_a_signal_ends_it_orderly_with_everything_delivered(
         assert spool.total_steps == stored_steps(server)
 
 
+@pytest.mark.slow
 def test_an_ending_bridge_without_a_receiver_keeps_what_it_has(server: WireServer, tmp_path: Path) -> None:
     with bridge(server, tmp_path) as child:
         wait_until(lambda: stored_steps(server) > 0, "it drives", 20.0)
@@ -177,6 +178,7 @@ def test_an_ending_bridge_without_a_receiver_keeps_what_it_has(server: WireServe
         assert spool.total_steps >= stored_steps(server)
 
 
+@pytest.mark.slow
 def test_a_killed_bridge_goes_on_where_its_spool_ends(server: WireServer, tmp_path: Path) -> None:
     with bridge(server, tmp_path) as child:
         wait_until(lambda: stored_steps(server) > 500, "it drives", 20.0)

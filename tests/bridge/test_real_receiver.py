@@ -153,6 +153,7 @@ def test_a_wrong_token_is_refused_by_the_real_receiver(s3: MotoS3, tmp_path: Pat
     assert "does not accept this token" in (tmp_path / "bridge.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_bridge_outlives_a_killed_receiver(s3: MotoS3, tmp_path: Path) -> None:
     config = config_of(s3)
     folder = tmp_path / "instance"
