@@ -40,6 +40,8 @@ class Uploads:
     def __init__(self, objects: ObjectStore, latest_etag: str | None) -> None:
         self._objects = objects
         self._latest_etag = latest_etag
+        self._unanswered: set[bytes] = set()
+        """What we wrote to LATEST without hearing what became of it; it may yet arrive."""
         self._changed = threading.Condition()
         self._checkpoint: Checkpoint | None = None
         self._metrics: bytes | None = None
@@ -166,6 +168,7 @@ class Uploads:
             self._objects.put(folder + name, data)
         manifest = checkpoint.manifest_bytes
         self._objects.put(folder + MANIFEST, manifest)
+        self._unanswered.add(manifest)
         try:
             self._latest_etag = self._objects.put(
                 LATEST, manifest, if_match=self._latest_etag, if_none_match=self._latest_etag is None
@@ -179,7 +182,10 @@ class Uploads:
                 raise ObjectStoreUnavailable(
                     "The bucket reported a conflict about LATEST, and there is none."
                 ) from None
-            # An earlier attempt may have arrived although its answer did not.
-            if body != manifest:
+            # An earlier attempt, also one of an older checkpoint, may have arrived although its answer did not.
+            if body not in self._unanswered:
                 raise
             self._latest_etag = etag
+            if body != manifest:
+                raise ObjectStoreUnavailable("An older write of LATEST by this trainer arrived late.") from None
+        self._unanswered.clear()

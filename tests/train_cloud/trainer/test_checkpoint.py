@@ -13,7 +13,7 @@ from racing.policy import Policy
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
-from train_cloud.object_store import ObjectStore, PreconditionFailed
+from train_cloud.object_store import ObjectStore, ObjectStoreUnavailable, PreconditionFailed
 from train_cloud.trainer.checkpoint import (
     LATEST,
     Checkpoint,
@@ -228,6 +228,33 @@ def test_our_own_write_with_a_lost_answer_is_not_taken_for_somebody_else(s3: Mot
     for steps in (1000, 2000):
         uploads.checkpoint(checkpoint_of(learner_with_experience(), steps))
         assert uploads.wait(20)
+    assert uploads.saved_steps == 2000
+
+
+class ArrivesLate(ObjectStore):
+    """The real bucket, where the first write of LATEST times out and arrives only when the next one is under way."""
+
+    late: bytes | None = None
+    arrived = False
+
+    def put(self, key: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False) -> str:
+        if key == LATEST and self.late is None:
+            self.late = data
+            raise ObjectStoreUnavailable("timed out")
+        if key == LATEST and self.late is not None and not self.arrived:
+            self.arrived = True
+            super().put(key, self.late, if_none_match=True)
+        return super().put(key, data, if_match=if_match, if_none_match=if_none_match)
+
+
+def test_our_own_write_that_arrives_late_is_not_taken_for_somebody_else(s3: MotoS3) -> None:
+    objects = ArrivesLate(s3.bucket, "runs/test-run/")
+    uploads = Uploads(objects, None)
+    learner = learner_with_experience()
+    uploads.checkpoint(checkpoint_of(learner, 1000))
+    wait_until(lambda: objects.late is not None, "the first write times out")
+    uploads.checkpoint(checkpoint_of(learner, 2000))
+    assert uploads.wait(20)
     assert uploads.saved_steps == 2000
 
 
