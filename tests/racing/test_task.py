@@ -1,6 +1,7 @@
 """What driving well means: told apart case by case on a straight and round a whole circuit."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,11 @@ from racing.task import (
     OBSERVATION_STEP,
     REWARD_STEP,
     End,
+    Float32Array,
+    Outcome,
     Task,
     TaskConfig,
+    TaskMemory,
     controls_of,
     merge_memory,
     on_action_grid,
@@ -128,7 +132,9 @@ def test_pedals_are_throttle_above_zero_and_brake_below() -> None:
     assert controls.brake.tolist() == [0.0, 0.75]
 
 
-def step_to(state: CarState, previous: CarState | None = None, action: np.ndarray = COAST):
+def step_to(
+    state: CarState, previous: CarState | None = None, action: Float32Array = COAST
+) -> tuple[TaskMemory, Outcome]:
     """The outcome of one step from `previous` (10 m before, by default) to `state`."""
     memory = TASK.begin(previous or car_at(90.0))
     return TASK.advance(memory, state, action)
@@ -165,7 +171,7 @@ def test_a_jerk_of_the_controls_costs_a_little() -> None:
         ({"heading": TRACK.heading_at(np.array([91.0])) + 1.7}, End.REVERSED),
     ],
 )
-def test_each_end_of_driving_terminates_and_says_why(change: dict, end: End) -> None:
+def test_each_end_of_driving_terminates_and_says_why(change: dict[str, Any], end: End) -> None:
     _, outcome = step_to(replace(car_at(91.0, PERIOD), **change))
     assert outcome.end[0] == end
     assert outcome.terminated[0]
