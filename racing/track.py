@@ -68,7 +68,7 @@ class Track:
         chords = np.roll(self.centre, -1, axis=0) - self.centre
         self.length = float(np.hypot(chords[:, 0], chords[:, 1]).sum())
         self.spacing = self.length / count
-        self.s: FloatArray = np.arange(count) * self.spacing
+        self.s: FloatArray = np.asarray(np.arange(count) * self.spacing)
 
         central = np.roll(self.centre, -1, axis=0) - np.roll(self.centre, 1, axis=0)
         direction = np.arctan2(chords[:, 1], chords[:, 0])

@@ -108,9 +108,9 @@ def draw_lap(path: Path, track: Track, drive: Drive, reference: Drive | None) ->
     from matplotlib.collections import LineCollection
 
     figure, axes = pyplot.subplots(figsize=(10, 8), dpi=120)
-    along = np.asarray(track.s, dtype=np.float64)
-    for gap in (track.width_left, -1.0 * track.width_right):
-        edge = track.position_at(along, np.asarray(gap, dtype=np.float64))
+
+    for gap in (track.width_left, np.asarray(-1.0 * track.width_right)):
+        edge = track.position_at(track.s, gap)
         closed = np.concatenate([edge, edge[:1]])
         axes.plot(closed[:, 0], closed[:, 1], color="0.55", linewidth=0.8)
     if reference is not None:
