@@ -108,7 +108,6 @@ def draw_lap(path: Path, track: Track, drive: Drive, reference: Drive | None) ->
     from matplotlib.collections import LineCollection
 
     figure, axes = pyplot.subplots(figsize=(10, 8), dpi=120)
-
     for gap in (track.width_left, np.asarray(-1.0 * track.width_right)):
         edge = track.position_at(track.s, gap)
         closed = np.concatenate([edge, edge[:1]])
