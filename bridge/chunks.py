@@ -14,7 +14,7 @@ from wire.batches import TIMING_STEP
 from wire.codec import Batch, EpisodeRecord, LapRecord, Layout
 
 if TYPE_CHECKING:
-    from racing.env import Step
+    from racing.driving import Step
 
 Float32Array = npt.NDArray[np.float32]
 _Scalar = TypeVar("_Scalar", bound=np.generic)

@@ -20,7 +20,7 @@ import numpy as np
 from bridge.link import Link
 from bridge.recorder import Recorder
 from racing.car import Car, Controls
-from racing.env import EpisodeEnd, Step, VectorDriving
+from racing.driving import EpisodeEnd, Step, VectorDriving
 from racing.recorded_car import RecordedCar
 from racing.task import ACTION_SIZE
 from wire.process import ExitCode, Progress, fields

@@ -18,7 +18,7 @@ from bridge.recorder import Recorder
 from bridge.spool import Spool, SpoolError
 from racing.car import Car
 from racing.clock import RealTimeClock, SimulatedClock
-from racing.env import VectorDriving
+from racing.driving import VectorDriving
 from racing.recorded_car import RecordedCar, RecordingError
 from racing.simulator import SimulatedCar
 from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP, Task, TaskConfig

@@ -21,7 +21,7 @@ from wire.codec import Batch, CodecError, Layout, encode_batch
 from wire.process import fields
 
 if TYPE_CHECKING:
-    from racing.env import Step
+    from racing.driving import Step
 
 _RETRY_SECONDS = 0.5
 _REPORT_SECONDS = 10.0

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from racing.car import CarState, FloatArray
-from racing.env import VectorDriving
+from racing.driving import VectorDriving
 from racing.policy import Policy
 from racing.reference_driver import ReferenceDriver
 from racing.simulator import SimulatedCar

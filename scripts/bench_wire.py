@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bridge.chunks import Chunk, assemble
-from racing.env import VectorDriving
+from racing.driving import VectorDriving
 from racing.recorded_car import RecordedCar
 from racing.reference_driver import ReferenceDriver
 from racing.simulator import SimulatedCar

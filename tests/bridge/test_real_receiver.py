@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from racing.env import VectorDriving
+from racing.driving import VectorDriving
 from racing.recorded_car import RecordedCar
 from racing.task import Task, TaskConfig
 from racing.track import parse_track

@@ -22,7 +22,7 @@ LAYOUT = Layout(Column(3, step=2.0**-12), Column(2, step=2.0**-15))
 
 @dataclass
 class ScriptedStep:
-    """The parts of a racing.env.Step that are recorded, with a few exact numbers."""
+    """The parts of a racing.driving.Step that are recorded, with a few exact numbers."""
 
     observation: Rows
     final_observation: Rows

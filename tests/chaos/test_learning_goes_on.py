@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from racing.env import VectorDriving
+from racing.driving import VectorDriving
 from racing.policy import Policy
 from racing.simulator import SimulatedCar
 from racing.task import Task, TaskConfig

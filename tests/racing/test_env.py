@@ -7,7 +7,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env as gymnasium_check
 
 from racing.clock import RealTimeClock
-from racing.env import RacingEnv, VectorDriving
+from racing.driving import VectorDriving
+from racing.env import RacingEnv
 from racing.simulator import SimulatedCar
 from racing.task import ACTION_SIZE, OBSERVATION_SIZE, Task, TaskConfig, on_action_grid
 from racing.track import Track

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from racing.env import EpisodeEnd, Lap, Step
+from racing.driving import EpisodeEnd, Lap, Step
 from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP
 from wire.batches import TIMING_STEP
 from wire.codec import Batch
