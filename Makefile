@@ -56,6 +56,7 @@ bridge: export AC_BRIDGE_URI := $(URI)
 endif
 bridge:
 	@$(PYTHON) scripts/setup.py bridge
+	@$(if $(URI),$(RUN) -m bridge pair)
 	@$(RUN) -m bridge drive $(ARGS)
 
 # For maintainers, after a change of the dependencies in pyproject.toml; needs uv.
