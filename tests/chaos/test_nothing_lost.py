@@ -15,13 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.moto_s3 import MotoS3, s3
-from tests.support.script import Script, check_whole
-from tests.support.site import BRIDGE, RECEIVER, TRAINER, Site
+from tests.support.script import Script
+from tests.support.site import BRIDGE, RECEIVER, TRAINER, Site, check_experience
 from tests.support.waiting import wait_until
 from train_cloud.receiver.segments import FOLDER
-from train_cloud.signature import layout
 from train_cloud.trainer.checkpoint import LATEST
-from wire.codec import decode_batch
 from wire.process import ExitCode
 
 __all__ = ["s3"]
@@ -188,18 +186,3 @@ def test_every_row_arrives_once(seed: int, tmp_path: Path, s3: MotoS3) -> None:
         chaos.run(lose_instance=seed % LOST_INSTANCE_EVERY == 0)
         chaos.end()
         check_experience(site, Script(seed, chaos.cars), chaos.ticks)
-
-
-def check_experience(site: Site, script: Script, ticks: int) -> None:
-    """Hold that store, bucket and the trainer's last checkpoint have each row of the script once."""
-    stored = site.stored_batches()
-    assert len({batch.stream for batch in stored}) == 1, "the bridge has one stream"
-    assert [batch.number for batch in stored] == list(range(1, len(stored) + 1))
-    check_whole(script, ticks, (decode_batch(batch.blob, layout()) for batch in stored))
-    assert site.batches_in_bucket() == {(batch.stream, batch.number): batch.blob for batch in stored}
-
-    counters, totals = site.checkpoint_counters(), script.totals(ticks)
-    assert counters.consumed == {stored[0].stream: len(stored)}
-    assert counters.updates > 0
-    for name in ("steps", "late_steps", "laps", "clean_laps", "best_lap", "ends"):
-        assert getattr(counters, name) == getattr(totals, name), f"{name} in the last checkpoint"

@@ -16,17 +16,21 @@ from types import TracebackType
 
 import msgspec
 
+from bridge.spool import Spool
 from tests.support.fault_proxy import FaultProxy
 from tests.support.moto_s3 import MotoS3
 from tests.support.runs import run_config
+from tests.support.script import Script, check_whole
 from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectStore
 from train_cloud.receiver.segments import FOLDER, decode_segment, parse_key
 from train_cloud.receiver.tls import load_identity
 from train_cloud.run_config import RunConfig
+from train_cloud.signature import layout
 from train_cloud.store import Store, StoredBatch, StoreError, TrainerProgress
 from train_cloud.trainer.checkpoint import find_newest
 from train_cloud.trainer.counters import Counters
+from wire.codec import decode_batch
 from wire.pairing import Pairing, PairingError, format_pairing, new_token, parse_pairing
 
 RECEIVER, TRAINER, BRIDGE = "receiver", "trainer", "bridge"
@@ -207,6 +211,14 @@ class Site:
         finally:
             store.close()
 
+    def stored_steps(self) -> int:
+        """How many steps the receiver has stored."""
+        store = self.store()
+        try:
+            return store.total_steps()
+        finally:
+            store.close()
+
     def stored_batches(self) -> list[StoredBatch]:
         """Every batch in the store, by stream and number."""
         store = self.store()
@@ -273,3 +285,27 @@ class Site:
             return parse_pairing((self.instance / "pairing.txt").read_text()).port
         except (OSError, PairingError):
             return None
+
+
+def check_rows(site: Site, script: Script, ticks: int) -> str:
+    """Hold that store and bucket have each row of the script once, as the bridge's only stream, which is returned."""
+    with Spool(site.spool) as spool:
+        stream = spool.stream
+    stored = [batch for batch in site.stored_batches() if batch.stream == stream]
+    assert [batch.number for batch in stored] == list(range(1, len(stored) + 1))
+    check_whole(script, ticks, (decode_batch(batch.blob, layout()) for batch in stored))
+    saved = {number: blob for (name, number), blob in site.batches_in_bucket().items() if name == stream}
+    assert saved == {batch.number: batch.blob for batch in stored}
+    return stream
+
+
+def check_experience(site: Site, script: Script, ticks: int) -> None:
+    """Hold that store, bucket and the trainer's last checkpoint have each row of the script once, and nothing else."""
+    stream = check_rows(site, script, ticks)
+    stored = site.stored_batches()
+    assert {batch.stream for batch in stored} == {stream}
+    counters, totals = site.checkpoint_counters(), script.totals(ticks)
+    assert counters.consumed == {stream: len(stored)}
+    assert counters.updates > 0
+    for name in ("steps", "late_steps", "laps", "clean_laps", "best_lap", "ends"):
+        assert getattr(counters, name) == getattr(totals, name), f"{name} in the last checkpoint"
