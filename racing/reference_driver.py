@@ -13,12 +13,14 @@ from racing.speed_profile import speed_profile
 from racing.track import Track
 from racing.vehicle import GRAVITY, GT3, Vehicle
 
-GRIP_USE = 0.9
+GRIP_USE = 0.96
 """Share of the tyres' grip that the driver plans with; the rest holds the car on its line."""
 _DELAY = 0.1
 """s between a look at the car and the middle of what the controls then do: half a period, steering and tyres."""
 _WIDEST_ERROR = 2.5
 """m off the line that still steer harder; beyond, the car comes back at the same angle."""
+_GEARED_SPEED = 25.0
+"""m/s below which first gear, not power, limits the push."""
 _MOST_SLIP = 1.8
 """Slip of the front tyres, of their peak, that the driver steers to at most."""
 _TAIL_SLIP = 0.75
@@ -87,9 +89,12 @@ class ReferenceDriver:
         vehicle = self.vehicle
         grip = vehicle.cornering_friction * (GRAVITY + vehicle.downforce / vehicle.mass * speed * speed)
         bending = np.maximum(np.abs(yaw_rate), np.abs(self.line.curvature[cells]) * speed)
-        left_over = np.sqrt(np.clip(1.0 - (bending * speed / grip) ** 2, 0.0, 1.0))
-        throttle = np.clip(0.15 + 0.5 * short, 0.0, 0.15 + 0.85 * left_over)
+        left_over = grip * np.sqrt(np.clip(1.0 - (bending * speed / grip) ** 2, 0.0, 1.0))
+        push = vehicle.peak_power / (vehicle.mass * np.maximum(speed, _GEARED_SPEED))
+        pull = vehicle.brake_torque / (vehicle.wheel_radius * vehicle.mass)
+        driven = 1.0 - vehicle.front_weight
+        throttle = np.clip(0.15 + 0.5 * short, 0.0, np.minimum(0.15 + driven * left_over / push, 1.0))
         # Far too fast, braking comes first: ABS shares the tyres out, and a wide line beats none.
-        most = np.maximum(0.05 + 0.95 * left_over, np.minimum(-0.2 * (short + 0.5), 0.5))
-        brake = np.clip(-0.3 * (short + 0.2), 0.0, most)
+        most = np.maximum(0.05 + left_over / pull, np.minimum(-0.2 * (short + 0.5), 0.5))
+        brake = np.clip(-0.3 * (short + 0.2), 0.0, np.minimum(most, 1.0))
         return throttle, brake

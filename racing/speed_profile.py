@@ -27,8 +27,7 @@ def speed_profile(curvature: FloatArray, spacing: float, vehicle: Vehicle, use: 
     bends = [float(value) for value in bend]
     drag = vehicle.drag / vehicle.mass
     driven = 1.0 - vehicle.front_weight + 0.1
-    rpm = np.pi / 30.0 * vehicle.peak_torque_rpm * 1.35
-    power = vehicle.driveline_efficiency * rpm * float(vehicle.full_torque(np.array(rpm * 30.0 / np.pi)))
+    power = vehicle.peak_power
 
     def spare(speed: float, bend_here: float) -> float:
         grip = friction * (GRAVITY + down * speed * speed)

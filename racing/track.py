@@ -16,6 +16,8 @@ from racing.closed_line import resample, smooth, wrapped
 from racing.track_file import TrackError, read_columns
 from racing.track_generator import generate_centreline
 
+__all__ = ["Projection", "Track", "TrackError", "parse_track"]
+
 SPACING = 2.0
 """Aimed distance between centreline points in metres; the real one divides the length evenly."""
 SMOOTHING = 4.0

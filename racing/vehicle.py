@@ -134,6 +134,12 @@ class Vehicle:
         return float(np.tan(np.pi / (2.0 * self.tyre_shape)))
 
     @property
+    def peak_power(self) -> float:
+        """Most power at the wheels, W, that the gearbox keeps in reach."""
+        rpm = np.linspace(self.idle_rpm, self.shift_up_rpm, 200)
+        return float((self.full_torque(rpm) * rpm).max() * (np.pi / 30.0) * self.driveline_efficiency)
+
+    @property
     def cornering_friction(self) -> float:
         """Lateral force over load of the whole car at the limit, below tyre_friction as the car leans on two tyres.
 

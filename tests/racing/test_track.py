@@ -122,7 +122,7 @@ def test_real_circuits_have_their_length_direction_and_width(name: str, length: 
     track = Track.from_csv(real_data(f"tracks/{name}.csv"))
     assert track.length == pytest.approx(length, rel=0.01)
     assert (track.curvature.sum() > 0) == turns_left
-    assert 7.0 < (track.width_left + track.width_right).min()
+    assert (track.width_left + track.width_right).min() > 7.0
     assert (track.width_left + track.width_right).max() < 20.0
     assert 1 / np.abs(track.curvature).max() > 8.0
 
