@@ -148,7 +148,7 @@ class Chaos:
         self.site.freeze(RECEIVER, False)
 
     def break_bucket(self) -> None:
-        self.site.s3.fail(self._random.choice(("503 Slow Down", "500 Internal Server Error", "403 Forbidden")))
+        self.site.s3.fail(self._random.choice(("503 Slow Down", "500 Internal Server Error")))
         self._for_a_while("bucket answers errors", 0.3, 2.0)
         self.site.s3.heal()
 
