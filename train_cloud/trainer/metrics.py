@@ -1,8 +1,10 @@
 """metrics.json: how far the run is and how well it goes, in one document that people and scripts read."""
 
+import platform
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import msgspec
@@ -12,6 +14,8 @@ from train_cloud.trainer.counters import CRASHED, OFF_TRACK, Counters
 from train_cloud.trainer.learners import Learner
 
 RATE_SECONDS = 30.0
+PACKAGES = ("ac-training", "torch", "stable-baselines3", "sb3-contrib", "numpy")
+"""Whose versions decide what a run learned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,18 @@ class Rates:
             (last.steps - first.steps) / seconds,
             (last.updates - first.updates) / seconds,
         )
+
+
+def software_versions() -> dict[str, str | None]:
+    """Version of Python and of each of PACKAGES; None for one that runs from its source without being installed."""
+
+    def installed(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    return {"python": platform.python_version(), **{package: installed(package) for package in PACKAGES}}
 
 
 def losses(learner: Learner) -> dict[str, float]:
@@ -96,6 +112,7 @@ def metrics_document(
         "seen_version": counters.seen_version,
         "checkpoint_steps": saved_steps,
         "resumes": counters.resumes,
+        "versions": software_versions(),
     }
 
 
