@@ -131,7 +131,8 @@ class FaultProxy:
         """Connections accepted so far."""
         self._random = random.Random(seed)
         self._bytes_left: int | None = None
-        self._pipes: set[_Pipe] = set()
+        # Nothing else refers to the task of a mute pipe: collected as garbage, it would close its connection.
+        self._pipes: dict[_Pipe, asyncio.Task[Any] | None] = {}
         self._server: asyncio.Server | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
@@ -233,13 +234,13 @@ class FaultProxy:
             pipe.reset()
             return
         pipe.mute = self.mode is Mode.BLACK_HOLE
-        self._pipes.add(pipe)
+        self._pipes[pipe] = asyncio.current_task()
         try:
             # Cancelled at the end only; asyncio would call that an error.
             with suppress(asyncio.CancelledError):
                 await pipe.run(reader)
         finally:
-            self._pipes.discard(pipe)
+            self._pipes.pop(pipe, None)
 
     def _reset_all(self) -> None:
         for pipe in list(self._pipes):
