@@ -83,13 +83,13 @@ def print_table(metrics: dict[str, Any]) -> None:
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_row("clean laps in a row, driven alone", f"{metrics['clean_laps_in_a_row']} of {LAPS_IN_A_ROW}")
-    table.add_row("best of them", _lap(min(laps, default=None)))
-    table.add_row("the reference driver's lap", _lap(metrics["reference_lap_s"]))
+    table.add_row("best of them", lap_text(min(laps, default=None)))
+    table.add_row("the reference driver's lap", lap_text(metrics["reference_lap_s"]))
     if laps and metrics["reference_lap_s"]:
         table.add_row("against the reference driver", f"{100.0 * min(laps) / metrics['reference_lap_s']:.1f} %")
     table.add_section()
     table.add_row("laps while learning, clean ones", f"{trainer.get('laps', 0)}, {trainer.get('clean_laps', 0)}")
-    table.add_row("best of them", _lap(trainer.get("best_lap_s")))
+    table.add_row("best of them", lap_text(trainer.get("best_lap_s")))
     table.add_row("steps", f"{trainer.get('steps', 0):,}")
     table.add_row("updates", f"{trainer.get('updates', 0):,}")
     table.add_row("policies judged", str(metrics["versions_judged"]))
@@ -140,8 +140,8 @@ def _last_lap(drive: Drive) -> tuple[FloatArray, FloatArray]:
 def _title(drive: Drive) -> str:
     if drive.end or not drive.laps:
         return f"the learned policy's way until its end ({drive.end or 'stopped'})"
-    return f"the learned policy's lap: {_lap(drive.laps[-1].time)}"
+    return f"the learned policy's lap: {lap_text(drive.laps[-1].time)}"
 
 
-def _lap(seconds: float | None) -> str:
+def lap_text(seconds: float | None) -> str:
     return "none yet" if seconds is None else f"{int(seconds // 60)}:{seconds % 60:06.3f}"

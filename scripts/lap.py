@@ -1,0 +1,57 @@
+"""`python -m scripts.lap TRACK [--policy FILE]`: laps by the reference driver, or a learned policy, in the simulator.
+
+Prints each lap's time and whether it was clean; exit code 0 when all laps were driven and clean, else 1.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from racing.evaluation import Driver, PolicyDriver, ReferenceActions, drive_laps
+from racing.policy import Policy, PolicyError
+from racing.reference_driver import ReferenceDriver
+from racing.task import TaskConfig, task_signature
+from racing.track import Track, parse_track
+from racing.track_file import TrackError
+from scripts.demo_report import lap_text
+from wire.process import ExitCode
+
+
+def the_driver(policy: Path | None, track: Track, config: TaskConfig) -> Driver:
+    """The policy in the file, or the reference driver. Raises OSError, PolicyError."""
+    if policy is None:
+        return ReferenceActions(ReferenceDriver(track))
+    return PolicyDriver(Policy.from_bytes(policy.read_bytes(), task_signature(config)))
+
+
+def lap(
+    track: Annotated[str, typer.Argument(help="seed:NUMBER, seed:NUMBER:METRES, or a CSV file.")],
+    policy: Annotated[Path | None, typer.Option(help="A policy.safetensors; default: the reference driver.")] = None,
+    laps: Annotated[int, typer.Option(min=1, help="Laps in a row.")] = 3,
+    rate: Annotated[float, typer.Option(min=10.0, max=60.0, help="Control steps a second, Hz.")] = 20.0,
+) -> None:
+    """Drive laps in a row from a rolling start and print them."""
+    config = TaskConfig(control_hz=rate)
+    try:
+        circuit = parse_track(track)
+        driver = the_driver(policy, circuit, config)
+    except (TrackError, PolicyError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(int(ExitCode.USAGE)) from error
+    except OSError as error:
+        typer.echo(f"The policy {policy} cannot be read ({error.strerror}). Give the path of a file.", err=True)
+        raise typer.Exit(int(ExitCode.USAGE)) from error
+    drive = drive_laps(driver, circuit, laps, config)
+    for number, result in enumerate(drive.laps, 1):
+        typer.echo(f"lap {number}: {lap_text(result.time)}{'' if result.clean else ', not clean'}")
+    if drive.end:
+        typer.echo(f"The drive ended in lap {len(drive.laps) + 1}: {drive.end.replace('_', ' ')}.")
+    passed = not drive.end and all(result.clean for result in drive.laps)
+    raise typer.Exit(int(ExitCode.OK if passed else ExitCode.FAILED))
+
+
+if __name__ == "__main__":
+    typer.run(lap)

@@ -1,0 +1,39 @@
+"""Laps on demand: of the reference driver, of a policy in a file, and a sentence for what is neither."""
+
+from pathlib import Path
+
+import typer
+from typer.testing import CliRunner
+
+from racing.task import TaskConfig, task_signature
+from scripts.lap import lap
+from tests.support.runs import run_config
+from train_cloud.trainer.export import export_policy
+from train_cloud.trainer.learners import make_learner
+
+TRACK = "seed:7:1200"
+app = typer.Typer()
+app.command()(lap)
+
+
+def test_the_reference_driver_laps_cleanly() -> None:
+    result = CliRunner().invoke(app, [TRACK, "--laps", "1"])
+    assert result.exit_code == 0
+    assert result.output.startswith("lap 1: 0:3")
+
+
+def test_a_policy_that_has_learned_nothing_is_told_how_it_ended(tmp_path: Path) -> None:
+    file = tmp_path / "policy.safetensors"
+    file.write_bytes(
+        export_policy(make_learner(run_config(network=[8], buffer_size=10)), 1, task_signature(TaskConfig()))
+    )
+    result = CliRunner().invoke(app, [TRACK, "--policy", str(file)])
+    assert result.exit_code == 1
+    assert "The drive ended in lap 1" in result.output
+
+
+def test_a_file_that_is_no_policy_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "policy.safetensors"
+    file.write_bytes(b"not a policy")
+    assert CliRunner().invoke(app, [TRACK, "--policy", str(file)]).exit_code == 2
+    assert CliRunner().invoke(app, [TRACK, "--policy", str(tmp_path / "none")]).exit_code == 2
