@@ -12,26 +12,40 @@ from racing.track import Track
 
 _KNOT_SPACING = 7.0
 _ITERATIONS = 250
+_ROUNDS = 3
+"""Times that the path is planned anew around the last one: only near an evenly spaced path do second differences of
+its points measure how it bends, since points on the inside of a bend lie closer together."""
 _SHORTNESS = 2e-4
 """Weight of the path's length beside its curvature: a little keeps long straights straight."""
 
 
 def racing_line(track: Track, margin: float = 1.1) -> FloatArray:
-    """Return a closed path (K, 2) in metres, every 2 m, no nearer than `margin` metres to the edges of the track."""
-    knots = max(24, round(track.length / _KNOT_SPACING))
-    s = np.arange(knots, dtype=np.float64) * (track.length / knots)
-    left, right = track.widths_at(s)
-    heading = track.heading_at(s)
-    normal = np.stack([-np.sin(heading), np.cos(heading)], axis=1)
-    centre = track.position_at(s)
+    """Return a closed path (K, 2) in metres, every 2 m, about `margin` metres or more from the edges of the track."""
+    line = track
+    for _ in range(_ROUNDS):
+        knots = max(24, round(line.length / _KNOT_SPACING))
+        s = np.arange(knots, dtype=np.float64) * (line.length / knots)
+        heading = line.heading_at(s)
+        points = line.position_at(s)
+        low, high = _room(track, points, heading, margin)
+        normal = np.stack([-np.sin(heading), np.cos(heading)], axis=1)
+        offset = _least_bending(points, normal, low, high)
+        # Back to the fine grid by the offset, not by chords between the knots, which would cut tight bends.
+        fine = np.asarray(np.interp(line.s, s, offset, period=line.length))
+        fine = smooth(fine, 0.6 * _KNOT_SPACING / line.spacing)
+        path, _ = resample(smooth(line.position_at(line.s, fine), 1.0), track.spacing)
+        line = Track(path, np.ones(len(path)), np.ones(len(path)), track.name)
+    return line.centre
+
+
+def _room(track: Track, points: FloatArray, heading: FloatArray, margin: float) -> tuple[FloatArray, FloatArray]:
+    """Return how far (K,) a line may move to its right (negative) and to its left at these points, in metres."""
+    at = track.project(points)
     # A road narrower than twice the margin leaves its middle.
-    middle = 0.5 * (left - right)
-    reach = np.maximum(0.5 * (left + right) - margin, 0.05)
-    gap = _least_bending(centre, normal, middle - reach, middle + reach)
-    # Back to the fine grid by the offset, not by chords between the knots, which would cut tight bends.
-    fine = smooth(np.asarray(np.interp(track.s, s, gap, period=track.length)), 0.6 * _KNOT_SPACING / track.spacing)
-    line, _ = resample(smooth(track.position_at(track.s, fine), 1.0), track.spacing)
-    return line
+    middle = 0.5 * (at.width_left - at.width_right) - at.gap
+    reach = np.maximum(0.5 * (at.width_left + at.width_right) - margin, 0.05)
+    slant = np.maximum(np.cos(heading - at.heading), 0.7)
+    return (middle - reach) / slant, (middle + reach) / slant
 
 
 def _least_bending(centre: FloatArray, normal: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
