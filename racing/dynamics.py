@@ -58,7 +58,10 @@ class Dynamics:
         )
         self._brake_share = (0.5 * vehicle.brake_torque * share)[:, None]
         self._since_shift = np.full(count, _SHIFT_PAUSE)
+        self._spin = 1j * self._arm
+        self._lever = self._arm.conj()
         self._wheel_turn: ComplexArray = np.ones((4, count), dtype=np.complex128)
+        self._wheel_turn_back = self._wheel_turn.conj()
         self._wheel_inertia = np.full((4, count), vehicle.wheel_inertia)
         self._drive = np.zeros((4, count))
         self._brakes = np.zeros((4, count))
@@ -97,6 +100,7 @@ class Dynamics:
         reach = vehicle.steer_rate * seconds
         self.steer += np.clip(steer - self.steer, -reach, reach)
         self._wheel_turn[:2] = np.exp((1j * vehicle.full_lock) * self.steer)
+        np.conjugate(self._wheel_turn, out=self._wheel_turn_back)
         self.throttle[:] = throttle
         self.brake[:] = brake
         self._shift(seconds)
@@ -139,9 +143,9 @@ class Dynamics:
         body = self.velocity * turn.conj()
 
         # Velocity of each wheel's contact patch over ground, in the wheel's own frame.
-        at_wheel = self._arm * (1j * self.yaw_rate)
+        at_wheel = self._spin * self.yaw_rate
         at_wheel += body
-        at_wheel *= self._wheel_turn.conj()
+        at_wheel *= self._wheel_turn_back
         forward = at_wheel.real
 
         # Combined slip by the similarity method for a tyre with equal stiffness both ways (Pacejka 2012, 4.3.1):
@@ -166,14 +170,13 @@ class Dynamics:
         force = at_wheel - radius * self.wheel_speed
         force *= stiffness
         force *= self._wheel_turn
-        moment = (self._arm.conj() * force).imag.sum(axis=0)
-        total = force.sum(axis=0)
+        moment = np.add.reduce((self._lever * force).imag)
+        total = np.add.reduce(force)
         total += self._drag * body
         total *= -1.0 / vehicle.mass
         self.acceleration = total
-        lag = seconds / vehicle.load_lag
-        self._load_inputs[2] += lag * (total.real - self._load_inputs[2])
-        self._load_inputs[3] += lag * (total.imag - self._load_inputs[3])
+        lagging = self._load_inputs[2:]
+        lagging += (seconds / vehicle.load_lag) * (total.view(np.float64).reshape(-1, 2).T - lagging)
         self.velocity += seconds * (total * turn)
         self.yaw_rate -= (seconds / vehicle.yaw_inertia) * moment
         self.heading += seconds * self.yaw_rate
@@ -208,7 +211,10 @@ class Dynamics:
         resistance then take at most the speed that is there, so that they never turn a wheel backward.
         """
         vehicle = self.vehicle
-        aid = np.clip((vehicle.aid_ends - lengthwise) * (1.0 / (vehicle.aid_ends - vehicle.aid_starts)), 0.0, 1.0)
+        # Two calls in place of np.clip, which costs four times as much on arrays this small.
+        aid = (vehicle.aid_ends - lengthwise) * (1.0 / (vehicle.aid_ends - vehicle.aid_starts))
+        np.maximum(aid, 0.0, out=aid)
+        np.minimum(aid, 1.0, out=aid)
         grip = stiffness * (seconds * vehicle.wheel_radius)
         inertia = vehicle.wheel_radius * grip
         inertia += self._wheel_inertia
