@@ -211,7 +211,7 @@ class Dynamics:
         resistance then take at most the speed that is there, so that they never turn a wheel backward.
         """
         vehicle = self.vehicle
-        # Two calls in place of np.clip, which costs four times as much on arrays this small.
+        # Two calls in place of np.clip, whose wrapper costs more than the work on arrays this small.
         aid = (vehicle.aid_ends - lengthwise) * (1.0 / (vehicle.aid_ends - vehicle.aid_starts))
         np.maximum(aid, 0.0, out=aid)
         np.minimum(aid, 1.0, out=aid)
