@@ -29,6 +29,7 @@ setup:
 # The options travel in the environment, so that a path with spaces needs no second layer of quotes.
 demo: export AC_DEMO_TRACK := $(TRACK)
 demo: export AC_DEMO_MINUTES := $(MINUTES)
+demo: export AC_DEMO_WHOLE_TIME := $(if $(WHOLE_TIME),1,0)
 demo: setup
 	@$(RUN) -m scripts.demo
 

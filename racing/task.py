@@ -111,7 +111,7 @@ class TaskConfig:
     """
 
     control_hz: float = 20.0
-    max_episode_seconds: float = 180.0
+    max_episode_seconds: float = 300.0
     progress_scale: float = 0.1
     off_track_penalty: float = 2.0
     wheels_out_penalty: float = 4.0

@@ -55,6 +55,7 @@ class Scene:
     track: Track
     cars: int
     seconds: float
+    whole_time: bool
     began: float
     stop: threading.Event
 
@@ -108,14 +109,16 @@ def task_options(run: RunConfig) -> list[str]:
 
 
 def watch_it_learn(crew: Crew, scene: Scene, store: Store, judge: Judge) -> None:
-    """Show how far it is until a policy has passed; raise when the time is over or something ends."""
+    """Show how far it is until a policy has passed, or until the time is over; raise when none has or something ends."""
     with Progress("learning to lap") as progress:
-        while judge.passed is None:
+        while judge.passed is None or scene.whole_time:
             crew.check()
             if judge.error is not None:
                 raise DemoFailed(f"The learned policy could not be judged: {judge.error}") from judge.error
             if scene.stop.wait(0.25):
                 raise Stopped
+            if scene.time_left() <= 0 and judge.passed is not None:
+                return
             if scene.time_left() <= 0:
                 raise DemoFailed(
                     f"No policy drove {LAPS_IN_A_ROW} clean laps in a row within {duration(scene.seconds)}. A busy "
@@ -136,7 +139,7 @@ def play(scene: Scene) -> ExitCode:
     with Crew(scene.folder / "logs") as crew:
         run = start_processes(crew, scene)
         store = Store(scene.folder / "instance" / "store.db")
-        judge = Judge(store, scene.track, task_config(run))
+        judge = Judge(store, scene.track, task_config(run), scene.whole_time)
         judge.start()
         failure: DemoFailed | None = None
         try:
@@ -189,6 +192,9 @@ def demo(
     minutes: Annotated[
         float, typer.Option(envvar="AC_DEMO_MINUTES", min=0.1, help="longest time that it may take")
     ] = demo_settings.MINUTES,
+    whole_time: Annotated[
+        bool, typer.Option(envvar="AC_DEMO_WHOLE_TIME", help="learn on until the time is over")
+    ] = False,
     cars: Annotated[int, typer.Option(min=1, max=64, help="simulated cars at once")] = demo_settings.CARS,
     output: Annotated[Path, typer.Option(help="where the outcome goes")] = Path("demo-output"),
 ) -> None:
@@ -198,7 +204,7 @@ def demo(
     stop = stop_on_signals()
     try:
         fresh_folder(output)
-        scene = Scene(output, track, parse_track(track), cars, minutes * 60.0, began, stop)
+        scene = Scene(output, track, parse_track(track), cars, minutes * 60.0, whole_time, began, stop)
         code = play(scene)
     except (Stopped, KeyboardInterrupt):
         print("Stopped; every process of the demo has ended.", file=sys.stderr)

@@ -41,6 +41,11 @@ class Verdict:
         return self.clean >= LAPS_IN_A_ROW
 
     @property
+    def total_time(self) -> float:
+        """Time of its laps in a row, s; only of use when it passed."""
+        return sum(lap.time for lap in self.drive.laps)
+
+    @property
     def outcome(self) -> dict[str, object]:
         """What is told of it."""
         return {"laps": len(self.drive.laps), "clean": self.clean, "end": self.drive.end or "all laps driven"}
@@ -55,11 +60,15 @@ def clean_in_a_row(drive: Drive) -> int:
 
 
 class Judge(threading.Thread):
-    """Fills `reference`, `latest` and, once a version has passed, `passed`; `error` holds what went wrong."""
+    """Fills `reference`, `latest` and, once a version has passed, `passed`; `error` holds what went wrong.
 
-    def __init__(self, store: Store, track: Track, config: TaskConfig) -> None:
+    With `whole_time` it judges on after that, and `passed` is the one with the fastest lap of those that passed.
+    """
+
+    def __init__(self, store: Store, track: Track, config: TaskConfig, whole_time: bool = False) -> None:
         super().__init__(name="judge", daemon=True)
         self._store, self._track, self._config = store, track, config
+        self._whole_time = whole_time
         self.reference: Drive | None = None
         self.latest: Verdict | None = None
         self.passed: Verdict | None = None
@@ -67,12 +76,12 @@ class Judge(threading.Thread):
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Drive the yardstick, then each newest version, until one passes."""
+        """Drive the yardstick, then the newest version again and again, until one passes or for good."""
         try:
             driver = ReferenceActions(ReferenceDriver(self._track))
             self.reference = drive_laps(driver, self._track, 1, self._config)
             newest = 0
-            while self.passed is None:
+            while self.passed is None or self._whole_time:
                 row = self._store.latest_weights(newer_than=newest)
                 if row is None:
                     time.sleep(POLL_SECONDS)
@@ -93,5 +102,6 @@ class Judge(threading.Thread):
         self.judged += 1
         if before is None or verdict.outcome != before.outcome:
             _log.info("policy judged", extra=fields(version=version, **verdict.outcome))
-        if verdict.passed:
+        if verdict.passed and (self.passed is None or verdict.total_time < self.passed.total_time):
             self.passed = verdict
+            _log.info("fastest so far", extra=fields(version=version, seconds=verdict.total_time))

@@ -42,7 +42,7 @@ class TaskSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
 
     control_hz: Annotated[float, Meta(ge=10, le=60)] = 20.0
     """Control steps a second (Hz)."""
-    max_episode_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 180.0
+    max_episode_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 300.0
     """An episode is truncated after this time (s)."""
     progress_scale: Weight = 0.1
     """Reward for one metre along the centreline."""
