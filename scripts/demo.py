@@ -109,7 +109,7 @@ def task_options(run: RunConfig) -> list[str]:
 
 
 def watch_it_learn(crew: Crew, scene: Scene, store: Store, judge: Judge) -> None:
-    """Show how far it is until a policy has passed, or until the time is over; raise when none has or something ends."""
+    """Show how far it is until a policy has passed, or until the time is over; raise when none has, or one ends."""
     with Progress("learning to lap") as progress:
         while judge.passed is None or scene.whole_time:
             crew.check()

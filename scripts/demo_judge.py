@@ -79,7 +79,7 @@ class Judge(threading.Thread):
         """Drive the yardstick, then the newest version again and again, until one passes or for good."""
         try:
             driver = ReferenceActions(ReferenceDriver(self._track))
-            self.reference = drive_laps(driver, self._track, 1, self._config)
+            self.reference = drive_laps(driver, self._track, 2, self._config)
             newest = 0
             while self.passed is None or self._whole_time:
                 row = self._store.latest_weights(newer_than=newest)
