@@ -34,6 +34,8 @@ from wire.process import ExitCode, Progress, configure_logging, duration, fields
 
 START_SECONDS = 90.0
 """A process that is not up after this time never will be."""
+CLOSING_SECONDS = 10.0
+"""What the orderly end of every process, the picture and the table take on a busy machine."""
 
 _log = logging.getLogger("demo")
 
@@ -60,8 +62,8 @@ class Scene:
     stop: threading.Event
 
     def time_left(self) -> float:
-        """Seconds until the demo has taken too long."""
-        return self.began + self.seconds - time.monotonic()
+        """Seconds until the learning must stop, so that the whole demo ends in time."""
+        return self.began + self.seconds - CLOSING_SECONDS - time.monotonic()
 
     def wait_for(self, crew: Crew, what: str, ready: Callable[[], bool]) -> None:
         """Return when `ready`; raise when told to stop, when a process ends, or after START_SECONDS."""

@@ -91,6 +91,7 @@ def test_it_waits_for_the_first_policy(server: WireServer, tmp_path: Path) -> No
     server.greeting = []
     with bridge(server, tmp_path, "--steps", "200") as child:
         wait_until(lambda: child.log.exists() and "waiting for the first policy" in child.text, "it says so", 20.0)
+        wait_until(lambda: server.connections == 1, "it is connected", 20.0)
         assert stored_steps(server) == 0
         server.push(weights_update(SIGNATURE, 1))
         assert child.ended() == ExitCode.OK
