@@ -1,8 +1,8 @@
 """The parameters of a car, with where they come from, and the closed formulas that follow from them.
 
-GT3 is a typical car of the FIA GT3 class, not one maker's: public homologation and balance-of-performance sheets give
-mass, power and dimensions; the rest is chosen within the ranges of the cited books so that the published figures of the
-class come out (0-100 km/h in 3.5 to 4 s, about 275 km/h, 1.5 g in slow and over 2 g in fast corners).
+GT3 is a representative car of the FIA GT3 class, not one maker's and not measured on one: round figures of the class for
+mass, power and dimensions, the rest chosen within the ranges that the cited books call usual, and tuned until the figures
+that the class is known for come out (0-100 km/h in 3.5 to 4 s, about 270 km/h, 1.5 g in slow and 2 g in fast corners).
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ AIR_DENSITY = 1.2
 class Vehicle:
     """A rear-driven car with four equal tyres on a flat plane. SI units throughout.
 
-    Sources: [FIA] FIA GT3 homologation and SRO balance-of-performance sheets; [M] Milliken & Milliken, Race Car
+    Where such values and formulas are treated: [FIA] FIA GT3 homologation, SRO balance-of-performance sheets; [M] Milliken & Milliken, Race Car
     Vehicle Dynamics, 1995; [P] Pacejka, Tire and Vehicle Dynamics, 3rd ed. 2012; [R] Rajamani, Vehicle Dynamics and
     Control, 2nd ed. 2012; [K] Katz, Race Car Aerodynamics, 1995.
     """
@@ -53,7 +53,8 @@ class Vehicle:
     tyre_shape: float = 1.5
     """Shape factor C of the Magic Formula [P eq. 4.6; 1.3 for lateral and 1.65 for longitudinal slip are usual]."""
     rear_grip: float = 1.10
-    """Friction of the rear tyres over that of the front ones: 31/71-18 beside 30/68-18 [FIA]."""
+    """Friction of the rear tyres over that of the front ones: the wider tyre gives a part
+    of it, the rest was tuned until the car stayed stable under power."""
     wheel_radius: float = 0.345
     """m under load."""
     wheel_inertia: float = 1.6
