@@ -1,8 +1,8 @@
 """The parameters of a car, with where they come from, and the closed formulas that follow from them.
 
-GT3 is a representative car of the FIA GT3 class, not one maker's and not measured on one: round figures of the class for
-mass, power and dimensions, the rest chosen within the ranges that the cited books call usual, and tuned until the figures
-that the class is known for come out (0-100 km/h in 3.5 to 4 s, about 270 km/h, 1.5 g in slow and 2 g in fast corners).
+GT3 is a representative car of the FIA GT3 class, not one maker's and not measured on one: round figures of the class
+for mass, power and dimensions, the rest within the ranges that the cited books call usual, and tuned until what the
+class is known for comes out (0-100 km/h in 3.5 to 4 s, about 270 km/h, 1.5 g in slow and 2 g in fast corners).
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ AIR_DENSITY = 1.2
 class Vehicle:
     """A rear-driven car with four equal tyres on a flat plane. SI units throughout.
 
-    Where such values and formulas are treated: [FIA] FIA GT3 homologation, SRO balance-of-performance sheets; [M] Milliken & Milliken, Race Car
-    Vehicle Dynamics, 1995; [P] Pacejka, Tire and Vehicle Dynamics, 3rd ed. 2012; [R] Rajamani, Vehicle Dynamics and
-    Control, 2nd ed. 2012; [K] Katz, Race Car Aerodynamics, 1995.
+    Where such values and formulas are treated: [FIA] FIA GT3 homologation, SRO balance-of-performance sheets;
+    [M] Milliken & Milliken, Race Car Vehicle Dynamics, 1995; [P] Pacejka, Tire and Vehicle Dynamics, 3rd ed. 2012;
+    [R] Rajamani, Vehicle Dynamics and Control, 2nd ed. 2012; [K] Katz, Race Car Aerodynamics, 1995.
     """
 
     mass: float = 1340.0
