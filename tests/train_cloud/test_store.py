@@ -3,9 +3,11 @@
 import multiprocessing
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,6 +145,19 @@ def test_several_processes_write_at_once(tmp_path: Path) -> None:
     assert {name: state.stored_through for name, state in store.streams().items()} == {A: 30, B: 30}
     assert len(store.read_batches(0, 100)) == 60
     store.close()
+
+
+def test_a_file_that_another_process_is_just_making_is_waited_for(tmp_path: Path) -> None:
+    maker = sqlite3.connect(tmp_path / "store.db", isolation_level=None, check_same_thread=False)
+    maker.execute("BEGIN IMMEDIATE")
+    maker.execute("CREATE TABLE begun (anything)")
+    finish = threading.Timer(0.3, maker.execute, ["COMMIT"])
+    finish.start()
+    store = Store(tmp_path / "store.db")
+    finish.join()
+    assert store.streams() == {}
+    store.close()
+    maker.close()
 
 
 def test_what_was_returned_survives_a_kill(tmp_path: Path) -> None:
