@@ -47,7 +47,7 @@ def begin(site: Site, hz: float, *, ticks: int = TICKS) -> None:
     """Receiver, trainer and bridge at work: the first rows are stored, the trainer has published."""
     site.start_receiver()
     site.start_trainer()
-    wait_until(lambda: site.consumed_steps() >= 0, "the trainer is at work", 60)
+    site.wait_for_trainer()
     site.start_bridge(SEED, CARS, ticks, hz)
     wait_until(lambda: site.stored_steps() > 0, "the first rows arrive", 30)
 
@@ -251,6 +251,6 @@ def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_it_taken(site: S
     site.say(f"{newest} damaged")
 
     site.start_trainer()
-    wait_until(lambda: "event=resuming" in site.log(TRAINER), "the trainer resumes", 60)
+    site.wait_for_trainer()
     assert "THE NEWEST CHECKPOINT IS DAMAGED" in site.log(TRAINER)
     end(site)

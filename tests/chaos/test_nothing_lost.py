@@ -169,6 +169,9 @@ class Chaos:
         site.proxy.resume()
         assert site.wait_for_end(BRIDGE, END_SECONDS) == ExitCode.OK
         site.say("the bridge has ended: all is safe")
+        # Whatever was started last must be there by now: what comes from an earlier life does not count.
+        site.wait_for_receiver()
+        site.wait_for_trainer()
         wait_until(lambda: site.consumed_steps() >= ROWS, "the trainer takes everything in", END_SECONDS)
         site.check_running(RECEIVER, TRAINER)
         assert site.terminate(TRAINER) == ExitCode.OK

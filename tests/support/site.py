@@ -79,6 +79,7 @@ class Site:
         self.said: list[str] = []
         self._began = time.monotonic()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._log_began: dict[str, int] = {}
         self._ended = threading.Event()
         self._following = threading.Thread(target=self._follow, name="follow", daemon=True)
 
@@ -111,6 +112,7 @@ class Site:
         if size_limit is not None:
             command = ["prlimit", f"--fsize={size_limit}:", *command]
         with self.log_file(name).open("ab") as log:
+            self._log_began[name] = log.tell()
             self._processes[name] = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=self._environment(), cwd=Path.cwd()
             )
@@ -192,6 +194,10 @@ class Site:
         wait_until((self.instance / "pairing.txt").exists, "the receiver listens", seconds)
         wait_until(lambda: self._listening_port() == self.proxy.target[1], "the proxy knows the receiver", seconds)
 
+    def wait_for_trainer(self, seconds: float = 60.0) -> None:
+        """Wait until the trainer, in its present life, is at work and has said how far it is."""
+        wait_until(lambda: "event=training" in self.log(TRAINER, present_life=True), "the trainer is at work", seconds)
+
     # -- what can be seen from outside
 
     def store(self) -> Store:
@@ -248,10 +254,11 @@ class Site:
         """Where the process of that name writes, over all its lives."""
         return self.keep / f"{name}.log"
 
-    def log(self, name: str) -> str:
-        """What the process of that name has written so far."""
+    def log(self, name: str, present_life: bool = False) -> str:
+        """What the process of that name has written so far, in all its lives or only since it last started."""
         file = self.log_file(name)
-        return file.read_text(errors="replace") if file.exists() else ""
+        content = file.read_bytes() if file.exists() else b""
+        return content[self._log_began[name] if present_life else 0 :].decode(errors="replace")
 
     def say(self, what: str) -> None:
         """Note what was done, and when."""
