@@ -26,6 +26,7 @@ from racing.track_file import TrackError
 from scripts import demo_report, demo_settings
 from scripts.crew import Crew, EndedEarly
 from scripts.demo_judge import LAPS_IN_A_ROW, Judge
+from train_cloud.receiver.tls import write_private
 from train_cloud.run_config import RunConfig
 from train_cloud.signature import task_config
 from train_cloud.store import Store
@@ -37,11 +38,18 @@ START_SECONDS = 90.0
 CLOSING_SECONDS = 10.0
 """What the orderly end of every process, the picture and the table take on a busy machine."""
 
+MARKER = "made-by-the-demo.txt"
+"""Only a folder with this file in it is emptied by the next demo."""
+
 _log = logging.getLogger("demo")
 
 
 class Stopped(Exception):
     """A signal asked the demo to end."""
+
+
+class UnusableFolder(Exception):
+    """The outcome cannot go where it was told to; the text is a sentence."""
 
 
 class DemoFailed(Exception):
@@ -89,7 +97,7 @@ def start_processes(crew: Crew, scene: Scene) -> RunConfig:
     demo_report.bucket_client(run.bucket).create_bucket(Bucket=run.bucket.name)
     config, token = scene.folder / "run.json", scene.folder / "token"
     config.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2))
-    write_secret(token, new_token())
+    write_private(token, new_token().encode())
     common = ["--config", str(config), "--folder", str(pairing.parent)]
     crew.start("receiver", "train_cloud.receiver", *common, environment={"AC_TRAINING_TOKEN_FILE": str(token)})
     crew.start("trainer", "train_cloud.trainer", *common)
@@ -172,19 +180,27 @@ def report(scene: Scene, run: RunConfig, judge: Judge) -> None:
     print(f"The lap is drawn in {scene.folder / 'lap.png'}, the figures are in {scene.folder / 'metrics.json'}.")
 
 
-def write_secret(path: Path, text: str) -> None:
-    """A file that only its owner may read."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-
-
 def fresh_folder(folder: Path) -> None:
-    """Empty the folder of an earlier demo; refuses one that holds something else."""
-    if folder.exists() and any(folder.iterdir()) and not (folder / "logs").is_dir():
-        raise DemoFailed(f"The folder {folder} holds something that no demo wrote. Name another one with --output.")
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "instance").mkdir(parents=True)
+    """Make the folder, or empty that of an earlier demo; raises UnusableFolder, above all for one of somebody else."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = list(folder.iterdir())
+        if held and not (folder / MARKER).is_file():
+            raise UnusableFolder(
+                f"The folder {folder} holds something that no demo wrote. Name another one with --output, or delete it."
+            )
+        # Written first and kept: a demo that is killed right here finds its own folder again.
+        (folder / MARKER).write_text("The next `make demo` into this folder deletes everything in it.\n", "utf-8")
+        for entry in held:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != MARKER:
+                entry.unlink()
+        (folder / "instance").mkdir()
+    except OSError as error:
+        raise UnusableFolder(
+            f"The outcome cannot go into {folder}: {error.strerror or error}. Name another folder with --output."
+        ) from error
 
 
 def demo(
@@ -205,13 +221,14 @@ def demo(
     configure_logging("demo")
     stop = stop_on_signals()
     try:
-        fresh_folder(output)
+        # The track first: a slip in its name must not cost the last demo's outcome.
         scene = Scene(output, track, parse_track(track), cars, minutes * 60.0, whole_time, began, stop)
+        fresh_folder(output)
         code = play(scene)
     except (Stopped, KeyboardInterrupt):
         print("Stopped; every process of the demo has ended.", file=sys.stderr)
         code = ExitCode.INTERRUPTED
-    except TrackError as error:
+    except (TrackError, UnusableFolder) as error:
         print(error, file=sys.stderr)
         code = ExitCode.USAGE
     except (DemoFailed, EndedEarly) as error:
@@ -223,4 +240,6 @@ def demo(
 
 
 if __name__ == "__main__":
-    typer.run(demo)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(demo)
+    app()

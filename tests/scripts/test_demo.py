@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.demo import MARKER, UnusableFolder, fresh_folder
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -100,16 +101,49 @@ def test_a_demo_that_runs_out_of_time_says_so_and_still_leaves_its_figures(tmp_p
     assert (tmp_path / "out" / "metrics.json").exists()
 
 
-def test_a_track_that_does_not_exist_is_refused_before_anything_starts(tmp_path: Path) -> None:
+def test_a_track_that_does_not_exist_is_refused_before_anything_starts_or_is_deleted(tmp_path: Path) -> None:
+    fresh_folder(tmp_path / "out")
+    (tmp_path / "out" / "metrics.json").write_text("{}")
     process = demo(tmp_path, "--track", "nowhere.csv")
     assert process.wait(60) == 2
     assert "nowhere.csv" in (tmp_path / "demo.log").read_text(encoding="utf-8")
     assert started(tmp_path) == {}
+    assert (tmp_path / "out" / "metrics.json").exists()
 
 
-def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_that_no_demo_made_is_left_alone_even_with_logs_in_it(tmp_path: Path) -> None:
     precious = tmp_path / "out" / "thesis.txt"
-    precious.parent.mkdir()
+    (tmp_path / "out" / "logs").mkdir(parents=True)
     precious.write_text("years of work")
-    assert demo(tmp_path).wait(60) == 1
+    assert demo(tmp_path).wait(60) == 2
     assert precious.exists()
+    assert (tmp_path / "out" / "logs").exists()
+
+
+def test_the_folder_of_an_earlier_demo_is_emptied_but_not_what_it_links_to(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "thesis.txt"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text("years of work")
+    folder = tmp_path / "out"
+    for _ in range(2):
+        fresh_folder(folder)
+        assert {entry.name for entry in folder.iterdir()} == {MARKER, "instance"}
+        (folder / "logs").mkdir()
+        (folder / "metrics.json").write_text("{}")
+        if os.name == "posix":
+            (folder / "link").symlink_to(elsewhere.parent)
+    assert elsewhere.exists()
+
+
+def test_an_output_that_is_a_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    assert demo(tmp_path).wait(60) == 2
+    said = (tmp_path / "demo.log").read_text(encoding="utf-8")
+    assert "Name another folder with --output." in said
+    assert "Traceback" not in said
+
+
+def test_an_output_that_cannot_be_made_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UnusableFolder, match="Name another folder"):
+        fresh_folder(tmp_path / "file" / "out")
