@@ -12,6 +12,7 @@ import logging
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -254,11 +255,16 @@ class Drive:
         )
 
     def _let_go(self) -> None:
-        neutral = np.zeros(self.car.count)
-        self.car.apply(Controls(steer=neutral, throttle=neutral, brake=neutral))
-        self.recorder.close()
+        """Neutral controls, then everything committed and closed, whatever of it fails."""
+        with ExitStack() as closing:
+            closing.callback(self.car.close)
+            closing.callback(self._hang_up)
+            closing.callback(self.recorder.close)
+            neutral = np.zeros(self.car.count)
+            self.car.apply(Controls(steer=neutral, throttle=neutral, brake=neutral))
+
+    def _hang_up(self) -> None:
         self.link.close(0.0 if self.link.refusal else LAST_SEND_SECONDS)
-        self.car.close()
 
     def _judged(self) -> ExitCode:
         tally, link = self.tally, self.link
