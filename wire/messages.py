@@ -140,7 +140,7 @@ class Welcome(_Message, frozen=True, tag="welcome"):
 
     `stored_through`: newest batch of this stream committed on the instance; `safe_through`: newest one in
     S3. `stored_steps` and `trained_steps` count the whole run; `max_lead_steps` is how far the first may
-    run ahead.
+    run ahead. `done`: the run has all its training, no more experience is needed.
     """
 
     run_id: Name
@@ -149,6 +149,7 @@ class Welcome(_Message, frozen=True, tag="welcome"):
     stored_steps: Count
     trained_steps: Count
     max_lead_steps: Count
+    done: bool = False
 
 
 class Ack(_Message, frozen=True, tag="ack"):
@@ -159,11 +160,15 @@ class Ack(_Message, frozen=True, tag="ack"):
 
 
 class Pace(_Message, frozen=True, tag="pace"):
-    """How far the run is; a bridge that is not in real time waits when it would lead by more."""
+    """How far the run is; a bridge that is not in real time waits when it would lead by more.
+
+    `done`: the run has all its training. Nobody trains any more, so a bridge that waited would wait for ever.
+    """
 
     stored_steps: Count
     trained_steps: Count
     max_lead_steps: Count
+    done: bool = False
 
 
 class WeightsUpdate(_Message, frozen=True, tag="weights_update"):

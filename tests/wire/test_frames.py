@@ -55,9 +55,9 @@ up_messages = st.one_of(
     st.builds(Ping, time=finite),
 )
 down_messages = st.one_of(
-    st.builds(Welcome, names, counts, counts, counts, counts, counts),
+    st.builds(Welcome, names, counts, counts, counts, counts, counts, st.booleans()),
     st.builds(Ack, counts, counts),
-    st.builds(Pace, counts, counts, counts),
+    st.builds(Pace, counts, counts, counts, st.booleans()),
     st.builds(WeightsUpdate, numbers, st.text(hexadecimal, min_size=64, max_size=64), st.binary(max_size=50)),
     st.builds(Drain, st.text(max_size=30)),
     st.builds(Error, st.sampled_from(list(ErrorCode)), st.text(max_size=30)),
