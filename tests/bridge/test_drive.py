@@ -24,6 +24,7 @@ from wire.process import ExitCode
 
 ROOT = Path(__file__).parents[2]
 SIGNATURE = task_signature(TaskConfig())
+answers_sigterm = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process can answer")
 
 
 class Bridge:
@@ -98,6 +99,7 @@ def test_it_waits_for_the_first_policy(server: WireServer, tmp_path: Path) -> No
     assert stored_steps(server) == 200
 
 
+@answers_sigterm
 def test_it_swaps_policies_without_a_break_in_the_experience(server: WireServer, tmp_path: Path) -> None:
     server.max_lead_steps = 10**9
     with bridge(server, tmp_path, "--steps", "100000") as child:
@@ -155,7 +157,7 @@ def test_a_real_time_car_waits_for_nobody_and_keeps_its_rate(server: WireServer,
     assert np.median(ages) < 0.02
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process can answer")
+@answers_sigterm
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_orderly_with_everything_delivered(
     server: WireServer, tmp_path: Path, number: signal.Signals
@@ -168,6 +170,7 @@ def test_a_signal_ends_it_orderly_with_everything_delivered(
         assert spool.total_steps == stored_steps(server)
 
 
+@answers_sigterm
 @pytest.mark.slow
 def test_an_ending_bridge_without_a_receiver_keeps_what_it_has(server: WireServer, tmp_path: Path) -> None:
     with bridge(server, tmp_path) as child:
