@@ -17,6 +17,7 @@ from racing.task import Task, TaskConfig
 from racing.track import parse_track
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.policies import weights_update
+from tests.support.real_data import real_data
 from tests.support.receivers import ReceiverProcess, receiver_process
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
@@ -29,9 +30,6 @@ from wire.process import ExitCode
 __all__ = ["s3"]
 
 ROOT = Path(__file__).parents[2]
-DATA = ROOT.parent / "shared" / "data"
-LAPS = DATA / "telemetry" / "monza_25hz_two_laps.csv"
-MONZA = DATA / "tracks" / "monza.csv"
 
 
 @contextmanager
@@ -98,17 +96,14 @@ def test_a_simulated_drive_is_stored_whole(s3: MotoS3, tmp_path: Path) -> None:
 
 
 def test_the_recorded_laps_arrive_row_by_row_as_the_task_sees_them(s3: MotoS3, tmp_path: Path) -> None:
-    if not LAPS.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"the recorded laps are missing: {LAPS}")
-        pytest.skip(f"the recorded laps are not here: {LAPS}")
-    task = Task(parse_track(str(MONZA)), TaskConfig(control_hz=25.0))
+    laps_file, monza = real_data("telemetry/monza_25hz_two_laps.csv"), real_data("tracks/monza.csv")
+    task = Task(parse_track(str(monza)), TaskConfig(control_hz=25.0))
     with receiver_process(config_of(s3, control_hz=25.0), tmp_path / "instance") as receiver:
-        recorded = ["--car", "recorded", "--recording", str(LAPS), "--track", str(MONZA)]
+        recorded = ["--car", "recorded", "--recording", str(laps_file), "--track", str(monza)]
         with drive(receiver, tmp_path, *recorded) as bridge:
             assert bridge.wait(100) == ExitCode.OK, (tmp_path / "bridge.log").read_text()
         batches = stored(receiver)
-    car = RecordedCar(LAPS)
+    car = RecordedCar(laps_file)
     driving = VectorDriving(car, task)
     observation = driving.reset()
     arrived = _rows(batches)

@@ -1,25 +1,18 @@
 """A recording plays as a car: right units, right signs, one row a period, and an end."""
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from racing.recorded_car import REQUIRED_COLUMNS, RecordedCar, RecordingError
-
-DATA = Path(__file__).parents[3] / "shared" / "data"
-LAPS = DATA / "telemetry" / "monza_25hz_two_laps.csv"
+from tests.support.real_data import real_data
 
 
 @pytest.fixture(scope="module")
 def laps() -> Path:
-    if not LAPS.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"the recorded laps are missing: {LAPS}")
-        pytest.skip(f"the recorded laps are not here: {LAPS}")
-    return LAPS
+    return real_data("telemetry/monza_25hz_two_laps.csv")
 
 
 def write(path: Path, rows: list[dict[str, float]]) -> Path:
