@@ -12,7 +12,8 @@ import numpy as np
 
 from racing.car import BoolArray, CarState, Controls, FloatArray, IntArray
 from racing.task import Float32Array, on_action_grid
-from racing.track_file import TrackError, read_columns
+from racing.track import Track
+from racing.track_file import ColumnsError, read_columns
 
 REQUIRED_COLUMNS = (
     "currentTime",
@@ -37,6 +38,8 @@ STEERING_LOCK_DEGREES = 320.0
 """Where the steering of the recorded car stops: what its full steering command (1.0) reads in steerAngle."""
 _LONGEST_PERIOD = 0.5
 """s; rows further apart than this do not join (the lap clock, which starts anew at the line, is not meant)."""
+_BESIDE = 5.0
+"""m beyond a track's edge at which a car is still on the track's grounds."""
 _JUMP = 5.0
 """m by which a position may miss the one that the velocities of its neighbours predict."""
 
@@ -109,6 +112,12 @@ class RecordedCar:
         """Whether no recorded step is left."""
         return bool(self._ends[self._row :].all())
 
+    def share_on(self, track: Track) -> float:
+        """Which part of the rows, 0 to 1, lies on this track or at most a car's length beside it."""
+        at = track.project(self._position)
+        on: BoolArray = (at.gap < at.width_left + _BESIDE) & (at.gap > -at.width_right - _BESIDE)
+        return float(on.mean())
+
     def upcoming_action(self) -> Float32Array:
         """(1, 2) what the recorded driver does in the next period, as the task's action (steer, pedals).
 
@@ -175,9 +184,9 @@ class RecordedCar:
 
 def _columns(path: Path) -> dict[str, FloatArray]:
     try:
-        columns = read_columns(path)
-    except TrackError as error:
-        raise RecordingError(str(error).replace("The track ", "The recording ")) from error
+        columns = read_columns(path, "recording", "Give the CSV file of a drive that assetto_corsa_gym recorded.")
+    except ColumnsError as error:
+        raise RecordingError(str(error)) from error
     missing = [name for name in REQUIRED_COLUMNS if name not in columns]
     if missing:
         raise RecordingError(

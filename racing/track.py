@@ -13,7 +13,7 @@ import numpy as np
 
 from racing.car import FloatArray, IntArray
 from racing.closed_line import resample, smooth, wrapped
-from racing.track_file import TrackError, read_columns
+from racing.track_file import ColumnsError, TrackError, read_columns
 from racing.track_generator import generate_centreline
 
 __all__ = ["Projection", "Track", "TrackError", "parse_track"]
@@ -117,7 +117,10 @@ class Track:
         own data are exported. Raises TrackError with what is wrong and what to do.
         """
         path = Path(path)
-        columns = read_columns(path)
+        try:
+            columns = read_columns(path, "track", "Give a CSV file or seed:NUMBER.")
+        except ColumnsError as error:
+            raise TrackError(str(error)) from error
         if {"x", "y", "width_left", "width_right"} <= columns.keys():
             points = np.stack([columns["x"], columns["y"]], axis=1)
             return _from_centreline(points, columns["width_left"], columns["width_right"], path)

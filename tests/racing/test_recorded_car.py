@@ -1,32 +1,19 @@
 """A recording plays as a car: right units, right signs, one row a period, and an end."""
 
-import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from racing.recorded_car import REQUIRED_COLUMNS, RecordedCar, RecordingError
+from racing.track import Track
 from tests.support.real_data import real_data
+from tests.support.recordings import along, straight, write
 
 
 @pytest.fixture(scope="module")
 def laps() -> Path:
     return real_data("telemetry/monza_25hz_two_laps.csv")
-
-
-def write(path: Path, rows: list[dict[str, float]]) -> Path:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
-
-
-def straight(count: int, start: float = 0.0, **changes: float) -> list[dict[str, float]]:
-    """Rows of a car that goes along +x at 10 m/s and 25 Hz."""
-    row = dict.fromkeys(REQUIRED_COLUMNS, 0.0) | {"velocity_z": 10.0, "actualGear": 3.0, "RPM": 4000.0}
-    return [row | {"currentTime": 0.04 * k, "world_position_x": start + 0.4 * k} | changes for k in range(count)]
 
 
 def play(car: RecordedCar) -> list[tuple[np.ndarray, float]]:
@@ -134,7 +121,7 @@ def test_time_never_goes_back(laps: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "no points"),
+        ("", "no rows"),
         ("yaw,RPM\n1,2\n", "lacks the columns currentTime"),
         (",".join(REQUIRED_COLUMNS) + "\n" + ",".join(["nan"] * 12) + "\n", "not finite"),
         (",".join(REQUIRED_COLUMNS) + "\n" + ",".join(["1"] * 12) + "\n", "no drive"),
@@ -151,5 +138,12 @@ def test_a_file_that_is_no_recording_gets_a_sentence(tmp_path: Path, text: str, 
 
 
 def test_a_missing_file_gets_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match="cannot be read"):
+    with pytest.raises(RecordingError, match=r"The recording .* cannot be read.*Give the CSV file of a drive"):
         RecordedCar(tmp_path / "nowhere.csv")
+
+
+def test_only_a_recording_of_this_track_lies_on_it(tmp_path: Path) -> None:
+    track = Track.generate(7, 1200.0)
+    car = RecordedCar(write(tmp_path / "drive.csv", along(track, 500)))
+    assert car.share_on(track) == 1.0
+    assert car.share_on(Track.generate(8, 1200.0)) < 0.5

@@ -133,7 +133,7 @@ HEADER = "x,y,width_left,width_right\n"
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("", "no points"),
+        ("", "no rows"),
         ("a,b\n1,2\n", "no columns that describe a track"),
         (HEADER + "1,2,3\n", "row 2: 3 values"),
         (HEADER + "1,2,3,wide\n", "row 2 holds something that is not a number"),
