@@ -103,11 +103,13 @@ class TaskConfig:
 
     Attributes:
         control_hz: control rate, Hz, 10 to 60.
-        max_episode_seconds: an episode is truncated after this time, s.
+        max_episode_seconds: an episode is truncated after this time, s, 1 to 86,400.
         progress_scale: reward for one metre along the centreline.
         off_track_penalty: taken once when an episode terminates, in rewards.
         wheels_out_penalty: taken each second for each wheel beyond two that is out, in rewards.
         smoothness_penalty: taken each step, times the squared change of the action.
+
+    The reward's scale and the penalties are 0 to 1e6 each.
     """
 
     control_hz: float = 20.0
@@ -120,8 +122,11 @@ class TaskConfig:
     def __post_init__(self) -> None:
         if not 10.0 <= self.control_hz <= 60.0:
             raise ValueError(f"control_hz is {self.control_hz}: a car is controlled at 10 to 60 Hz")
-        if not self.max_episode_seconds >= 1.0:
-            raise ValueError(f"max_episode_seconds is {self.max_episode_seconds}: at least 1 s")
+        if not 1.0 <= self.max_episode_seconds <= 86_400.0:
+            raise ValueError(f"max_episode_seconds is {self.max_episode_seconds}: 1 s to a day (86,400 s)")
+        for name in ("progress_scale", "off_track_penalty", "wheels_out_penalty", "smoothness_penalty"):
+            if not 0.0 <= (value := getattr(self, name)) <= 1e6:
+                raise ValueError(f"{name} is {value}: a number from 0 to 1,000,000")
 
 
 @dataclass(frozen=True, slots=True)
