@@ -1,7 +1,8 @@
 """The command `ac-bridge`: `pair` this PC with a run once, then `drive` for it.
 
 Reads the arguments and puts the parts together; what goes wrong because of them is a sentence on standard error and
-exit code 2 (USAGE). The parts are imported when a command runs, so that `--help` and `pair` answer at once.
+exit code 2 (USAGE), or 4 (DISK_FULL) where the spool has no room to begin with. The parts are imported when a command
+runs, so that `--help` and `pair` answer at once.
 """
 
 import os
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     from threading import Event
 
     from bridge.garage import Settings
+
+_TRACK = "seed:7"
+TASK_NAMES = (
+    "max_episode_seconds",
+    "off_track_penalty",
+    "progress_scale",
+    "smoothness_penalty",
+    "wheels_out_penalty",
+)
+"""What --task may set: the fields of racing.task.TaskConfig but control_hz, which --rate sets."""
 
 # A traceback with local variables, which typer would print, could show the token.
 app = typer.Typer(
@@ -54,7 +65,12 @@ AllowPlain = Annotated[
 @app.command()
 def pair(
     uri: Annotated[
-        str | None, typer.Argument(metavar="URI", help="Pairing string; asked for when it is not given.")
+        str | None,
+        typer.Argument(
+            metavar="URI",
+            help="Pairing string; asked for when it is not given, which is better: other users of this PC can see it "
+            "here.",
+        ),
     ] = None,
     allow_plain: AllowPlain = False,
 ) -> None:
@@ -72,17 +88,31 @@ def pair(
 def drive(
     uri: Uri = None,
     car: Annotated[CarKind, typer.Option(help="What to drive.")] = CarKind.SIMULATED,
-    track: Annotated[str, typer.Option(help="seed:NUMBER, seed:NUMBER:METRES, or a CSV file.")] = "seed:7",
-    cars: Annotated[int, typer.Option(min=1, max=1024, help="Simulated cars at once.")] = 1,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            help=f"seed:NUMBER, seed:NUMBER:METRES, or a CSV file. A recording needs the one that it was driven on; "
+            f"otherwise {_TRACK} is the default."
+        ),
+    ] = None,
+    cars: Annotated[int | None, typer.Option(min=1, max=1024, help="Simulated cars at once; 1 is the default.")] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Control steps a second, Hz, as in the run (20; a recording's own).")
+        float | None,
+        typer.Option(
+            help="Control steps a second, Hz, the same as control_hz of the run's task. Default: 20, or for a "
+            "recording the rate at which it was recorded."
+        ),
     ] = None,
     real_time: Annotated[
         bool, typer.Option("--real-time", help="Keep to the wall clock, and never wait for the trainer.")
     ] = False,
     task: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="A setting of the run's task other than its rate; repeatable."),
+        typer.Option(
+            metavar="NAME=NUMBER",
+            help="Another setting of the run's task, the same as there; repeatable. NAME is one of "
+            f"{', '.join(TASK_NAMES)}.",
+        ),
     ] = None,
     recording: Annotated[Path | None, typer.Option(help="Recorded telemetry (CSV), for --car recorded.")] = None,
     spool: Annotated[
@@ -90,7 +120,7 @@ def drive(
     ] = None,
     spool_limit_mib: Annotated[int, typer.Option(min=1, help="Most experience that may wait, MiB.")] = 2048,
     steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps, once they are stored.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Makes starts and exploration repeatable.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Makes starts and exploration repeatable.")] = None,
     allow_plain: AllowPlain = False,
 ) -> None:
     """Drive for a run: experience up, weights down. Ends with Ctrl-C, orderly."""
@@ -98,10 +128,11 @@ def drive(
 
     configure_logging("bridge")
     stop = stop_on_signals()
+    recording = _recording_for(car, recording, track, {"--cars": cars, "--seed": seed})
     settings = Settings(
-        recording=_recording_for(car, recording),
-        track=track,
-        cars=cars,
+        recording=recording,
+        track=track or _TRACK,
+        cars=1 if cars is None else cars,
         rate=rate,
         real_time=real_time,
         task=tuple(task or ()),
@@ -120,14 +151,24 @@ def _driven(pairing: Pairing, settings: "Settings", stop: "Event") -> ExitCode:
         with assembled_drive(pairing, settings, stop) as ready:
             return ready.run()
     except SettingsError as error:
-        _give_up(str(error))
+        _give_up(str(error), error.exit_code)
 
 
-def _recording_for(car: CarKind, recording: Path | None) -> Path | None:
-    if car is CarKind.RECORDED and recording is None:
+def _recording_for(
+    car: CarKind, recording: Path | None, track: str | None, of_simulated_cars: dict[str, int | None]
+) -> Path | None:
+    """The recording to play, if any, after a check of the options that go with it or do not."""
+    if car is not CarKind.RECORDED:
+        if recording is not None:
+            _give_up("--recording goes with --car recorded; add that, or leave the recording out.")
+        return None
+    if recording is None:
         _give_up("--car recorded needs --recording FILE, the telemetry to play.")
-    if car is not CarKind.RECORDED and recording is not None:
-        _give_up("--recording goes with --car recorded; add that, or leave the recording out.")
+    if track is None:
+        _give_up("--car recorded needs --track FILE: what a recording is worth depends on the track it was driven on.")
+    for name, value in of_simulated_cars.items():
+        if value is not None:
+            _give_up(f"{name} has no effect on a recording, which is one car that drives as it did; leave it out.")
     return recording
 
 
@@ -145,9 +186,9 @@ def _parsed(text: str, allow_plain: bool) -> Pairing:
         _give_up(str(error))
 
 
-def _give_up(sentence: str) -> NoReturn:
+def _give_up(sentence: str, exit_code: ExitCode = ExitCode.USAGE) -> NoReturn:
     print(sentence, file=sys.stderr)
-    raise typer.Exit(int(ExitCode.USAGE))
+    raise typer.Exit(int(exit_code))
 
 
 def main() -> None:

@@ -15,24 +15,31 @@ from bridge.drive import Drive, Driver, PolicyDriver, RecordingDriver
 from bridge.exchange import Introduction
 from bridge.link import Link
 from bridge.recorder import Recorder
-from bridge.spool import Spool, SpoolError
+from bridge.spool import Spool, SpoolError, SpoolFull
 from racing.car import Car
 from racing.clock import RealTimeClock, SimulatedClock
 from racing.driving import VectorDriving
 from racing.recorded_car import RecordedCar, RecordingError
 from racing.simulator import SimulatedCar
 from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP, Task, TaskConfig
-from racing.track import parse_track
+from racing.track import Track, parse_track
 from racing.track_file import TrackError
 from wire.codec import Column, Layout
 from wire.pairing import Pairing
+from wire.process import ExitCode
 
 LAYOUT = Layout(Column(OBSERVATION_SIZE, step=OBSERVATION_STEP), Column(ACTION_SIZE, step=ACTION_STEP))
 _DEFAULT_RATE = 20.0
+_LEAST_SHARE_ON_TRACK = 0.8
+"""Of a recording's rows; one on its own track has all but its excursions, one on another track a few percent."""
 
 
 class SettingsError(ValueError):
-    """The settings cannot be driven with; the text says why and what to do."""
+    """The settings cannot be driven with; the text says why and what to do, `exit_code` of what kind it is."""
+
+    def __init__(self, text: str, exit_code: ExitCode = ExitCode.USAGE) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +81,15 @@ def assembled_drive(pairing: Pairing, settings: Settings, stop: threading.Event)
     try:
         car, task = _car_and_task(settings)
         spool = Spool(settings.spool, settings.spool_limit_bytes)
-    except (TrackError, RecordingError, SpoolError) as error:
+    except (TrackError, RecordingError) as error:
         raise SettingsError(str(error)) from error
+    except SpoolError as error:
+        raise _of_spool(error) from error
     with spool:
         try:
             spool.bind_signature(task.signature)
         except SpoolError as error:
-            raise SettingsError(str(error)) from error
+            raise _of_spool(error) from error
         played = isinstance(car, RecordedCar)
         introduction = Introduction(
             signature=task.signature,
@@ -107,17 +116,28 @@ def assembled_drive(pairing: Pairing, settings: Settings, stop: threading.Event)
 def _car_and_task(settings: Settings) -> tuple[Car, Task]:
     track = parse_track(settings.track)
     if settings.recording is None:
-        config = _task_config(settings, settings.rate or _DEFAULT_RATE)
+        config = _task_config(settings, _DEFAULT_RATE if settings.rate is None else settings.rate)
         seed = secrets.randbits(32) if settings.seed is None else settings.seed
         return SimulatedCar(track, count=settings.cars, seed=seed), Task(track, config)
     car = RecordedCar(settings.recording)
-    rate = settings.rate or float(round(car.rate))
+    _check_grounds(car, track, settings)
+    rate = float(round(car.rate)) if settings.rate is None else settings.rate
+    config = _task_config(settings, rate)
     if abs(car.rate / rate - round(car.rate / rate)) > 0.02:
         raise SettingsError(
             f"The recording has {car.rate:.3g} rows a second, which --rate {rate:g} does not divide; leave --rate out "
             "to play it row by row."
         )
-    return car, Task(track, _task_config(settings, rate))
+    return car, Task(track, config)
+
+
+def _check_grounds(car: RecordedCar, track: Track, settings: Settings) -> None:
+    if (share := car.share_on(track)) < _LEAST_SHARE_ON_TRACK:
+        raise SettingsError(
+            f"The recording {settings.recording} lies off the track {settings.track}: only {share:.0%} of it is on or "
+            "near the road, so what would be learned from it makes no sense. Name with --track the one that it was "
+            "recorded on."
+        )
 
 
 def _task_config(settings: Settings, rate: float) -> TaskConfig:
@@ -137,6 +157,10 @@ def _task_config(settings: Settings, rate: float) -> TaskConfig:
         return TaskConfig(**values)
     except ValueError as error:
         raise SettingsError(f"The task's settings do not fit: {error}.") from error
+
+
+def _of_spool(error: SpoolError) -> SettingsError:
+    return SettingsError(str(error), ExitCode.DISK_FULL if isinstance(error, SpoolFull) else ExitCode.USAGE)
 
 
 def _own_version() -> str:

@@ -7,7 +7,9 @@ changes nothing; the caller decides what to do with the batch. It knows nothing 
 network.
 """
 
+import errno
 import logging
+import shutil
 import sqlite3
 import threading
 import uuid
@@ -65,6 +67,7 @@ class Spool:
         limit_bytes: blobs may take this much in all, in bytes.
 
     Raises:
+        SpoolFull: the disk has no room to begin with.
         SpoolError: another process uses the folder, or it cannot be written or read.
     """
 
@@ -80,7 +83,8 @@ class Spool:
             self._reserve = folder / "spool.reserve"
             self._keep_reserve()
         except (OSError, sqlite3.Error) as error:
-            raise SpoolError(
+            kind = SpoolFull if _disk_is_full(error, folder) else SpoolError
+            raise kind(
                 f"the spool in {folder} cannot be opened ({error}). Experience waits there until it is safe; "
                 "free the disk or name another folder with --spool."
             ) from error
@@ -252,6 +256,14 @@ class Spool:
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _FULL_CODES:
                 raise SpoolFull(f"the disk under {self.folder} takes no more ({error})") from error
             raise
+
+
+def _disk_is_full(error: OSError | sqlite3.Error, folder: Path) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # A full disk has several names in SQLite, which other troubles share; only the disk itself can tell.
+    told = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return told == sqlite3.SQLITE_FULL or (told in _FULL_CODES and shutil.disk_usage(folder).free < _RESERVE_BYTES)
 
 
 @contextmanager

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from bridge.cli import TASK_NAMES
 from bridge.pairing_file import config_folder, found_uri, store_pairing
+from racing.task import TaskConfig
 from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "abcdefghijklmnop0123456789"
+DRIVE = ["drive", "--uri", f"ws://bridge:{TOKEN}@127.0.0.1:9/"]
+RECORDED = [*DRIVE, "--car", "recorded", "--recording", "no.csv"]
 PAIRING = Pairing("example.org", 8765, TOKEN, pin="ab" * 32)
 
 
@@ -81,12 +85,24 @@ def test_pair_takes_the_string_from_the_environment_too(tmp_path: Path) -> None:
         (["pair", f"wss://bridge:{TOKEN}@example.org:8765/pin-12"], "64 hex digits"),
         (["drive", "--uri", f"ws://bridge:{TOKEN}@example.org:8765/"], "unencrypted"),
         (["drive"], "not paired"),
-        (["drive", "--uri", f"ws://bridge:{TOKEN}@127.0.0.1:9/", "--car", "recorded"], "--recording"),
-        (["drive", "--uri", f"ws://bridge:{TOKEN}@127.0.0.1:9/", "--track", "no.csv"], "no.csv"),
-        (["drive", "--uri", f"ws://bridge:{TOKEN}@127.0.0.1:9/", "--rate", "500"], "10 to 60 Hz"),
-        (["drive", "--uri", f"ws://bridge:{TOKEN}@127.0.0.1:9/", "--task", "speed=1"], "progress_scale"),
+        ([*DRIVE, "--car", "recorded"], "--recording"),
+        (RECORDED, "--track"),
+        ([*RECORDED, "--track", "seed:7", "--cars", "1"], "--cars has no effect"),
+        ([*RECORDED, "--track", "seed:7", "--seed", "0"], "--seed has no effect"),
+        ([*DRIVE, "--track", "no.csv"], "no.csv"),
+        ([*DRIVE, "--seed", "-3"], "Invalid value for '--seed'"),
     ],
-    ids=["cut pin", "plain", "unpaired", "no recording", "no track", "rate", "task"],
+    ids=[
+        "cut pin",
+        "plain",
+        "unpaired",
+        "no recording",
+        "recording without its track",
+        "cars of a recording",
+        "seed of a recording",
+        "no track",
+        "seed below zero",
+    ],
 )
 def test_a_mistake_gets_a_sentence_without_the_token(tmp_path: Path, arguments: list[str], complaint: str) -> None:
     done = ac_bridge(tmp_path, *arguments, AC_BRIDGE_URI="")
@@ -94,3 +110,12 @@ def test_a_mistake_gets_a_sentence_without_the_token(tmp_path: Path, arguments: 
     assert complaint in done.stderr
     assert "Traceback" not in done.stderr
     assert TOKEN not in done.stderr + done.stdout
+
+
+def test_the_help_names_every_setting_of_the_task() -> None:
+    assert {"control_hz", *TASK_NAMES} == set(TaskConfig.__dataclass_fields__)
+
+
+def test_whoever_is_not_paired_is_told_where_the_string_is(tmp_path: Path) -> None:
+    with pytest.raises(PairingError, match=r"pairing\.txt"):
+        found_uri(None, tmp_path, {})
