@@ -113,7 +113,8 @@ def _judged(error: InvalidStatus, pairing: Pairing) -> Exception:
     if status in (401, 403):
         return Refused(
             f"The receiver at {pairing.host} does not accept this token. It has a new one since a new run was made: "
-            "get the current pairing string from the run's owner (`make pair`) and give it to `ac-bridge pair`."
+            "get the current pairing string from the run's owner (it is in pairing.txt in the receiver's folder) and "
+            "give it to `ac-bridge pair`."
         )
     body = bytes(error.response.body or b"").lower()
     # A receiver names the protocol that it speaks; a library's own answer to a wrong one says subprotocol.

@@ -37,7 +37,7 @@ _PATIENCE = 3
 """So many refusals in a row of what should have been right, before the conversation starts anew."""
 
 _FINAL = {
-    ErrorCode.WRONG_SIGNATURE: "Use the task settings of the run on this side too (--rate), or another run.",
+    ErrorCode.WRONG_SIGNATURE: "Give the settings of the run's task on this side too, with --rate and --task.",
     ErrorCode.DUPLICATE_BRIDGE: "End the other bridge, or give this one a spool of its own with --spool.",
     ErrorCode.BAD_BATCH: "Bring both sides to the same version of this project; the spool keeps the batch.",
     ErrorCode.TOO_LARGE: "Bring both sides to the same version of this project; the spool keeps the batch.",
@@ -105,7 +105,8 @@ class Exchange:
     def __init__(self, spool: Spool, introduction: Introduction, policy: Policy | None = None) -> None:
         self.spool, self.introduction, self.policy = spool, introduction, policy
         self.state = LinkState()
-        self._rewind: bool
+        self._rewind = False
+        """Whether the next batch is the one after what is stored, not the one after what was sent."""
         self._fresh = False
         """Whether the receiver may still take our old stream for another bridge's."""
         self._begin_stream()
@@ -204,7 +205,6 @@ class Exchange:
         self._paused_until = float("-inf")
         self._refusals = 0
         self._rewind = False
-        """Whether the next batch is the one after what is stored, not the one after what was sent."""
         self._note_progress()
 
     def _appended(self) -> None:

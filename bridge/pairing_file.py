@@ -56,8 +56,9 @@ def found_uri(given: str | None, folder: Path, environment: Mapping[str, str] = 
         return path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         raise PairingError(
-            "This PC is not paired with a run. Get the pairing string from the run's owner (`make pair` prints it) "
-            f"and give it to `ac-bridge pair`, to `--uri`, or in the environment variable {URI_VARIABLE}."
+            "This PC is not paired with a run. Get the pairing string from the run's owner (it is in pairing.txt in "
+            "the receiver's folder) and give it to `ac-bridge pair`, to `--uri`, or in the environment variable "
+            f"{URI_VARIABLE}."
         ) from None
     except (OSError, UnicodeDecodeError):
         raise PairingError(f"The stored pairing in {path} cannot be read. Run `ac-bridge pair` again.") from None
