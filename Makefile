@@ -45,10 +45,11 @@ lint: setup
 	$(RUN) -m mypy
 	$(IN_VENV)lint-imports --no-logo
 
-bench: $(addprefix bench-,$(BENCHES))
+bench: setup
+	@$(RUN) -m scripts.bench
 
 $(addprefix bench-,$(BENCHES)): bench-%: setup
-	@$(RUN) -m scripts.bench_$*
+	@$(RUN) -m scripts.bench $*
 
 # The gaming PC needs neither torch nor the cloud's libraries. The pairing string is a secret: it goes to the
 # child in the environment, never on its command line, and make does not echo it.

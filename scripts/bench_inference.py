@@ -7,8 +7,6 @@ standard output.
 """
 
 import argparse
-import os
-import platform
 import re
 import statistics
 import subprocess
@@ -16,33 +14,23 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable
-from datetime import date
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import numpy.typing as npt
 import torch
-from gymnasium import spaces
 from packaging.requirements import Requirement
 from stable_baselines3 import SAC
 
 from racing.policy import Policy
 from racing.simulator import SimulatedCar
-from racing.task import (
-    ACTION_SIZE,
-    OBSERVATION_BOUND,
-    OBSERVATION_SIZE,
-    OBSERVATION_STEP,
-    Float32Array,
-    Task,
-    controls_of,
-    on_action_grid,
-)
+from racing.task import OBSERVATION_SIZE, Float32Array, Task, controls_of, on_action_grid
 from racing.track import Track
+from scripts.bench_setting import setting
 from train_cloud.trainer.export import export_policy
+from train_cloud.trainer.learners import SpacesOnly
 
 ROOT = Path(__file__).parents[1]
 IMPORTS = {
@@ -53,20 +41,10 @@ IMPORTS = {
 _MEASURED = "import time; began = time.perf_counter(); {}; print(time.perf_counter() - began)"
 
 
-class _Spaces(gymnasium.Env[Float32Array, Float32Array]):
-    """What stable-baselines3 needs to know of the task; never stepped."""
-
-    def __init__(self) -> None:
-        self.observation_space = spaces.Box(
-            -OBSERVATION_BOUND, OBSERVATION_BOUND - OBSERVATION_STEP, (OBSERVATION_SIZE,), np.float32
-        )
-        self.action_space = spaces.Box(-1.0, 1.0, (ACTION_SIZE,), np.float32)
-
-
 def step_times(steps: int, seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
     """(steps,) s of each step, by runtime; a different runtime at each step, so that all share the machine's moods."""
     torch.set_num_threads(1)
-    model = SAC("MlpPolicy", _Spaces(), seed=seed, device="cpu", policy_kwargs={"net_arch": [256, 256]})
+    model = SAC("MlpPolicy", SpacesOnly(), seed=seed, device="cpu", policy_kwargs={"net_arch": [256, 256]})
     task = Task(Track.generate(7))
     policy = Policy.from_bytes(export_policy(model, 1, task.signature), task.signature)
     actor = model.policy.actor
@@ -151,8 +129,7 @@ def bridge_requirements() -> list[str]:
 def report(steps: int, repeats: int) -> str:
     """Everything, as Markdown."""
     lines = [
-        f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}, {date.today()}: `python -m scripts.bench_inference --steps {steps}`",
+        setting("numpy", "torch", "stable-baselines3"),
         "",
         f"| one step, N=1, {OBSERVATION_SIZE}-256-256 (observe + policy) | p50 us | p99 us |",
         "|---|---|---|",

@@ -6,12 +6,9 @@ standard output.
 """
 
 import argparse
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from datetime import date
 from typing import Any
 
 import numpy as np
@@ -21,6 +18,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
 
 from racing.task import ACTION_SIZE, OBSERVATION_SIZE
+from scripts.bench_setting import setting
 from train_cloud.run_config import BucketConfig, RunConfig
 from train_cloud.trainer.arithmetic import choose_matrix_products
 from train_cloud.trainer.learners import SpacesOnly, make_learner
@@ -156,8 +154,8 @@ def main() -> None:
     chosen = _chosen_precision()
 
     print(
-        f"SAC updates/s, {OBSERVATION_SIZE} observations, {options.threads} thread(s) on {options.device}, "
-        f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}, {date.today()}\n"
+        f"{setting('torch', 'stable-baselines3')}\n\n"
+        f"SAC updates/s, {OBSERVATION_SIZE} observations, {options.threads} thread(s) on {options.device}\n"
     )
     print("| network | batch | stable-baselines3 | FastSAC | ratio | FastSAC + chosen products | ratio |")
     print("|---|---|---|---|---|---|---|")

@@ -19,6 +19,7 @@ import boto3
 import msgspec
 
 from scripts.bench_load import STEPS_PER_SECOND, Load, Measured
+from scripts.bench_setting import setting
 from train_cloud.run_config import BucketConfig, RunConfig
 from train_cloud.signature import expected_signature
 from train_cloud.store import Store
@@ -27,6 +28,7 @@ from wire.pairing import new_token, parse_pairing
 BRIDGES = (1, 10, 100, 200, 400, 600, 800)
 START_SECONDS = 30.0
 BROKEN_P99 = 1.0
+FULL_CORE = 0.9
 BUCKET = "bench"
 
 
@@ -44,9 +46,16 @@ class Row:
         return self.measured.offered_steps - min(self.stored_steps, self.measured.acknowledged_steps)
 
     @property
-    def broken(self) -> bool:
-        kept_up = self.measured.offered_steps / self.measured.seconds >= 0.95 * STEPS_PER_SECOND * self.bridges
-        return bool(self.lost or self.measured.failures or self.measured.p99 > BROKEN_P99 or not kept_up)
+    def verdict(self) -> str:
+        """Empty while all is well; else what gave way. A load generator with a full core says nothing of receivers."""
+        found = self.measured
+        if self.lost or found.failures:
+            return "gives way"
+        kept_up = found.offered_steps / found.seconds >= 0.95 * STEPS_PER_SECOND * self.bridges
+        if kept_up and found.p99 <= BROKEN_P99:
+            return ""
+        load_is_full = found.cpu >= FULL_CORE and found.cpu > (found.receiver_cpu or 0.0)
+        return "the load generator is the limit" if load_is_full else "gives way"
 
 
 def main() -> int:
@@ -57,15 +66,16 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "bench")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "bench")
-    print("| bridges | steps/s offered | steps/s stored | lost | p50 ms | p99 ms | receiver CPU | load CPU |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(setting("websockets", "msgspec") + "\n")
+    print("| bridges | steps/s offered | steps/s stored | lost | p50 ms | p99 ms | receiver CPU | load CPU | verdict |")
+    print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         endpoint, s3 = _start_s3(Path(folder))
         try:
             for bridges in arguments.bridges:
                 row = _measure(bridges, arguments.seconds, Path(folder) / str(bridges), endpoint)
                 print(_line(row), flush=True)
-                if row.broken:
+                if row.verdict:
                     break
         finally:
             s3.terminate()
@@ -86,8 +96,9 @@ def _line(row: Row) -> str:
         f"{1000 * found.p99:.1f}",
         cpu,
         f"{100 * found.cpu:.0f} %",
+        row.verdict or "keeps up",
     ]
-    return "| " + " | ".join(cells) + " |" + (" gives way" if row.broken else "")
+    return "| " + " | ".join(cells) + " |"
 
 
 def _measure(bridges: int, seconds: float, folder: Path, endpoint: str) -> Row:

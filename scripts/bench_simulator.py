@@ -18,6 +18,7 @@ from racing.reference_driver import ReferenceDriver
 from racing.simulator import SimulatedCar
 from racing.task import Task, TaskConfig, on_action_grid
 from racing.track import Track
+from scripts.bench_setting import setting
 
 TRACK_SEED = 7
 MANY_CARS = 64
@@ -114,6 +115,7 @@ def main() -> None:
         for mine, step in zip(rates, makers, strict=True):
             mine.append(rate(step, options.seconds))
     yardstick = statistics.median(rates[-1])
+    print(setting("numpy", "gymnasium") + "\n")
     print("| | steps/s | of CarRacing | times real time, all cars together |")
     print("|---|---|---|---|")
     for name, mine in zip(NAMES, rates, strict=True):

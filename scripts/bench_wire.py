@@ -2,8 +2,9 @@
 
 Takes steps of the simulator (reference driver plus exploring noise) and of the laps recorded from the real game, cuts
 them into batches exactly as a bridge does, and puts every batch through the codec, JSON, MessagePack and
-MessagePack + gzip in turn. Prints a Markdown table: bytes are exact, times are medians over interleaved repeats, and
-every format must return what was put in, to the bit.
+MessagePack + gzip in turn; MessagePack packs Python's floats in 64 bits each unless told to use 32, so both are shown.
+Prints a Markdown table: bytes are exact, times are medians over interleaved repeats, and every format must return what
+was put in, to the bit. The last column judges the project's promise, which is made for batches of PROMISED_STEPS.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from racing.reference_driver import ReferenceDriver
 from racing.simulator import SimulatedCar
 from racing.task import Float32Array, Task, TaskConfig
 from racing.track import Track
+from scripts.bench_setting import setting
 from train_cloud.signature import layout
 from wire.codec import Batch, decode_batch, encode_batch
 
@@ -34,6 +36,12 @@ RECORDING = Path("telemetry/monza_25hz_two_laps.csv")
 RECORDED_TRACK = Path("tracks/monza.csv")
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 BATCH_STEPS = (1, 10, 100)
+PROMISED_STEPS = 100
+PROMISED_SHARES = {"JSON": 0.04, "MessagePack + gzip": 0.3, "MessagePack float32 + gzip": 0.35}
+"""The most bytes that a batch of PROMISED_STEPS may take, as a share of each rival's."""
+PROMISED_SECONDS = 0.5e-3
+"""The longest that encoding and decoding a batch of PROMISED_STEPS may take together."""
+OURS = "this project"
 FLEET_CARS, FLEET_STEPS = 8, 12
 GZIP_LEVEL = 6
 HEADINGS = (
@@ -43,9 +51,11 @@ HEADINGS = (
     "bytes a transition",
     "of JSON",
     "of MessagePack + gzip",
+    "of the same with float32",
     "encode µs",
     "decode µs",
     "exact to the bit",
+    f"promise for {PROMISED_STEPS} steps",
 )
 _STEADY_SECONDS = 2.0
 _COLUMNS = ("observation", "action", "reward", "next_observation", "terminated", "truncated")
@@ -139,7 +149,7 @@ FORMATS = (
         lambda batch: gzip.compress(msgspec.msgpack.encode(_single_float_rows(batch)), GZIP_LEVEL),
         lambda data: _unpack(gzip.decompress(data)),
     ),
-    Format("this project", encode_batch, lambda data: columns_of(decode_batch(data))),
+    Format(OURS, encode_batch, lambda data: columns_of(decode_batch(data))),
 )
 
 
@@ -220,16 +230,25 @@ def _same(got: Columns, put: Columns) -> bool:
     )
 
 
+def promise_kept(figures: dict[str, Figures]) -> bool:
+    """Whether the project's bytes and time are within the promise; `figures` are those of batches of PROMISED_STEPS."""
+    ours = figures[OURS]
+    small = all(ours.bytes_per_step <= share * figures[name].bytes_per_step for name, share in PROMISED_SHARES.items())
+    return small and ours.exact and ours.encode_seconds + ours.decode_seconds <= PROMISED_SECONDS
+
+
 def rows_of_table(source: str, steps: str, figures: dict[str, Figures]) -> list[str]:
     """Lines of the Markdown table for one kind of batch."""
-    json_bytes = figures["JSON"].bytes_per_step
-    packed_bytes = figures["MessagePack + gzip"].bytes_per_step
-    return [
-        f"| {source} | {steps} | {name} | {one.bytes_per_step:.1f} | {one.bytes_per_step / json_bytes:.3f} "
-        f"| {one.bytes_per_step / packed_bytes:.3f} | {one.encode_seconds * 1e6:.0f} "
-        f"| {one.decode_seconds * 1e6:.0f} | {'yes' if one.exact else 'NO'} |"
-        for name, one in figures.items()
-    ]
+    rivals = [figures[name].bytes_per_step for name in PROMISED_SHARES]
+    kept = ("kept" if promise_kept(figures) else "BROKEN") if steps == str(PROMISED_STEPS) else "-"
+    lines = []
+    for name, one in figures.items():
+        shares = " | ".join(f"{one.bytes_per_step / rival:.3f}" for rival in rivals)
+        lines.append(
+            f"| {source} | {steps} | {name} | {one.bytes_per_step:.1f} | {shares} | {one.encode_seconds * 1e6:.0f} "
+            f"| {one.decode_seconds * 1e6:.0f} | {'yes' if one.exact else 'NO'} | {kept if name == OURS else '-'} |"
+        )
+    return lines
 
 
 def main() -> None:
@@ -238,6 +257,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=40, help="batches of each kind (default 40)")
     parser.add_argument("--data", type=Path, default=SHARED_DATA, help="folder with the recorded laps")
     options = parser.parse_args()
+    print(setting("numpy", "msgspec", "zstandard") + "\n")
     print("| " + " | ".join(HEADINGS) + " |\n|" + "---|" * len(HEADINGS))
     for steps in BATCH_STEPS:
         batches = simulated_batches(steps, 1, options.batches)
