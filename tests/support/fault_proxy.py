@@ -7,6 +7,8 @@
         proxy.refuse()         # connections are reset and nothing listens any more
         proxy.black_hole()     # connections stay open, every byte vanishes, new ones are accepted and stay mute
         proxy.latency = 0.05   # seconds, one way
+        with proxy.standstill():  # takes no byte from anybody, so that the senders' buffers fill; nothing is closed
+            ...
         proxy.resume()         # as at the start, for new connections
 
 A connection from which a byte vanished stays mute for ever, also after `resume`: a stream with a hole is none, and a
@@ -20,8 +22,8 @@ import random
 import socket
 import struct
 import threading
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -189,6 +191,16 @@ class FaultProxy:
 
         self._do(carry)
         self._call(self._listen())
+
+    @contextmanager
+    def standstill(self) -> Iterator[None]:
+        """Neither read nor write anything inside the block, like a stopped process."""
+        goes_on = threading.Event()
+        self._loop.call_soon_threadsafe(goes_on.wait)
+        try:
+            yield
+        finally:
+            goes_on.set()
 
     def one_way_delay(self) -> float:
         """The delay of the next chunk, s."""

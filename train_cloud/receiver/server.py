@@ -23,6 +23,7 @@ from websockets.typing import Subprotocol
 
 from train_cloud.receiver.auth import Gate, Refusal
 from train_cloud.receiver.session import PeerError, RateLimit, Session, decode_message
+from train_cloud.receiver.watch import HeardConnection
 from train_cloud.receiver.writer import Job, Result, Writer
 from train_cloud.run_config import RunConfig
 from train_cloud.signature import expected_signature, layout
@@ -43,7 +44,9 @@ from wire.process import fields
 
 HELLO_SECONDS: Final = 10.0
 KEEPALIVE_SECONDS: Final = 5.0
-SILENCE_SECONDS: Final = 10.0
+"""A Ping goes out this often, so that also a peer with nothing to say is heard."""
+SILENCE_SECONDS: Final = 15.0
+"""Who was not heard for so long is let go: links that are open on our side only are noticed within 20 s."""
 WEIGHTS_POLL_SECONDS: Final = 0.05
 PACE_SECONDS: Final = 0.2
 REPORT_SECONDS: Final = 30.0
@@ -71,8 +74,6 @@ class Receiver:
         self._writer = Writer(store, self.layout, self._on_written, self._on_crash)
         self._stop = threading.Event()
 
-    # -- from other threads
-
     def safe(self, stream: str, through: int) -> None:
         """The backup brought `stream` through this number into the bucket; any thread may call."""
         self._call(lambda: self._moved(stream, safe=through))
@@ -89,8 +90,6 @@ class Receiver:
         with suppress(RuntimeError):
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(what)
-
-    # -- the hub of the sessions
 
     def submit(self, job: Job) -> None:
         """Give a batch to the writer."""
@@ -115,8 +114,6 @@ class Receiver:
         session = self._sessions.get(stream)
         if session is not None:
             session.moved(stored, safe)
-
-    # -- serving
 
     async def serve(
         self,
@@ -146,9 +143,10 @@ class Receiver:
             max_size=MAX_UP_FRAME_BYTES,
             open_timeout=HELLO_SECONDS,
             ping_interval=KEEPALIVE_SECONDS,
-            ping_timeout=SILENCE_SECONDS,
+            ping_timeout=None,
             close_timeout=2.0,
             server_header=None,
+            create_connection=HeardConnection,
             logger=_quiet_logger(),
         )
         try:
@@ -227,8 +225,6 @@ class Receiver:
         changed, self._pace = pace != self._pace, pace
         return changed
 
-    # -- one connection
-
     def _judge_request(self, socket: ServerConnection, request: Request) -> Response | None:
         address = _address(socket)
         try:
@@ -252,6 +248,8 @@ class Receiver:
 
     async def _serve_one(self, socket: ServerConnection) -> None:
         self._open += 1
+        assert isinstance(socket, HeardConnection)
+        watch = asyncio.create_task(socket.watch(SILENCE_SECONDS))
         try:
             await self._talk(socket)
         except ConnectionClosed:
@@ -260,7 +258,10 @@ class Receiver:
             _log.exception("a session met an unexpected error", extra=fields(peer=_address(socket)))
             await socket.close(1011, "internal error")
         finally:
+            watch.cancel()
             self._open -= 1
+            if socket.gone_silent:
+                _log.warning("a peer was not heard any more", extra=fields(peer=_address(socket)))
 
     async def _talk(self, socket: ServerConnection) -> None:
         rate = RateLimit(self.config.max_messages_per_second)

@@ -37,6 +37,10 @@ MAX_PENDING_BYTES: Final = 8 * 2**20
 """Bytes of a bridge's batches that may wait for the disk; beyond it nothing more is read from that bridge."""
 RATE_SECONDS: Final = 10.0
 """A bridge may use up the messages of this many seconds at once."""
+MAX_UNSAID: Final = 1000
+"""Answers that may wait to be sent; a peer that goes on asking without reading its answers is cut off."""
+GOODBYE_SECONDS: Final = 10.0
+"""A closing connection may take this long to say what is left to say."""
 MAX_TEXT: Final = 2000
 
 
@@ -97,14 +101,14 @@ class Session:
         self._close: tuple[int, str] | None = None
         self._wake = asyncio.Event()
 
-    # -- what the server says
-
     def post(self, message: DownMessage) -> None:
         """Send `message` soon; of several Paces only the newest."""
         if isinstance(message, Pace):
             self._pace = message
-        else:
+        elif len(self._first) < MAX_UNSAID:
             self._first.append(message)
+        else:
+            self.socket.transport.abort()
         self._wake.set()
 
     def weights_changed(self) -> None:
@@ -119,8 +123,11 @@ class Session:
         self._wake.set()
 
     def close(self, code: int, reason: str) -> None:
-        """Close the connection after what is already to be said."""
-        self._close = self._close or (code, reason)
+        """Close the connection after what is already to be said, or when that takes longer than GOODBYE_SECONDS."""
+        if self._close is None:
+            self._close = code, reason
+            # A peer that does not read would otherwise hold up its own end for ever.
+            asyncio.get_running_loop().call_later(GOODBYE_SECONDS, self.socket.transport.abort)
         self._wake.set()
 
     def done(self, result: Result) -> None:
@@ -147,8 +154,6 @@ class Session:
         """Say what is wrong, then close."""
         self.post(error.message)
         self.close(error.close, error.message.code)
-
-    # -- the two loops
 
     async def run(self) -> None:
         """Talk until the connection ends."""

@@ -3,19 +3,21 @@
 import hashlib
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from tests.support.experience import made_up_batch
 from tests.support.fault_proxy import FaultProxy
 from tests.support.receivers import Client, ThreadedReceiver, blob, hello
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
-from train_cloud.receiver import server
+from train_cloud.receiver import server, session
 from train_cloud.store import Store, TrainerProgress
 from wire.codec import decode_batch
 from wire.messages import (
@@ -187,9 +189,6 @@ def test_at_the_end_bridges_are_told_to_drain_and_let_go(receiver: ThreadedRecei
         assert client.close_code() == CloseCode.GOING_AWAY
 
 
-# -- what may go wrong
-
-
 def test_a_bridge_above_its_rate_is_slowed_down_and_loses_nothing(tmp_path: Path) -> None:
     slow = ThreadedReceiver(msgspec.structs.replace(CONFIG, max_messages_per_second=20), tmp_path)
     with slow.client() as client:
@@ -240,14 +239,23 @@ def test_a_bridge_that_does_not_listen_delays_nobody(receiver: ThreadedReceiver)
         deaf.hear(WeightsUpdate, lambda update: update.version == 4)
 
 
+def test_a_silent_link_is_noticed_within_twenty_seconds() -> None:
+    # The watch looks once a second.
+    assert server.SILENCE_SECONDS + 1 <= 20
+    assert server.KEEPALIVE_SECONDS * 2 < server.SILENCE_SECONDS
+
+
+def watchful_receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ThreadedReceiver:
+    monkeypatch.setattr(server, "KEEPALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(server, "SILENCE_SECONDS", 1.0)
+    return ThreadedReceiver(msgspec.structs.replace(CONFIG, max_bridges=1), tmp_path)
+
+
 def test_a_bridge_whose_packets_vanish_is_let_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert server.KEEPALIVE_SECONDS + server.SILENCE_SECONDS <= 20
-    monkeypatch.setattr(server, "KEEPALIVE_SECONDS", 0.2)
-    monkeypatch.setattr(server, "SILENCE_SECONDS", 0.3)
     caplog.set_level(logging.INFO)
-    watchful = ThreadedReceiver(CONFIG, tmp_path)
+    watchful = watchful_receiver(tmp_path, monkeypatch)
     with FaultProxy(("127.0.0.1", watchful.port)) as proxy:
         client = Client(replace(watchful.pairing, port=proxy.port))
         client.begin(HELLO)
@@ -255,3 +263,41 @@ def test_a_bridge_whose_packets_vanish_is_let_go(
         proxy.black_hole()
         wait_until(lambda: "bridge disconnected" in caplog.text, "the silence is noticed")
     watchful.close()
+
+
+def test_a_bridge_that_stopped_while_weights_were_due_makes_room_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    watchful = watchful_receiver(tmp_path, monkeypatch)
+    with FaultProxy(("127.0.0.1", watchful.port)) as proxy:
+        client = Client(replace(watchful.pairing, port=proxy.port))
+        client.begin(HELLO)
+        with proxy.standstill():
+            weights = bytes(12 * 2**20)
+            watchful.store.put_weights(1, weights, hashlib.sha256(weights).hexdigest())
+            wait_until(lambda: "bridge disconnected" in caplog.text, "the silence is noticed")
+            wait_until(lambda: _welcomed(watchful), "its place is free")
+    watchful.close()
+
+
+def _welcomed(receiver: ThreadedReceiver) -> bool:
+    with suppress(InvalidStatus), receiver.client() as other:
+        return bool(other.begin(hello(CONFIG, B, "pc-b")).run_id)
+    return False
+
+
+def test_a_bridge_that_asks_without_end_and_reads_no_answer_is_cut_off(
+    receiver: ThreadedReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(session, "MAX_UNSAID", 20)
+    caplog.set_level(logging.INFO)
+    weights = bytes(12 * 2**20)
+    receiver.store.put_weights(1, weights, hashlib.sha256(weights).hexdigest())
+    with receiver.client(max_queue=1) as deaf:
+        deaf.begin(HELLO)
+        for number in range(200):
+            deaf.blurt(Ping(float(number)))
+            if "bridge disconnected" in caplog.text:
+                break
+        wait_until(lambda: "bridge disconnected" in caplog.text, "it is cut off")
