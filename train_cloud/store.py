@@ -124,8 +124,6 @@ class Store:
                 connection.close()
             self._connections.clear()
 
-    # -- experience
-
     def register_stream(self, stream: str, bridge: str, signature: str) -> StreamState:
         """Make `stream` known (again) and return where it stands; writes only what is new."""
         known = self.streams().get(stream)
@@ -222,8 +220,6 @@ class Store:
                 {"stream": stream, "through": through},
             )
 
-    # -- restoring
-
     def is_ready(self) -> bool:
         """Whether the receiver has finished restoring: positions and batches here are the run's."""
         return self.meta("ready") == "1"
@@ -256,8 +252,6 @@ class Store:
                 "INSERT INTO batches (id, stream, number, steps, blob) VALUES (?, ?, ?, ?, ?)",
                 ((b.id, b.stream, b.number, b.steps, b.blob) for b in batches),
             )
-
-    # -- weights and progress
 
     def put_weights(self, version: int, blob: bytes, sha256: str) -> None:
         """Publish weights; the newest few are kept."""
@@ -295,8 +289,6 @@ class Store:
         """Note a fact about the store itself."""
         with self._writing() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-
-    # -- connections
 
     def _rows(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
         with _errors_as_sentences(self.path):

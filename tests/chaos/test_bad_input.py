@@ -62,9 +62,6 @@ def end(site: Site, *, ticks: int = TICKS) -> None:
     check_experience(site, SCRIPT, ticks)
 
 
-# -- hostile and broken peers
-
-
 def caller(site: Site, **changes: object) -> Client:
     """A connection straight to the receiver, with the right token unless `changes` says otherwise."""
     return Client(parse_pairing((site.instance / "pairing.txt").read_text()), **changes)  # type: ignore[arg-type]
@@ -185,9 +182,6 @@ def test_whatever_others_send_a_good_bridge_is_not_disturbed(site: Site) -> None
         assert site.token not in site.log(name)
 
 
-# -- full disks
-
-
 def test_a_full_disk_on_the_instance_loses_nothing(tmp_path: Path, s3: MotoS3) -> None:
     with Site(tmp_path / "site", s3) as site, SmallDisk(site.instance) as disk:
         begin(site, hz=200)
@@ -216,9 +210,6 @@ def test_a_full_disk_on_the_pc_loses_nothing(tmp_path: Path, s3: MotoS3) -> None
         site.say("there is room again")
         end(site)
         assert "there is room again" in site.log(BRIDGE)
-
-
-# -- trouble with the bucket
 
 
 def test_receiving_and_learning_go_on_without_the_bucket(site: Site) -> None:

@@ -70,9 +70,6 @@ def rows(store: Store) -> list[tuple[str, int, bytes]]:
     return [(row.stream, row.number, row.blob) for row in store.read_batches(0, 10**6)]
 
 
-# -- backup
-
-
 def test_stored_batches_become_safe_in_named_segments(store: Store, objects: ObjectStore) -> None:
     store.add_batches(small(range(1, 4)) + small(range(1, 3), B))
     assert sorted(upload(store, objects)) == [(A, 3), (B, 2)]
@@ -151,9 +148,6 @@ def test_a_large_backlog_goes_up_in_several_segments(
         "000000000011-000000000020.zst",
         "000000000021-000000000025.zst",
     ]
-
-
-# -- restore
 
 
 def test_a_new_instance_has_the_positions_and_the_batches_in_their_old_order(
@@ -293,9 +287,6 @@ def test_restoring_ends_when_asked_to_and_when_the_bucket_refuses(
     s3.fail("403 Forbidden")
     with pytest.raises(ObjectStoreDenied):
         take_over(fresh, objects)
-
-
-# -- segments
 
 
 def segment_of(numbers: range) -> Segment:

@@ -45,9 +45,6 @@ def stored_numbers(receiver: ThreadedReceiver, stream: str = HELLO.stream) -> li
     return [row.number for row in receiver.store.read_batches(0, 10**6) if row.stream == stream]
 
 
-# -- who may come in
-
-
 def refusal(receiver: ThreadedReceiver, **changes: Any) -> tuple[int, str, Any]:
     with pytest.raises(InvalidStatus) as refused:
         receiver.client(**changes)
@@ -118,9 +115,6 @@ def test_a_stranger_who_sends_garbage_disturbs_nobody(receiver: ThreadedReceiver
                 stranger.sendall(garbage)
         client.store(1, 2)
     assert stored_numbers(receiver) == [1, 2]
-
-
-# -- who breaks the rules
 
 
 def test_a_bridge_of_another_task_is_refused_with_both_signatures(receiver: ThreadedReceiver) -> None:
