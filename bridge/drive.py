@@ -3,7 +3,8 @@
 It is the only thing the control thread does: the disk and the network have threads of their own, and no step waits
 for either. A policy is swapped between two steps. A car in simulated time waits for the first policy, for room in the
 spool, and for the trainer when it leads by too much; a car in real time waits for nothing, drives with neutral
-controls before the first policy and is not recorded then. However a drive ends, the car's controls are neutral, what
+controls before the first policy and is not recorded then. When the run is done, nothing more is collected: a car in
+simulated time ends its drive, one in real time is driven on. However a drive ends, the car's controls are neutral, what
 was collected is committed, and what is unsent was offered for a few seconds more; the rest waits in the spool.
 """
 
@@ -97,12 +98,15 @@ class PolicyDriver:
         return None
 
     def step(self) -> Step | None:
-        """One step of all cars; None for one that was driven without a policy, and so is no experience."""
+        """One step of all cars; None for one that is no experience: driven without a policy, or after the run."""
         observation, policy = self._observation, self._link.policy
         if policy is None or not np.isfinite(observation).all():
             self._observation = self._driving.step(self._neutral).observation
             return None
         step = self._driving.step(policy.act(observation, self._random))
+        if self._link.state.done:
+            self._observation = step.observation
+            return None
         self._recorder.record(observation, step, policy.version)
         self._observation = step.observation
         return step
@@ -185,6 +189,7 @@ class Drive:
         link, recorder: running; closed at the end.
         stop: set by signals.
         steps: end after so many steps; None to go on until told to stop or until the driver is over.
+        real_time: go on driving, without collecting, when the run is done.
         until_safe: wait at the end until everything is in S3, not only on the instance.
     """
 
@@ -194,8 +199,10 @@ class Drive:
     recorder: Recorder
     stop: threading.Event
     steps: int | None = None
+    real_time: bool = False
     until_safe: bool = False
     tally: Tally = field(default_factory=Tally)
+    _told_done: bool = field(default=False, init=False)
 
     def run(self) -> ExitCode:
         """Drive; returns how it ended. What went wrong is in the log, in a sentence."""
@@ -216,10 +223,24 @@ class Drive:
     def _interrupted(self) -> bool:
         return self.stop.is_set() or self.link.refusal is not None or self.recorder.failure is not None
 
+    def _learning_is_over(self) -> bool:
+        """Whether the run is done and the drive therefore too; says so when it changes."""
+        done = self.link.state.done
+        # A drive of so many collected steps would never come to its end.
+        ending = done and not (self.real_time and self.steps is None)
+        if done and not self._told_done:
+            _log.info("the run is done: " + ("nothing more is driven" if ending else "driving goes on, uncollected"))
+        elif self._told_done and not done:
+            _log.info("the run goes on: experience is collected again")
+        self._told_done = done
+        return ending
+
     def _drive(self, progress: Progress) -> None:
         shown, waiting = 0.0, _Waiting()
         while not self._interrupted and not self.driver.over:
             if self.steps is not None and self.tally.steps >= self.steps:
+                return
+            if self._learning_is_over():
                 return
             now = time.monotonic()
             if now - shown >= _SHOW_SECONDS:
@@ -234,7 +255,7 @@ class Drive:
 
     def _deliver(self, progress: Progress) -> None:
         """Wait until what was driven is stored, or safe."""
-        _log.info("driven to the end; waiting until everything is " + ("safe" if self.until_safe else "stored"))
+        _log.info("nothing more is driven; waiting until everything is " + ("safe" if self.until_safe else "stored"))
         while not self._interrupted:
             self._show(progress)
             done = self.link.all_safe if self.until_safe else self.link.all_stored
@@ -251,7 +272,7 @@ class Drive:
             laps=f"{tally.clean_laps}/{tally.laps}",
             best_lap=best,
             unsent=self.link.unsent_steps,
-            link="draining" if state.draining else "up" if state.connected else "down",
+            link="done" if state.done else "draining" if state.draining else "up" if state.connected else "down",
         )
 
     def _let_go(self) -> None:

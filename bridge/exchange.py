@@ -79,6 +79,7 @@ class LinkState:
         stored_total: how many of the spool's steps, ever, the stored ones are.
         stored_steps, trained_steps: of the whole run, from all bridges.
         max_lead_steps: how far stored_steps may lead trained_steps; None until the receiver was heard once.
+        done: the run has all its training; nobody learns from further experience.
         round_trip: of the newest Ping, s; None before the first.
     """
 
@@ -90,6 +91,7 @@ class LinkState:
     stored_steps: int = 0
     trained_steps: int = 0
     max_lead_steps: int | None = None
+    done: bool = False
     round_trip: float | None = None
 
 
@@ -154,7 +156,7 @@ class Exchange:
             case Ack():
                 self._acknowledged(message)
             case Pace():
-                self._paced(message.stored_steps, message.trained_steps, message.max_lead_steps)
+                self._paced(message)
             case Pong():
                 self.state = replace(self.state, round_trip=now - message.time)
             case WeightsUpdate():
@@ -220,7 +222,7 @@ class Exchange:
         self._refusals, self._paused_until, self._fresh = 0, float("-inf"), False
         self.state = replace(self.state, connected=True, draining=False)
         self._note_progress()
-        self._paced(message.stored_steps, message.trained_steps, message.max_lead_steps)
+        self._paced(message)
         _log.info(
             "linked to the receiver",
             extra=fields(
@@ -263,8 +265,14 @@ class Exchange:
             stored_steps=state.stored_steps + max(0, total - state.stored_total),
         )
 
-    def _paced(self, stored: int, trained: int, max_lead: int) -> None:
-        self.state = replace(self.state, stored_steps=stored, trained_steps=trained, max_lead_steps=max_lead)
+    def _paced(self, message: Pace | Welcome) -> None:
+        self.state = replace(
+            self.state,
+            stored_steps=message.stored_steps,
+            trained_steps=message.trained_steps,
+            max_lead_steps=message.max_lead_steps,
+            done=message.done,
+        )
 
     def _take_weights(self, message: WeightsUpdate) -> None:
         if hashlib.sha256(message.blob).hexdigest() != message.sha256:

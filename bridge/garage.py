@@ -110,7 +110,8 @@ def assembled_drive(pairing: Pairing, settings: Settings, stop: threading.Event)
         else:
             driver = PolicyDriver(driving, link, recorder, settings.real_time, settings.seed)
         link.start()
-        yield Drive(driver, car, link, recorder, stop, settings.steps, until_safe=played)
+        real_time = settings.real_time and not played
+        yield Drive(driver, car, link, recorder, stop, settings.steps, real_time=real_time, until_safe=played)
 
 
 def _car_and_task(settings: Settings) -> tuple[Car, Task]:

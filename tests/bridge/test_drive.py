@@ -144,6 +144,44 @@ def test_a_simulated_car_waits_when_it_leads_by_too_much(server: WireServer, tmp
     assert stored_steps(server) == 900
 
 
+def test_a_simulated_drive_ends_when_the_run_is_done(server: WireServer, tmp_path: Path) -> None:
+    server.max_lead_steps = 500
+    with bridge(server, tmp_path) as child:
+        wait_until(lambda: stored_steps(server) > 400, "it drives up to its lead", 20.0)
+        server.push(Pace(500, 400, 500, done=True))
+        assert child.ended() == ExitCode.OK
+        assert "the run is done" in child.text
+    with Spool(child.spool) as spool:
+        assert spool.total_steps == stored_steps(server)
+
+
+def test_a_bridge_that_comes_too_late_does_not_wait_for_a_policy(server: WireServer, tmp_path: Path) -> None:
+    server.greeting, server.done = [], True
+    with bridge(server, tmp_path) as child:
+        assert child.ended() == ExitCode.OK
+        assert "the run is done" in child.text
+    assert stored_steps(server) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process can answer")
+def test_a_real_time_car_drives_on_uncollected_when_the_run_is_done(server: WireServer, tmp_path: Path) -> None:
+    with bridge(server, tmp_path, "--real-time") as child:
+        wait_until(lambda: stored_steps(server) > 0, "it drives", 20.0)
+        server.push(Pace(10, 10, 10, done=True))
+        wait_until(lambda: "driving goes on, uncollected" in child.text, "it says so", 20.0)
+        # Longer than the recorder's half second and what was under way; nothing may come any more.
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.ended(1.5)
+        collected = stored_steps(server)
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.ended(1.5)
+        assert stored_steps(server) == collected
+        server.push(Pace(10, 10, 10))
+        wait_until(lambda: stored_steps(server) > collected, "a run that goes on is collected for again", 20.0)
+        child.process.send_signal(signal.SIGTERM)
+        assert child.ended() == ExitCode.OK
+
+
 def test_a_real_time_car_waits_for_nobody_and_keeps_its_rate(server: WireServer, tmp_path: Path) -> None:
     server.max_lead_steps = 1
     with bridge(server, tmp_path, "--real-time", "--rate", "20", "--steps", "60") as child:

@@ -51,6 +51,7 @@ class WireServer:
         self.stored_steps = 0
         self.trained_steps = 0
         self.max_lead_steps = 10**9
+        self.done = False
         self.hellos: list[Hello] = []
         self.requests: list[Request] = []
         self.refuse_batch: Callable[[TransitionBatch], Error | None] = lambda _batch: None
@@ -158,6 +159,7 @@ class WireServer:
             self.stored_steps,
             self.trained_steps,
             self.max_lead_steps,
+            self.done,
         )
 
     def _answers(self, stream: str, inbox: Inbox, message: object) -> list[DownMessage]:
