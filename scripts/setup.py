@@ -1,8 +1,10 @@
-"""Makes `.venv` in the project's folder hold exactly the pinned packages; `make setup` runs it on any system.
+"""Makes `.venv` in the project's folder hold what pyproject.toml asks for, in the versions that constraints.txt pins;
+`make setup` runs it on any system.
 
 Promises to do nothing when nothing has changed (a stamp with a hash says so), to leave no half-made set-up
-that passes for a whole one, and to fail with a sentence. Needs only the standard library, and loads on
-Pythons too old for the rest, so that they get the sentence too. It does not touch anything outside `.venv`.
+that passes for a whole one, and to fail with a sentence. What else was installed into `.venv` stays there. Needs
+only the standard library, and loads on Pythons too old for the rest, so that they get the sentence too. It does
+not touch anything outside `.venv`.
 """
 
 from __future__ import annotations
