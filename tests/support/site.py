@@ -99,8 +99,6 @@ class Site:
         if kind is not None:
             print(self.story())
 
-    # -- processes
-
     @property
     def uri(self) -> str:
         """The pairing string by which the bridge reaches the receiver, through the proxy."""
@@ -198,8 +196,6 @@ class Site:
         """Wait until the trainer, in its present life, is at work and has said how far it is."""
         wait_until(lambda: "event=training" in self.log(TRAINER, present_life=True), "the trainer is at work", seconds)
 
-    # -- what can be seen from outside
-
     def store(self) -> Store:
         """The instance's store, opened anew; close it."""
         return Store(self.instance / "store.db")
@@ -270,8 +266,6 @@ class Site:
         for name in (RECEIVER, TRAINER, BRIDGE):
             parts += [f"the end of the {name}'s log:", *self.log(name).splitlines()[-_LAST_LINES:]]
         return "\n".join(parts)
-
-    # -- inside
 
     def _environment(self) -> dict[str, str]:
         return os.environ | {
