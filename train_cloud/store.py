@@ -16,6 +16,8 @@ from typing import Any
 
 PAGE_BYTES = 4096
 WEIGHTS_KEPT = 3
+DONE_STATE = "done"
+"""State of a trainer that has trained all of the run and ends."""
 BUSY_SECONDS = 30.0
 """How long a call waits for another process to finish its transaction."""
 
@@ -93,7 +95,10 @@ class WeightsRow:
 
 @dataclass(frozen=True, slots=True)
 class TrainerProgress:
-    """How far the trainer is, in environment steps and gradient updates; `state` is a word for people."""
+    """How far the trainer is, in environment steps and gradient updates.
+
+    `state` is a word for people, but DONE_STATE is one for programs too.
+    """
 
     trained_steps: int = 0
     consumed_steps: int = 0

@@ -27,7 +27,7 @@ from train_cloud.receiver.watch import HeardConnection
 from train_cloud.receiver.writer import Job, Result, Writer
 from train_cloud.run_config import RunConfig
 from train_cloud.signature import expected_signature, layout
-from train_cloud.store import Store, StoreError, WeightsRow
+from train_cloud.store import DONE_STATE, Store, StoreError, WeightsRow
 from wire.codec import encode_frame, encode_text
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
@@ -220,8 +220,11 @@ class Receiver:
         return True
 
     def _poll_pace(self) -> bool:
-        trained = self.store.progress().trained_steps
-        pace = Pace(self.store.total_steps(), trained, self.config.max_lead_steps)
+        progress = self.store.progress()
+        done = progress.state == DONE_STATE
+        pace = Pace(self.store.total_steps(), progress.trained_steps, self.config.max_lead_steps, done)
+        if done and not self._pace.done:
+            _log.info("the run is done, bridges are told so", extra=fields(trained_steps=pace.trained_steps))
         changed, self._pace = pace != self._pace, pace
         return changed
 
@@ -330,6 +333,7 @@ class Receiver:
                 stored_steps=pace.stored_steps,
                 trained_steps=pace.trained_steps,
                 max_lead_steps=pace.max_lead_steps,
+                done=pace.done,
             )
         )
         if self._weights is not None and self._weights.version != hello.weights_version:

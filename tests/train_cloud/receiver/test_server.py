@@ -141,6 +141,17 @@ def test_bridges_hear_how_far_the_trainer_is(receiver: ThreadedReceiver) -> None
         assert client.hear(Pace, lambda pace: pace.trained_steps == 12) == expected
 
 
+def test_bridges_hear_that_the_run_is_done_and_new_ones_at_once(receiver: ThreadedReceiver) -> None:
+    with receiver.client() as client:
+        assert not client.begin(HELLO).done
+        receiver.store.put_progress(TrainerProgress(trained_steps=12, state="done"))
+        assert client.hear(Pace, lambda pace: pace.done).trained_steps == 12
+        # Nobody needs it any more, but what was collected is kept as ever.
+        client.store(1)
+    with receiver.client() as late:
+        assert late.begin(HELLO).done
+
+
 def test_a_ping_is_answered_with_its_time(receiver: ThreadedReceiver) -> None:
     with receiver.client() as client:
         client.begin(HELLO)
