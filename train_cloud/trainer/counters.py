@@ -28,6 +28,7 @@ class Counters(msgspec.Struct, kw_only=True):
         weights_version: newest version published.
         seen_version: newest version that experience came from.
         resumes: how often the run was taken up again.
+        replay_digest: PackedReplayBuffer.digest() when the checkpoint was made; a resumed run rebuilds the same.
     """
 
     steps: int = 0
@@ -44,6 +45,7 @@ class Counters(msgspec.Struct, kw_only=True):
     weights_version: int = 0
     seen_version: int = 0
     resumes: int = 0
+    replay_digest: str = ""
 
     def count(self, stream: str, number: int, batch: Batch) -> bool:
         """Count batch `number` of `stream`; False, changing nothing, when it was counted before."""

@@ -36,6 +36,7 @@ class Ingest:
         self._counters = counters
         self._layout = layout
         self._read_through = 0
+        self._counted_through = 0
 
     def skip_to_needed(self) -> None:
         """Pass over what is counted already and too old for the buffer; call it once, before the first read."""
@@ -43,13 +44,23 @@ class Ingest:
         wanted = self._replay.buffer_size + self._counters.late_steps
         held = 0
         for batch_id, stream, number, steps in self._store.positions():
-            if held < wanted or number > self._counters.consumed.get(stream, 0):
+            counted = number <= self._counters.consumed.get(stream, 0)
+            if counted:
+                self._counted_through = max(self._counted_through, batch_id)
+            if held < wanted or not counted:
                 self._read_through = batch_id - 1
             held += steps
 
+    def rebuild(self) -> int:
+        """Take in the next of what was counted before; returns how many batches, 0 when the buffer has it all again."""
+        return self._take(self._counted_through)
+
     def read(self) -> int:
         """Take in the next batches (at most BATCHES_A_READ); returns how many."""
-        rows = self._store.read_batches(self._read_through, BATCHES_A_READ)
+        return self._take()
+
+    def _take(self, through: int = 2**63 - 1) -> int:
+        rows = [row for row in self._store.read_batches(self._read_through, BATCHES_A_READ) if row.id <= through]
         for row in rows:
             self._read_through = row.id
             try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from train_cloud.run_config import RunConfig
 from train_cloud.signature import expected_signature, layout
-from train_cloud.store import Store, StoreFull, TrainerProgress
+from train_cloud.store import DONE_STATE, Store, StoreFull, TrainerProgress
 from train_cloud.trainer.checkpoint import make_checkpoint
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.export import export_policy
@@ -64,6 +64,7 @@ class Trainer:
         self._ingest = Ingest(store, self._replay, counters, layout())
         self._publisher = Publisher(store, counters, self._signature)
         self._rates = Rates()
+        self._rebuilt = False
         self._saved_at_steps = counters.steps
         self._noted: TrainerProgress | None = None
         self._seconds_before = counters.seconds
@@ -75,7 +76,8 @@ class Trainer:
 
         Raises ExportError when learning diverged, AnotherWriter, StoreError.
         """
-        self._ingest.skip_to_needed()
+        self._publisher.publish(self.learner)
+        self._rebuild()
         with Progress("training", self.config.total_timesteps) as progress:
             while not self._stop.is_set() and not self.done():
                 read = self._ingest.read()
@@ -95,10 +97,24 @@ class Trainer:
         done = self.done()
         self._publisher.publish(self.learner)
         self.save()
-        state = "done" if done else "stopped"
+        state = DONE_STATE if done else "stopped"
         self._put_progress(state)
         self._report(state)
         return done
+
+    def _rebuild(self) -> None:
+        """Take in again what the checkpoint's replay buffer held, before anything is learned from the buffer."""
+        self._ingest.skip_to_needed()
+        while not self._stop.is_set() and self._ingest.rebuild():
+            self._put_progress("rebuilding the replay buffer")
+        if self.counters.replay_digest and not self._stop.is_set():
+            # What a lost instance had not brought to the bucket is missing until its bridges have sent it again.
+            digest = self._replay.digest()
+            _log.info(
+                "replay buffer rebuilt",
+                extra=fields(rows=self._replay.size(), digest=digest, as_saved=digest == self.counters.replay_digest),
+            )
+        self._rebuilt = not self._stop.is_set()
 
     def done(self) -> bool:
         """Whether all steps of the run are taken in and learned from."""
@@ -113,12 +129,14 @@ class Trainer:
         """Hand a checkpoint of this moment to the uploads."""
         self._saved_at_steps = self.counters.steps
         self.counters.seconds = self._seconds()
+        if self._rebuilt:
+            self.counters.replay_digest = self._replay.digest()
         policy = export_policy(self.learner, self.counters.weights_version, self._signature)
         self._uploads.checkpoint(make_checkpoint(self.learner, self.counters, policy))
 
     def summary(self) -> bytes:
         """The metrics of a finished run, for its DONE object."""
-        return metrics_bytes(self._document("done"))
+        return metrics_bytes(self._document(DONE_STATE))
 
     def _checkpoint_is_due(self) -> bool:
         every = self.config.save_frequency

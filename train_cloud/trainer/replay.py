@@ -4,7 +4,8 @@ A whole batch of experience is inserted with a few array copies and a sample is 
 learns. It promises the newest `buffer_size` transitions in the order of insertion. It does not read the store.
 """
 
-from typing import Any
+import hashlib
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
+
+DIGEST_ROWS: Final = 20_000
+"""A digest tells of this many rows at most: hashing all of a large buffer would hold learning up."""
 
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -107,3 +111,9 @@ class PackedReplayBuffer(ReplayBuffer):
         rows = self.rows.cpu().numpy()
         ordered: Float32Array = np.roll(rows, -self.pos, axis=0) if self.full else rows[: self.pos].copy()
         return ordered
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of how many rows there are and of the newest DIGEST_ROWS of them, in order."""
+        places = torch.arange(self.pos - min(self.size(), DIGEST_ROWS), self.pos, device=self.device)
+        newest = self.rows.index_select(0, places % self.buffer_size).cpu().numpy()
+        return hashlib.sha256(self.size().to_bytes(8, "little") + newest.tobytes()).hexdigest()

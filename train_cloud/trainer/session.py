@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ from train_cloud.object_store import (
     ObjectStoreUnavailable,
 )
 from train_cloud.run_config import RunConfig
-from train_cloud.store import Store, StoreError, TrainerProgress
+from train_cloud.store import DONE_STATE, Store, StoreError, StoreFull
 from train_cloud.trainer.arithmetic import choose_matrix_products
 from train_cloud.trainer.checkpoint import CheckpointError, find_newest, restore_learner
 from train_cloud.trainer.counters import Counters
@@ -35,8 +36,8 @@ from wire.process import ExitCode, fields
 
 DONE = "DONE"
 STORE_FILE = "store.db"
-PATIENCE_SECONDS = 600.0
-"""How long S3 may be silent or deny at the beginning and after the end of the run."""
+PATIENCE_SECONDS = 1_200.0
+"""How long S3 may be silent or deny at the beginning and after the end of the run: outages last ten minutes."""
 STOP_SECONDS = 45.0
 """How long the final upload may take after a signal; a spot instance has 120 s in all."""
 
@@ -68,6 +69,9 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
     except ObjectStoreError as error:
         _log.error(str(error))
         return ExitCode.STORAGE
+    except StoreFull as error:
+        _log.error(str(error))
+        return ExitCode.DISK_FULL
     except (CheckpointError, ExportError, StoreError) as error:
         _log.error(str(error))
         return ExitCode.FAILED
@@ -158,4 +162,4 @@ def _say_done(path: Path) -> None:
     if path.exists():
         store = Store(path)
         progress = store.progress()
-        store.put_progress(TrainerProgress(progress.trained_steps, progress.consumed_steps, progress.updates, "done"))
+        store.put_progress(replace(progress, state=DONE_STATE))

@@ -47,6 +47,17 @@ def test_the_newest_transitions_stay_in_order_however_they_come(pieces: list[int
     assert replay.size() == min(10, start)
 
 
+def test_a_digest_tells_contents_and_order_and_nothing_else() -> None:
+    columns = transitions(25)
+    at_once, in_pieces, turned, empty = buffer(10), buffer(10), buffer(10), buffer(10)
+    at_once.insert(*columns)
+    for row in range(25):
+        in_pieces.insert(*(column[row : row + 1] for column in columns))
+    turned.insert(*(column[::-1] for column in columns))
+    assert at_once.digest() == in_pieces.digest()
+    assert len({at_once.digest(), turned.digest(), empty.digest()}) == 3
+
+
 def test_an_empty_batch_changes_nothing() -> None:
     replay = buffer(10)
     replay.insert(*transitions(4))
