@@ -89,7 +89,7 @@ def parse_pairing(text: str, allow_plain: bool = False) -> Pairing:
     tls = parts.scheme == "wss"
     pairing = Pairing(
         _checked_host(host),
-        port or DEFAULT_PORT,
+        DEFAULT_PORT if port is None else _checked_port(port),
         _token(parts.username, parts.password),
         _pin(parts.path),
         tls,
@@ -99,8 +99,8 @@ def parse_pairing(text: str, allow_plain: bool = False) -> Pairing:
     if not tls and not allow_plain and not is_loopback(pairing.host):
         raise PairingError(
             f"The pairing string begins with ws://, which would send the token unencrypted to "
-            f"{pairing.host}. Use the wss:// string that the receiver printed, or allow plain "
-            "connections explicitly."
+            f"{pairing.host}. Use the wss:// string in the receiver's pairing.txt, or allow "
+            "plain connections with --allow-plain."
         )
     return pairing
 
@@ -115,13 +115,24 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_host(text: str) -> bool:
+    """Whether `text` can be the host of a pairing string: a name or an address, without a port."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return _HOST.fullmatch(text) is not None
+    return True
+
+
+def _checked_port(port: int) -> int:
+    if port:
+        return port
+    raise PairingError("The pairing string's port is 0, at which nobody can listen. Get the string from the receiver.")
+
+
 def _checked_host(host: str | None) -> str:
-    if host:
-        try:
-            return str(ipaddress.ip_address(host))
-        except ValueError:
-            if _HOST.fullmatch(host):
-                return host
+    if host and is_host(host):
+        return str(ipaddress.ip_address(host)) if ":" in host else host
     raise PairingError(f"The pairing string has no valid host. It has the form {_EXAMPLE}.")
 
 
