@@ -9,20 +9,12 @@ from typing import Protocol
 import numpy as np
 
 from racing.car import CarState, FloatArray
-from racing.driving import VectorDriving
+from racing.driving import Lap, VectorDriving
 from racing.policy import Policy
 from racing.reference_driver import ReferenceDriver
 from racing.simulator import SimulatedCar
 from racing.task import Float32Array, Task, TaskConfig
 from racing.track import Track
-
-
-@dataclass(frozen=True, slots=True)
-class LapResult:
-    """One lap: its time in s, and whether it never had more than two wheels out."""
-
-    time: float
-    clean: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +28,7 @@ class Drive:
         end: why the drive ended before its laps were complete, or "" when they were.
     """
 
-    laps: tuple[LapResult, ...]
+    laps: tuple[Lap, ...]
     positions: FloatArray
     speeds: FloatArray
     end: str
@@ -85,7 +77,7 @@ def drive_laps(
     task = Task(track, TaskConfig(**{**_fields(base), "max_episode_seconds": limit}))
     driving = VectorDriving(SimulatedCar(track, count=1, start="line"), task)
     observation = driving.reset()
-    results: list[LapResult] = []
+    results: list[Lap] = []
     positions, speeds = [], []
     while len(results) < laps:
         state = driving.state
@@ -93,7 +85,7 @@ def drive_laps(
         speeds.append(float(np.hypot(*state.velocity[0])))
         step = driving.step(driver.act(observation, state))
         observation = step.observation
-        results += [LapResult(lap.time, lap.clean) for lap in step.laps]
+        results += step.laps
         if step.episodes:
             return Drive(tuple(results), np.array(positions), np.array(speeds), step.episodes[0].reason)
     return Drive(tuple(results), np.array(positions), np.array(speeds), "")
