@@ -163,12 +163,21 @@ def test_a_refusal_is_final_and_says_what_to_do(spool: Spool, server: WireServer
     assert len(server.hellos) == 1
 
 
+def test_whoever_drives_another_task_is_told_the_options_that_set_it(spool: Spool, server: WireServer) -> None:
+    server.refuse_hello = lambda _hello: Error(ErrorCode.WRONG_SIGNATURE, "This run is another task.")
+    with running(server.pairing, spool) as link:
+        wait_until(lambda: link.refusal is not None, "the link gives up")
+    assert link.refusal is not None
+    assert "--rate and --task" in link.refusal.text
+
+
 def test_a_wrong_token_is_final_and_not_repeated_in_the_text(spool: Spool, server: WireServer) -> None:
     wrong = "z" * 30
     with running(Pairing("127.0.0.1", server.port, wrong, tls=False), spool) as link:
         wait_until(lambda: link.refusal is not None, "the link gives up")
     assert link.refusal is not None
     assert "does not accept this token" in link.refusal.text
+    assert "pairing.txt in the receiver's folder" in link.refusal.text
     assert wrong not in link.refusal.text
     assert len(server.requests) == 1
 
