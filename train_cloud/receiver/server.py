@@ -26,7 +26,7 @@ from train_cloud.receiver.session import PeerError, RateLimit, Session, decode_m
 from train_cloud.receiver.watch import HeardConnection
 from train_cloud.receiver.writer import Job, Result, Writer
 from train_cloud.run_config import RunConfig
-from train_cloud.signature import expected_signature, layout
+from train_cloud.signature import bridge_options, expected_signature, layout
 from train_cloud.store import DONE_STATE, Store, StoreError, WeightsRow
 from wire.codec import encode_frame, encode_text
 from wire.messages import (
@@ -302,9 +302,11 @@ class Receiver:
         if hello.signature != self.signature or (hello.observation_size, hello.action_size) != sizes:
             raise PeerError(
                 ErrorCode.WRONG_SIGNATURE,
-                f"This run's task is {self.signature!r} (observation {sizes[0]}, action {sizes[1]}); the bridge drives "
-                f"{hello.signature[:800]!r} (observation {hello.observation_size}, action {hello.action_size}). Start "
-                "the bridge with the run's settings and the same software.",
+                "This run's task is another one than the bridge's. Start the bridge with "
+                f"`{bridge_options(self.config)}` and the same version of the software. "
+                f"The run's task is {self.signature!r} (observation {sizes[0]}, action {sizes[1]}); "
+                f"the bridge drives {hello.signature[:800]!r} "
+                f"(observation {hello.observation_size}, action {hello.action_size}).",
                 CloseCode.REFUSED,
             )
         for other in self._sessions.values():

@@ -18,6 +18,7 @@ from tests.support.experience import made_up_batch
 from tests.support.receivers import ThreadedReceiver, blob, hello
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
+from train_cloud.run_config import TaskSettings
 from wire.codec import Column, LapRecord, Layout, encode_batch, encode_frame
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
@@ -125,6 +126,16 @@ def test_a_bridge_of_another_task_is_refused_with_both_signatures(receiver: Thre
         assert "racing-0 obs=3" in error.text
         assert receiver.receiver.signature in error.text
         assert client.close_code() == CloseCode.REFUSED
+
+
+def test_a_bridge_of_another_task_is_told_the_options_of_this_one(tmp_path: Path) -> None:
+    task = TaskSettings(control_hz=25.0, progress_scale=0.2, wheels_out_penalty=1 / 3)
+    running = ThreadedReceiver(msgspec.structs.replace(CONFIG, task=task), tmp_path)
+    with running.client() as client:
+        client.say(HELLO)
+        text = client.hear(Error).text
+    assert "`--rate 25 --task progress_scale=0.2 --task wheels_out_penalty=0.3333333333333333`" in text
+    running.close()
 
 
 def test_a_bridge_with_another_observation_space_is_refused(receiver: ThreadedReceiver) -> None:
