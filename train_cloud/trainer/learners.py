@@ -9,13 +9,14 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium import spaces
 from sb3_contrib import TQC, CrossQ
 from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
 
 from racing.task import ACTION_SIZE, OBSERVATION_BOUND, OBSERVATION_SIZE, OBSERVATION_STEP
-from train_cloud.run_config import RunConfig
+from train_cloud.run_config import ConfigError, RunConfig
 from train_cloud.trainer.fast_sac import FastSAC
 from train_cloud.trainer.replay import PackedReplayBuffer
 
@@ -33,8 +34,24 @@ class SpacesOnly(gymnasium.Env[np.ndarray[Any, Any], np.ndarray[Any, Any]]):
         self.action_space = spaces.Box(-1.0, 1.0, (action_size,), np.float32)
 
 
+def check_device(name: str) -> None:
+    """Raise ConfigError when run.json names a GPU that is not there: the libraries would quietly use the CPU."""
+    if not name.startswith("cuda"):
+        return
+    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(name.partition(":")[2] or 0) >= present:
+        raise ConfigError(
+            f"The field `device` has the value {name!r}, but this machine has {present} GPUs that can be used. Install "
+            'the GPU\'s driver and a PyTorch built for it, or set `device` to "auto" or "cpu".'
+        )
+
+
 def make_learner(config: RunConfig, env: SpacesOnly | None = None) -> Learner:
-    """A freshly initialised learner for `config`, with an empty PackedReplayBuffer and a silent logger."""
+    """A freshly initialised learner for `config`, with an empty PackedReplayBuffer and a silent logger.
+
+    Raises ConfigError when the device is not there.
+    """
+    check_device(config.device)
     optimizer: dict[str, Any] = {"fused": True}
     kind = METHODS[config.method]
     options: dict[str, Any] = {}

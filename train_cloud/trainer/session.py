@@ -23,13 +23,13 @@ from train_cloud.object_store import (
     ObjectStoreError,
     ObjectStoreUnavailable,
 )
-from train_cloud.run_config import RunConfig
+from train_cloud.run_config import ConfigError, RunConfig
 from train_cloud.store import DONE_STATE, Store, StoreError, StoreFull
 from train_cloud.trainer.arithmetic import choose_matrix_products
 from train_cloud.trainer.checkpoint import CheckpointError, find_newest, restore_learner
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.export import ExportError
-from train_cloud.trainer.learners import make_learner
+from train_cloud.trainer.learners import check_device, make_learner
 from train_cloud.trainer.loop import Trainer
 from train_cloud.trainer.uploads import AnotherWriter, Uploads
 from wire.process import ExitCode, fields
@@ -55,6 +55,7 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
     choose_matrix_products()
     objects = ObjectStore(config.bucket, f"runs/{config.run_id}/")
     try:
+        check_device(config.device)
         if _patiently(lambda: _exists(objects, DONE), "asking whether the run is done", stop):
             _log.info("this run is done already: nothing to train", extra=fields(run_id=config.run_id))
             _say_done(folder / STORE_FILE)
@@ -63,6 +64,9 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
     except _Stopped:
         _log.info("stopped before training began")
         return ExitCode.OK
+    except ConfigError as error:
+        _log.error(str(error))
+        return ExitCode.USAGE
     except AnotherWriter as error:
         _log.error(str(error))
         return ExitCode.REFUSED

@@ -17,6 +17,7 @@ from racing.policy import Policy
 from tests.support.experience import STREAM, incoming
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
+from tests.support.small_disk import SmallDisk
 from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectNotFound, ObjectStore
 from train_cloud.run_config import RunConfig
@@ -168,6 +169,19 @@ def test_a_stopped_run_goes_on_with_the_same_counters_and_newer_weights(run: Run
     assert (done.steps, done.updates, done.laps, done.resumes) == (400, 150, 20, 1)
     assert done.weights_version > stopped.weights_version
     assert done.seconds > stopped.seconds
+
+
+def test_a_missing_gpu_is_told_before_anything_begins(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    assert run.start(run.config(device="cuda:99")).result(30) == ExitCode.USAGE
+    assert "'cuda:99'" in caplog.text
+    assert run.store.latest_weights() is None
+
+
+def test_a_full_disk_has_an_exit_code_of_its_own(run: Run, tmp_path: Path) -> None:
+    with SmallDisk(tmp_path / "disk") as disk:
+        (disk.folder / "store.db").touch()
+        disk.fill()
+        assert session.train_run(run.config(), disk.folder, run.stop) == ExitCode.DISK_FULL
 
 
 def test_versions_are_never_used_twice_even_if_the_checkpoint_is_behind(run: Run) -> None:
