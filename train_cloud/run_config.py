@@ -7,10 +7,12 @@ the value that was found and what is allowed. It holds no secrets: the bridge to
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
+
+from wire.pairing import is_host
 
 Method = Literal["sac", "tqc", "crossq"]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
@@ -110,14 +112,14 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """Address that the receiver listens on."""
     listen_port: Annotated[int, Meta(ge=0, le=65_535)] = 8765
     """TCP port that the receiver listens on; 0 takes a free one."""
-    public_host: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:-]{1,253}$")] = "127.0.0.1"
+    public_host: Annotated[str, Meta(min_length=1, max_length=253)] = "127.0.0.1"
     """Name or address by which bridges reach the receiver; it goes into the pairing string."""
     segment_seconds: Seconds = 5.0
     """Seconds between two uploads of stored experience to the bucket."""
     max_bridges: Annotated[int, Meta(ge=1, le=10_000)] = 256
     """Bridges connected at the same time; one more is refused."""
     max_messages_per_second: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
-    """Messages a second from one bridge, averaged over ten seconds; a faster bridge is disconnected."""
+    """Messages a second from one bridge, averaged over ten seconds; a faster bridge is slowed down."""
     max_store_bytes: Annotated[int, Meta(ge=2**20, le=2**50)] = 20 * 2**30
     """Size that the store's database may reach (bytes): logs and checkpoints need room on the disk too."""
 
@@ -144,9 +146,29 @@ def parse_run_config(text: bytes, source: str = "run.json") -> RunConfig:
     except msgspec.DecodeError as error:
         raise ConfigError(f"{source} is not valid JSON ({error}). Mend the file and start again.") from error
     try:
-        return msgspec.convert(raw, RunConfig)
+        config = msgspec.convert(raw, RunConfig)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {_explain(str(error), raw)}") from None
+    problem = _contradiction(config)
+    if problem:
+        raise ConfigError(f"{source}: {problem}")
+    return config
+
+
+def _contradiction(config: RunConfig) -> str | None:
+    """What no single field's type can say, as a sentence; None when all is well."""
+    if not is_host(config.public_host):
+        return (
+            f"the field `public_host` has the value {json.dumps(config.public_host)}: expected a name or an IP address "
+            "alone, without a scheme or a port (the port is `listen_port`)."
+        )
+    if config.updates_per_step * (config.total_timesteps - config.learning_starts) < 1:
+        return (
+            f"the field `total_timesteps` has the value {config.total_timesteps}: expected so many steps beyond "
+            f"`learning_starts` ({config.learning_starts}) that there is at least one update at `updates_per_step` "
+            f"({config.updates_per_step:g}); else the run would end without having learned anything."
+        )
+    return None
 
 
 def _explain(problem: str, raw: Any) -> str:
@@ -165,8 +187,20 @@ def _explain(problem: str, raw: Any) -> str:
         return f"the field `{name}` is missing, and it has no default. Add it."
     allowed = message[:1].lower() + message[1:]
     if "enum" in message:
-        allowed = "expected one of " + ", ".join(repr(method) for method in get_args(Method))
+        allowed = "expected " + _choices(steps)
     return f"the field `{path or 'run.json'}` has the value {_value_at(raw, steps)}: {allowed}."
+
+
+def _choices(steps: list[tuple[str, str]]) -> str:
+    """What the field at `steps`, one with a Literal in its type, may hold: `'sac' or 'tqc'`, `a number or 'auto'`."""
+    kind: Any = RunConfig
+    for name, _ in steps:
+        kind = get_type_hints(kind)[name]
+    words: list[str] = []
+    for part in (kind,) if get_origin(kind) is Literal else get_args(kind):
+        literal = get_origin(part) is Literal
+        words += map(repr, get_args(part)) if literal else ["a number" if part is float else part.__name__]
+    return ", ".join(words[:-1]) + " or " + words[-1]
 
 
 def _value_at(raw: Any, steps: list[tuple[str, str]]) -> str:

@@ -57,7 +57,12 @@ def test_an_unknown_field_in_a_part_is_refused_with_its_whole_path() -> None:
     [
         ({"batch_size": 0}, "`batch_size`", "0", ">= 1"),
         ({"gamma": 1.5}, "`gamma`", "1.5", "<= 1"),
-        ({"method": "ppo"}, "`method`", '"ppo"', "'sac', 'tqc', 'crossq'"),
+        ({"method": "ppo"}, "`method`", '"ppo"', "'sac', 'tqc' or 'crossq'"),
+        ({"target_entropy": "low"}, "`target_entropy`", '"low"', "expected a number or 'auto'"),
+        ({"public_host": "1.2.3.4:8765"}, "`public_host`", '"1.2.3.4:8765"', "without a scheme or a port"),
+        ({"public_host": "wss://pc"}, "`public_host`", '"wss://pc"', "without a scheme or a port"),
+        ({"total_timesteps": 10}, "`total_timesteps`", "10", "`learning_starts` (2000)"),
+        ({"total_timesteps": 2000}, "`total_timesteps`", "2000", "at least one update"),
         ({"learning_rate": "fast"}, "`learning_rate`", '"fast"', "float"),
         ({"network": [256, 0]}, "`network[1]`", "0", ">= 1"),
         ({"task": {"control_hz": 500}}, "`task.control_hz`", "500", "<= 60"),
@@ -72,6 +77,11 @@ def test_a_wrong_value_is_refused_with_its_field_and_what_is_allowed(
     assert name in text
     assert value in text
     assert allowed in text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "2001:db8::7", "pc", "my-pc.example.org"])
+def test_a_receiver_is_reached_by_a_name_or_an_address(host: str) -> None:
+    assert parse_run_config(json.dumps(SMALLEST | {"public_host": host}).encode()).public_host == host
 
 
 def test_a_missing_field_is_named() -> None:

@@ -64,6 +64,7 @@ BAD = {
     "hello": "does not begin",
     f"https://bridge:{TOKEN}@host": "does not begin",
     f"wss://bridge:{TOKEN}@host:99999": "port cannot be read",
+    f"wss://bridge:{TOKEN}@host:0": "port is 0",
     f"wss://bridge:{TOKEN}@host:port": "port cannot be read",
     f"wss://bridge:{TOKEN}@[::1": "cannot be read",
     "wss://host:8765": "no `bridge:TOKEN@`",

@@ -79,6 +79,12 @@ def _receive(config: RunConfig, folder: Path, plain: bool, stop: threading.Event
             "or leave --plain out.",
             ExitCode.USAGE,
         )
+    if is_loopback(config.public_host) and not is_loopback(config.listen_host):
+        _log.warning(
+            "no other PC can use the pairing string: it names this machine itself; set public_host in run.json to the "
+            "name or address by which bridges reach it",
+            extra=fields(public_host=config.public_host, listen_host=config.listen_host),
+        )
     token = _read_token(config.public_host)
     folder.mkdir(parents=True, exist_ok=True)
     pairing_file = folder / "pairing.txt"
