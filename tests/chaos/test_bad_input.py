@@ -22,6 +22,7 @@ from tests.support.script import Script
 from tests.support.site import BRIDGE, RECEIVER, TRAINER, Site, check_experience, check_rows
 from tests.support.small_disk import SmallDisk
 from tests.support.waiting import wait_until
+from train_cloud.object_store import CALL_SECONDS
 from train_cloud.trainer.checkpoint import LATEST, MODEL, Manifest
 from wire.codec import encode_text
 from wire.messages import MAX_UP_FRAME_BYTES, CloseCode, Error, ErrorCode, Transition, TransitionBatch
@@ -213,9 +214,9 @@ def test_a_full_disk_on_the_pc_loses_nothing(tmp_path: Path, s3: MotoS3) -> None
 
 
 def test_receiving_and_learning_go_on_without_the_bucket(site: Site) -> None:
-    """Twenty seconds stand for ten minutes: longer than a call may take, and than the first pauses between calls."""
-    begin(site, hz=50)
-    for trouble, seconds in ((site.s3.fail, 6.0), (site.s3.hang, 14.0)):
+    """Half a minute stands for ten: longer than a call may take, and than the first pauses between calls."""
+    begin(site, hz=50, ticks=2 * TICKS)
+    for trouble, seconds in ((site.s3.fail, 6.0), (site.s3.hang, CALL_SECONDS + 7.0)):
         trouble()
         site.say(f"bucket: {trouble.__name__}")
         stored, consumed = site.stored_steps(), site.consumed_steps()
@@ -227,7 +228,7 @@ def test_receiving_and_learning_go_on_without_the_bucket(site: Site) -> None:
     assert "checkpoint not uploaded yet, training goes on" in site.log(TRAINER)
     site.s3.heal()
     site.say("bucket: heal")
-    end(site)
+    end(site, ticks=2 * TICKS)
     assert "backup works again" in site.log(RECEIVER)
 
 
