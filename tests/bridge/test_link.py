@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from bridge import dialing
 from bridge.link import Link
 from bridge.spool import Spool
+from tests.support.certificates import certificate
 from tests.support.fault_proxy import FaultProxy
 from tests.support.links import INTRODUCTION, append, running
 from tests.support.receivers import ThreadedReceiver
@@ -223,13 +225,18 @@ FAULTS = ("cut", "refuse", "black_hole", "cut_in_mid_frame")
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "pinned"])
 @pytest.mark.parametrize(
     "outage", [pytest.param(0.1, id="short"), pytest.param(6.5, id="long", marks=pytest.mark.slow)]
 )
-def test_the_bridge_is_back_within_two_seconds(spool: Spool, server: WireServer, fault: str, outage: float) -> None:
+def test_the_bridge_is_back_within_two_seconds(
+    spool: Spool, tmp_path: Path, fault: str, tls: bool, outage: float
+) -> None:
+    context, pin = certificate(tmp_path, "receiver") if tls else (None, None)
     with (
+        WireServer(tls=context) as server,
         FaultProxy(("127.0.0.1", server.port)) as proxy,
-        running(Pairing("127.0.0.1", proxy.port, TOKEN, tls=False), spool) as link,
+        running(replace(server.pairing, port=proxy.port, pin=pin), spool) as link,
     ):
         wait_until(lambda: link.state.connected, "connected")
         if fault == "cut_in_mid_frame":
