@@ -5,25 +5,34 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from bridge.exchange import Introduction
+from bridge.spool import Spool
 from racing.driving import VectorDriving
 from racing.recorded_car import RecordedCar
 from racing.task import Task, TaskConfig
 from racing.track import parse_track
+from tests.support.fault_proxy import FaultProxy
+from tests.support.links import running
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.policies import weights_update
 from tests.support.real_data import real_data
-from tests.support.receivers import ReceiverProcess, receiver_process
+from tests.support.receivers import ReceiverProcess, blob, receiver_process
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from train_cloud.run_config import RunConfig
 from train_cloud.signature import expected_signature, layout
 from train_cloud.store import Store
+from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.ingest import Ingest
+from train_cloud.trainer.learners import SpacesOnly
+from train_cloud.trainer.replay import PackedReplayBuffer
 from wire.codec import Batch, decode_batch
 from wire.process import ExitCode
 
@@ -53,6 +62,20 @@ def stored(receiver: ReceiverProcess) -> list[Batch]:
         return [decode_batch(row.blob, layout()) for row in store.read_batches(0, 10**6)]
     finally:
         store.close()
+
+
+def replayed(receiver: ReceiverProcess) -> PackedReplayBuffer:
+    """The stored experience as a trainer takes it in."""
+    spaces = SpacesOnly()
+    replay = PackedReplayBuffer(10_000, spaces.observation_space, spaces.action_space, device="cpu")
+    store = Store(receiver.store_file)
+    try:
+        ingest = Ingest(store, replay, Counters(), layout())
+        while ingest.read():
+            pass
+    finally:
+        store.close()
+    return replay
 
 
 def publish(receiver: ReceiverProcess, config: RunConfig) -> None:
@@ -102,31 +125,36 @@ def test_the_recorded_laps_arrive_row_by_row_as_the_task_sees_them(s3: MotoS3, t
         recorded = ["--car", "recorded", "--recording", str(laps_file), "--track", str(monza)]
         with drive(receiver, tmp_path, *recorded) as bridge:
             assert bridge.wait(100) == ExitCode.OK, (tmp_path / "bridge.log").read_text()
-        batches = stored(receiver)
+        batches, replay = stored(receiver), replayed(receiver)
     car = RecordedCar(laps_file)
     driving = VectorDriving(car, task)
     observation = driving.reset()
-    arrived = _rows(batches)
+    arrived, learned = _rows(batches), iter(replay.ordered_rows())
     ends = 0
     for row in range(car.rows - 1):
         action = car.upcoming_action()
         step = driving.step(action)
-        expected = (observation[0], action[0], step.reward[0], step.final_observation[0])
+        end = (step.terminated[0], step.truncated[0] or (car.at_gap and not step.episodes))
+        expected = (observation[0], action[0], step.reward[0], step.final_observation[0], *end)
         assert all(np.array_equal(mine, theirs) for mine, theirs in zip(expected, next(arrived), strict=True)), row
-        ends += bool(step.terminated[0] or step.truncated[0])
+        # What the trainer learns from: one row of everything, in which a truncated step goes on.
+        assert np.array_equal(np.hstack(expected[:5]).astype(np.float32), next(learned)), row
+        ends += any(end)
         observation = step.observation
     assert next(arrived, None) is None
+    assert next(learned, None) is None
     assert sum(len(batch.episodes) for batch in batches) == ends
     laps = [lap for batch in batches for lap in batch.laps]
     assert len(laps) == 1
     assert 105.0 < laps[0].time < 135.0
 
 
-def _rows(batches: list[Batch]) -> Iterator[tuple[Any, Any, Any, Any]]:
+def _rows(batches: list[Batch]) -> Iterator[tuple[Any, ...]]:
     for batch in batches:
         current, following = batch.current_observations(), batch.next_observations()
         for row in range(batch.steps):
-            yield current[row], batch.actions[row], batch.rewards[row], following[row]
+            end = batch.terminated[row], batch.truncated[row]
+            yield current[row], batch.actions[row], batch.rewards[row], following[row], *end
 
 
 def test_a_bridge_of_another_rate_is_refused_by_the_real_receiver(s3: MotoS3, tmp_path: Path) -> None:
@@ -146,6 +174,27 @@ def test_a_wrong_token_is_refused_by_the_real_receiver(s3: MotoS3, tmp_path: Pat
         with drive(receiver, tmp_path) as bridge:
             assert bridge.wait(30) == ExitCode.REFUSED
     assert "does not accept this token" in (tmp_path / "bridge.log").read_text()
+
+
+@pytest.mark.parametrize("fault", ["cut", "black_hole"])
+def test_a_bridge_is_back_at_the_real_receiver_within_two_seconds(s3: MotoS3, tmp_path: Path, fault: str) -> None:
+    config = config_of(s3)
+    sizes = layout()
+    introduction = Introduction(expected_signature(config), sizes.observation.size, sizes.action.size, True, 1, "test")
+    with ExitStack() as running_parts:
+        pairing = running_parts.enter_context(receiver_process(config, tmp_path / "instance")).pairing()
+        assert pairing.pin is not None
+        proxy = running_parts.enter_context(FaultProxy((pairing.host, pairing.port)))
+        spool = running_parts.enter_context(Spool(tmp_path / "spool"))
+        link = running_parts.enter_context(running(replace(pairing, port=proxy.port), spool, introduction))
+        wait_until(lambda: link.state.connected, "connected", 20.0)
+        getattr(proxy, fault)()
+        spool.append(blob(1), 20)
+        link.notify()
+        # The outage itself is as long as it takes to be noticed.
+        wait_until(lambda: not link.state.connected, "the fault is noticed", 20.0)
+        proxy.resume()
+        assert wait_until(lambda: link.all_stored, "what was spooled in the outage is stored") < 2.0
 
 
 @pytest.mark.slow
