@@ -21,15 +21,15 @@ __all__ = ["s3"]
 
 CARS = 16
 EVALUATION_SECONDS = 20.0
-UPDATES_BEFORE = 5_000
-UPDATES_AFTER = 3_000
+UPDATES_BEFORE = 4_000
+UPDATES_AFTER = 5_000
 VERSIONS = 5
 FIRST_VERSIONS = 3
 KEPT_AT_ONCE = 0.6
 """Share of the distance that the first versions after the restart must reach, of that of the last before the kill.
 
 They come from a checkpoint of up to `save_frequency` steps earlier, and the mean distance of a policy that is still
-learning goes up and down by a fifth from one version to the next (160 to 225 m at this point). A trainer that had
+learning goes up and down from one version to the next (150 to 320 m at this point). A trainer that had
 forgotten what it knew would be far below: an untrained network gets 45 m.
 """
 LEARNING_SECONDS = 240.0
