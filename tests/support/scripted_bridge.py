@@ -16,17 +16,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bridge.exchange import Introduction
+from bridge.garage import LAYOUT
 from bridge.link import Link
 from bridge.recorder import Recorder
 from bridge.spool import Spool
-from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP, TaskConfig, task_signature
+from racing.task import ACTION_SIZE, OBSERVATION_SIZE, TaskConfig, task_signature
 from tests.support.script import Script
-from wire.codec import Column, Layout
 from wire.pairing import parse_pairing
 from wire.process import ExitCode, configure_logging, fields, stop_on_signals
 
 URI = "AC_BRIDGE_URI"
-LAYOUT = Layout(Column(OBSERVATION_SIZE, step=OBSERVATION_STEP), Column(ACTION_SIZE, step=ACTION_STEP))
 _LOOK_SECONDS = 0.01
 
 _log = logging.getLogger("scripted_bridge")
