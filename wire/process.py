@@ -101,7 +101,8 @@ class _ConsoleHandler(logging.Handler):
 def configure_logging(name: str, level: int | str = logging.INFO) -> None:
     """Send every logger's lines to standard error as `key=value`; `name` becomes `process=`.
 
-    A second call replaces the first. Modules log with `logging.getLogger(__name__)`.
+    A second call replaces the first. Modules log with `logging.getLogger(__name__)`. Exceptions that nobody caught,
+    in any thread, become such lines too.
     """
     handler = _ConsoleHandler()
     handler.setFormatter(KeyValueFormatter(name))
@@ -110,6 +111,25 @@ def configure_logging(name: str, level: int | str = logging.INFO) -> None:
     root.setLevel(level)
     for chatty in ("websockets", "botocore", "boto3", "urllib3", "asyncio", "werkzeug", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_in_thread
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        _log.error("interrupted before everything was in order")
+    else:
+        _log.critical("ended by an unexpected error", exc_info=(kind, error, trace))
+
+
+def _log_uncaught_in_thread(ended: threading.ExceptHookArgs) -> None:
+    if ended.exc_value is not None and not isinstance(ended.exc_value, SystemExit):
+        name = ended.thread.name if ended.thread is not None else "unknown"
+        _log.critical(
+            "a thread ended by an unexpected error",
+            exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback),
+            extra=fields(thread=name),
+        )
 
 
 def stop_on_signals() -> threading.Event:

@@ -41,6 +41,24 @@ def test_an_exception_stays_on_one_line() -> None:
     assert "ZeroDivisionError" in done.stderr
 
 
+def test_an_exception_that_nobody_caught_is_one_line_too_and_the_process_fails() -> None:
+    done = run_python("from wire.process import configure_logging; configure_logging('p'); 1 / 0")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert 'level=critical process=p event="ended by an unexpected error"' in line
+    assert "ZeroDivisionError" in line
+
+
+def test_a_thread_that_dies_says_its_name() -> None:
+    done = run_python(
+        "import threading; from wire.process import configure_logging; configure_logging('p')\n"
+        "thread = threading.Thread(target=lambda: 1 / 0, name='backup'); thread.start(); thread.join()"
+    )
+    (line,) = done.stderr.splitlines()
+    assert "thread=backup" in line
+    assert "ZeroDivisionError" in line
+
+
 def test_configuring_twice_writes_each_line_once() -> None:
     done = run_python(
         "import logging; from wire.process import configure_logging\n"
