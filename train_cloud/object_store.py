@@ -7,12 +7,14 @@ Credentials come from boto3's usual chain and never appear in an error.
 
 import random
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
 from train_cloud.run_config import BucketConfig
+from wire.pairing import is_loopback
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
@@ -58,23 +60,31 @@ class Backoff:
         self._next = self._first
 
 
+def s3_client(bucket: BucketConfig) -> Any:
+    """A boto3 client for the bucket's server: one attempt a call, short timeouts, no proxy towards this machine."""
+    local = bucket.endpoint_url is not None and is_loopback(urlsplit(bucket.endpoint_url).hostname or "")
+    return boto3.client(
+        "s3",
+        region_name=bucket.region,
+        endpoint_url=bucket.endpoint_url,
+        config=Config(
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+            retries={"total_max_attempts": 1},
+            s3={"addressing_style": "path" if bucket.endpoint_url else "auto"},
+            # None takes what HTTP_PROXY names, which has another idea of what 127.0.0.1 is.
+            proxies={} if local else None,
+        ),
+    )
+
+
 class ObjectStore:
     """Objects of one run; keys are relative to `prefix` ("runs/<run_id>/"). Threads may share it."""
 
     def __init__(self, bucket: BucketConfig, prefix: str) -> None:
         self.bucket = bucket.name
         self.prefix = prefix
-        self._client: Any = boto3.client(
-            "s3",
-            region_name=bucket.region,
-            endpoint_url=bucket.endpoint_url,
-            config=Config(
-                connect_timeout=CONNECT_SECONDS,
-                read_timeout=READ_SECONDS,
-                retries={"total_max_attempts": 1},
-                s3={"addressing_style": "path" if bucket.endpoint_url else "auto"},
-            ),
-        )
+        self._client = s3_client(bucket)
 
     def put(self, key: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False) -> str:
         """Write the object and return its ETag.

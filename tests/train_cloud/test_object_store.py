@@ -26,6 +26,14 @@ def test_an_object_is_read_back_with_its_etag(s3: MotoS3) -> None:
     assert s3.client().get_object(Bucket=s3.bucket.name, Key="runs/one/metrics.json")["Body"].read() == b"{}"
 
 
+def test_a_server_on_this_machine_is_reached_past_any_proxy(s3: MotoS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    objects = ObjectStore(s3.bucket, "runs/one/")
+    objects.put("a", b"x")
+    assert objects.list() == ["a"]
+
+
 def test_keys_are_listed_in_order_within_the_run(s3: MotoS3) -> None:
     one, two = ObjectStore(s3.bucket, "runs/one/"), ObjectStore(s3.bucket, "runs/two/")
     for key in ("b/2", "b/1", "a"):
