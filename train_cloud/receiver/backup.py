@@ -9,7 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 
-from train_cloud.object_store import CALL_SECONDS, Backoff, ObjectStore, ObjectStoreDenied, ObjectStoreError
+from train_cloud.object_store import (
+    CALL_SECONDS,
+    Backoff,
+    ObjectStore,
+    ObjectStoreDenied,
+    ObjectStoreError,
+    ObjectStoreUnavailable,
+)
 from train_cloud.receiver.segments import MAX_SEGMENT_BYTES, encode_segment, make_segment
 from train_cloud.store import Store, StoreError
 from wire.process import fields
@@ -33,6 +40,7 @@ class Backup:
     ) -> None:
         self._store, self._objects, self._seconds, self._on_safe = store, objects, segment_seconds, on_safe
         self._backoff = backoff or Backoff()
+        self._failed: set[str] = set()
         self._failing_since: float | None = None
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -70,9 +78,7 @@ class Backup:
     def _attempt(self) -> float:
         """Upload everything that is stored; return the seconds to wait when the bucket failed, else 0."""
         try:
-            for stream, state in self._store.streams().items():
-                if state.safe_through < state.stored_through:
-                    self._upload(stream)
+            self._upload_all()
         except (ObjectStoreError, StoreError) as error:
             delay = self._backoff.seconds()
             self._failing_since = self._failing_since or time.monotonic()
@@ -94,6 +100,24 @@ class Backup:
             self._failing_since = None
         self._backoff.reset()
         return 0.0
+
+    def _upload_all(self) -> None:
+        """Upload every stream; what fails of one is raised when the others had their turn."""
+        failure: Exception | None = None
+        waiting = [name for name, state in self._store.streams().items() if state.safe_through < state.stored_through]
+        # Who failed last comes last.
+        for stream in sorted(waiting, key=self._failed.__contains__):
+            self._failed.discard(stream)
+            try:
+                self._upload(stream)
+            except Exception as error:
+                self._failed.add(stream)
+                failure = error
+                if isinstance(error, ObjectStoreUnavailable):
+                    # Each further stream would only wait for the silent bucket again.
+                    break
+        if failure is not None:
+            raise failure
 
     def _upload(self, stream: str) -> None:
         while True:

@@ -10,7 +10,7 @@ from tests.support.experience import incoming
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.waiting import wait_until
 from train_cloud import object_store
-from train_cloud.object_store import Backoff, ObjectStore, ObjectStoreDenied
+from train_cloud.object_store import Backoff, ObjectStore, ObjectStoreDenied, ObjectStoreUnavailable
 from train_cloud.receiver.backup import Backup
 from train_cloud.receiver.restore import RestoreError, RestoreInterrupted, restore
 from train_cloud.receiver.segments import (
@@ -135,6 +135,27 @@ def test_the_final_upload_gives_up_in_time_when_the_bucket_is_silent(
     seconds = wait_until(lambda: not backup.flush(1.0), "the upload gives up")
     assert seconds < 3
     assert store.streams()[A].safe_through == 0
+
+
+@pytest.mark.parametrize("error", [ObjectStoreDenied("denied"), ObjectStoreUnavailable("silent"), ValueError("odd")])
+def test_one_streams_trouble_does_not_keep_the_others_from_the_bucket(
+    store: Store, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    store.add_batches(small(range(1, 4)) + small(range(1, 3), B))
+    put = objects.put
+
+    def put_all_but_a(key: str, data: bytes) -> str:
+        if A in key:
+            raise error
+        return put(key, data)
+
+    monkeypatch.setattr(objects, "put", put_all_but_a)
+    backup = Backup(store, objects, 0.01, lambda *_: None, Backoff(first=0.01, cap=0.02))
+    backup.start()
+    wait_until(lambda: store.streams()[B].safe_through == 2, "the other stream is safe")
+    assert store.streams()[A].safe_through == 0
+    monkeypatch.undo()
+    assert backup.flush(20)
 
 
 def test_a_large_backlog_goes_up_in_several_segments(
