@@ -40,7 +40,7 @@ from wire.messages import (
     WeightsUpdate,
     Welcome,
 )
-from wire.process import fields
+from wire.process import Progress, fields
 
 HELLO_SECONDS: Final = 10.0
 KEEPALIVE_SECONDS: Final = 5.0
@@ -49,7 +49,6 @@ SILENCE_SECONDS: Final = 15.0
 """Who was not heard for so long is let go: links that are open on our side only are noticed within 20 s."""
 WEIGHTS_POLL_SECONDS: Final = 0.05
 PACE_SECONDS: Final = 0.2
-REPORT_SECONDS: Final = 30.0
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +67,6 @@ class Receiver:
         self._weights: WeightsRow | None = None
         self._frames: dict[bool, bytes | str] = {}
         self._pace = Pace(0, 0, config.max_lead_steps)
-        self._reported_steps: int | None = None
         self._draining = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer = Writer(store, self.layout, self._on_written, self._on_crash)
@@ -175,7 +173,11 @@ class Receiver:
 
     async def _push_until_stopped(self) -> None:
         """Hand on weights and progress as they appear in the store."""
-        next_pace = next_report = 0.0
+        with Progress("receiving", self.config.total_timesteps) as progress:
+            await self._push(progress)
+
+    async def _push(self, progress: Progress) -> None:
+        next_pace = 0.0
         while not self._stop.is_set():
             now = time.monotonic()
             try:
@@ -187,27 +189,11 @@ class Receiver:
                     if self._poll_pace():
                         for session in self._sessions.values():
                             session.post(self._pace)
+                        bridges, trained = len(self._sessions), self._pace.trained_steps
+                        progress.update(self._pace.stored_steps, trained=trained, bridges=bridges)
             except StoreError as error:
                 _log.error("the trainer's news cannot be read", extra=fields(reason=error))
-            if now >= next_report:
-                next_report = now + REPORT_SECONDS
-                self._report()
             await asyncio.sleep(WEIGHTS_POLL_SECONDS)
-
-    def _report(self) -> None:
-        """A line on what came in since the last one, when anything did."""
-        stored, before = self._pace.stored_steps, self._reported_steps
-        self._reported_steps = stored
-        if before is not None and stored != before:
-            _log.info(
-                "receiving",
-                extra=fields(
-                    bridges=len(self._sessions),
-                    stored_steps=stored,
-                    trained_steps=self._pace.trained_steps,
-                    steps_per_second=(stored - before) / REPORT_SECONDS,
-                ),
-            )
 
     def _poll_store(self) -> bool:
         newest = self.store.latest_weights(self._weights.serial if self._weights else 0)
@@ -343,7 +329,11 @@ class Receiver:
         _log.info(
             "bridge connected",
             extra=fields(
-                bridge=hello.bridge, stream=hello.stream, software=hello.software, stored_through=session.stored
+                bridge=hello.bridge,
+                stream=hello.stream,
+                software=hello.software,
+                stored_through=session.stored,
+                newest_in_spool=hello.last_number,
             ),
         )
         try:
