@@ -8,7 +8,7 @@ same rows. A batch is checked as a whole by `check_batch`; how it becomes bytes 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -163,17 +163,6 @@ class Batch:
     def next_observations(self) -> AnyArray:
         """(T, D) what each step led to, also at the end of an episode; a view when there is one run."""
         return self.observations[1:] if len(self.run_lengths) == 1 else self.observations[self.current_rows() + 1]
-
-    def same_bits(self, other: Batch) -> bool:
-        """Whether both hold the same, to the bit and the dtype (a NaN equals itself, -0.0 differs from 0.0)."""
-        for field in fields(self):
-            mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            if isinstance(mine, np.ndarray):
-                if mine.dtype != theirs.dtype or mine.shape != theirs.shape or mine.tobytes() != theirs.tobytes():
-                    return False
-            elif mine != theirs:
-                return False
-        return True
 
 
 def check_batch(batch: Batch) -> None:

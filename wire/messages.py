@@ -33,10 +33,7 @@ MAX_VECTOR: Final = 65536
 class CloseCode:
     """WebSocket close codes (RFC 6455, section 7.4; 4000-4999 are an application's own)."""
 
-    NORMAL: Final = 1000
     GOING_AWAY: Final = 1001
-    PROTOCOL_ERROR: Final = 1002
-    UNSUPPORTED_DATA: Final = 1003
     INVALID_DATA: Final = 1007
     POLICY_VIOLATION: Final = 1008
     TOO_BIG: Final = 1009
@@ -48,8 +45,6 @@ class CloseCode:
 
     Dialling again will not help until something is changed.
     """
-    SILENT: Final = 4003
-    """Nothing was heard for longer than the keepalive allows."""
 
 
 class ErrorCode(StrEnum):

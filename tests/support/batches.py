@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,3 +55,15 @@ def _values(rng: np.random.Generator, rows: int, column: Column, extreme: bool) 
         bits = np.frombuffer(rng.bytes(rows * column.size * dtype.itemsize), dtype).reshape(shape)
         return np.where(np.isfinite(bits), bits, dtype.type(0))
     return rng.normal(0.0, 5.0, shape).cumsum(0).astype(np.float64).clip(0, 100).astype(dtype)
+
+
+def same_bits(one: Batch, other: Batch) -> bool:
+    """Whether both hold the same, to the bit and the dtype (a NaN equals itself, -0.0 differs from 0.0)."""
+    for field in dataclasses.fields(Batch):
+        mine, theirs = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(mine, np.ndarray):
+            if mine.dtype != theirs.dtype or mine.shape != theirs.shape or mine.tobytes() != theirs.tobytes():
+                return False
+        elif mine != theirs:
+            return False
+    return True
