@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _TRACK = "seed:7"
 TASK_NAMES = (
     "max_episode_seconds",
+    "impact_penalty",
     "off_track_penalty",
     "progress_scale",
     "smoothness_penalty",

@@ -97,6 +97,10 @@ class End(IntEnum):
     TIME = 5
 
 
+_WEIGHTS = ("progress_scale", "off_track_penalty", "impact_penalty", "wheels_out_penalty", "smoothness_penalty")
+_IMPACT_SPEED = 50.0
+
+
 @dataclass(frozen=True, slots=True)
 class TaskConfig:
     """What of the task a run may choose.
@@ -106,6 +110,7 @@ class TaskConfig:
         max_episode_seconds: an episode is truncated after this time, s, 1 to 86,400.
         progress_scale: reward for one metre along the centreline.
         off_track_penalty: taken once when an episode terminates, in rewards.
+        impact_penalty: taken once when an episode terminates at 50 m/s, in rewards; grows with the square of the speed.
         wheels_out_penalty: taken each second for each wheel beyond two that is out, in rewards.
         smoothness_penalty: taken each step, times the squared change of the action.
 
@@ -116,6 +121,7 @@ class TaskConfig:
     max_episode_seconds: float = 300.0
     progress_scale: float = 0.1
     off_track_penalty: float = 2.0
+    impact_penalty: float = 10.0
     wheels_out_penalty: float = 4.0
     smoothness_penalty: float = 0.01
 
@@ -124,7 +130,7 @@ class TaskConfig:
             raise ValueError(f"control_hz is {self.control_hz}: a car is controlled at 10 to 60 Hz")
         if not 1.0 <= self.max_episode_seconds <= 86_400.0:
             raise ValueError(f"max_episode_seconds is {self.max_episode_seconds}: 1 s to a day (86,400 s)")
-        for name in ("progress_scale", "off_track_penalty", "wheels_out_penalty", "smoothness_penalty"):
+        for name in _WEIGHTS:
             if not 0.0 <= (value := getattr(self, name)) <= 1e6:
                 raise ValueError(f"{name} is {value}: a number from 0 to 1,000,000")
 
@@ -172,12 +178,7 @@ STALL_SECONDS = 3.0
 
 def task_signature(config: TaskConfig) -> str:
     """One line that names everything a policy and an experience depend on; equal strings may be mixed."""
-    reward = (
-        config.progress_scale,
-        config.off_track_penalty,
-        config.wheels_out_penalty,
-        config.smoothness_penalty,
-    )
+    reward = tuple(getattr(config, name) for name in _WEIGHTS)
     columns = ";".join(f"{channel.name}/{channel.scale}" for channel in CHANNELS)
     digest = hashlib.sha256(f"{columns}|{reward}".encode()).hexdigest()[:12]
     return f"racing-1 obs={OBSERVATION_SIZE} act={ACTION_SIZE} hz={config.control_hz:g} channels={digest}"
@@ -332,8 +333,12 @@ class Task:
         # A wheel that saws costs a tyre and an arm: small, so that it only decides between equals.
         change = (action - memory.last_action).astype(np.float64)
         reward = reward - config.smoothness_penalty * np.sum(change * change, axis=1)
-        # The loss of all later progress punishes an end already; this adds what a near-standstill would not lose.
-        reward = reward - config.off_track_penalty * ((end != End.NONE) & (end != End.TIME))
+        # The loss of all later progress punishes an end already; this adds what a near-standstill would not lose,
+        # and, by the energy of the impact, makes each metre per second braked away worth something: without that,
+        # a car too fast for a chicane loses as much by braking too little as by not braking, and never learns to.
+        ended = (end != End.NONE) & (end != End.TIME)
+        energy = np.sum(state.velocity * state.velocity, axis=1) / _IMPACT_SPEED**2
+        reward = reward - ended * (config.off_track_penalty + config.impact_penalty * energy)
         rounded: Float32Array = (np.rint(reward / REWARD_STEP) * REWARD_STEP).astype(np.float32)
         return rounded
 

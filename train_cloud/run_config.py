@@ -50,6 +50,8 @@ class TaskSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
     """Reward for one metre along the centreline."""
     off_track_penalty: Weight = 2.0
     """Taken once when an episode terminates (rewards)."""
+    impact_penalty: Weight = 10.0
+    """Taken once when an episode terminates at 50 m/s (rewards); grows with the square of the speed."""
     wheels_out_penalty: Weight = 4.0
     """Taken each second for each wheel beyond two that is out (rewards)."""
     smoothness_penalty: Weight = 0.01

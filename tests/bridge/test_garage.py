@@ -46,7 +46,7 @@ def test_a_rate_at_which_no_car_is_driven_is_refused(settings: Settings, rate: f
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [
-        ("speed=1", "one of max_episode_seconds, off_track_penalty, progress_scale"),
+        ("speed=1", "one of impact_penalty, max_episode_seconds, off_track_penalty"),
         ("progress_scale", "NAME=NUMBER"),
         ("progress_scale=much", "NAME=NUMBER"),
         ("progress_scale=nan", "progress_scale is nan"),

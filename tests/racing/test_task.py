@@ -179,6 +179,17 @@ def test_each_end_of_driving_terminates_and_says_why(change: dict[str, Any], end
     assert float(outcome.reward[0]) < -1.0
 
 
+def test_leaving_the_track_slower_costs_less_so_that_braking_too_little_beats_not_braking() -> None:
+    def cost(speed: float) -> float:
+        _, outcome = step_to(replace(car_at(90.0, PERIOD, speed=speed), wheels_out=np.array([4])))
+        return -float(outcome.reward[0])
+
+    config = TASK.config
+    out = 2 * config.wheels_out_penalty / config.control_hz
+    assert cost(50.0) == pytest.approx(config.off_track_penalty + config.impact_penalty + out, abs=0.01)
+    assert cost(25.0) == pytest.approx(config.off_track_penalty + 0.25 * config.impact_penalty + out, abs=0.01)
+
+
 def test_standing_for_three_seconds_is_a_stall_but_not_sooner() -> None:
     memory = TASK.begin(car_at(90.0, speed=0.5))
     for index in range(1, 61):
