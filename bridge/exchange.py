@@ -43,7 +43,7 @@ _FINAL = {
     ErrorCode.TOO_LARGE: "Bring both sides to the same version of this project; the spool keeps the batch.",
     ErrorCode.BAD_MESSAGE: "Bring both sides to the same version of this project.",
 }
-_LATER = frozenset({ErrorCode.DISK_FULL, ErrorCode.RATE_LIMITED, ErrorCode.OUT_OF_ORDER})
+_LATER = frozenset({ErrorCode.DISK_FULL, ErrorCode.OUT_OF_ORDER})
 
 _log = logging.getLogger(__name__)
 
@@ -292,8 +292,6 @@ class Exchange:
         advice = next((text for code, text in _FINAL.items() if code == message.code), None)
         if advice is not None:
             raise Refused(f"The receiver refuses this bridge ({message.code}): {message.text} {advice}")
-        if message.code == ErrorCode.DRAINING:
-            raise SessionOver(f"the instance is about to go: {message.text}")
         if message.code not in _LATER or not self._outbox.connected:
             raise SessionOver(f"the receiver says {message.code}: {message.text}", RESEND_SECONDS[-1])
         if now < self._paused_until:

@@ -26,6 +26,7 @@ from racing.track_file import TrackError
 from scripts import demo_report, demo_settings
 from scripts.crew import Crew, EndedEarly
 from scripts.demo_judge import LAPS_IN_A_ROW, Judge
+from train_cloud.object_store import s3_client
 from train_cloud.receiver.tls import write_private
 from train_cloud.run_config import RunConfig
 from train_cloud.signature import task_config
@@ -94,7 +95,7 @@ def start_processes(crew: Crew, scene: Scene) -> RunConfig:
     crew.start("s3", "scripts.s3_server", str(url))
     scene.wait_for(crew, "The S3 server", url.exists)
     run = demo_settings.demo_run(url.read_text(encoding="utf-8"))
-    demo_report.bucket_client(run.bucket).create_bucket(Bucket=run.bucket.name)
+    s3_client(run.bucket).create_bucket(Bucket=run.bucket.name)
     config, token = scene.folder / "run.json", scene.folder / "token"
     config.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2))
     write_private(token, new_token().encode())

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import msgspec
 import numpy as np
 from rich.console import Console
@@ -16,6 +15,7 @@ from racing.car import FloatArray
 from racing.evaluation import Drive
 from racing.track import Track
 from scripts.demo_judge import LAPS_IN_A_ROW, Judge
+from train_cloud.object_store import s3_client
 from train_cloud.run_config import BucketConfig
 from wire.process import duration
 
@@ -28,16 +28,11 @@ class Shelf:
     bytes: int
 
 
-def bucket_client(bucket: BucketConfig) -> Any:
-    """A boto3 S3 client for the demo's own S3 server."""
-    return boto3.client("s3", region_name=bucket.region, endpoint_url=bucket.endpoint_url)
-
-
 def census(bucket: BucketConfig, run_id: str) -> dict[str, Shelf]:
     """Objects and bytes in the run's folder, by the first part of their keys."""
     root = f"runs/{run_id}/"
     shelves: dict[str, Shelf] = {}
-    pages = bucket_client(bucket).get_paginator("list_objects_v2").paginate(Bucket=bucket.name, Prefix=root)
+    pages = s3_client(bucket).get_paginator("list_objects_v2").paginate(Bucket=bucket.name, Prefix=root)
     for page in pages:
         for item in page.get("Contents", []):
             name, slash, _ = item["Key"].removeprefix(root).partition("/")
@@ -48,7 +43,7 @@ def census(bucket: BucketConfig, run_id: str) -> dict[str, Shelf]:
 
 def trainer_metrics(bucket: BucketConfig, run_id: str) -> dict[str, Any]:
     """The trainer's own metrics.json as it lies in the bucket; empty when it never wrote one."""
-    client = bucket_client(bucket)
+    client = s3_client(bucket)
     try:
         body = client.get_object(Bucket=bucket.name, Key=f"runs/{run_id}/metrics.json")["Body"].read()
     except client.exceptions.NoSuchKey:

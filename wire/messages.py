@@ -57,8 +57,6 @@ class ErrorCode(StrEnum):
     DUPLICATE_BRIDGE = "duplicate_bridge"
     DISK_FULL = "disk_full"
     TOO_LARGE = "too_large"
-    RATE_LIMITED = "rate_limited"
-    DRAINING = "draining"
 
 
 # Integers stay below 2**53, so that JavaScript and SQLite read them exactly too.
