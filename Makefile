@@ -37,7 +37,7 @@ test: setup
 	$(RUN) -m pytest -m "not slow" -n auto -q
 
 test-all: setup
-	$(RUN) -m pytest -n auto -q
+	$(RUN) -m pytest -n auto --dist worksteal -q
 
 lint: setup
 	$(RUN) -m ruff check

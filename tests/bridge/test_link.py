@@ -79,7 +79,7 @@ def test_a_receiver_that_forgot_what_was_not_safe_gets_it_again(spool: Spool, se
         del server.stored[spool.stream][4:]
         server.listen()
         wait_until(lambda: server.stored[spool.stream] == blobs, "all is stored again")
-        assert link.unsent_steps == 0
+        wait_until(lambda: link.unsent_steps == 0, "the link has heard of it")
 
 
 def test_a_receiver_that_knows_more_than_the_spool_makes_a_fresh_stream(spool: Spool, server: WireServer) -> None:
