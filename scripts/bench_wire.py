@@ -196,7 +196,7 @@ def _batches(driving: VectorDriving, act: Callable[[], Float32Array], steps: int
 
 
 def measure(batches: list[Batch], formats: tuple[Format, ...] = FORMATS, repeats: int = 3) -> dict[str, Figures]:
-    """Put every batch through every format in turn, `repeats` times."""
+    """Put every batch through every format in turn, `repeats` times; each is timed warm, after one untimed call."""
     steps = sum(batch.steps for batch in batches)
     sizes = dict.fromkeys((form.name for form in formats), 0)
     times: dict[str, list[tuple[float, float]]] = {form.name: [] for form in formats}
@@ -204,6 +204,8 @@ def measure(batches: list[Batch], formats: tuple[Format, ...] = FORMATS, repeats
     for repeat in range(repeats):
         for batch in batches:
             for form in formats:
+                # Untimed: the first call after another format's would time the caches that the other one left.
+                form.decode(form.encode(batch))
                 began = time.perf_counter()
                 data = form.encode(batch)
                 middle = time.perf_counter()
