@@ -36,6 +36,10 @@ class Reader:
 
     def varint(self) -> int:
         """The next unsigned LEB128 number below 2**64."""
+        # Nearly all are one byte long.
+        if self._position < len(self._data) and (value := self._data[self._position]) < 0x80:
+            self._position += 1
+            return value
         value = 0
         for index in range(_MAX_VARINT_BYTES):
             byte = self.take(1)[0]
@@ -53,6 +57,8 @@ class Reader:
 
 def varint(value: int) -> bytes:
     """`value` >= 0 as unsigned LEB128."""
+    if value < 0x80:
+        return bytes((value,))
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
