@@ -19,6 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from tests.support.experience import made_up_batch
+from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from train_cloud.receiver.__main__ import TOKEN_FILE
 from train_cloud.receiver.server import Receiver
@@ -30,6 +31,8 @@ from wire.messages import PROTOCOL, Ack, DownMessage, Hello, TransitionBatch, Up
 from wire.pairing import Pairing, basic_auth_header, parse_pairing
 
 TOKEN = "0123456789abcdefToken"
+CONFIG = run_config(run_id="receiver-test", max_bridges=8)
+"""What a ThreadedReceiver of the fixture `receiver` runs."""
 _Down = TypeVar("_Down", bound=DownMessage)
 
 
@@ -144,6 +147,10 @@ class ThreadedReceiver:
     @property
     def pairing(self) -> Pairing:
         return Pairing("127.0.0.1", self.port, TOKEN, tls=False)
+
+    def stored_numbers(self, stream: str) -> list[int]:
+        """Numbers of the stream's batches in the store, in the order in which they were stored."""
+        return [row.number for row in self.store.read_batches(0, 10**6) if row.stream == stream]
 
     def client(self, text: bool = False, **changes: Any) -> Client:
         """A connection that has said nothing yet."""

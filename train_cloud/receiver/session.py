@@ -131,7 +131,7 @@ class Session:
         self._wake.set()
 
     def done(self, result: Result) -> None:
-        """The writer dealt with a batch that this session submitted."""
+        """The writer dealt with a batch that this connection submitted."""
         self._pending_bytes -= len(result.job.blob)
         self._room.set()
         if result.outcome is Outcome.STORED:

@@ -3,7 +3,7 @@
 import json
 import math
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,7 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from tests.support.experience import made_up_batch
-from tests.support.receivers import ThreadedReceiver, blob, hello
-from tests.support.runs import run_config
+from tests.support.receivers import CONFIG, ThreadedReceiver, blob, hello
 from tests.support.waiting import wait_until
 from train_cloud.run_config import TaskSettings
 from wire.codec import Column, LapRecord, Layout, encode_batch, encode_frame
@@ -30,20 +29,8 @@ from wire.messages import (
 )
 from wire.pairing import basic_auth_header
 
-CONFIG = run_config(run_id="receiver-test", max_bridges=8)
 HELLO = hello(CONFIG)
 B = "b" * 32
-
-
-@pytest.fixture
-def receiver(tmp_path: Path) -> Iterator[ThreadedReceiver]:
-    running = ThreadedReceiver(CONFIG, tmp_path)
-    yield running
-    running.close()
-
-
-def stored_numbers(receiver: ThreadedReceiver, stream: str = HELLO.stream) -> list[int]:
-    return [row.number for row in receiver.store.read_batches(0, 10**6) if row.stream == stream]
 
 
 def refusal(receiver: ThreadedReceiver, **changes: Any) -> tuple[int, str, Any]:
@@ -115,7 +102,7 @@ def test_a_stranger_who_sends_garbage_disturbs_nobody(receiver: ThreadedReceiver
             with socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as stranger:
                 stranger.sendall(garbage)
         client.store(1, 2)
-    assert stored_numbers(receiver) == [1, 2]
+    assert receiver.stored_numbers(HELLO.stream) == [1, 2]
 
 
 def test_a_bridge_of_another_task_is_refused_with_both_signatures(receiver: ThreadedReceiver) -> None:
@@ -208,7 +195,7 @@ def test_a_bad_batch_is_refused_and_only_its_sender_is_let_go(
         assert "Batch 2" in error.text
         assert bad.close_code() == CloseCode.INVALID_DATA
         good.store(1, 2)
-    assert stored_numbers(receiver, B) == [1]
+    assert receiver.stored_numbers(B) == [1]
 
 
 @pytest.mark.parametrize(
@@ -234,7 +221,7 @@ def test_a_transition_that_no_batch_can_hold_is_refused(receiver: ThreadedReceiv
         client.socket.send(msgspec.msgpack.encode(packed))
         assert client.hear(Error).code in (ErrorCode.BAD_BATCH, ErrorCode.BAD_MESSAGE)
         assert client.close_code() == CloseCode.INVALID_DATA
-    assert stored_numbers(receiver) == []
+    assert receiver.stored_numbers(HELLO.stream) == []
 
 
 @pytest.mark.parametrize(

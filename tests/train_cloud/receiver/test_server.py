@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests.support.experience import made_up_batch
 from tests.support.fault_proxy import FaultProxy
-from tests.support.receivers import Client, ThreadedReceiver, blob, hello
-from tests.support.runs import run_config
+from tests.support.receivers import CONFIG, Client, ThreadedReceiver, blob, hello
 from tests.support.waiting import wait_until
 from train_cloud.receiver import server, session
 from train_cloud.store import Store, TrainerProgress
@@ -34,20 +32,8 @@ from wire.messages import (
     WeightsUpdate,
 )
 
-CONFIG = run_config(run_id="receiver-test", max_bridges=8)
 HELLO = hello(CONFIG)
 B = "b" * 32
-
-
-@pytest.fixture
-def receiver(tmp_path: Path) -> Iterator[ThreadedReceiver]:
-    running = ThreadedReceiver(CONFIG, tmp_path)
-    yield running
-    running.close()
-
-
-def stored_numbers(receiver: ThreadedReceiver, stream: str = HELLO.stream) -> list[int]:
-    return [row.number for row in receiver.store.read_batches(0, 10**6) if row.stream == stream]
 
 
 def test_a_bridge_is_welcomed_and_its_batches_are_stored_unchanged(receiver: ThreadedReceiver) -> None:
@@ -76,7 +62,7 @@ def test_a_reconnecting_bridge_is_told_where_to_resume(receiver: ThreadedReceive
     with receiver.client() as client:
         assert client.begin(HELLO).stored_through == 2
         client.store(3)
-    assert stored_numbers(receiver) == [1, 2, 3]
+    assert receiver.stored_numbers(HELLO.stream) == [1, 2, 3]
 
 
 def test_a_repeated_batch_is_acknowledged_and_stored_once(receiver: ThreadedReceiver) -> None:
@@ -85,7 +71,7 @@ def test_a_repeated_batch_is_acknowledged_and_stored_once(receiver: ThreadedRece
         client.store(1, 2)
         client.say(TransitionBatch(1, blob(1)))
         assert client.hear(Ack).stored_through == 2
-    assert stored_numbers(receiver) == [1, 2]
+    assert receiver.stored_numbers(HELLO.stream) == [1, 2]
 
 
 def test_a_batch_out_of_order_is_refused_with_the_expected_number_and_the_session_goes_on(
@@ -98,7 +84,7 @@ def test_a_batch_out_of_order_is_refused_with_the_expected_number_and_the_sessio
         assert error.code == ErrorCode.OUT_OF_ORDER
         assert "batch 1 is expected" in error.text
         client.store(1, 2, 3)
-    assert stored_numbers(receiver) == [1, 2, 3]
+    assert receiver.stored_numbers(HELLO.stream) == [1, 2, 3]
 
 
 def test_only_what_the_backup_reported_is_called_safe(receiver: ThreadedReceiver) -> None:
@@ -188,7 +174,7 @@ def test_a_newer_connection_of_a_stream_takes_over(receiver: ThreadedReceiver) -
         assert new.begin(HELLO).stored_through == 1
         assert old.close_code() == CloseCode.REPLACED
         new.store(2)
-    assert stored_numbers(receiver) == [1, 2]
+    assert receiver.stored_numbers(HELLO.stream) == [1, 2]
 
 
 def test_at_the_end_bridges_are_told_to_drain_and_let_go(receiver: ThreadedReceiver) -> None:
@@ -234,7 +220,7 @@ def test_a_full_disk_is_said_without_an_ack_and_the_resent_batch_is_stored_when_
         filler.close()
         client.store(stored + 1, stored + 2)
         other.store(1)
-    assert stored_numbers(full) == list(range(1, stored + 3))
+    assert full.stored_numbers(HELLO.stream) == list(range(1, stored + 3))
     full.close()
 
 
