@@ -3,7 +3,7 @@
 The same function measures the learned policy and the reference driver, so that their lap times compare.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -73,8 +73,7 @@ def drive_laps(
         slowest: mean speed in m/s below which the drive is given up.
     """
     limit = (laps + 0.2) * track.length / slowest
-    base = config or TaskConfig()
-    task = Task(track, TaskConfig(**{**_fields(base), "max_episode_seconds": limit}))
+    task = Task(track, replace(config or TaskConfig(), max_episode_seconds=limit))
     driving = VectorDriving(SimulatedCar(track, count=1, start="line"), task)
     observation = driving.reset()
     results: list[Lap] = []
@@ -89,7 +88,3 @@ def drive_laps(
         if step.episodes:
             return Drive(tuple(results), np.array(positions), np.array(speeds), step.episodes[0].reason)
     return Drive(tuple(results), np.array(positions), np.array(speeds), "")
-
-
-def _fields(config: TaskConfig) -> dict[str, float]:
-    return {name: getattr(config, name) for name in TaskConfig.__dataclass_fields__}
