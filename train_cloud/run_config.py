@@ -5,13 +5,14 @@ the value that was found and what is allowed. It holds no secrets: the bridge to
 """
 
 import json
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from train_cloud.settings import ConfigError as ConfigError
+from train_cloud.settings import load_settings, parse_settings
 from wire.pairing import is_host
 
 Method = Literal["sac", "tqc", "crossq"]
@@ -22,10 +23,6 @@ Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Rate = Annotated[float, Meta(gt=0, le=1)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
 Network = Annotated[list[Annotated[int, Meta(ge=1, le=8192)]], Meta(min_length=1, max_length=8)]
-
-
-class ConfigError(ValueError):
-    """The configuration cannot be used; the text says which field, its value and what is allowed."""
 
 
 class BucketConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -131,26 +128,16 @@ def load_run_config(path: str | Path) -> RunConfig:
 
     Raises ConfigError with a sentence: the field's name, the value found and what is allowed.
     """
-    file = Path(path)
-    try:
-        text = file.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"The run's configuration {file} cannot be read ({error.strerror}). Give the path of a run.json."
-        ) from error
-    return parse_run_config(text, str(file))
+    config = load_settings(path, RunConfig, "The run's configuration", "a run.json")
+    return _checked(config, str(path))
 
 
 def parse_run_config(text: bytes, source: str = "run.json") -> RunConfig:
     """The configuration in `text` (JSON); `source` names it in errors. Raises ConfigError."""
-    try:
-        raw = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"{source} is not valid JSON ({error}). Mend the file and start again.") from error
-    try:
-        config = msgspec.convert(raw, RunConfig)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {_explain(str(error), raw)}") from None
+    return _checked(parse_settings(text, RunConfig, source), source)
+
+
+def _checked(config: RunConfig, source: str) -> RunConfig:
     problem = _contradiction(config)
     if problem:
         raise ConfigError(f"{source}: {problem}")
@@ -171,51 +158,3 @@ def _contradiction(config: RunConfig) -> str | None:
             f"({config.updates_per_step:g}); else the run would end without having learned anything."
         )
     return None
-
-
-def _explain(problem: str, raw: Any) -> str:
-    """msgspec's message with the field's dotted name, its value and, for an unknown name, the known ones."""
-    message, _, where = problem.partition(" - at `")
-    steps = re.findall(r"\.([^.\[\]`]+)|\[(\d+)\]", where.rstrip("`"))
-    path = "".join(f".{name}" if name else f"[{index}]" for name, index in steps).lstrip(".")
-    unknown = re.search(r"unknown field `([^`]*)`", message)
-    missing = re.search(r"missing required field `([^`]*)`", message)
-    if unknown:
-        name = ".".join(filter(None, [path, unknown[1]]))
-        value = _value_at(raw, [*steps, (unknown[1], "")])
-        return f"unknown field `{name}` (value {value}). Allowed here: {', '.join(_fields_at(path))}."
-    if missing:
-        name = ".".join(filter(None, [path, missing[1]]))
-        return f"the field `{name}` is missing, and it has no default. Add it."
-    allowed = message[:1].lower() + message[1:]
-    if "enum" in message:
-        allowed = "expected " + _choices(steps)
-    return f"the field `{path or 'run.json'}` has the value {_value_at(raw, steps)}: {allowed}."
-
-
-def _choices(steps: list[tuple[str, str]]) -> str:
-    """What the field at `steps`, one with a Literal in its type, may hold: `'sac' or 'tqc'`, `a number or 'auto'`."""
-    kind: Any = RunConfig
-    for name, _ in steps:
-        kind = get_type_hints(kind)[name]
-    words: list[str] = []
-    for part in (kind,) if get_origin(kind) is Literal else get_args(kind):
-        literal = get_origin(part) is Literal
-        words += map(repr, get_args(part)) if literal else ["a number" if part is float else part.__name__]
-    return ", ".join(words[:-1]) + " or " + words[-1]
-
-
-def _value_at(raw: Any, steps: list[tuple[str, str]]) -> str:
-    value = raw
-    for name, index in steps:
-        try:
-            value = value[name] if name else value[int(index)]
-        except (KeyError, IndexError, TypeError):
-            return "unknown"
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _fields_at(path: str) -> tuple[str, ...]:
-    parts: dict[str, type[msgspec.Struct]] = {"": RunConfig, "bucket": BucketConfig, "task": TaskSettings}
-    return parts[path].__struct_fields__

@@ -1,0 +1,68 @@
+"""How an instance lives: the typed settings of its watchers, written to instance.json by Terraform.
+
+Every field states its unit. What is learned is in run.json (train_cloud.run_config); this file says where secrets are
+kept, what may be spent and when an instance ends. It holds no secrets, only the names of the parameters that do.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from train_cloud.run_config import Name
+from train_cloud.settings import ConfigError as ConfigError
+from train_cloud.settings import load_settings
+
+Text = Annotated[str, Meta(min_length=1, max_length=512)]
+Parameter = Annotated[str, Meta(pattern=r"^/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", max_length=1011)]
+Price = Annotated[float, Meta(ge=0, le=1000)]
+
+
+class InstanceConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """One deployment as its instances see it: its places in AWS and its limits."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{1,31}$")]
+    """Name of the deployment (Terraform's project_name)."""
+    region: Text
+    """AWS region of everything."""
+    group: Text
+    """Auto Scaling group whose desired capacity 0 ends the run."""
+    run_id: Name
+    """Name of the run; the same as in run.json."""
+    endpoint_mode: Literal["eip", "ssm"]
+    """How bridges find the instance: "eip" is one Elastic IP for good, "ssm" an address that each instance publishes."""
+    accelerator: Literal["gpu", "cpu"]
+    """What the trainer computes on."""
+    token_parameter: Parameter
+    """SSM SecureString with the bridge token."""
+    tls_parameter: Parameter
+    """SSM SecureString with the receiver's key and certificate in PEM; "unset" until an instance made them."""
+    endpoint_parameter: Parameter
+    """SSM String with the JSON by which a pairing finds the receiver."""
+    wandb_parameter: Parameter | None = None
+    """SSM SecureString with the Weights & Biases key; None without W&B."""
+    log_group: Text | None = None
+    """CloudWatch Logs group that also gets the journal; None without."""
+
+    budget_usd: Annotated[float, Meta(gt=0, le=1e6)]
+    """What all lives of the run together may cost (US dollars)."""
+    max_hours: Annotated[float, Meta(gt=0, le=8784)]
+    """Hours of all lives since the last start."""
+    idle_minutes: Annotated[float, Meta(gt=0, le=100_000)]
+    """Minutes without a bridge and without new experience after which an instance ends."""
+    max_launches: Annotated[int, Meta(ge=1, le=10_000)]
+    """Launches of the run after which no further instance works."""
+    volume_gb: Annotated[int, Meta(ge=8, le=16_384)]
+    """Size of the instance's disk (GB)."""
+    hourly_extra_usd: Price
+    """What address and disk cost besides the instance (US dollars an hour)."""
+    fallback_price_usd_per_hour: Price
+    """Spot price that is assumed when AWS tells none (US dollars an hour)."""
+    tensorboard_host: Literal["127.0.0.1", "0.0.0.0"] = "127.0.0.1"
+    """Address that TensorBoard listens on."""
+
+
+def load_instance_config(path: str | Path) -> InstanceConfig:
+    """The settings in the JSON file at `path`. Raises ConfigError with a sentence."""
+    return load_settings(path, InstanceConfig, "The instance's configuration", "an instance.json")
