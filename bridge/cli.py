@@ -7,12 +7,15 @@ runs, so that `--help` and `pair` answer at once.
 
 import os
 import sys
+from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from bridge.pairing_command import look_up_pairing
 from bridge.pairing_file import URI_VARIABLE, config_folder, found_uri, store_pairing
 from wire.pairing import Pairing, PairingError, parse_pairing
 from wire.process import ExitCode, configure_logging, stop_on_signals
@@ -122,6 +125,14 @@ def drive(
     spool_limit_mib: Annotated[int, typer.Option(min=1, help="Most experience that may wait, MiB.")] = 2048,
     steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps, once they are stored.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Makes starts and exploration repeatable.")] = None,
+    pairing_command: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND",
+            help="Prints the pairing string; run at the start and while nobody answers, for a run whose address "
+            "changes with each instance.",
+        ),
+    ] = None,
     allow_plain: AllowPlain = False,
 ) -> None:
     """Drive for a run: experience up, weights down. Ends with Ctrl-C, orderly."""
@@ -142,14 +153,19 @@ def drive(
         steps=steps,
         seed=seed,
     )
-    raise typer.Exit(int(_driven(_pairing(uri, allow_plain), settings, stop)))
+    look_up = None
+    if pairing_command is not None:
+        if uri is not None:
+            _give_up("--uri and --pairing-command both say whom to call; leave one out.")
+        look_up = partial(look_up_pairing, pairing_command, allow_plain)
+    raise typer.Exit(int(_driven(_pairing(uri, allow_plain, look_up), settings, stop, look_up)))
 
 
-def _driven(pairing: Pairing, settings: "Settings", stop: "Event") -> ExitCode:
+def _driven(pairing: Pairing, settings: "Settings", stop: "Event", look_up: Callable[[], Pairing] | None) -> ExitCode:
     from bridge.garage import SettingsError, assembled_drive
 
     try:
-        with assembled_drive(pairing, settings, stop) as ready:
+        with assembled_drive(pairing, settings, stop, look_up) as ready:
             return ready.run()
     except SettingsError as error:
         _give_up(str(error), error.exit_code)
@@ -173,8 +189,10 @@ def _recording_for(
     return recording
 
 
-def _pairing(uri: str | None, allow_plain: bool) -> Pairing:
+def _pairing(uri: str | None, allow_plain: bool, look_up: Callable[[], Pairing] | None) -> Pairing:
     try:
+        if look_up is not None:
+            return look_up()
         return _parsed(found_uri(uri, config_folder()), allow_plain)
     except PairingError as error:
         _give_up(str(error))

@@ -5,7 +5,7 @@ Whatever the user chose wrongly is found here, before anything is dialled or dri
 
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
@@ -72,8 +72,10 @@ class Settings:
 
 
 @contextmanager
-def assembled_drive(pairing: Pairing, settings: Settings, stop: threading.Event) -> Iterator[Drive]:
-    """A drive that is ready to run; its spool is closed at the end.
+def assembled_drive(
+    pairing: Pairing, settings: Settings, stop: threading.Event, look_up: Callable[[], Pairing] | None = None
+) -> Iterator[Drive]:
+    """A drive that is ready to run; its spool is closed at the end. `look_up` is the Link's.
 
     Raises:
         SettingsError: something in the settings does not fit.
@@ -100,7 +102,7 @@ def assembled_drive(pairing: Pairing, settings: Settings, stop: threading.Event)
             cars=car.count,
             software=f"ac-training {_own_version()}",
         )
-        link = Link(pairing, spool, introduction)
+        link = Link(pairing, spool, introduction, look_up=look_up)
         recorder = Recorder(spool, LAYOUT, car.count, on_commit=link.notify)
         clock = RealTimeClock(1.0 / task.config.control_hz) if settings.real_time else SimulatedClock()
         driving = VectorDriving(car, task, clock)

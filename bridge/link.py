@@ -11,6 +11,7 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from bridge.dialing import DIAL_INTERVAL_S, LinkConnection, abandon, dial, race
@@ -19,11 +20,13 @@ from bridge.refusal import Refused
 from bridge.session import Session
 from bridge.spool import Spool, SpoolFull
 from racing.policy import Policy
-from wire.pairing import Pairing
+from wire.pairing import Pairing, PairingError
 from wire.process import ExitCode, fields
 
 SUSPECT_SECONDS = 1.5
 """After so much silence (a Pong is due twice a second) a new connection is dialled beside the old one."""
+LOOK_UP_SECONDS = 15.0
+"""While nobody answers, the pairing is looked up again this often."""
 _LOOK_SECONDS = 0.2
 _FORGET_RETRY_SECONDS = 5.0
 _log = logging.getLogger(__name__)
@@ -37,12 +40,20 @@ class Link:
         spool: what to send; stays open as long as the link.
         introduction: what the bridge says of itself.
         policy: what it drives on already, if anything.
+        look_up: finds out whom to call now, where an address changes with each instance; raises PairingError.
     """
 
     def __init__(
-        self, pairing: Pairing, spool: Spool, introduction: Introduction, policy: Policy | None = None
+        self,
+        pairing: Pairing,
+        spool: Spool,
+        introduction: Introduction,
+        policy: Policy | None = None,
+        look_up: Callable[[], Pairing] | None = None,
     ) -> None:
         self._pairing, self._spool = pairing, spool
+        self._look_up = look_up
+        self._looked_up_at = time.monotonic()
         self._exchange = Exchange(spool, introduction, policy)
         self._loop = asyncio.new_event_loop()
         self._wake, self._stop = asyncio.Event(), asyncio.Event()
@@ -127,7 +138,19 @@ class Link:
             connection = await self._talk(connection)
 
     async def _dial(self) -> LinkConnection:
-        return await dial(self._pairing)
+        if self._look_up is None:
+            return await dial(self._pairing)
+        if time.monotonic() - self._looked_up_at > LOOK_UP_SECONDS:
+            self._looked_up_at = time.monotonic()
+            try:
+                self._pairing = await asyncio.to_thread(self._look_up)
+            except PairingError as error:
+                _log.warning("the pairing cannot be looked up; dialling the last one", extra=fields(reason=error))
+        try:
+            return await dial(self._pairing)
+        except Refused as refusal:
+            # The address may be somebody else's by now, or the token a new one: the next look-up says.
+            raise ConnectionRefusedError(str(refusal)) from refusal
 
     async def _talk(self, connection: LinkConnection) -> LinkConnection:
         """Talk over `connection`; returns the one that takes its place, when it has ended or fallen silent."""
