@@ -22,6 +22,8 @@ Count0 = Annotated[int, Meta(ge=0, le=10**12)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Rate = Annotated[float, Meta(gt=0, le=1)]
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
+WandbProject = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^/\\#?%:\s]+$")]
+WandbEntity = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
 Network = Annotated[list[Annotated[int, Meta(ge=1, le=8192)]], Meta(min_length=1, max_length=8)]
 
 
@@ -122,6 +124,11 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     max_store_bytes: Annotated[int, Meta(ge=2**20, le=2**50)] = 20 * 2**30
     """Size that the store's database may reach (bytes): logs and checkpoints need room on the disk too."""
 
+    wandb_project: WandbProject | None = None
+    """Weights & Biases project that shows the run's curves; None leaves Weights & Biases out."""
+    wandb_entity: WandbEntity | None = None
+    """User or team that the project belongs to; None means the key's own."""
+
 
 def load_run_config(path: str | Path) -> RunConfig:
     """The configuration in the JSON file at `path`.
@@ -156,5 +163,10 @@ def _contradiction(config: RunConfig) -> str | None:
             f"the field `total_timesteps` has the value {config.total_timesteps}: expected so many steps beyond "
             f"`learning_starts` ({config.learning_starts}) that there is at least one update at `updates_per_step` "
             f"({config.updates_per_step:g}); else the run would end without having learned anything."
+        )
+    if config.wandb_entity is not None and config.wandb_project is None:
+        return (
+            f"the field `wandb_entity` has the value {json.dumps(config.wandb_entity)}, but `wandb_project` is "
+            "missing: expected both, or neither of them."
         )
     return None

@@ -20,6 +20,7 @@ DONE_STATE = "done"
 """State of a trainer that has trained all of the run and ends."""
 BUSY_SECONDS = 30.0
 """How long a call waits for another process to finish its transaction."""
+_CHECKPOINT_REQUESTS = "checkpoint_requested"
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -294,6 +295,19 @@ class Store:
         """Note a fact about the store itself."""
         with self._writing() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def request_checkpoint(self) -> int:
+        """Ask the trainer to save a checkpoint at once; returns how many were asked for, this one included."""
+        with self._writing() as db:
+            db.execute(
+                "INSERT INTO meta VALUES (?, '1') ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1",
+                (_CHECKPOINT_REQUESTS,),
+            )
+        return self.checkpoint_requests()
+
+    def checkpoint_requests(self) -> int:
+        """How many checkpoints were asked for so far: a higher number than before is a new request."""
+        return int(self.meta(_CHECKPOINT_REQUESTS) or 0)
 
     def _rows(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
         with _errors_as_sentences(self.path):

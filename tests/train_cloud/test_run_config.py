@@ -66,6 +66,8 @@ def test_an_unknown_field_in_a_part_is_refused_with_its_whole_path() -> None:
         ({"learning_rate": "fast"}, "`learning_rate`", '"fast"', "float"),
         ({"network": [256, 0]}, "`network[1]`", "0", ">= 1"),
         ({"task": {"control_hz": 500}}, "`task.control_hz`", "500", "<= 60"),
+        ({"wandb_project": "my/laps"}, "`wandb_project`", '"my/laps"', "regex"),
+        ({"wandb_entity": "my-team"}, "`wandb_entity`", '"my-team"', "`wandb_project` is missing"),
         ({"run_id": "../other"}, "`run_id`", '"../other"', "regex"),
         ({"bucket": {"name": "my-bucket", "endpoint_url": "localhost:5000"}}, "`bucket.endpoint_url`", "local", "http"),
     ],

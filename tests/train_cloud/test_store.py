@@ -184,3 +184,11 @@ def test_what_was_returned_survives_a_kill(tmp_path: Path) -> None:
     assert store.streams()[A].stored_through >= said
     assert [row.number for row in store.read_batches(0, 10**6)] == list(range(1, store.streams()[A].stored_through + 1))
     store.close()
+
+
+def test_requests_for_a_checkpoint_are_counted_over_processes(store: Store, tmp_path: Path) -> None:
+    assert store.checkpoint_requests() == 0
+    other = Store(tmp_path / "store.db")
+    assert (other.request_checkpoint(), store.request_checkpoint()) == (1, 2)
+    other.close()
+    assert store.checkpoint_requests() == 2

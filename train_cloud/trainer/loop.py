@@ -66,10 +66,11 @@ class Trainer:
         self._rates = Rates()
         self._rebuilt = False
         self._saved_at_steps = counters.steps
+        self._requests_met = store.checkpoint_requests()
         self._noted: TrainerProgress | None = None
         self._seconds_before = counters.seconds
         self._began = time.monotonic()
-        self._due = {"publish": 0.0, "report": 0.0, "progress": 0.0}
+        self._due = {"publish": 0.0, "report": 0.0, "progress": 0.0, "request": 0.0}
 
     def run(self) -> bool:
         """Train until done or told to stop; True when the run is done. The final checkpoint is handed to uploads.
@@ -140,7 +141,17 @@ class Trainer:
 
     def _checkpoint_is_due(self) -> bool:
         every = self.config.save_frequency
-        return self.counters.steps // every > self._saved_at_steps // every
+        return self.counters.steps // every > self._saved_at_steps // every or self._checkpoint_is_requested()
+
+    def _checkpoint_is_requested(self) -> bool:
+        """Whether somebody has asked for a checkpoint since the last time."""
+        if not self._is_due("request", PROGRESS_SECONDS):
+            return False
+        requests = self._store.checkpoint_requests()
+        asked, self._requests_met = requests > self._requests_met, requests
+        if asked:
+            _log.info("a checkpoint was asked for", extra=fields(steps=self.counters.steps))
+        return asked
 
     def _updates_owed(self) -> int:
         """Updates that the steps taken in so far still ask for."""

@@ -171,6 +171,17 @@ def test_a_stopped_run_goes_on_with_the_same_counters_and_newer_weights(run: Run
     assert done.seconds > stopped.seconds
 
 
+def test_a_checkpoint_that_is_asked_for_is_saved_at_once(run: Run) -> None:
+    run.store.request_checkpoint()
+    run.store.add_batches(incoming(range(1, 8)))
+    ending = run.start(run.config(save_frequency=10**6))
+    wait_until(lambda: run.trained() == 140, "what is there is learned", 30)
+    assert saved_steps(run) == 0, "what was asked of an earlier trainer is no request to this one"
+    run.store.request_checkpoint()
+    wait_until(lambda: saved_steps(run) == 140, "the checkpoint is up")
+    assert not ending.done()
+
+
 def test_a_missing_gpu_is_told_before_anything_begins(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     assert run.start(run.config(device="cuda:99")).result(30) == ExitCode.USAGE
     assert "'cuda:99'" in caplog.text
