@@ -28,8 +28,8 @@ from train_cloud.receiver.tls import load_identity
 from train_cloud.run_config import RunConfig
 from train_cloud.signature import layout
 from train_cloud.store import Store, StoredBatch, StoreError, TrainerProgress
-from train_cloud.trainer.checkpoint import find_newest
 from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.manifest import find_newest
 from wire.codec import decode_batch
 from wire.pairing import Pairing, PairingError, format_pairing, new_token, parse_pairing
 

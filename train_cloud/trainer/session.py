@@ -26,11 +26,12 @@ from train_cloud.object_store import (
 from train_cloud.run_config import ConfigError, RunConfig
 from train_cloud.store import DONE_STATE, Store, StoreError, StoreFull
 from train_cloud.trainer.arithmetic import choose_matrix_products
-from train_cloud.trainer.checkpoint import CheckpointError, find_newest, restore_learner
+from train_cloud.trainer.checkpoint import restore_learner
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.export import ExportError
 from train_cloud.trainer.learners import check_device, make_learner
 from train_cloud.trainer.loop import Trainer
+from train_cloud.trainer.manifest import CheckpointError, find_newest
 from train_cloud.trainer.uploads import AnotherWriter, Uploads
 from wire.process import ExitCode, fields
 

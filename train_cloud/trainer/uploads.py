@@ -17,7 +17,7 @@ from train_cloud.object_store import (
     ObjectStoreUnavailable,
     PreconditionFailed,
 )
-from train_cloud.trainer.checkpoint import LATEST, MANIFEST, Checkpoint
+from train_cloud.trainer.manifest import LATEST, MANIFEST, Checkpoint
 from wire.process import fields
 
 METRICS = "metrics.json"

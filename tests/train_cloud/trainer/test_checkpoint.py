@@ -14,17 +14,11 @@ from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectStore, ObjectStoreUnavailable, PreconditionFailed
-from train_cloud.trainer.checkpoint import (
-    LATEST,
-    Checkpoint,
-    CheckpointError,
-    find_newest,
-    make_checkpoint,
-    restore_learner,
-)
+from train_cloud.trainer.checkpoint import make_checkpoint, restore_learner
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.export import export_policy
 from train_cloud.trainer.learners import Learner, SpacesOnly, make_learner
+from train_cloud.trainer.manifest import LATEST, Checkpoint, CheckpointError, find_newest
 from train_cloud.trainer.replay import PackedReplayBuffer
 from train_cloud.trainer.uploads import AnotherWriter, Uploads
 

@@ -24,10 +24,10 @@ from train_cloud.run_config import RunConfig
 from train_cloud.signature import expected_signature
 from train_cloud.store import Store
 from train_cloud.trainer import session
-from train_cloud.trainer.checkpoint import find_newest
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.ingest import BATCHES_A_READ
 from train_cloud.trainer.loop import Trainer
+from train_cloud.trainer.manifest import find_newest
 from wire.process import ExitCode
 
 __all__ = ["s3"]
