@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / "setup-stamp.json"
 OLDEST = (3, 11)
-EVERYTHING = ["bridge", "cloud", "dev"]
+EVERYTHING = ["bridge", "cloud", "dev", "operator"]
 
 
 def main(arguments: list[str]) -> int:

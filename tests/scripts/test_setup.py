@@ -36,7 +36,7 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_the_second_time_nothing_is_installed(setup: ModuleType) -> None:
     assert setup.main([]) == 0
     assert setup.main([]) == 0
-    assert setup.installed == [["bridge", "cloud", "dev"]]
+    assert setup.installed == [["bridge", "cloud", "dev", "operator"]]
 
 
 def test_a_changed_constraint_is_installed(setup: ModuleType, tmp_path: Path) -> None:
@@ -83,4 +83,4 @@ def test_an_old_python_looks_for_a_newer_one_and_else_says_what_to_do(
 def test_an_unknown_extra_is_refused_with_the_known_ones() -> None:
     done = subprocess.run([sys.executable, str(SCRIPT), "gpu"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert done.stderr == "setup: There is no extra called gpu; there are: bridge, cloud, dev.\n"
+    assert done.stderr == "setup: There is no extra called gpu; there are: bridge, cloud, dev, operator.\n"
