@@ -1,12 +1,16 @@
 """The run's folder in an S3 bucket: put, get and list objects, with typed errors and a bounded time for each call.
 
 Every call makes one attempt and ends within about 20 s, whatever the other side does (a large object on a slow line
-may take longer as long as bytes move). Whoever must not give up retries with `Backoff`, the one policy of the house.
+may take longer as long as bytes move). Whoever must not give up retries with `Backoff`, the one policy of the house;
+who cannot go on without an answer, with `patiently`.
 Credentials come from boto3's usual chain and never appear in an error.
 """
 
+import logging
 import random
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
@@ -15,11 +19,20 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 from train_cloud.run_config import BucketConfig
 from wire.pairing import is_loopback
+from wire.process import fields
+
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
 CALL_SECONDS = CONNECT_SECONDS + READ_SECONDS
 """How long a call may take to fail."""
+PATIENCE_SECONDS = 1_200.0
+"""How long S3 may be silent or deny before a process that cannot go on without it gives up.
+
+Outages last ten minutes, and the permissions of a role that was just made arrive late.
+"""
 
 
 class ObjectStoreError(Exception):
@@ -42,6 +55,10 @@ class PreconditionFailed(ObjectStoreError):
     """The object is not what the caller believed (If-Match, If-None-Match): another writer was there."""
 
 
+class GaveUp(Exception):
+    """Somebody asked to stop while S3 was waited for."""
+
+
 class Backoff:
     """Waiting times between attempts: doubling from `first` to `cap` seconds, each with up to a quarter of jitter."""
 
@@ -58,6 +75,33 @@ class Backoff:
     def reset(self) -> None:
         """An attempt succeeded: begin small again."""
         self._next = self._first
+
+
+def patiently(call: Callable[[], _T], doing: str, wait: Callable[[float], bool]) -> _T:
+    """The call's answer, retried while S3 is silent or denies, for at most PATIENCE_SECONDS.
+
+    `doing` is for the log. `wait(seconds)` waits before the next attempt and says whether to give up instead. Raises
+    GaveUp then, and ObjectStoreUnavailable or ObjectStoreDenied once the patience is over.
+    """
+    backoff, deadline = Backoff(), time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return call()
+        except (ObjectStoreUnavailable, ObjectStoreDenied) as error:
+            pause = backoff.seconds()
+            if time.monotonic() + pause > deadline:
+                raise
+            _log.warning(
+                "waiting for S3",
+                extra=fields(
+                    doing=doing,
+                    retry_in_s=round(pause, 1),
+                    giving_up_in_s=round(deadline - time.monotonic()),
+                    reason=str(error),
+                ),
+            )
+            if wait(pause):
+                raise GaveUp(f"Stopped while {doing}.") from None
 
 
 def s3_client(bucket: BucketConfig) -> Any:

@@ -296,6 +296,11 @@ class Store:
         with self._writing() as db:
             db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
+    def size_bytes(self) -> int:
+        """Size of the database's files on the disk, the write-ahead log included (bytes)."""
+        files = (self.path, self.path.with_name(self.path.name + "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
     def request_checkpoint(self) -> int:
         """Ask the trainer to save a checkpoint at once; returns how many were asked for, this one included."""
         with self._writing() as db:

@@ -162,10 +162,19 @@ class ThreadedReceiver:
         self.store.close()
 
 
+def _program(patience_seconds: float | None) -> list[str]:
+    """Python's options for the receiver; with `patience_seconds` it waits so long for S3, and no longer."""
+    if patience_seconds is None:
+        return ["-m", "train_cloud.receiver"]
+    start = "import runpy, train_cloud.object_store as o; "
+    start += f"o.PATIENCE_SECONDS = {patience_seconds}; runpy.run_module('train_cloud.receiver', run_name='__main__')"
+    return ["-c", start]
+
+
 class ReceiverProcess:
     """`python -m train_cloud.receiver` in `folder`; started at once, listening after `pairing()`."""
 
-    def __init__(self, config: RunConfig, folder: Path, *arguments: str) -> None:
+    def __init__(self, config: RunConfig, folder: Path, *arguments: str, patience_seconds: float | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.store_file = folder, folder / "store.db"
         (folder / "run.json").write_bytes(msgspec.json.encode(config))
@@ -177,8 +186,7 @@ class ReceiverProcess:
             self.process = subprocess.Popen(
                 [
                     sys.executable,
-                    "-m",
-                    "train_cloud.receiver",
+                    *_program(patience_seconds),
                     "--config",
                     str(folder / "run.json"),
                     "--folder",
@@ -211,9 +219,11 @@ class ReceiverProcess:
 
 
 @contextlib.contextmanager
-def receiver_process(config: RunConfig, folder: Path, *arguments: str) -> Iterator[ReceiverProcess]:
+def receiver_process(
+    config: RunConfig, folder: Path, *arguments: str, patience_seconds: float | None = None
+) -> Iterator[ReceiverProcess]:
     """A receiver process that does not outlive the block."""
-    running = ReceiverProcess(config, folder, *arguments)
+    running = ReceiverProcess(config, folder, *arguments, patience_seconds=patience_seconds)
     try:
         yield running
     finally:

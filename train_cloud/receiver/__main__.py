@@ -14,7 +14,8 @@ import threading
 import time
 from pathlib import Path
 
-from train_cloud.object_store import ObjectStore, ObjectStoreDenied
+from train_cloud import notify
+from train_cloud.object_store import ObjectStore, ObjectStoreError
 from train_cloud.receiver.backup import Backup
 from train_cloud.receiver.restore import RestoreError, RestoreInterrupted, restore
 from train_cloud.receiver.server import Receiver
@@ -56,7 +57,7 @@ def main() -> int:
     except _Refused as error:
         _log.error(str(error))
         return error.code
-    except (StoreError, RestoreError, ObjectStoreDenied, OSError) as error:
+    except (StoreError, RestoreError, ObjectStoreError, OSError) as error:
         _log.error(str(error))
         return _exit_code(error)
     except RestoreInterrupted:
@@ -69,7 +70,7 @@ def _exit_code(error: Exception) -> ExitCode:
         return ExitCode.DISK_FULL
     if isinstance(error, RestoreError):
         return ExitCode.REFUSED
-    return ExitCode.STORAGE if isinstance(error, ObjectStoreDenied) else ExitCode.FAILED
+    return ExitCode.STORAGE if isinstance(error, ObjectStoreError) else ExitCode.FAILED
 
 
 def _receive(config: RunConfig, folder: Path, plain: bool, stop: threading.Event) -> int:
@@ -99,13 +100,14 @@ def _receive(config: RunConfig, folder: Path, plain: bool, stop: threading.Event
 
     def on_listening(port: int) -> None:
         write_private(pairing_file, (_pairing(config, port, token, identity) + "\n").encode())
+        notify.ready(f"listening on port {port} for the run {config.run_id}")
         _log.info("listening", extra=fields(host=config.listen_host, port=port, tls=not plain, run_id=config.run_id))
 
     backup.start()
     context = identity.context if identity else None
     final = _FinalBackup(backup)
     try:
-        asyncio.run(receiver.serve(stop, context, on_listening, final.flush))
+        asyncio.run(receiver.serve(stop, context, on_listening, final.flush, backup.failing_seconds))
     except OSError as error:
         where = f"{config.listen_host}:{config.listen_port}"
         text = f"Cannot listen on {where} ({error.strerror}). Is another receiver running, or is the address not ours?"

@@ -25,8 +25,8 @@ MAX_ADDRESSES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """An HTTP answer instead of a WebSocket."""
+class HttpAnswer:
+    """An HTTP answer instead of a WebSocket; `text` is without its line's end."""
 
     status: HTTPStatus
     text: str
@@ -69,12 +69,28 @@ class Gate:
         self._token = token
         self._throttle = throttle or Throttle()
 
-    def judge(self, address: str, path: str, headers: Headers) -> Refusal | None:
+    def judge(self, address: str, path: str, headers: Headers) -> HttpAnswer | None:
         """None when the request may become a WebSocket, else what to answer."""
+        refusal = self.judge_token(address, headers)
+        if refusal is not None:
+            return refusal
+        if not fullmatch(r"/(pin-[0-9a-f]{64})?", path):
+            return HttpAnswer(HTTPStatus.NOT_FOUND, "There is nothing under this path; the receiver answers at /.")
+        offered = [name.strip() for value in headers.get_all("Sec-WebSocket-Protocol") for name in value.split(",")]
+        if PROTOCOL not in offered:
+            return HttpAnswer(
+                HTTPStatus.BAD_REQUEST,
+                f"This receiver speaks {PROTOCOL}; you offered {', '.join(offered)[:200] or 'no subprotocol'}. "
+                "Bring bridge and receiver to the same version.",
+            )
+        return None
+
+    def judge_token(self, address: str, headers: Headers) -> HttpAnswer | None:
+        """None when the request shows the token, and its address has not guessed too often; else what to answer."""
         closed = self._throttle.seconds_closed(address)
         if closed:
             wait = str(ceil(closed))
-            return Refusal(
+            return HttpAnswer(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 f"Too many wrong tokens from this address. Try again in {wait} s.",
                 (("Retry-After", wait),),
@@ -84,19 +100,10 @@ class Gate:
         # Compare in every case, so that a missing token takes as long as a wrong one.
         if not tokens_equal(token or "", self._token):
             self._throttle.failed(address)
-            return Refusal(
+            return HttpAnswer(
                 HTTPStatus.UNAUTHORIZED,
                 "The token is missing or wrong. Use the pairing string that the receiver wrote.",
                 (("WWW-Authenticate", 'Basic realm="ac-training"'),),
-            )
-        if not fullmatch(r"/(pin-[0-9a-f]{64})?", path):
-            return Refusal(HTTPStatus.NOT_FOUND, "There is nothing under this path; the receiver answers at /.")
-        offered = [name.strip() for value in headers.get_all("Sec-WebSocket-Protocol") for name in value.split(",")]
-        if PROTOCOL not in offered:
-            return Refusal(
-                HTTPStatus.BAD_REQUEST,
-                f"This receiver speaks {PROTOCOL}; you offered {', '.join(offered)[:200] or 'no subprotocol'}. "
-                "Bring bridge and receiver to the same version.",
             )
         return None
 

@@ -50,6 +50,11 @@ class Backup:
         """Begin uploading."""
         self._thread.start()
 
+    def failing_seconds(self) -> float:
+        """How long nothing could be uploaded, s; 0 when the last attempt succeeded."""
+        since = self._failing_since
+        return 0.0 if since is None else time.monotonic() - since
+
     def flush(self, seconds: float) -> bool:
         """End the regular uploads and upload what is stored now, trying for at most `seconds`.
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
 
-from train_cloud.object_store import Backoff, ObjectNotFound, ObjectStore, ObjectStoreUnavailable
+from train_cloud import notify
+from train_cloud.object_store import GaveUp, ObjectNotFound, ObjectStore, patiently
 from train_cloud.receiver.segments import FOLDER, Segment, SegmentError, SegmentKey, decode_segment, parse_key
 from train_cloud.store import Store, StoredBatch, StreamState
 from wire.process import fields
@@ -71,7 +72,7 @@ class _Bucket:
     def keys(self) -> dict[str, list[SegmentKey]]:
         """Every segment that the bucket lists, by stream."""
         found: dict[str, list[SegmentKey]] = {}
-        for name in self._patiently(lambda: self._objects.list(FOLDER)):
+        for name in self._patiently(lambda: self._objects.list(FOLDER), "listing the experience"):
             key = parse_key(name)
             if key is None:
                 _log.warning("an object among the segments is none, passed over", extra=fields(key=name))
@@ -83,33 +84,31 @@ class _Bucket:
         """The segment at `key`, while those `following` begin to load. Raises SegmentError, ObjectNotFound."""
         if self._stop.is_set():
             raise RestoreInterrupted
+        notify.starting(f"restoring: {key}")
         for wanted in (key, *following):
             if wanted not in self._pending:
                 self._pending[wanted] = self._pool.submit(self._load, wanted)
         return self._pending[key].result()
 
     def _load(self, key: SegmentKey) -> Segment:
-        return decode_segment(self._patiently(lambda: self._objects.get(str(key)))[0], key)
+        return decode_segment(self._patiently(lambda: self._objects.get(str(key)), "reading experience")[0], key)
 
-    def _patiently(self, call: Callable[[], _T]) -> _T:
-        backoff = Backoff()
-        while True:
-            try:
-                return call()
-            except ObjectStoreUnavailable as error:
-                delay = backoff.seconds()
-                _log.warning(
-                    "restoring waits for the bucket", extra=fields(reason=error, next_try_seconds=round(delay, 1))
-                )
-                if self._stop.wait(delay):
-                    raise RestoreInterrupted from error
+    def _patiently(self, call: Callable[[], _T], doing: str) -> _T:
+        try:
+            return patiently(call, doing, self._wait)
+        except GaveUp:
+            raise RestoreInterrupted from None
+
+    def _wait(self, seconds: float) -> bool:
+        notify.starting("restoring: waiting for S3")
+        return self._stop.wait(seconds)
 
 
 def restore(store: Store, objects: ObjectStore, steps: int, signature: str, stop: threading.Event) -> None:
     """Fill the empty `store` from the bucket: all positions, and the newest batches that make up `steps` steps.
 
-    Waits as long as the bucket is unavailable. Raises RestoreError when the experience belongs to another task than
-    `signature`, ObjectStoreDenied when the bucket refuses, RestoreInterrupted when `stop` is set meanwhile.
+    Raises RestoreError when the experience belongs to another task than `signature`, ObjectStoreUnavailable or
+    ObjectStoreDenied when the bucket has done so for PATIENCE_SECONDS, RestoreInterrupted when `stop` is set meanwhile.
     """
     bucket = _Bucket(objects, stop)
     try:

@@ -13,15 +13,15 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from http import HTTPStatus
 from typing import Final
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from train_cloud.receiver.auth import Gate, Refusal
+from train_cloud import notify
+from train_cloud.receiver.auth import Gate
+from train_cloud.receiver.http_answers import WRITER_BUSY_SECONDS, HttpAnswers, State, Vitals, address_of
 from train_cloud.receiver.session import PeerError, RateLimit, Session, decode_message
 from train_cloud.receiver.watch import HeardConnection
 from train_cloud.receiver.writer import Job, Result, Writer
@@ -49,6 +49,7 @@ SILENCE_SECONDS: Final = 15.0
 """Who was not heard for so long is let go: links that are open on our side only are noticed within 20 s."""
 WEIGHTS_POLL_SECONDS: Final = 0.05
 PACE_SECONDS: Final = 0.2
+ALIVE_SECONDS: Final = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -61,13 +62,14 @@ class Receiver:
         self.layout = layout()
         self.signature = expected_signature(config)
         self.crashed = False
-        self._gate = Gate(token)
         self._sessions: dict[str, Session] = {}
         self._open = 0
         self._weights: WeightsRow | None = None
         self._frames: dict[bool, bytes | str] = {}
         self._pace = Pace(0, 0, config.max_lead_steps)
-        self._draining = False
+        self._vitals = Vitals()
+        self._http = HttpAnswers(Gate(token), store, self._vitals, self._state, config.max_bridges)
+        self._backup_failing: Callable[[], float] = lambda: 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer = Writer(store, self.layout, self._on_written, self._on_crash)
         self._stop = threading.Event()
@@ -101,6 +103,7 @@ class Receiver:
         return self._frames.get(text)
 
     def _written(self, results: list[Result], positions: dict[str, int]) -> None:
+        self._vitals.count(results)
         for stream, through in positions.items():
             self._moved(stream, stored=through)
         for result in results:
@@ -119,14 +122,15 @@ class Receiver:
         context: ssl.SSLContext | None,
         on_listening: Callable[[int], None],
         flush: Callable[[], None],
+        backup_failing: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """Serve until `stop`; then stop accepting, say Drain, close, and end the writer.
 
         `on_listening(port)` is called once bridges can dial; `flush` brings what is stored to the bucket, and is
-        called (in a thread) before the bridges are let go and after the last batch was committed. Raises OSError
-        when the address cannot be had.
+        called (in a thread) before the bridges are let go and after the last batch was committed; `backup_failing`
+        says for how long (s) the bucket has been failing. Raises OSError when the address cannot be had.
         """
-        self._stop, self._loop = stop, asyncio.get_running_loop()
+        self._stop, self._loop, self._backup_failing = stop, asyncio.get_running_loop(), backup_failing
         self._poll_store()
         self._writer.start()
         server = await serve(
@@ -135,7 +139,7 @@ class Receiver:
             self.config.listen_port,
             ssl=context,
             ssl_handshake_timeout=HELLO_SECONDS if context else None,
-            process_request=self._judge_request,
+            process_request=self._http.judge,
             subprotocols=[Subprotocol(PROTOCOL)],
             compression=None,
             max_size=MAX_UP_FRAME_BYTES,
@@ -154,7 +158,8 @@ class Receiver:
             await self._end(server, flush)
 
     async def _end(self, server: Server, flush: Callable[[], None]) -> None:
-        self._draining = True
+        self._vitals.draining = True
+        notify.status("draining: bridges are let go")
         server.close(close_connections=False)
         for session in self._sessions.values():
             session.post(Drain("The instance is going away; keep driving, keep the spool, dial again."))
@@ -177,9 +182,12 @@ class Receiver:
             await self._push(progress)
 
     async def _push(self, progress: Progress) -> None:
-        next_pace = 0.0
+        next_pace = next_alive = 0.0
         while not self._stop.is_set():
             now = time.monotonic()
+            if now >= next_alive and self._writer_is_alive():
+                next_alive = now + ALIVE_SECONDS
+                notify.alive()
             try:
                 if self._poll_store():
                     for session in self._sessions.values():
@@ -191,9 +199,15 @@ class Receiver:
                             session.post(self._pace)
                         bridges, trained = len(self._sessions), self._pace.trained_steps
                         progress.update(self._pace.stored_steps, trained=trained, bridges=bridges)
+                        self._vitals.store_unreadable = False
             except StoreError as error:
+                self._vitals.store_unreadable = True
                 _log.error("the trainer's news cannot be read", extra=fields(reason=error))
             await asyncio.sleep(WEIGHTS_POLL_SECONDS)
+
+    def _writer_is_alive(self) -> bool:
+        busy = self._writer.busy_seconds()
+        return busy is not None and busy <= WRITER_BUSY_SECONDS
 
     def _poll_store(self) -> bool:
         newest = self.store.latest_weights(self._weights.serial if self._weights else 0)
@@ -214,26 +228,14 @@ class Receiver:
         changed, self._pace = pace != self._pace, pace
         return changed
 
-    def _judge_request(self, socket: ServerConnection, request: Request) -> Response | None:
-        address = _address(socket)
-        try:
-            refusal = self._gate.judge(address, request.path, request.headers)
-        except Exception:
-            _log.exception("a request could not be judged")
-            refusal = Refusal(HTTPStatus.BAD_REQUEST, "The request cannot be read.")
-        if refusal is None and (self._draining or self._open >= self.config.max_bridges):
-            why = "is going away" if self._draining else f"serves its {self.config.max_bridges} bridges already"
-            refusal = Refusal(
-                HTTPStatus.SERVICE_UNAVAILABLE, f"This receiver {why}. Try again later.", (("Retry-After", "5"),)
-            )
-        if refusal is None:
-            return None
-        if refusal.status is not HTTPStatus.TOO_MANY_REQUESTS:
-            _log.warning("refused a connection", extra=fields(peer=address, status=int(refusal.status)))
-        response = socket.respond(refusal.status, refusal.text + "\n")
-        for name, value in refusal.headers:
-            response.headers[name] = value
-        return response
+    def _state(self) -> State:
+        return State(
+            bridges=len(self._sessions),
+            connections=self._open,
+            weights_version=self._weights.version if self._weights else 0,
+            writer_busy=self._writer.busy_seconds(),
+            backup_failing=self._backup_failing(),
+        )
 
     async def _serve_one(self, socket: ServerConnection) -> None:
         self._open += 1
@@ -244,13 +246,13 @@ class Receiver:
         except ConnectionClosed:
             pass
         except Exception:
-            _log.exception("a session met an unexpected error", extra=fields(peer=_address(socket)))
+            _log.exception("a session met an unexpected error", extra=fields(peer=address_of(socket)))
             await socket.close(1011, "internal error")
         finally:
             watch.cancel()
             self._open -= 1
             if socket.gone_silent:
-                _log.warning("a peer was not heard any more", extra=fields(peer=_address(socket)))
+                _log.warning("a peer was not heard any more", extra=fields(peer=address_of(socket)))
 
     async def _talk(self, socket: ServerConnection) -> None:
         rate = RateLimit(self.config.max_messages_per_second)
@@ -275,7 +277,7 @@ class Receiver:
         await self._run_session(session)
 
     async def _refuse(self, socket: ServerConnection, error: PeerError, text: bool) -> None:
-        _log.warning("refused a bridge", extra=fields(peer=_address(socket), reason=error))
+        _log.warning("refused a bridge", extra=fields(peer=address_of(socket), reason=error))
         await socket.send(encode_text(error.message) if text else encode_frame(error.message))
         await socket.close(error.close, error.message.code)
 
@@ -345,10 +347,6 @@ class Receiver:
                 "bridge disconnected",
                 extra=fields(bridge=hello.bridge, stream=hello.stream, code=session.socket.close_code),
             )
-
-
-def _address(socket: ServerConnection) -> str:
-    return str(socket.remote_address[0]) if socket.remote_address else "unknown"
 
 
 def _quiet_logger() -> logging.Logger:

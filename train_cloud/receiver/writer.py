@@ -8,6 +8,7 @@ batch is ever reported as stored.
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -69,6 +70,7 @@ class Writer:
     ) -> None:
         self._store, self._layout, self._on_done, self._on_crash = store, layout, on_done, on_crash
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
@@ -78,6 +80,13 @@ class Writer:
     def submit(self, job: Job) -> None:
         """Queue a job; never blocks."""
         self._queue.put(job)
+
+    def busy_seconds(self) -> float | None:
+        """How long the present transaction has taken, 0 between two; None when the thread is not alive."""
+        if not self._thread.is_alive():
+            return None
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def stop(self) -> None:
         """Commit what is queued, then end."""
@@ -94,7 +103,9 @@ class Writer:
                         ended = True
                         break
                     jobs.append(following)
+                self._busy_since = time.monotonic()
                 self._on_done(*self._store_group(jobs))
+                self._busy_since = None
                 if ended:
                     return
         except Exception:

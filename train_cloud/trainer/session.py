@@ -15,13 +15,14 @@ from typing import TypeVar
 
 import torch
 
+from train_cloud import notify
 from train_cloud.object_store import (
-    Backoff,
+    PATIENCE_SECONDS,
+    GaveUp,
     ObjectNotFound,
     ObjectStore,
-    ObjectStoreDenied,
     ObjectStoreError,
-    ObjectStoreUnavailable,
+    patiently,
 )
 from train_cloud.run_config import ConfigError, RunConfig
 from train_cloud.store import DONE_STATE, Store, StoreError, StoreFull
@@ -37,17 +38,11 @@ from wire.process import ExitCode, fields
 
 DONE = "DONE"
 STORE_FILE = "store.db"
-PATIENCE_SECONDS = 1_200.0
-"""How long S3 may be silent or deny at the beginning and after the end of the run: outages last ten minutes."""
 STOP_SECONDS = 45.0
 """How long the final upload may take after a signal; a spot instance has 120 s in all."""
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-
-
-class _Stopped(Exception):
-    """A signal came while waiting."""
 
 
 def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCode:
@@ -62,7 +57,7 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
             _say_done(folder / STORE_FILE)
             return ExitCode.OK
         return _train(config, _wait_for_store(folder / STORE_FILE, stop), objects, stop)
-    except _Stopped:
+    except GaveUp:
         _log.info("stopped before training began")
         return ExitCode.OK
     except ConfigError as error:
@@ -122,20 +117,15 @@ def _finish(done: bool, uploads: Uploads, objects: ObjectStore, summary: bytes, 
     return ExitCode.OK
 
 
-def _patiently(call: Callable[[], _T], what: str, stop: threading.Event) -> _T:
-    """The call's answer, retried while S3 is silent or denies, at most PATIENCE_SECONDS."""
-    backoff = Backoff()
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return call()
-        except (ObjectStoreUnavailable, ObjectStoreDenied) as error:
-            pause = backoff.seconds()
-            if time.monotonic() + pause > deadline:
-                raise
-            _log.warning("waiting for S3", extra=fields(doing=what, retry_in_s=round(pause, 1), reason=str(error)))
-            if stop.wait(pause):
-                raise _Stopped from None
+def _patiently(call: Callable[[], _T], doing: str, stop: threading.Event) -> _T:
+    """The call's answer, waited for with the patience of the house; systemd is told so."""
+
+    def wait(seconds: float) -> bool:
+        notify.starting(f"{doing}: waiting for S3")
+        return stop.wait(seconds)
+
+    notify.starting(doing)
+    return patiently(call, doing, wait)
 
 
 def _exists(objects: ObjectStore, key: str) -> bool:
@@ -159,7 +149,7 @@ def _wait_for_store(path: Path, stop: threading.Event) -> Store:
             _log.info("waiting for the receiver's store", extra=fields(path=path))
             told = True
         if stop.wait(0.1):
-            raise _Stopped
+            raise GaveUp("Stopped while waiting for the receiver's store.")
 
 
 def _say_done(path: Path) -> None:

@@ -291,14 +291,14 @@ def test_restoring_waits_for_a_bucket_in_trouble(
     s3.fail()
     restoring = threading.Thread(target=take_over, args=(fresh, objects))
     restoring.start()
-    wait_until(lambda: "restoring waits for the bucket" in caplog.text, "an attempt has failed")
+    wait_until(lambda: "waiting for S3" in caplog.text, "an attempt has failed")
     s3.heal()
     restoring.join(timeout=10)
     assert fresh.streams()[A].stored_through == 9
 
 
-def test_restoring_ends_when_asked_to_and_when_the_bucket_refuses(
-    s3: MotoS3, fresh: Store, objects: ObjectStore
+def test_restoring_ends_when_asked_to_and_when_the_patience_with_a_refusing_bucket_is_over(
+    s3: MotoS3, fresh: Store, objects: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stop = threading.Event()
     stop.set()
@@ -306,6 +306,7 @@ def test_restoring_ends_when_asked_to_and_when_the_bucket_refuses(
     with pytest.raises(RestoreInterrupted):
         restore(fresh, objects, EVERYTHING, "sig", stop)
     s3.fail("403 Forbidden")
+    monkeypatch.setattr(object_store, "PATIENCE_SECONDS", 0.5)
     with pytest.raises(ObjectStoreDenied):
         take_over(fresh, objects)
 

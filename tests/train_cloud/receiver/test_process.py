@@ -154,11 +154,42 @@ def test_a_port_that_is_taken_is_a_failure_in_a_sentence(config: RunConfig, tmp_
             assert "Traceback" not in receiver.log_text()
 
 
-def test_a_bucket_that_does_not_exist_is_a_storage_failure(config: RunConfig, tmp_path: Path) -> None:
+def test_a_bucket_that_still_refuses_a_new_instance_is_waited_for(
+    s3: MotoS3, config: RunConfig, tmp_path: Path
+) -> None:
+    s3.fail("403 Forbidden")
+    with receiver_process(config, tmp_path) as receiver:
+        wait_until(lambda: "waiting for S3" in receiver.log_text(), "the refusal is told", 20)
+        assert "Check the role's permissions" in receiver.log_text()
+        s3.heal()
+        receiver.pairing()
+
+
+def test_a_bucket_that_does_not_exist_is_a_storage_failure_once_the_patience_is_over(
+    config: RunConfig, tmp_path: Path
+) -> None:
     nowhere = msgspec.structs.replace(config, bucket=msgspec.structs.replace(config.bucket, name="not-there"))
-    with receiver_process(nowhere, tmp_path) as receiver:
+    with receiver_process(nowhere, tmp_path, patience_seconds=1.0) as receiver:
         assert receiver.process.wait(timeout=20) == ExitCode.STORAGE
         assert "the bucket does not exist" in receiver.log_text()
+
+
+@answers_sigterm
+def test_systemd_hears_when_the_receiver_listens_lives_and_drains(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(20)
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with receiver_process(config, tmp_path) as receiver:
+            ready = manager.recv(4096).decode()
+            assert ready.startswith("READY=1\nWATCHDOG=1\nSTATUS=listening on port ")
+            assert [manager.recv(4096) for _ in range(2)] == [b"WATCHDOG=1"] * 2
+            assert receiver.terminate() == ExitCode.OK
+        heard = [b""]
+        while not heard[-1].startswith(b"STATUS=draining"):
+            heard.append(manager.recv(4096))
 
 
 def test_a_wrong_configuration_is_a_usage_failure(config: RunConfig, tmp_path: Path) -> None:
@@ -171,5 +202,5 @@ def test_a_wrong_configuration_is_a_usage_failure(config: RunConfig, tmp_path: P
 def test_a_receiver_waiting_for_its_bucket_can_be_stopped(s3: MotoS3, config: RunConfig, tmp_path: Path) -> None:
     s3.fail()
     with receiver_process(config, tmp_path) as receiver:
-        wait_until(lambda: "restoring waits for the bucket" in receiver.log_text(), "an attempt has failed", 20)
+        wait_until(lambda: "waiting for S3" in receiver.log_text(), "an attempt has failed", 20)
         assert receiver.terminate(seconds=20) == ExitCode.OK

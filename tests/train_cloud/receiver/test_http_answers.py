@@ -1,0 +1,180 @@
+"""What the receiver tells over plain HTTP, to those who may know, and that asking changes nothing."""
+
+import socket
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.support.receivers import CONFIG, TOKEN, ThreadedReceiver, blob, hello
+from tests.support.waiting import wait_until
+from train_cloud.receiver.http_answers import State, Vitals
+from train_cloud.receiver.writer import Job, Outcome, Result
+from train_cloud.store import TrainerProgress
+from wire.messages import Error, TransitionBatch
+from wire.pairing import basic_auth_header
+
+HELLO = hello(CONFIG)
+WITH_TOKEN = {"Authorization": basic_auth_header(TOKEN)}
+WELL = State(bridges=1, connections=1, weights_version=1, writer_busy=0.0, backup_failing=0.0)
+
+
+def get(receiver: ThreadedReceiver, path: str, headers: dict[str, str] | None = None) -> tuple[HTTPResponse, str]:
+    connection = HTTPConnection("127.0.0.1", receiver.port, timeout=10)
+    connection.request("GET", path, headers=headers or {})
+    response = connection.getresponse()
+    return response, response.read().decode()
+
+
+def figures(receiver: ThreadedReceiver) -> dict[str, float]:
+    response, text = get(receiver, "/metrics", WITH_TOKEN)
+    assert response.status == 200
+    return {name: float(value) for name, value in (line.split() for line in text.splitlines() if line[0] != "#")}
+
+
+def test_anybody_may_ask_whether_the_receiver_is_healthy(receiver: ThreadedReceiver) -> None:
+    response, text = get(receiver, "/healthz")
+    assert (response.status, text) == (200, "ok\n")
+    assert response.getheader("Content-Type") == "text/plain; charset=utf-8"
+
+
+def test_metrics_count_what_was_stored_trained_and_refused(receiver: ThreadedReceiver) -> None:
+    before = figures(receiver)
+    assert "ac_training_last_batch_age_seconds" not in before
+    assert (before["ac_training_bridges"], before["ac_training_stored_steps"]) == (0, 0)
+    receiver.store.put_progress(TrainerProgress(trained_steps=30, consumed_steps=40, updates=15, state="training"))
+    with receiver.client() as client:
+        client.begin(HELLO)
+        client.store(1, 2)
+        receiver.store.mark_safe(HELLO.stream, 1)
+        wait_until(lambda: figures(receiver)["ac_training_batches_stored_total"] == 2, "both are counted")
+        found = figures(receiver)
+        client.blurt(TransitionBatch(3, b"no batch"))
+        client.hear(Error)
+    assert found["ac_training_bridges"] == 1
+    assert (found["ac_training_stored_steps"], found["ac_training_safe_steps"]) == (40, 20)
+    assert (found["ac_training_trained_steps"], found["ac_training_updates"]) == (30, 15)
+    assert found["ac_training_weights_version"] == 0
+    assert found["ac_training_store_bytes"] >= len(blob(1)) + len(blob(2))
+    assert found["ac_training_backup_failing_seconds"] == 0
+    assert 0 <= found["ac_training_last_batch_age_seconds"] < 10
+    assert found["ac_training_healthy"] == 1
+    assert figures(receiver)["ac_training_batches_refused_total"] == 1
+
+
+def test_metrics_are_prometheus_text_with_help_and_type(receiver: ThreadedReceiver) -> None:
+    response, text = get(receiver, "/metrics", WITH_TOKEN)
+    assert response.getheader("Content-Type") == "text/plain; version=0.0.4; charset=utf-8"
+    assert text.endswith("\n")
+    lines = text.splitlines()
+    for told, kind, value in zip(lines[::3], lines[1::3], lines[2::3], strict=True):
+        name = value.split()[0]
+        assert told.startswith(f"# HELP {name} ")
+        assert kind == f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}"
+
+
+def test_metrics_need_the_token_and_guessing_is_slowed_down_while_health_is_told(receiver: ThreadedReceiver) -> None:
+    wrong = {"Authorization": basic_auth_header("WrongTokenWrongToken")}
+    statuses = [get(receiver, "/metrics", headers)[0].status for headers in [{}, wrong] * 6]
+    assert statuses == [401] * 10 + [429] * 2
+    response, text = get(receiver, "/metrics", WITH_TOKEN)
+    assert response.status == 429
+    assert "ac_training" not in text
+    assert get(receiver, "/healthz")[0].status == 200
+
+
+@pytest.mark.parametrize("path", ["/healthz/", "/healthz?x=1", "//healthz", "/metrics/../healthz", "/%68ealthz"])
+def test_what_only_looks_like_a_path_is_judged_like_any_other(receiver: ThreadedReceiver, path: str) -> None:
+    assert get(receiver, path)[0].status == 401
+    assert get(receiver, path, WITH_TOKEN)[0].status == 404
+
+
+def test_other_methods_bodies_and_floods_change_nothing(receiver: ThreadedReceiver) -> None:
+    requests = [b"%s /healthz HTTP/1.1\r\nHost: a\r\n\r\n" % method for method in (b"POST", b"DELETE", b"PRI", b"GET")]
+    requests += [
+        b"GET /healthz HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n" + b"x" * 100_000,
+        b"GET /metrics HTTP/1.1\r\n" + b"Authorization: Basic eDp5\r\n" * 500 + b"\r\n",
+        b"GET /" + b"m" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\n\r\n" * 1000,
+    ]
+    with receiver.client() as client:
+        client.begin(HELLO)
+        client.store(1)
+        for request in requests:
+            with socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as stranger:
+                stranger.settimeout(10)
+                _send_and_hear_out(stranger, request)
+        for _ in range(200):
+            assert get(receiver, "/healthz")[0].status == 200
+        waiting = [socket.create_connection(("127.0.0.1", receiver.port), timeout=10) for _ in range(50)]
+        client.store(2)
+        assert figures(receiver)["ac_training_bridges"] == 1
+        for stranger in waiting:
+            stranger.close()
+    assert receiver.stored_numbers(HELLO.stream) == [1, 2]
+
+
+def _send_and_hear_out(stranger: socket.socket, request: bytes) -> None:
+    try:
+        stranger.sendall(request)
+        while stranger.recv(65536):
+            pass
+    except ConnectionError:
+        pass
+
+
+def test_health_is_told_while_all_bridges_are_connected(tmp_path: Path) -> None:
+    running = ThreadedReceiver(msgspec.structs.replace(CONFIG, max_bridges=1), tmp_path)
+    with running.client() as client:
+        client.begin(HELLO)
+        assert get(running, "/healthz")[0].status == 200
+        assert figures(running)["ac_training_bridges"] == 1
+    running.close()
+
+
+def test_a_full_store_is_not_healthy(tmp_path: Path) -> None:
+    running = ThreadedReceiver(CONFIG, tmp_path, max_bytes=64 * 1024)
+    with running.client() as client:
+        client.begin(HELLO)
+        for number in range(1, 40):
+            client.blurt(TransitionBatch(number, blob(number)))
+        client.hear(Error)
+        response, text = get(running, "/healthz")
+        assert (response.status, response.getheader("Retry-After")) == (503, "5")
+        assert text == "not ok: the store is full: batches are refused\n"
+        assert figures(running)["ac_training_healthy"] == 0
+    running.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"writer_busy": None}, "the thread that stores batches has ended"),
+        ({"writer_busy": 61.0}, "the disk has not taken a transaction for 61 s"),
+        ({"backup_failing": 121.0}, "nothing could be brought to the bucket for 121 s"),
+    ],
+)
+def test_each_thing_that_keeps_the_receiver_from_its_work_is_named(change: dict[str, float | None], why: str) -> None:
+    assert Vitals().problem(WELL) is None
+    assert Vitals().problem(_changed(change)) == why
+
+
+def _changed(change: dict[str, float | None]) -> State:
+    values = {name: getattr(WELL, name) for name in State.__slots__}
+    return State(**(values | change))
+
+
+def test_a_receiver_that_goes_away_or_has_no_store_is_not_healthy() -> None:
+    assert Vitals(draining=True).problem(WELL) == "draining: the instance is going away"
+    assert Vitals(store_unreadable=True).problem(WELL) == "the store cannot be read"
+
+
+def test_a_store_that_takes_batches_again_is_healthy_again() -> None:
+    vitals = Vitals()
+    job = Job(HELLO.stream, 1, b"", None)
+    vitals.count([Result(job, Outcome.NO_ROOM)])
+    assert vitals.problem(WELL) is not None
+    vitals.count([Result(job, Outcome.STORED)])
+    assert vitals.problem(WELL) is None
+    assert (vitals.batches_stored, vitals.batches_refused) == (1, 1)

@@ -1,0 +1,206 @@
+"""What the receiver answers to plain HTTP on the bridges' port: GET /healthz and GET /metrics.
+
+/healthz says in one line whether the receiver can do its work and needs no token; /metrics gives figures in Prometheus'
+text format to who has the token. Both only tell what is so: whatever is asked, nothing of it changes the receiver. How
+the trainer is doing is not the receiver's health.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from websockets.asyncio.server import ServerConnection
+from websockets.http11 import Request, Response
+
+from train_cloud.receiver.auth import Gate, HttpAnswer
+from train_cloud.receiver.writer import Outcome, Result
+from train_cloud.store import Store, StoreError
+from wire.process import fields
+
+HEALTH, METRICS = "/healthz", "/metrics"
+BACKUP_FAILING_SECONDS: Final = 120.0
+"""A bucket may fail for so long before that is called unhealthy: short outages are normal and cost nothing."""
+WRITER_BUSY_SECONDS: Final = 60.0
+"""A transaction that takes longer will not end by itself: even the store's own lock is waited for only 30 s."""
+_LATER: Final = (("Retry-After", "5"),)
+_PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Vitals:
+    """What this life of the receiver has seen; times are monotonic (s)."""
+
+    batches_stored: int = 0
+    batches_refused: int = 0
+    last_stored: float | None = None
+    store_full: bool = False
+    store_unreadable: bool = False
+    draining: bool = False
+
+    def count(self, results: Iterable[Result]) -> None:
+        """Count what became of batches."""
+        for result in results:
+            if result.outcome is Outcome.STORED:
+                self.batches_stored += 1
+                self.last_stored = time.monotonic()
+                self.store_full = False
+            else:
+                self.batches_refused += 1
+                self.store_full = self.store_full or result.outcome is Outcome.NO_ROOM
+
+    def problem(self, state: "State") -> str | None:
+        """Why the receiver is not healthy; None when it is."""
+        if self.draining:
+            return "draining: the instance is going away"
+        if state.writer_busy is None:
+            return "the thread that stores batches has ended"
+        if state.writer_busy > WRITER_BUSY_SECONDS:
+            return f"the disk has not taken a transaction for {state.writer_busy:.0f} s"
+        if self.store_unreadable:
+            return "the store cannot be read"
+        if self.store_full:
+            return "the store is full: batches are refused"
+        if state.backup_failing > BACKUP_FAILING_SECONDS:
+            return f"nothing could be brought to the bucket for {state.backup_failing:.0f} s"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How the receiver is now.
+
+    Attributes:
+        bridges: bridges that have said Hello.
+        connections: WebSockets that are open.
+        weights_version: version that bridges are sent; 0 before the first.
+        writer_busy: how long the writer has been at one transaction, s; None when its thread has ended.
+        backup_failing: how long the bucket has been failing, s.
+    """
+
+    bridges: int
+    connections: int
+    weights_version: int
+    writer_busy: float | None
+    backup_failing: float
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One figure: `name` without the prefix; None where nothing is known yet, which leaves it out."""
+
+    name: str
+    help: str
+    value: float | None
+    counter: bool = False
+
+
+class HttpAnswers:
+    """Judges every request on the bridges' port: who may become a WebSocket, and what the others are told.
+
+    Args:
+        gate: knows the token.
+        store: where steps are counted.
+        vitals: what this life has seen; kept by the server.
+        state: how the receiver is now.
+        max_bridges: WebSockets at the same time.
+    """
+
+    def __init__(self, gate: Gate, store: Store, vitals: Vitals, state: Callable[[], State], max_bridges: int) -> None:
+        self._gate, self._store, self._vitals, self._state, self._max = gate, store, vitals, state, max_bridges
+
+    def judge(self, socket: ServerConnection, request: Request) -> Response | None:
+        """None when the request may become a WebSocket, else the answer, which ends the connection."""
+        address = address_of(socket)
+        try:
+            answer, refused = self._answer(address, request)
+        except Exception:
+            _log.exception("a request could not be judged")
+            answer, refused = HttpAnswer(HTTPStatus.BAD_REQUEST, "The request cannot be read."), True
+        if answer is None:
+            return None
+        if refused and answer.status is not HTTPStatus.TOO_MANY_REQUESTS:
+            _log.warning("refused a connection", extra=fields(peer=address, status=int(answer.status)))
+        return _response(socket, answer)
+
+    def _answer(self, address: str, request: Request) -> tuple[HttpAnswer | None, bool]:
+        """The answer, if any, and whether it is a refusal."""
+        if request.path == HEALTH:
+            return self._health(), False
+        if request.path == METRICS:
+            refusal = self._gate.judge_token(address, request.headers)
+            return refusal or self._metrics(), refusal is not None
+        return self._gate.judge(address, request.path, request.headers) or self._no_room(), True
+
+    def _health(self) -> HttpAnswer:
+        problem = self._vitals.problem(self._state())
+        if problem is None:
+            return HttpAnswer(HTTPStatus.OK, "ok")
+        return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, f"not ok: {problem}", _LATER)
+
+    def _metrics(self) -> HttpAnswer:
+        try:
+            return _in_text_format(_metrics(self._store, self._vitals, self._state()))
+        except StoreError as error:
+            return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, f"The figures cannot be read. {error}", _LATER)
+
+    def _no_room(self) -> HttpAnswer | None:
+        if self._vitals.draining:
+            why = "is going away"
+        elif self._state().connections >= self._max:
+            why = f"serves its {self._max} bridges already"
+        else:
+            return None
+        return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, f"This receiver {why}. Try again later.", _LATER)
+
+
+def address_of(socket: ServerConnection) -> str:
+    """The peer's address, as far as it is known."""
+    return str(socket.remote_address[0]) if socket.remote_address else "unknown"
+
+
+def _metrics(store: Store, vitals: Vitals, state: State) -> list[Metric]:
+    streams = store.streams().values()
+    progress = store.progress()
+    age = None if vitals.last_stored is None else time.monotonic() - vitals.last_stored
+    stored, safe = sum(s.stored_steps for s in streams), sum(s.safe_steps for s in streams)
+    return [
+        Metric("healthy", "1 when GET /healthz answers ok.", vitals.problem(state) is None),
+        Metric("bridges", "Bridges connected now.", state.bridges),
+        Metric("stored_steps", "Environment steps stored since the run began.", stored),
+        Metric("safe_steps", "Environment steps in the bucket.", safe),
+        Metric("trained_steps", "Environment steps that learning has kept up with.", progress.trained_steps),
+        Metric("updates", "Gradient updates since the run began.", progress.updates),
+        Metric("weights_version", "Version of the weights that bridges are sent.", state.weights_version),
+        Metric("batches_stored_total", "Batches stored by this process.", vitals.batches_stored, counter=True),
+        Metric("batches_refused_total", "Batches not stored by this process.", vitals.batches_refused, counter=True),
+        Metric("store_bytes", "Size of the store's files.", store.size_bytes()),
+        Metric("backup_failing_seconds", "How long the bucket has been failing.", state.backup_failing),
+        Metric("last_batch_age_seconds", "Time since this process last stored a batch.", age),
+    ]
+
+
+def _in_text_format(metrics: Iterable[Metric]) -> HttpAnswer:
+    """The figures in Prometheus' text exposition format 0.0.4."""
+    lines: list[str] = []
+    for metric in metrics:
+        if metric.value is not None:
+            name = f"ac_training_{metric.name}"
+            lines.append(f"# HELP {name} {metric.help}")
+            lines.append(f"# TYPE {name} {'counter' if metric.counter else 'gauge'}")
+            lines.append(f"{name} {metric.value:.15g}")
+    return HttpAnswer(HTTPStatus.OK, "\n".join(lines), (("Content-Type", _PROMETHEUS),))
+
+
+def _response(socket: ServerConnection, answer: HttpAnswer) -> Response:
+    response = socket.respond(answer.status, answer.text + "\n")
+    for name, value in answer.headers:
+        # The library's headers keep every value of a name: replace, so that there is one Content-Type.
+        response.headers.pop(name, None)
+        response.headers[name] = value
+    return response
