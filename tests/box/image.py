@@ -159,6 +159,10 @@ def _configure(root: Path) -> None:
     # An image has no identity of its own; and a journal that outlives the box is what the tests read.
     (root / "etc/machine-id").write_text("")
     (root / "etc/fstab").write_text("")
+    # No names are looked up in this small world, and nobody there waits for a server that is not there.
+    (root / "etc/resolv.conf").unlink(missing_ok=True)
+    (root / "etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
+    (root / "etc/hosts").write_text("127.0.0.1 localhost\n")
     (root / "var/log/journal").mkdir(parents=True, exist_ok=True)
     for unit in _MASKED:
         link = root / "etc/systemd/system" / unit
