@@ -5,6 +5,7 @@ applied stack, which does not apply, plan clean or vanish without it. It mends n
 """
 
 import functools
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from typing import Any
 
 import moto.autoscaling.models as autoscaling_models
 import moto.budgets.responses as budgets_responses
+import moto.ec2.models.elastic_ip_addresses as ec2_addresses
 import moto.ec2.models.instances as ec2_instances
 import moto.ec2.models.launch_templates as launch_templates
 import moto.ec2.responses.spot_instances as spot_responses
@@ -58,6 +60,7 @@ def mend_moto() -> None:
     budgets_tell_their_subscribers_and_tags()
     terminated_instances_let_go_of_their_address()
     deleted_groups_take_their_schedules_along()
+    elastic_addresses_are_no_loopback_addresses()
 
 
 def _replace(owner: Any, name: str, new: Callable[..., Any]) -> Any:
@@ -228,3 +231,9 @@ def deleted_groups_take_their_schedules_along() -> None:
             del actions[name]
 
     former = _replace(autoscaling_models.AutoScalingBackend, "delete_auto_scaling_group", delete)
+
+
+def elastic_addresses_are_no_loopback_addresses() -> None:
+    """AWS hands out public addresses; moto's begin with 127, which a packet never leaves its machine for."""
+    numbers = itertools.count(1)
+    _replace(ec2_addresses, "random_ip", lambda: f"198.51.100.{next(numbers) % 254 + 1}")
