@@ -4,10 +4,11 @@
 applied stack, which does not apply, plan clean or vanish without it. It mends nothing that the project does not use.
 """
 
+import copy
 import functools
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import moto.ec2.models.instances as ec2_instances
 import moto.ec2.models.launch_templates as launch_templates
 import moto.ec2.responses.spot_instances as spot_responses
 import moto.s3.models as s3_models
+import moto.s3.utils as s3_utils
 import moto.ssm.models as ssm_models
 from moto.core.responses import ActionResult
 from moto.iam.access_control import IAMPolicy, PermissionResult
@@ -52,8 +54,11 @@ def set_spot_prices(prices: Mapping[str, float] | None) -> None:
 def mend_moto() -> None:
     """Apply every mend of this file to the moto of this process."""
     delete_markers_can_be_deleted()
+    listings_survive_deletions_beside_them()
     template_tags_stay_off_the_instance()
-    volumes_get_the_templates_tags()
+    instances_have_their_templates_volumes()
+    instances_have_a_type_of_their_groups_list()
+    group_updates_keep_what_they_do_not_name()
     deny_without_tls_spares_everybody_else()
     public_ami_parameters_exist()
     spot_price_history_is_plausible()
@@ -63,7 +68,7 @@ def mend_moto() -> None:
     elastic_addresses_are_no_loopback_addresses()
 
 
-def _replace(owner: Any, name: str, new: Callable[..., Any]) -> Any:
+def _replace(owner: Any, name: str, new: Any) -> Any:
     """Put `new` in the place of `owner.name`; the former one comes back."""
     former = getattr(owner, name, None)
     setattr(owner, name, new)
@@ -73,6 +78,15 @@ def _replace(owner: Any, name: str, new: Callable[..., Any]) -> Any:
 def delete_markers_can_be_deleted() -> None:
     """AWS deletes a delete marker like any version; moto's has no dispose(), so emptying a versioned bucket fails."""
     _replace(s3_models.FakeDeleteMarker, "dispose", lambda _marker: None)
+
+
+def listings_survive_deletions_beside_them() -> None:
+    """AWS lists a bucket while others delete from it; moto stumbles over a key that is gone when its turn comes."""
+
+    def lists(self: Any) -> Iterator[tuple[str, list[Any]]]:
+        return ((key, versions) for key, versions in former(self) if versions is not None)
+
+    former = _replace(s3_utils._VersionedKeyStore, "iterlists", lists)
 
 
 def template_tags_stay_off_the_instance() -> None:
@@ -88,18 +102,23 @@ def template_tags_stay_off_the_instance() -> None:
     former = _replace(launch_templates.LaunchTemplate, "__init__", create)
 
 
-def volumes_get_the_templates_tags() -> None:
-    """AWS tags an instance's volumes as its launch template says; moto forgets the template's `volume` tags."""
+def instances_have_their_templates_volumes() -> None:
+    """AWS makes the volumes of a launch template with its `volume` tags; moto forgets the tags and makes a second root
+    volume on the same device, which outlives the instance."""
 
     def run(self: Any, *args: Any, **named: Any) -> Any:
         reservation = former(self, *args, **named)
-        if named.get("launch_template"):
-            data = self._get_template_from_args(named["launch_template"]).data
-            wanted = [one for one in data.get("TagSpecifications", []) if one.get("ResourceType") == "volume"]
-            tags = {tag["Key"]: tag["Value"] for one in wanted for tag in one.get("Tags", [])}
-            for instance in reservation.instances:
-                for device in instance.block_device_mapping.values():
-                    self.create_tags([device.volume_id], tags)
+        if not named.get("launch_template"):
+            return reservation
+        data = self._get_template_from_args(named["launch_template"]).data
+        wanted = [one for one in data.get("TagSpecifications", []) if one.get("ResourceType") == "volume"]
+        tags = {tag["Key"]: tag["Value"] for one in wanted for tag in one.get("Tags", [])}
+        for instance in reservation.instances:
+            mapped = [device.volume_id for device in instance.block_device_mapping.values()]
+            self.create_tags(mapped, tags)
+            for volume in list(self.volumes.values()):
+                if volume.id not in mapped and volume.attachment and volume.attachment.instance is instance:
+                    del self.volumes[volume.id]
         return reservation
 
     former = _replace(ec2_instances.InstanceBackend, "run_instances", run)
@@ -219,6 +238,33 @@ def terminated_instances_let_go_of_their_address() -> None:
         return ended
 
     former = _replace(ec2_instances.InstanceBackend, "terminate_instances", terminate)
+
+
+def instances_have_a_type_of_their_groups_list() -> None:
+    """AWS launches one of the types that a mixed-instances policy lists; moto takes the template's, which has none."""
+
+    def instance_type(self: Any) -> str:
+        policy = self.mixed_instances_policy or {}
+        overrides = policy.get("LaunchTemplate", {}).get("Overrides") or [{}]
+        kind: str = overrides[0].get("InstanceType") or former.fget(self)
+        return kind
+
+    former = autoscaling_models.FakeAutoScalingGroup.__dict__["instance_type"]
+    _replace(autoscaling_models.FakeAutoScalingGroup, "instance_type", property(instance_type))
+
+
+def group_updates_keep_what_they_do_not_name() -> None:
+    """AWS keeps a group's mixed-instances policy when an update does not mention it; moto drops it."""
+
+    def update(self: Any, *args: Any, **named: Any) -> None:
+        if named.get("mixed_instances_policy") is None and self.mixed_instances_policy is not None:
+            kept = copy.deepcopy(self.mixed_instances_policy)
+            # moto itself put the name beside the id, and refuses both together.
+            kept["LaunchTemplate"]["LaunchTemplateSpecification"].pop("LaunchTemplateName")
+            named["mixed_instances_policy"] = kept
+        former(self, *args, **named)
+
+    former = _replace(autoscaling_models.FakeAutoScalingGroup, "update", update)
 
 
 def deleted_groups_take_their_schedules_along() -> None:

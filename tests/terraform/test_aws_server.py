@@ -32,8 +32,10 @@ def started_group(aws: AwsServer) -> str:
         LaunchTemplateName="lap",
         LaunchTemplateData={
             "ImageId": "ami-0c1d2e3f4a5b6071",
-            "InstanceType": "g5.xlarge",
             "TagSpecifications": [{"ResourceType": "volume", "Tags": tags}],
+            "BlockDeviceMappings": [
+                {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 30, "VolumeType": "gp3", "DeleteOnTermination": True}}
+            ],
         },
         TagSpecifications=[{"ResourceType": "launch-template", "Tags": tags}],
     )
@@ -44,7 +46,13 @@ def started_group(aws: AwsServer) -> str:
         MaxSize=1,
         DesiredCapacity=1,
         VPCZoneIdentifier=subnet,
-        LaunchTemplate={"LaunchTemplateName": "lap", "Version": "$Latest"},
+        MixedInstancesPolicy={
+            "LaunchTemplate": {
+                "LaunchTemplateSpecification": {"LaunchTemplateName": "lap", "Version": "$Latest"},
+                "Overrides": [{"InstanceType": "g6.xlarge"}, {"InstanceType": "g5.xlarge"}],
+            },
+            "InstancesDistribution": {"OnDemandPercentageAboveBaseCapacity": 0},
+        },
     )
     return "lap"
 
@@ -85,10 +93,23 @@ def test_the_group_replaces_a_terminated_instance_and_its_address_is_free_again(
     assert ec2.describe_addresses()["Addresses"][0]["InstanceId"] == second
 
 
-def test_the_volumes_of_an_instance_carry_its_templates_tags(aws: AwsServer) -> None:
-    started_group(aws)
-    (volume,) = aws.client("ec2").describe_volumes()["Volumes"]
+def test_an_instance_has_its_templates_volume_and_tags_and_takes_them_along(aws: AwsServer) -> None:
+    group = started_group(aws)
+    ec2 = aws.client("ec2")
+    (volume,) = ec2.describe_volumes()["Volumes"]
+    assert (volume["Size"], volume["VolumeType"]) == (30, "gp3")
     assert {"Key": "Project", "Value": "lap"} in volume["Tags"]
+    aws.client("autoscaling").set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=0)
+    assert ec2.describe_volumes()["Volumes"] == []
+
+
+def test_an_update_of_the_group_keeps_its_list_of_types_for_the_next_instance(aws: AwsServer) -> None:
+    group = started_group(aws)
+    aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group, MinSize=0, MaxSize=1)
+    ec2 = aws.client("ec2")
+    ec2.terminate_instances(InstanceIds=[only_instance(aws, group)])
+    (reservation,) = ec2.describe_instances(InstanceIds=[only_instance(aws, group)])["Reservations"]
+    assert reservation["Instances"][0]["InstanceType"] == "g6.xlarge"
 
 
 def test_a_deleted_group_takes_its_scheduled_action_along(aws: AwsServer) -> None:

@@ -1,0 +1,129 @@
+# A network of its own with a public subnet in each zone: spot capacity is taken wherever it is cheap and stays longest.
+data "aws_availability_zones" "available" {
+  state = "available"
+
+  filter {
+    name   = "opt-in-status"
+    values = ["opt-in-not-required"]
+  }
+}
+
+locals {
+  zones = sort(data.aws_availability_zones.available.names)
+}
+
+resource "aws_vpc" "main" {
+  #checkov:skip=CKV2_AWS_11:Flow logs cost more than they tell about one instance with one open port
+  cidr_block           = "10.37.0.0/16"
+  enable_dns_support   = true
+  enable_dns_hostnames = true
+
+  tags = { Name = local.name }
+}
+
+# Closed, so that nothing that lands in it by accident can be reached.
+resource "aws_default_security_group" "closed" {
+  vpc_id = aws_vpc.main.id
+
+  tags = { Name = "${local.name}-closed" }
+}
+
+resource "aws_internet_gateway" "main" {
+  vpc_id = aws_vpc.main.id
+
+  tags = { Name = local.name }
+}
+
+resource "aws_subnet" "public" {
+  #checkov:skip=CKV_AWS_130:The instance needs a public address to call AWS before it claims its own, and a NAT gateway costs 33 US dollars a month
+  for_each = { for index, zone in local.zones : zone => index }
+
+  vpc_id                  = aws_vpc.main.id
+  availability_zone       = each.key
+  cidr_block              = cidrsubnet(aws_vpc.main.cidr_block, 8, each.value)
+  map_public_ip_on_launch = true
+
+  tags = { Name = "${local.name}-${each.key}" }
+}
+
+resource "aws_route_table" "public" {
+  vpc_id = aws_vpc.main.id
+
+  tags = { Name = local.name }
+}
+
+resource "aws_route" "internet" {
+  route_table_id         = aws_route_table.public.id
+  destination_cidr_block = "0.0.0.0/0"
+  gateway_id             = aws_internet_gateway.main.id
+}
+
+resource "aws_route_table_association" "public" {
+  for_each = aws_subnet.public
+
+  subnet_id      = each.value.id
+  route_table_id = aws_route_table.public.id
+}
+
+# Free, and the way to the bucket stays inside AWS.
+resource "aws_vpc_endpoint" "s3" {
+  vpc_id            = aws_vpc.main.id
+  service_name      = "com.amazonaws.${var.region}.s3"
+  vpc_endpoint_type = "Gateway"
+  route_table_ids   = [aws_route_table.public.id]
+
+  tags = { Name = "${local.name}-s3" }
+}
+
+locals {
+  open_ports = merge(
+    { bridge = local.listen_port },
+    var.key_pair_name == null ? {} : { ssh = 22 },
+    var.tensorboard_port_open ? { tensorboard = local.tensorboard_port } : {},
+  )
+  ingress = {
+    for pair in setproduct(keys(local.open_ports), var.home_cidrs) :
+    "${pair[0]} from ${pair[1]}" => { port = local.open_ports[pair[0]], cidr = pair[1] }
+  }
+}
+
+resource "aws_security_group" "instance" {
+  name        = local.name
+  description = "Bridges dial in from home only"
+  vpc_id      = aws_vpc.main.id
+
+  tags = { Name = local.name }
+}
+
+resource "aws_vpc_security_group_ingress_rule" "home" {
+  for_each = local.ingress
+
+  security_group_id = aws_security_group.instance.id
+  description       = each.key
+  ip_protocol       = "tcp"
+  from_port         = each.value.port
+  to_port           = each.value.port
+  cidr_ipv4         = each.value.cidr
+}
+
+# AWS's own interfaces, PyPI and W&B speak 443; Ubuntu's package archive speaks 80 and signs its packages.
+resource "aws_vpc_security_group_egress_rule" "web" {
+  for_each = { http = 80, https = 443 }
+
+  security_group_id = aws_security_group.instance.id
+  description       = "${each.key} to anywhere"
+  ip_protocol       = "tcp"
+  from_port         = each.value
+  to_port           = each.value
+  cidr_ipv4         = "0.0.0.0/0"
+}
+
+# The address that bridges keep; each instance claims it first thing at boot.
+resource "aws_eip" "endpoint" {
+  #checkov:skip=CKV2_AWS_19:The instance claims it at boot; Terraform never sees that instance
+  count = var.endpoint_mode == "eip" ? 1 : 0
+
+  domain = "vpc"
+
+  tags = { Name = local.name }
+}

@@ -1,0 +1,53 @@
+# Secrets live in SSM only. Ephemeral values and write-only arguments keep them out of the plan and the state.
+ephemeral "aws_secretsmanager_random_password" "token" {
+  password_length     = 40
+  exclude_punctuation = true
+  include_space       = false
+}
+
+resource "aws_ssm_parameter" "token" {
+  #checkov:skip=CKV_AWS_337:The account's own SSM key encrypts it; a key of our own costs a dollar a month
+  name        = local.token_parameter
+  description = "What a bridge shows to be let in; make rotate-token replaces it"
+  type        = "SecureString"
+
+  # Written once. A new version would throw out the bridges that are paired.
+  value_wo         = ephemeral.aws_secretsmanager_random_password.token.random_password
+  value_wo_version = 1
+}
+
+resource "aws_ssm_parameter" "tls" {
+  #checkov:skip=CKV_AWS_337:The account's own SSM key encrypts it; a key of our own costs a dollar a month
+  name        = local.tls_parameter
+  description = "Key and certificate of the receiver; the first instance makes them, its replacements keep the pin"
+  type        = "SecureString"
+
+  value_wo         = "unset"
+  value_wo_version = 1
+}
+
+resource "aws_ssm_parameter" "wandb" {
+  #checkov:skip=CKV_AWS_337:The account's own SSM key encrypts it; a key of our own costs a dollar a month
+  count = var.wandb == null ? 0 : 1
+
+  name        = local.wandb_parameter
+  description = "Key of Weights & Biases"
+  type        = "SecureString"
+
+  # The key is needed only when it is sent; "unset" makes the instance train without W&B and say so.
+  value_wo         = coalesce(var.wandb_key, "unset")
+  value_wo_version = var.wandb.key_version
+}
+
+# No secret: where the receiver is and which certificate it shows.
+resource "aws_ssm_parameter" "endpoint" {
+  #checkov:skip=CKV2_AWS_34:It holds a public address and the fingerprint of a certificate
+  name        = local.endpoint_parameter
+  description = "Where bridges find the receiver; each instance writes its own"
+  type        = "String"
+  value       = "unset"
+
+  lifecycle {
+    ignore_changes = [value]
+  }
+}

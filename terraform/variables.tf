@@ -1,0 +1,357 @@
+variable "region" {
+  description = "AWS region of everything, such as \"us-east-1\"."
+  type        = string
+  default     = "us-east-1"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
+    error_message = "region is not the name of an AWS region. Write it like \"us-east-1\" or \"eu-central-1\" (a region, not a zone such as us-east-1a)."
+  }
+}
+
+variable "project_name" {
+  description = "Name of this deployment; it begins the names of everything in AWS. Two deployments in one account need two names."
+  type        = string
+  default     = "ac-training"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,31}$", var.project_name)) && !can(regex("^(aws|ssm|xn--|sthree-)", var.project_name))
+    error_message = "project_name does not fit the names of buckets and parameters. Write 2 to 32 lower-case letters, digits and hyphens that begin with a letter, but not with \"aws\" or \"ssm\", such as \"ac-training\"."
+  }
+}
+
+variable "home_cidrs" {
+  description = "IPv4 networks from which the bridge may dial in: the address of your gaming PC as the internet sees it, with /32 behind it."
+  type        = set(string)
+  nullable    = false
+
+  validation {
+    condition     = length(var.home_cidrs) > 0
+    error_message = "home_cidrs is empty, so that no bridge could reach the instance. Write the public address of your gaming PC with /32 behind it, such as [\"203.0.113.7/32\"]."
+  }
+
+  validation {
+    condition     = alltrue([for cidr in var.home_cidrs : can(cidrnetmask(cidr)) && try(cidrsubnet(cidr, 0, 0) == cidr, false)])
+    error_message = "home_cidrs holds something that is no IPv4 network. Write the first address of the network and its length, such as \"203.0.113.7/32\" or \"203.0.113.0/24\"; the instance has no IPv6 address."
+  }
+
+  validation {
+    condition     = alltrue([for cidr in var.home_cidrs : try(tonumber(split("/", cidr)[1]) >= 8, true)])
+    error_message = "home_cidrs opens the instance to the whole internet or a large part of it. Write your own address with /32 behind it, such as [\"203.0.113.7/32\"]; a network wider than /8 is refused."
+  }
+}
+
+variable "accelerator" {
+  description = "What the trainer computes on: \"gpu\" (NVIDIA) or \"cpu\". It chooses the default instance types and the image."
+  type        = string
+  default     = "gpu"
+  nullable    = false
+
+  validation {
+    condition     = contains(["gpu", "cpu"], var.accelerator)
+    error_message = "accelerator is neither \"gpu\" nor \"cpu\". Write one of the two."
+  }
+}
+
+variable "instance_types" {
+  description = "Instance types that spot capacity may come from; three or more make interruptions rarer. null takes the accelerator's default list."
+  type        = list(string)
+  default     = null
+
+  validation {
+    condition     = var.instance_types == null || try(length(var.instance_types) >= 1, false)
+    error_message = "instance_types is empty. Name at least one type (three or more make interruptions rarer), such as [\"g5.xlarge\", \"g6.xlarge\", \"g4dn.xlarge\"], or leave it out."
+  }
+
+  validation {
+    condition     = alltrue([for name in coalesce(var.instance_types, []) : can(regex("^[a-z][a-z0-9-]*\\.[a-z0-9-]+$", name))])
+    error_message = "instance_types holds something that is no instance type. Write types like \"g5.xlarge\"."
+  }
+
+  validation {
+    condition     = length(distinct(coalesce(var.instance_types, []))) == length(coalesce(var.instance_types, []))
+    error_message = "instance_types names a type twice. Name each once."
+  }
+}
+
+variable "max_spot_price" {
+  description = "Most that an hour of the instance may cost (US dollars an hour); null means up to the on-demand price."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = try(var.max_spot_price > 0 && var.max_spot_price <= 100, var.max_spot_price == null)
+    error_message = "max_spot_price is not a price per hour. Write US dollars above 0 and up to 100, such as 0.6, or null for up to the on-demand price."
+  }
+}
+
+variable "volume_gb" {
+  description = "Size of the instance's encrypted gp3 disk (GB); the deep-learning image alone takes about 60."
+  type        = number
+  default     = 100
+  nullable    = false
+
+  validation {
+    condition     = var.volume_gb >= (var.accelerator == "gpu" ? 75 : 20) && var.volume_gb <= 16384 && floor(var.volume_gb) == var.volume_gb
+    error_message = "volume_gb does not fit. Write a whole number of GB up to 16384: from 75 on with accelerator = \"gpu\" (the image needs it), from 20 on with \"cpu\"."
+  }
+}
+
+variable "ami_id" {
+  description = "Image that the instance boots from (Ubuntu 24.04, x86_64); null takes the latest one of the accelerator, and a newer one at a later apply."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.ami_id == null || can(regex("^ami-[0-9a-f]{8,17}$", var.ami_id))
+    error_message = "ami_id is not the id of an image. Write it like \"ami-0123456789abcdef0\", or null for the latest."
+  }
+}
+
+variable "key_pair_name" {
+  description = "EC2 key pair for SSH on port 22 from home_cidrs; null opens no port 22 (Session Manager works without it)."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.key_pair_name == null || can(regex("^[ -~]{1,255}$", var.key_pair_name))
+    error_message = "key_pair_name is not the name of a key pair. Write the name that the EC2 console shows under Key Pairs, or null for Session Manager only."
+  }
+}
+
+variable "endpoint_mode" {
+  description = "How bridges find the instance: \"eip\" is one fixed address (0.005 US dollars an hour, also while nothing runs), \"ssm\" an address that each instance publishes in a parameter."
+  type        = string
+  default     = "eip"
+  nullable    = false
+
+  validation {
+    condition     = contains(["eip", "ssm"], var.endpoint_mode)
+    error_message = "endpoint_mode is neither \"eip\" nor \"ssm\". Write \"eip\" for a fixed address or \"ssm\" for a published one."
+  }
+}
+
+variable "domain_name" {
+  description = "DNS name that you point at the fixed address; the pairing string then names it (the certificate stays pinned). null uses the address itself."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.domain_name == null || can(regex("^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.)+[a-z]{2,63}$", var.domain_name)) && length(coalesce(var.domain_name, "-")) <= 253
+    error_message = "domain_name is not a DNS name. Write it in lower case without a scheme, a port or a final dot, such as \"racing.example.org\"."
+  }
+
+  validation {
+    condition     = var.domain_name == null || var.endpoint_mode == "eip"
+    error_message = "domain_name needs a fixed address to point at. Set endpoint_mode = \"eip\", or leave domain_name out."
+  }
+}
+
+variable "run_id" {
+  description = "Name of the training run; its checkpoints are kept under runs/<run_id>/ in the bucket. A new name begins a new run."
+  type        = string
+  default     = "run-1"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", var.run_id))
+    error_message = "run_id does not fit. Write up to 63 letters, digits, dots, underscores and hyphens that begin with a letter or digit, such as \"monza-1\"."
+  }
+}
+
+variable "training" {
+  description = "Settings of the run as in train_cloud/run_config.py, where each has its unit and default; what is left out keeps that default."
+  type = object({
+    method                      = optional(string)
+    total_timesteps             = optional(number, 200000)
+    save_frequency              = optional(number)
+    learning_starts             = optional(number)
+    updates_per_step            = optional(number)
+    batch_size                  = optional(number)
+    buffer_size                 = optional(number)
+    learning_rate               = optional(number)
+    gamma                       = optional(number)
+    tau                         = optional(number)
+    target_entropy              = optional(string)
+    initial_entropy_coefficient = optional(number)
+    network                     = optional(list(number))
+    critic_network              = optional(list(number))
+    gradient_chunk              = optional(number)
+    trainer_threads             = optional(number)
+    seed                        = optional(number)
+    device                      = optional(string)
+    max_lead_steps              = optional(number)
+    publish_seconds             = optional(number)
+    segment_seconds             = optional(number)
+    max_bridges                 = optional(number)
+    max_messages_per_second     = optional(number)
+    max_store_bytes             = optional(number)
+    task = optional(object({
+      control_hz          = optional(number)
+      max_episode_seconds = optional(number)
+      progress_scale      = optional(number)
+      off_track_penalty   = optional(number)
+      impact_penalty      = optional(number)
+      wheels_out_penalty  = optional(number)
+      smoothness_penalty  = optional(number)
+    }), {})
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = contains(["sac", "tqc", "crossq"], coalesce(var.training.method, "sac"))
+    error_message = "training.method is unknown. Write \"sac\", \"tqc\" or \"crossq\"."
+  }
+
+  validation {
+    condition     = can(regex("^(auto|cpu|cuda(:[0-9]+)?)$", coalesce(var.training.device, "auto")))
+    error_message = "training.device is unknown. Write \"auto\", \"cpu\", \"cuda\" or \"cuda:1\", or leave it out."
+  }
+
+  validation {
+    condition     = coalesce(var.training.target_entropy, "auto") == "auto" || can(tonumber(var.training.target_entropy))
+    error_message = "training.target_entropy is neither a number nor \"auto\". Write an entropy in nats, such as -2, or \"auto\"."
+  }
+
+  validation {
+    condition = alltrue([
+      for name, value in merge(var.training, { for name, value in var.training.task : "task.${name}" => value }) : !try(
+        value < local.training_limits[name].least || value > local.training_limits[name].most
+        || local.training_limits[name].whole && floor(value) != value, false
+      )
+    ])
+    error_message = "training holds a value out of range: ${join("; ", [
+      for name, value in merge(var.training, { for name, value in var.training.task : "task.${name}" => value }) :
+      "${name} = ${value}, allowed from ${local.training_limits[name].least} to ${local.training_limits[name].most}${local.training_limits[name].whole ? " (whole)" : ""}"
+      if try(
+        value < local.training_limits[name].least || value > local.training_limits[name].most
+        || local.training_limits[name].whole && floor(value) != value, false
+      )
+    ])}. Write a value within the limits, or leave the setting out for its default."
+  }
+
+  validation {
+    condition = alltrue([
+      for units in [var.training.network, var.training.critic_network] : units == null || try(
+        length(units) >= 1 && length(units) <= 8 && alltrue([for n in units : n >= 1 && n <= 8192 && floor(n) == n]), false
+      )
+    ])
+    error_message = "training.network or training.critic_network does not fit. Write 1 to 8 whole numbers from 1 to 8192, such as [256, 256]."
+  }
+
+  validation {
+    condition     = coalesce(var.training.updates_per_step, 1) * (var.training.total_timesteps - coalesce(var.training.learning_starts, 2000)) >= 1
+    error_message = "training.total_timesteps leaves no step to learn from. Write so many steps more than training.learning_starts (default 2000) that there is at least one update."
+  }
+}
+
+variable "budget_usd" {
+  description = "What all lives of the run together may cost before it ends itself, and the limit of the monthly budget that mails (US dollars)."
+  type        = number
+  default     = 20
+  nullable    = false
+
+  validation {
+    condition     = var.budget_usd > 0 && var.budget_usd <= 1000000
+    error_message = "budget_usd is not an amount. Write US dollars above 0, such as 20."
+  }
+}
+
+variable "alert_email" {
+  description = "Address that AWS mails when the account's costs of a month reach 80 % of budget_usd; null makes no AWS Budget."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.alert_email == null || can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", var.alert_email))
+    error_message = "alert_email is not an e-mail address. Write it like \"you@example.org\", or null for no mail."
+  }
+}
+
+variable "max_hours" {
+  description = "Hours of all lives since the start after which the run ends itself (h); an hour later the group is emptied from outside too."
+  type        = number
+  default     = 48
+  nullable    = false
+
+  validation {
+    condition     = var.max_hours > 0 && var.max_hours <= 8760
+    error_message = "max_hours is not a number of hours. Write hours above 0 and up to 8760 (a year), such as 48."
+  }
+}
+
+variable "idle_minutes" {
+  description = "Minutes without a bridge and without new experience after which the instance ends (min)."
+  type        = number
+  default     = 30
+  nullable    = false
+
+  validation {
+    condition     = var.idle_minutes >= 5 && var.idle_minutes <= 100000
+    error_message = "idle_minutes does not fit. Write minutes from 5 (less would end the instance before a bridge can dial) to 100000, such as 30."
+  }
+}
+
+variable "max_launches" {
+  description = "Launches of the run after which no further instance works on it, against a run that dies again and again."
+  type        = number
+  default     = 50
+  nullable    = false
+
+  validation {
+    condition     = var.max_launches >= 1 && var.max_launches <= 10000 && floor(var.max_launches) == var.max_launches
+    error_message = "max_launches does not fit. Write a whole number from 1 to 10000, such as 50."
+  }
+}
+
+variable "wandb" {
+  description = "Weights & Biases: the project, and the entity unless it is your default one; raise key_version to send a new wandb_key. null is without W&B."
+  type = object({
+    project     = string
+    entity      = optional(string)
+    key_version = optional(number, 1)
+  })
+  default = null
+
+  validation {
+    condition = var.wandb == null || alltrue([
+      for name in compact([try(var.wandb.project, "-"), try(var.wandb.entity, null)]) : can(regex("^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", name))
+    ]) && try(length(var.wandb.project), 0) > 0
+    error_message = "wandb.project or wandb.entity does not fit. Write names of letters, digits, dots, underscores and hyphens, such as { project = \"ac-training\" }."
+  }
+
+  validation {
+    condition     = var.wandb == null || try(var.wandb.key_version >= 1 && floor(var.wandb.key_version) == var.wandb.key_version, false)
+    error_message = "wandb.key_version does not fit. Write a whole number from 1, and raise it by one to send a new key."
+  }
+}
+
+variable "wandb_key" {
+  description = "Key of Weights & Biases, best from the environment (TF_VAR_wandb_key); it goes to SSM only, never into the state. Needed when wandb is first set or its key_version is raised."
+  type        = string
+  default     = null
+  ephemeral   = true
+  sensitive   = true
+
+  validation {
+    condition     = var.wandb_key == null || can(regex("^[A-Za-z0-9_-]{20,200}$", var.wandb_key))
+    error_message = "wandb_key is not a key of Weights & Biases. Copy it from https://wandb.ai/authorize, without quotes or spaces."
+  }
+}
+
+variable "cloudwatch_logs" {
+  description = "Whether the instance's journal also goes to a CloudWatch log group (0.50 US dollars a GB); it is kept in the bucket anyway."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+variable "tensorboard_port_open" {
+  description = "Whether TensorBoard's port 6006 is open to home_cidrs (plain HTTP, without a password); false leaves the tunnel of tensorboard_command."
+  type        = bool
+  default     = false
+  nullable    = false
+}
