@@ -10,10 +10,12 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import boto3
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
@@ -28,6 +30,9 @@ CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
 CALL_SECONDS = CONNECT_SECONDS + READ_SECONDS
 """How long a call may take to fail."""
+PART_BYTES = 16 * 2**20
+"""Size of the parts in which a file is uploaded."""
+PART_ATTEMPTS = 5
 PATIENCE_SECONDS = 1_200.0
 """How long S3 may be silent or deny before a process that cannot go on without it gives up.
 
@@ -104,7 +109,7 @@ def patiently(call: Callable[[], _T], doing: str, wait: Callable[[float], bool])
                 raise GaveUp(f"Stopped while {doing}.") from None
 
 
-def s3_client(bucket: BucketConfig) -> Any:
+def s3_client(bucket: BucketConfig, attempts: int = 1) -> Any:
     """A boto3 client for the bucket's server: one attempt a call, short timeouts, no proxy towards this machine."""
     local = bucket.endpoint_url is not None and is_loopback(urlsplit(bucket.endpoint_url).hostname or "")
     return boto3.client(
@@ -114,7 +119,7 @@ def s3_client(bucket: BucketConfig) -> Any:
         config=Config(
             connect_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,
-            retries={"total_max_attempts": 1},
+            retries={"total_max_attempts": attempts},
             s3={"addressing_style": "path" if bucket.endpoint_url else "auto"},
             # None takes what HTTP_PROXY names, which has another idea of what 127.0.0.1 is.
             proxies={} if local else None,
@@ -128,6 +133,7 @@ class ObjectStore:
     def __init__(self, bucket: BucketConfig, prefix: str) -> None:
         self.bucket = bucket.name
         self.prefix = prefix
+        self._config = bucket
         self._client = s3_client(bucket)
 
     def put(self, key: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False) -> str:
@@ -146,6 +152,20 @@ class ObjectStore:
         except (BotoCoreError, ClientError) as error:
             raise self._typed(error, "write", key) from error
         return str(answer["ETag"])
+
+    def put_file(self, key: str, file: Path) -> None:
+        """Write an object of any size from a file, in parts.
+
+        A part is tried PART_ATTEMPTS times: the rest of a large object must not begin again because of one. Raises
+        ObjectStoreUnavailable, ObjectStoreDenied, OSError.
+        """
+        parts = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=2)
+        client = s3_client(self._config, PART_ATTEMPTS)
+        try:
+            with file.open("rb") as content:
+                client.upload_fileobj(content, self.bucket, self.prefix + key, Config=parts)
+        except (BotoCoreError, ClientError) as error:
+            raise self._typed(error, "write", key) from error
 
     def get(self, key: str) -> tuple[bytes, str]:
         """The object's bytes and ETag. Raises ObjectNotFound, ObjectStoreUnavailable, ObjectStoreDenied."""

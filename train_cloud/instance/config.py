@@ -31,7 +31,7 @@ class InstanceConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, f
     run_id: Name
     """Name of the run; the same as in run.json."""
     endpoint_mode: Literal["eip", "ssm"]
-    """How bridges find the instance: "eip" is one Elastic IP for good, "ssm" an address that each instance publishes."""
+    """How bridges find it: "eip" is one Elastic IP for good, "ssm" an address that each instance publishes."""
     accelerator: Literal["gpu", "cpu"]
     """What the trainer computes on."""
     token_parameter: Parameter

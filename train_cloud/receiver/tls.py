@@ -33,12 +33,17 @@ def load_identity(folder: Path, host: str) -> Identity:
     """The identity in `folder`; made for `host` when there is none. Raises OSError, ssl.SSLError."""
     file = folder / "tls.pem"
     if not file.exists():
-        write_private(file, _make(host))
+        write_private(file, new_pem(host))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(file)
-    certificate = x509.load_pem_x509_certificate(file.read_bytes())
-    return Identity(context, certificate_pin(certificate.public_bytes(serialization.Encoding.DER)))
+    return Identity(context, pin_of(file.read_bytes()))
+
+
+def pin_of(pem: bytes) -> str:
+    """The pin of the first certificate in `pem`. Raises ValueError when there is none."""
+    certificate = x509.load_pem_x509_certificate(pem)
+    return certificate_pin(certificate.public_bytes(serialization.Encoding.DER))
 
 
 def write_private(file: Path, content: bytes) -> None:
@@ -52,8 +57,8 @@ def write_private(file: Path, content: bytes) -> None:
     draft.replace(file)
 
 
-def _make(host: str) -> bytes:
-    """A new key and its self-signed certificate, both in PEM."""
+def new_pem(host: str) -> bytes:
+    """A new key and its self-signed certificate, both in PEM; a secret."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ac-training receiver")])
     now = datetime.datetime.now(datetime.UTC)

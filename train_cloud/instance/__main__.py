@@ -1,0 +1,104 @@
+"""What the instance's units call: `python -m train_cloud.instance COMMAND --config FILE --folder DIR --run-folder DIR`.
+
+Each command does one thing and ends; the exit codes are wire.process.ExitCode. `secrets` and `prepare` make an instance
+ready, `budget` is a look each minute, `finished` and `checkpoint` follow events, `store-environment` serves the next
+instance.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from train_cloud.instance.budget import tick
+from train_cloud.instance.clients import ParameterError, aws_client
+from train_cloud.instance.deployment import Deployment, load_deployment
+from train_cloud.instance.environment import store_environment
+from train_cloud.instance.finished import end_when_done
+from train_cloud.instance.metadata import Metadata
+from train_cloud.instance.prepare import PrepareError, prepare
+from train_cloud.instance.secrets import fetch_secrets
+from train_cloud.object_store import ObjectStore, ObjectStoreError
+from train_cloud.settings import ConfigError
+from train_cloud.store import Store, StoreError
+from wire.process import ExitCode, configure_logging, fields
+
+COMMANDS = ("prepare", "secrets", "budget", "finished", "checkpoint", "store-environment")
+PATIENCE = "AC_PATIENCE_SECONDS"
+DEFAULT_PATIENCE_SECONDS = 120.0
+"""How long a service of AWS may refuse or be silent: a new role is not known everywhere at once."""
+
+_log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Carry out one command; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m train_cloud.instance", description=__doc__.split("\n")[0])
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("--config", type=Path, required=True, help="instance.json; run.json lies beside it")
+    parser.add_argument("--folder", type=Path, required=True, help="where the store and the TLS identity live")
+    parser.add_argument("--run-folder", type=Path, required=True, help="where secrets, notice and ending are")
+    parser.add_argument("--environment", type=Path, help="store-environment: the installed environment")
+    parser.add_argument("--key", help="store-environment: its key in the bucket")
+    arguments = parser.parse_args()
+    configure_logging(f"instance-{arguments.command}")
+    if arguments.command == "store-environment" and not (arguments.environment and arguments.key):
+        parser.error("store-environment needs --environment and --key")
+    try:
+        _carry_out(arguments)
+    except ConfigError as error:
+        _log.error(str(error))
+        return ExitCode.USAGE
+    except ObjectStoreError as error:
+        _log.error(str(error))
+        return ExitCode.STORAGE
+    except (ParameterError, PrepareError, StoreError, OSError) as error:
+        _log.error(str(error))
+        return ExitCode.FAILED
+    return ExitCode.OK
+
+
+def _carry_out(arguments: argparse.Namespace) -> None:
+    patience = _patience()
+    deployment = load_deployment(arguments.config, arguments.folder, arguments.run_folder)
+    match arguments.command:
+        case "prepare":
+            ssm = aws_client("ssm", deployment.config.region)
+            prepare(deployment, arguments.config.parent / "run.json", ssm, Metadata(), patience)
+        case "secrets":
+            ssm = aws_client("ssm", deployment.config.region)
+            fetch_secrets(deployment.config, ssm, deployment.run_folder, patience)
+        case "budget":
+            tick(deployment, Metadata())
+        case "finished":
+            end_when_done(deployment, patience)
+        case "checkpoint":
+            _ask_for_checkpoint(deployment)
+        case "store-environment":
+            everything = ObjectStore(deployment.run.bucket, "")
+            store_environment(everything, arguments.environment, arguments.key, patience)
+
+
+def _patience() -> float:
+    given = os.environ.get(PATIENCE) or str(DEFAULT_PATIENCE_SECONDS)
+    try:
+        return float(given)
+    except ValueError:
+        raise ConfigError(f"{PATIENCE} has the value {given!r}: expected a number of seconds.") from None
+
+
+def _ask_for_checkpoint(deployment: Deployment) -> None:
+    file = deployment.folder / "store.db"
+    if not file.exists():
+        _log.info("no checkpoint is asked for: there is no store yet, so nothing was learned here")
+        return
+    store = Store(file)
+    try:
+        _log.info("asked the trainer for a checkpoint", extra=fields(request=store.request_checkpoint()))
+    finally:
+        store.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

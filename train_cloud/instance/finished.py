@@ -1,0 +1,26 @@
+"""What follows the trainer's orderly end: with DONE in the bucket the run is finished, without it nothing was meant."""
+
+import logging
+
+from train_cloud.instance.clients import keep_trying
+from train_cloud.instance.deployment import Deployment
+from train_cloud.instance.endings import Reason, decide
+from train_cloud.object_store import ObjectNotFound, ObjectStoreDenied, ObjectStoreUnavailable
+
+DONE = "DONE"
+
+_log = logging.getLogger(__name__)
+
+
+def end_when_done(deployment: Deployment, patience_seconds: float) -> bool:
+    """Decide the ending `finished` when the run is done; whether it is. Raises ObjectStoreError, OSError."""
+    troubles = (ObjectStoreUnavailable, ObjectStoreDenied)
+    try:
+        keep_trying(lambda: deployment.objects.get(DONE), troubles, patience_seconds)
+    except ObjectNotFound:
+        _log.info("the trainer ended in order before the run was done; nothing is decided")
+        return False
+    text = f"The run {deployment.run.run_id} is finished: all of its steps are trained and DONE is in the bucket."
+    decide(deployment.run_folder, Reason.FINISHED, text)
+    _log.info("the run is finished; the instance ends")
+    return True

@@ -1,0 +1,123 @@
+"""Makes an instance ready to be found: its run.json, the identity that the pairing string pins, its address and curves.
+
+The TLS identity is made once in a run's life and kept in SSM, so that a replacement shows the same pin. Every step may
+be done again: a second `prepare` repairs. What must be there for bridges to connect raises PrepareError; curves of
+earlier lives that cannot be restored are only said.
+"""
+
+import logging
+import ssl
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import msgspec
+
+from train_cloud.instance.clients import UNSET, ParameterError, keep_trying, read_parameter, write_parameter
+from train_cloud.instance.deployment import Deployment
+from train_cloud.instance.metadata import Metadata, MetadataError
+from train_cloud.object_store import ObjectStore, ObjectStoreError, ObjectStoreUnavailable
+from train_cloud.receiver.tls import load_identity, new_pem, write_private
+from wire.process import fields
+
+TLS_FILE = "tls.pem"
+TENSORBOARD = "tensorboard/"
+
+_log = logging.getLogger(__name__)
+
+
+class PrepareError(Exception):
+    """Bridges could not find this instance; the text is a sentence."""
+
+
+class Endpoint(msgspec.Struct, kw_only=True):
+    """What the endpoint parameter says: where the receiver listens and which certificate it shows."""
+
+    host: str
+    port: int
+    pin: str
+    instance_id: str
+    run_id: str
+
+
+def prepare(deployment: Deployment, terraform_run: Path, ssm: Any, metadata: Metadata, patience_seconds: float) -> None:
+    """Do everything; `terraform_run` is Terraform's run.json. Raises PrepareError, ParameterError, OSError."""
+    host = _public_host(deployment, metadata, patience_seconds)
+    settings = msgspec.json.decode(terraform_run.read_bytes())
+    # Only what Terraform could not know is added: the rest of the file stays as the user wrote it.
+    write_private(deployment.folder / "run.json", msgspec.json.encode(settings | {"public_host": host}))
+    pin = _take_identity(deployment, host, ssm, patience_seconds)
+    endpoint = Endpoint(
+        host=host,
+        port=deployment.run.listen_port,
+        pin=pin,
+        instance_id=_patient_metadata(metadata, "instance-id", patience_seconds),
+        run_id=deployment.run.run_id,
+    )
+    text = msgspec.json.encode(endpoint).decode()
+    name = deployment.config.endpoint_parameter
+    keep_trying(lambda: write_parameter(ssm, name, text, secret=False), ParameterError, patience_seconds)
+    _log.info("the instance can be found", extra=fields(host=host, port=endpoint.port, pin=pin[:16]))
+    _restore_curves(deployment, patience_seconds)
+
+
+def _public_host(deployment: Deployment, metadata: Metadata, patience_seconds: float) -> str:
+    if deployment.config.endpoint_mode == "eip":
+        return deployment.run.public_host
+    return _patient_metadata(metadata, "public-ipv4", patience_seconds)
+
+
+def _patient_metadata(metadata: Metadata, path: str, patience_seconds: float) -> str:
+    try:
+        return keep_trying(lambda: metadata.need(path), MetadataError, patience_seconds)
+    except MetadataError as error:
+        hint = " Is the subnet a public one?" if path == "public-ipv4" else ""
+        raise PrepareError(f"{error} Bridges could not find this instance.{hint}") from error
+
+
+def _take_identity(deployment: Deployment, host: str, ssm_client: Any, patience_seconds: float) -> str:
+    """Put the run's key and certificate into tls.pem, made now when no life made them before; the pin."""
+    name, file = deployment.config.tls_parameter, deployment.folder / TLS_FILE
+    kept = keep_trying(lambda: read_parameter(ssm_client, name), ParameterError, patience_seconds)
+    if kept.strip() != UNSET:
+        write_private(file, kept.encode())
+        try:
+            return load_identity(deployment.folder, host).pin
+        except (ssl.SSLError, ValueError):
+            _log.error(
+                "the parameter holds no key and certificate; new ones are made, so bridges need a new pairing string",
+                extra=fields(parameter=name),
+            )
+    pem = new_pem(host)
+    # Kept first: a certificate that only this instance knew would change with its replacement.
+    keep_trying(lambda: write_parameter(ssm_client, name, pem.decode(), secret=True), ParameterError, patience_seconds)
+    write_private(file, pem)
+    return load_identity(deployment.folder, host).pin
+
+
+def _restore_curves(deployment: Deployment, patience_seconds: float) -> None:
+    """Bring TensorBoard's files of earlier lives back, so that the curves go on."""
+    restored = 0
+    try:
+        for key in _patient(deployment.objects.list, TENSORBOARD, patience_seconds):
+            restored += _restore_file(deployment.objects, key, deployment.folder, patience_seconds)
+    except (ObjectStoreError, OSError) as error:
+        _log.error("curves of earlier lives are missing from TensorBoard here", extra=fields(problem=error))
+    _log.info("TensorBoard's files are in place", extra=fields(restored=restored))
+
+
+def _restore_file(objects: ObjectStore, key: str, folder: Path, patience_seconds: float) -> bool:
+    parts = PurePosixPath(key).parts
+    target = folder.joinpath(*parts)
+    # A key is not a path: what would lead out of the folder is not one of ours.
+    if ".." in parts or key.endswith("/") or target.exists():
+        return False
+    data, _ = _patient(objects.get, key, patience_seconds)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.new")
+    draft.write_bytes(data)
+    draft.replace(target)
+    return True
+
+
+def _patient(call: Any, key: str, patience_seconds: float) -> Any:
+    return keep_trying(lambda: call(key), ObjectStoreUnavailable, patience_seconds)

@@ -1,0 +1,71 @@
+"""The instance's secrets: from SSM parameters to files that only their owner can read, in a folder that the boot ends.
+
+The bridge token is needed; without a W&B key the training goes on and says so. A role that is not known everywhere yet
+is given time. No value ever stands in an error or in the log.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from train_cloud.instance.clients import UNSET, ParameterError, keep_trying, read_parameter
+from train_cloud.instance.config import InstanceConfig
+from train_cloud.receiver.tls import write_private
+from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
+from wire.process import fields
+
+TOKEN, WANDB_KEY = "token", "wandb_key"
+
+_log = logging.getLogger(__name__)
+
+
+def fetch_secrets(config: InstanceConfig, ssm: Any, run_folder: Path, patience_seconds: float) -> None:
+    """Write `token` and `wandb_key` (empty without one) into `run_folder`. Raises ParameterError, OSError."""
+    token = keep_trying(lambda: read_token(config, ssm), ParameterError, patience_seconds)
+    write_private(run_folder / TOKEN, token.encode())
+    write_private(run_folder / WANDB_KEY, _wandb_key(config, ssm, patience_seconds).encode())
+    _log.info("the secrets are in place", extra=fields(folder=run_folder))
+
+
+def rotate_token(config: InstanceConfig, ssm: Any, run_folder: Path) -> bool:
+    """Take over a token that was changed in SSM; whether it was. Raises ParameterError, OSError."""
+    token = read_token(config, ssm).encode()
+    file = run_folder / TOKEN
+    if file.exists() and file.read_bytes() == token:
+        return False
+    write_private(file, token)
+    _log.info("the bridge token was changed; bridges need a new pairing string")
+    return True
+
+
+def read_token(config: InstanceConfig, ssm: Any) -> str:
+    """The bridge token that SSM holds now; a secret. Raises ParameterError."""
+    name = config.token_parameter
+    token = read_parameter(ssm, name).strip()
+    if token == UNSET:
+        raise ParameterError(f"The parameter {name} holds no bridge token yet. `make rotate-token` makes one.")
+    try:
+        return parse_pairing(format_pairing(Pairing("localhost", 1, token))).token
+    except PairingError:
+        raise ParameterError(
+            f"The parameter {name} holds no bridge token: a token is 16 to 128 letters and digits. "
+            "`make rotate-token` makes one."
+        ) from None
+
+
+def _wandb_key(config: InstanceConfig, ssm: Any, patience_seconds: float) -> str:
+    name = config.wandb_parameter
+    if name is None:
+        return ""
+    try:
+        key = keep_trying(lambda: read_parameter(ssm, name), ParameterError, patience_seconds).strip()
+    except ParameterError as error:
+        _log.error("the training goes on without Weights & Biases", extra=fields(problem=error))
+        return ""
+    if key == UNSET:
+        _log.error(
+            "the training goes on without Weights & Biases: its key was never given; give it to `terraform apply`",
+            extra=fields(parameter=name),
+        )
+        return ""
+    return key
