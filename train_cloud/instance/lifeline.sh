@@ -1,0 +1,291 @@
+#!/usr/bin/env bash
+# What an instance needs to end well, with nothing but bash, curl and systemd: the metadata service, signed calls to S3,
+# EC2 and Auto Scaling, the journal's way into the bucket, and the two ends of a life. It works before our Python
+# environment exists and when that is broken. Sourced it is a library; executed it is a command:
+#   lifeline.sh end      act on /run/ac-training/ending (reason, sentence): save, record, desired capacity 0, power off
+#   lifeline.sh drain    act on /run/ac-training/notice: save and record; the group replaces the instance by itself
+#   lifeline.sh failed   a unit failed for good (systemd's MONITOR_* says which): write the ending `failed`
+# It never prints a secret, and gives curl none on its command line. Settings come from /etc/ac-training/boot.env;
+# AC_ROOT (for tests) is put before every path, AWS_ENDPOINT_URL and AWS_EC2_METADATA_SERVICE_ENDPOINT are honoured.
+# Optional there: AC_PATIENCE_SECONDS (300: how long a refusal may last, as a fresh role's do), AC_POWEROFF_SECONDS (300:
+# how long the group may take to end us before we power off).
+
+AC_ROOT=${AC_ROOT:-}
+AC_ETC=$AC_ROOT/etc/ac-training AC_RUN=$AC_ROOT/run/ac-training AC_VAR=$AC_ROOT/var/lib/ac-training
+EMPTY_SHA256=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+STATUS=000 ANSWER='' # HTTP status (000: no answer) and body of the last call
+
+# Each function that answers with a text leaves it in REPLY: a subshell would lose what is remembered between calls.
+
+quoted() { # TEXT: as a JSON string
+  local text
+  text=$(iconv -c -f utf-8 -t utf-8 <<<"$1" || true)
+  text=${text//\\/"\\\\"}
+  text=${text//\"/"\\\""}
+  text=${text//$'\n'/"\\n"}
+  REPLY="\"${text//[[:cntrl:]]/ }\""
+}
+
+say() { # LEVEL TEXT: one line of the log
+  quoted "$2"
+  printf 'time=%s level=%s process=lifeline event=%s\n' "$(date -u +%FT%TZ)" "$1" "$REPLY" >&2
+}
+
+life_ms() { # milliseconds since PID 1 began: unlike the clock they never jump
+  local now stat
+  read -r now _ <"/proc/uptime"
+  read -r stat <"/proc/1/stat"
+  read -r -a stat <<<"${stat##*) }"
+  REPLY=$((10#${now/./} * 10 - stat[19] * 1000 / $(getconf CLK_TCK)))
+}
+
+STEP=none
+step() { # NAME: note when this step of the boot was done
+  life_ms
+  STEP=$1
+  printf '%s\t%d.%03d\n' "$1" $((REPLY / 1000)) $((REPLY % 1000)) >>"$AC_VAR/boot_steps"
+  say info "boot step $STEP done at $((REPLY / 1000)).$((REPLY % 1000 / 100)) s"
+}
+
+pause() { # MILLISECONDS
+  sleep "$(($1 / 1000)).$(printf %03d $(($1 % 1000)))"
+}
+
+IMDS_TOKEN=''
+imds() { # PATH below /latest/meta-data/: REPLY is the answer, fails when there is none
+  local url=${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254}
+  local ask=(curl --silent --noproxy '*' --connect-timeout 2 --max-time 5 --retry 2 --retry-connrefused --fail)
+  if [[ -z $IMDS_TOKEN ]]; then
+    IMDS_TOKEN=$("${ask[@]}" --request PUT --header 'X-aws-ec2-metadata-token-ttl-seconds: 21600' \
+      "${url%/}/latest/api/token") || return 1
+  fi
+  REPLY=$("${ask[@]}" --config - "${url%/}/latest/meta-data/$1" <<<"header = \"X-aws-ec2-metadata-token: $IMDS_TOKEN\"") ||
+    # It may have run out.
+    { IMDS_TOKEN='' && return 1; }
+}
+
+INSTANCE_ID=''
+instance_id() { # REPLY is our id; `unknown` while the metadata service is silent
+  if [[ -z $INSTANCE_ID ]] && imds instance-id; then INSTANCE_ID=$REPLY; fi
+  REPLY=${INSTANCE_ID:-unknown}
+}
+
+field() { # JSON NAME: the text of a field in flat JSON
+  [[ $1 =~ \"$2\"[[:space:]]*:[[:space:]]*\"([^\"]*)\" ]] && REPLY=${BASH_REMATCH[1]//\\\//\/}
+}
+
+SIGNER='' SIGNER_MS=0
+credentials() { # SIGNER is curl's configuration of the role's credentials
+  life_ms
+  # EC2 has new ones at least five minutes before the old ones end, so a minute's memory never serves expired ones.
+  if [[ -n $SIGNER ]] && ((REPLY - SIGNER_MS < 60000)); then return 0; fi
+  SIGNER_MS=$REPLY
+  local json id secret
+  { imds iam/security-credentials/ && imds "iam/security-credentials/${REPLY%%$'\n'*}"; } || return 1
+  json=$REPLY
+  { field "$json" AccessKeyId && id=$REPLY && field "$json" SecretAccessKey && secret=$REPLY && field "$json" Token; } ||
+    return 1
+  printf -v SIGNER 'user = "%s:%s"\nheader = "x-amz-security-token: %s"\n' "$id" "$secret" "$REPLY"
+}
+
+endpoint() { # SERVICE: REPLY is its URL
+  REPLY=${AWS_ENDPOINT_URL:-https://$1.$AC_REGION.amazonaws.com}
+  REPLY=${REPLY%/}
+}
+
+signed() { # SERVICE CONFIGURATION CURL_OPTIONS...: standard output is curl's
+  printf '%saws-sigv4 = "aws:amz:%s:%s"\n%s' "$SIGNER" "$AC_REGION" "$1" "$2" |
+    curl --config - --silent --show-error --connect-timeout 5 "${@:3}"
+}
+
+call() { # SERVICE CURL_OPTIONS...: one signed request of a bounded time; sets STATUS and ANSWER, fails unless it is 2xx
+  local answer code=0
+  STATUS=000 ANSWER='the metadata service gives no credentials'
+  credentials || return 1
+  answer=$(signed "$1" '' --max-time "${CALL_SECONDS:-20}" --write-out '\n%{http_code}' "${@:2}") || code=$?
+  ANSWER=${answer%$'\n'*}
+  if ((code == 0)); then STATUS=${answer##*$'\n'}; fi
+  [[ $STATUS == 2?? ]]
+}
+
+refusal() { # REPLY is what was wrong with the last call, in a few words
+  REPLY='no answer'
+  if [[ $STATUS != 000 ]]; then REPLY=$STATUS; fi
+  if [[ $ANSWER =~ \<Code\>([A-Za-z.]+)\</Code\> ]]; then REPLY+=" ${BASH_REMATCH[1]}"; fi
+  if [[ $STATUS == 000 && $ANSWER == *metadata* ]]; then REPLY=$ANSWER; fi
+}
+
+s3_url() { # KEY; keys are plain, so that nothing needs an escape that curl and S3 may see differently
+  if [[ ! $1 =~ ^[A-Za-z0-9/._-]+$ ]]; then
+    say error "the key $1 has characters that are not used in our keys"
+    return 1
+  fi
+  endpoint s3
+  REPLY+=/$AC_BUCKET/$1
+}
+
+s3_get() { # KEY FILE: the file appears whole or not at all
+  s3_url "$1" || return 1
+  CALL_SECONDS=${GET_SECONDS:-60} call s3 --header "x-amz-content-sha256: $EMPTY_SHA256" --output "$2.part" "$REPLY" || {
+    ANSWER+=$(head --bytes 2000 "$2.part" 2>/dev/null | tr -d '\0' || true)
+    rm -f "$2.part"
+    return 1
+  }
+  mv "$2.part" "$2"
+}
+
+s3_put() { # KEY FILE
+  # No `Expect:` among the headers: curl before 8 signs such an absent one, and S3 refuses the signature.
+  local sum
+  s3_url "$1" || return 1
+  sum=$(sha256sum <"$2")
+  # curl 7.88 would sign an `Expect:` that takes the header away, so it stays and is waited for only shortly.
+  CALL_SECONDS=60 call s3 --header "x-amz-content-sha256: ${sum%% *}" --expect100-timeout 0.2 \
+    --upload-file "$2" "$REPLY"
+}
+
+s3_status() { # KEY: STATUS says whether it exists (200, 404, 403); fails unless it does
+  s3_url "$1" || return 1
+  call s3 --head --header "x-amz-content-sha256: $EMPTY_SHA256" "$REPLY"
+}
+
+query() { # SERVICE VERSION ACTION NAME=VALUE...: a call of the query protocol
+  local fields=() pair
+  for pair in "Action=$3" "Version=$2" "${@:4}"; do fields+=(--data-urlencode "$pair"); done
+  endpoint "$1"
+  call "$1" "${fields[@]}" "$REPLY/"
+}
+
+associate_address() { # the Elastic IP of boot.env becomes ours, whoever has it now
+  instance_id
+  query ec2 2016-11-15 AssociateAddress "AllocationId=$AC_ALLOCATION" "InstanceId=$REPLY" AllowReassociation=true
+}
+
+set_desired_zero() { # returns when the group has taken it: nothing else ends the costs
+  local delay=500
+  until query autoscaling 2011-01-01 SetDesiredCapacity "AutoScalingGroupName=$AC_GROUP" DesiredCapacity=0 \
+    HonorCooldown=false; do
+    refusal
+    say error "the group $AC_GROUP did not take desired capacity 0 ($REPLY); trying again in $((delay / 1000)) s"
+    pause $delay
+    delay=$((delay * 2 < 30000 ? delay * 2 : 30000))
+  done
+  say info "the group $AC_GROUP has desired capacity 0"
+}
+
+SHIPMENTS=0
+ship_logs() { # the journal since the last time becomes one object; at most 8 MiB of text, at most half a minute
+  local file cursor=$AC_VAR/journal.cursor
+  file=$(mktemp) || return 0
+  cp "$cursor" "$file.cursor" 2>/dev/null || true
+  timeout 5 journalctl --sync 2>/dev/null || true
+  timeout 15 journalctl --quiet --no-pager --output=short-iso --cursor-file="$file.cursor" | tail --bytes 8388608 |
+    gzip >"$file" || true
+  instance_id
+  SHIPMENTS=$((SHIPMENTS + 1))
+  if s3_put "runs/$AC_RUN_ID/logs/$REPLY/$(date -u +%Y%m%dT%H%M%SZ)-$$-$SHIPMENTS.log.gz" "$file"; then
+    # Written into the file that is there: the next reader may be another user.
+    cat "$file.cursor" >"$cursor" 2>/dev/null || true
+    chown --reference="$AC_VAR" "$cursor" 2>/dev/null || true
+  else
+    refusal
+    say error "the log could not be stored ($REPLY)"
+  fi
+  rm -f "$file" "$file.cursor"
+}
+
+put_ending() { # REASON TEXT DESIRED_CAPACITY [SECONDS]
+  local file text code=0
+  quoted "$2" && text=$REPLY
+  instance_id
+  file=$(mktemp) || return 1
+  printf '{"reason":"%s","text":%s,"at":"%s","instance_id":"%s","run_id":"%s","desired_capacity":%s%s}\n' "$1" "$text" \
+    "$(date -u +%FT%TZ)" "$REPLY" "$AC_RUN_ID" "$3" "${4:+,\"seconds\":$4}" >"$file"
+  s3_put "runs/$AC_RUN_ID/endings/$(date -u +%Y%m%dT%H%M%SZ)-$REPLY.json" "$file" || code=1
+  rm -f "$file"
+  return $code
+}
+
+announce() { # TEXT: to the log and to the console, which EC2 keeps when the instance is gone
+  say info "$1"
+  printf 'ac-training: %s\n' "$1" 2>/dev/null >>"$AC_ROOT/dev/console" || true
+}
+
+stop_services() { # in order (each unit's own limits hold), so that everything is saved; nothing may begin again
+  timeout 10 systemctl stop ac-budget.timer ac-budget.service ac-token.path 2>/dev/null || true
+  timeout 70 systemctl stop ac-training.service ac-receiver.service ac-tensorboard.service 2>/dev/null || true
+}
+
+write_ending() { # REASON TEXT: ask for the end of this instance; the first reason stays
+  printf '%s\n%s\n' "$1" "$2" >"$AC_RUN/ending.$$"
+  ln "$AC_RUN/ending.$$" "$AC_RUN/ending" 2>/dev/null || say info "an ending is on its way already; this one is left out"
+  rm -f "$AC_RUN/ending.$$"
+}
+
+end_instance() { # REASON TEXT: save, tell, and stop the costs; does not return before the instance is going down
+  local stored=0 attempt
+  # Boot and ac-end may both want to: the second waits, and takes over if the first dies.
+  mkdir -p "$AC_RUN"
+  exec 9>"$AC_RUN/end.lock"
+  flock 9
+  announce "the instance ends ($1): $2"
+  stop_services
+  ship_logs
+  put_ending "$1" "$2" 0 && stored=1
+  set_desired_zero
+  for attempt in 1 2 3 4; do
+    if ((stored)); then break; fi
+    say error "the ending could not be stored; attempt $attempt of 4 follows"
+    pause $((attempt * 500))
+    put_ending "$1" "$2" 0 && stored=1
+  done
+  # With desired capacity 0 nothing replaces us, so this is safe where the group is slow or was started again meanwhile.
+  sleep "${AC_POWEROFF_SECONDS:-300}"
+  announce "the group left the instance running: it powers off by itself"
+  systemctl poweroff
+}
+
+drain() { # EC2 takes the instance back: save and tell; desired capacity stays, so that the group replaces it
+  local action when seconds
+  { read -r action && read -r when; } <"$AC_RUN/notice" || true
+  announce "EC2 takes the instance back (${action:-unknown} at ${when:-an unknown time}); saving everything"
+  stop_services
+  seconds=$((($(date +%s%3N) - $(date --reference="$AC_RUN/notice" +%s%3N)) / 100))
+  seconds=$((seconds / 10)).$((seconds % 10))
+  put_ending interrupted "EC2 took the instance back (${action:-unknown} at ${when:-an unknown time}). Everything was \
+saved $seconds s after the notice; the group starts a replacement." null "$seconds" ||
+    say error 'the ending could not be stored'
+  ship_logs
+  announce "everything was saved $seconds s after the notice"
+}
+
+failed() { # why, with the last error that the unit logged
+  local unit=${MONITOR_UNIT:-a unit} last
+  if [[ -e $AC_RUN/notice || $(systemctl show --property=SubState --value "$unit" 2>/dev/null) == auto-restart* ]]; then
+    return 0
+  fi
+  last=$(timeout 10 journalctl --quiet --no-pager --unit="$unit" --output=cat --lines=500 2>/dev/null |
+    grep -E 'level=(error|critical)' | tail -n 1 | cut --characters=-500 || true)
+  write_ending failed "$unit failed for good (${MONITOR_SERVICE_RESULT:-unknown result}, ${MONITOR_EXIT_CODE:-exit} \
+${MONITOR_EXIT_STATUS:-unknown}).${last:+ The last error in its log: $last}"
+}
+
+# shellcheck source=/dev/null
+source "$AC_ETC/boot.env"
+
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
+  set -euo pipefail
+  umask 077
+  case ${1:-} in
+  end)
+    { read -r reason && read -r text; } <"$AC_RUN/ending" || true
+    end_instance "${reason:-failed}" "${text:-no reason was given}"
+    ;;
+  drain) drain ;;
+  failed) failed ;;
+  *)
+    echo 'usage: lifeline.sh end | drain | failed' >&2
+    exit 2
+    ;;
+  esac
+fi
