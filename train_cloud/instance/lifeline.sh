@@ -135,7 +135,6 @@ s3_get() { # KEY FILE: the file appears whole or not at all
 }
 
 s3_put() { # KEY FILE
-  # No `Expect:` among the headers: curl before 8 signs such an absent one, and S3 refuses the signature.
   local sum
   s3_url "$1" || return 1
   sum=$(sha256sum <"$2")
