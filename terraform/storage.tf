@@ -114,7 +114,7 @@ locals {
       for folder in ["racing", "wire", "train_cloud"] : [
         for file in fileset("${local.code_root}/${folder}", "**") : "${folder}/${file}"
         # Not the interpreter's caches, nor what an editor or a test left behind.
-        if can(regex("\\.(py|sh|service|timer|path)$", file))
+        if can(regex("\\.(py|sh|service|timer|path|conf)$", file))
       ]
     ]),
   ))
