@@ -21,7 +21,7 @@ WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class MotoS3:
-    """The server: `endpoint_url` says where; `fail(status)`, `hang()` and `heal()` say how it behaves."""
+    """The server: `endpoint_url` says where; `fail(status)`, `hang()`, `slow(seconds)` and `heal()` how it behaves."""
 
     def __init__(self) -> None:
         # A line for each request would bury what a failed test has to say.
@@ -30,6 +30,8 @@ class MotoS3:
         self._healthy = threading.Event()
         self._healthy.set()
         self._status: str | None = None
+        self._delay = 0.0
+        self._never = threading.Event()
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
         self.endpoint_url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -52,8 +54,13 @@ class MotoS3:
         """Take requests and answer none from now on."""
         self._healthy.clear()
 
+    def slow(self, seconds: float) -> None:
+        """Answer every request so much later from now on."""
+        self._delay = seconds
+
     def heal(self) -> None:
-        """Answer again, those that hang included."""
+        """Answer again and at once, those that hang included."""
+        self._delay = 0.0
         self._status = None
         self._healthy.set()
 
@@ -66,6 +73,7 @@ class MotoS3:
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         self._healthy.wait()
+        self._never.wait(self._delay)
         if self._status is not None:
             start_response(self._status, [("Content-Length", "0")])
             return [b""]

@@ -27,7 +27,7 @@ from wire.pairing import Pairing, PairingError, format_pairing, is_loopback, par
 from wire.process import ExitCode, configure_logging, fields, stop_on_signals
 
 TOKEN_FILE = "AC_TRAINING_TOKEN_FILE"
-FINAL_BACKUP_SECONDS = 30.0
+FINAL_BACKUP_SECONDS = 20.0
 
 _log = logging.getLogger(__name__)
 

@@ -10,23 +10,29 @@ import threading
 import time
 from typing import Any
 
+from train_cloud import notify
 from train_cloud.run_config import RunConfig
 from train_cloud.signature import expected_signature, layout
 from train_cloud.store import DONE_STATE, Store, StoreFull, TrainerProgress
+from train_cloud.trainer.boot import note_first_gradient
 from train_cloud.trainer.checkpoint import make_checkpoint
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.export import export_policy
 from train_cloud.trainer.ingest import Ingest
 from train_cloud.trainer.learners import Learner
-from train_cloud.trainer.metrics import Rates, losses, metrics_bytes, metrics_document
+from train_cloud.trainer.metrics import Rates, metrics_bytes, metrics_document, story
 from train_cloud.trainer.publish import Publisher
 from train_cloud.trainer.replay import PackedReplayBuffer
+from train_cloud.trainer.tracking import Tracking
 from train_cloud.trainer.uploads import Uploads
 from wire.process import Progress, fields
 
 IDLE_SECONDS = 0.01
 REPORT_SECONDS = 10.0
 PROGRESS_SECONDS = 0.1
+CURVES_SECONDS = 300.0
+"""Curves go to the bucket this often, and with each checkpoint."""
+ALIVE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +44,7 @@ class Trainer:
         config: the run.
         store: where experience comes from, and weights and progress go.
         uploads: the way to S3.
+        tracking: draws the curves.
         learner: networks, optimisers and replay buffer, in the state to go on from.
         counters: what the run has done so far; updated in place.
         stop: set by a signal.
@@ -48,6 +55,7 @@ class Trainer:
         config: RunConfig,
         store: Store,
         uploads: Uploads,
+        tracking: Tracking,
         learner: Learner,
         counters: Counters,
         stop: threading.Event,
@@ -57,6 +65,7 @@ class Trainer:
         self.counters = counters
         self._store = store
         self._uploads = uploads
+        self._tracking = tracking
         self._signature = expected_signature(config)
         self._stop = stop
         assert isinstance(learner.replay_buffer, PackedReplayBuffer)
@@ -70,7 +79,10 @@ class Trainer:
         self._noted: TrainerProgress | None = None
         self._seconds_before = counters.seconds
         self._began = time.monotonic()
-        self._due = {"publish": 0.0, "report": 0.0, "progress": 0.0, "request": 0.0}
+        self._due = {"publish": 0.0, "report": 0.0, "progress": 0.0, "request": 0.0, "curves": 0.0, "alive": 0.0}
+        self._first_gradient_noted = False
+        self._boot_seconds: dict[str, float] = {}
+        self._story: dict[str, Any] = {}
 
     def run(self) -> bool:
         """Train until done or told to stop; True when the run is done. The final checkpoint is handed to uploads.
@@ -79,6 +91,7 @@ class Trainer:
         """
         self._publisher.publish(self.learner)
         self._rebuild()
+        notify.ready(f"training the run {self.config.run_id}")
         with Progress("training", self.config.total_timesteps) as progress:
             while not self._stop.is_set() and not self.done():
                 read = self._ingest.read()
@@ -91,22 +104,29 @@ class Trainer:
                     self._report("training")
                 if self._checkpoint_is_due():
                     self.save()
+                if self._is_due("curves", CURVES_SECONDS):
+                    self._uploads.curves(self._tracking.upload)
+                if self._is_due("alive", ALIVE_SECONDS):
+                    notify.alive()
                 self._uploads.check()
-                progress.update(self.trained_steps(), laps=self.counters.laps, clean=self.counters.clean_laps)
+                progress.update(self.trained_steps(), **self._story)
                 if not read and not updates:
                     self._stop.wait(IDLE_SECONDS)
         done = self.done()
         self._publisher.publish(self.learner)
-        self.save()
         state = DONE_STATE if done else "stopped"
         self._put_progress(state)
         self._report(state)
+        self.save()
+        _log.info(state, extra=fields(done=f"{self.trained_steps()}/{self.config.total_timesteps}", **self._story))
         return done
 
     def _rebuild(self) -> None:
         """Take in again what the checkpoint's replay buffer held, before anything is learned from the buffer."""
         self._ingest.skip_to_needed()
         while not self._stop.is_set() and self._ingest.rebuild():
+            if self._is_due("alive", ALIVE_SECONDS):
+                notify.starting(f"rebuilding the replay buffer: {self._replay.size()} rows")
             self._put_progress("rebuilding the replay buffer")
         if self.counters.replay_digest and not self._stop.is_set():
             # What a lost instance had not brought to the bucket is missing until its bridges have sent it again.
@@ -134,6 +154,7 @@ class Trainer:
             self.counters.replay_digest = self._replay.digest()
         policy = export_policy(self.learner, self.counters.weights_version, self._signature)
         self._uploads.checkpoint(make_checkpoint(self.learner, self.counters, policy))
+        self._uploads.curves(self._tracking.upload)
 
     def summary(self) -> bytes:
         """The metrics of a finished run, for its DONE object."""
@@ -165,6 +186,9 @@ class Trainer:
             return 0
         self.learner.train(gradient_steps=updates, batch_size=self.config.batch_size)
         self.counters.updates += updates
+        if not self._first_gradient_noted:
+            self._first_gradient_noted = True
+            self._boot_seconds = note_first_gradient(self._store.path.parent)
         return updates
 
     def _put_progress(self, state: str) -> None:
@@ -179,29 +203,15 @@ class Trainer:
             _log.error("progress not noted", extra=fields(reason=str(error)))
 
     def _report(self, state: str) -> None:
-        """Put metrics.json up and say the gist of it in one line."""
+        """Put metrics.json up, draw the curves, and make the story that the progress line tells."""
         self.counters.seconds = self._seconds()
         self._rates.mark(self.trained_steps(), self.counters)
         document = self._document(state)
         self._uploads.metrics(metrics_bytes(document))
-        told = (
-            "steps",
-            "updates",
-            "steps_per_second",
-            "updates_per_second",
-            "episodes",
-            "laps",
-            "clean_laps",
-            "best_lap_s",
-            "mean_reward",
-            "reward_trend",
-            "weights_version",
-            "seen_version",
-            "late_steps",
-            "steps_left",
-            "seconds_left",
-        )
-        _log.info(state, extra=fields(**{name: document[name] for name in told}, **losses(self.learner)))
+        self._tracking.draw(document)
+        self._story = story(document)
+        laps = f"{self.counters.laps} laps, {self.counters.clean_laps} of them clean"
+        notify.status(f"{state}: {self.trained_steps()} of {self.config.total_timesteps} steps, {laps}")
 
     def _document(self, state: str) -> dict[str, Any]:
         return metrics_document(
@@ -212,6 +222,7 @@ class Trainer:
             state,
             self.trained_steps(),
             self._uploads.saved_steps,
+            self._boot_seconds,
         )
 
     def _seconds(self) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from train_cloud import notify
 from train_cloud.object_store import ObjectNotFound, ObjectStore
 from wire.process import fields
 
@@ -110,6 +111,7 @@ def _folders(objects: ObjectStore) -> list[str]:
 def _read(objects: ObjectStore, manifest: Manifest) -> Checkpoint:
     files: dict[str, bytes] = {}
     for name, entry in manifest.files.items():
+        notify.starting(f"fetching {manifest.folder}{name}")
         try:
             data, _ = objects.get(manifest.folder + name)
         except ObjectNotFound as error:

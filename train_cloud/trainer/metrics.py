@@ -2,6 +2,7 @@
 
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -78,8 +79,12 @@ def metrics_document(
     state: str,
     trained_steps: int,
     saved_steps: int | None,
+    boot_seconds: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """The document; times in s, rates in 1/s, rewards in the task's unit, None where nothing is known yet."""
+    """The document; times in s, rates in 1/s, rewards in the task's unit, None where nothing is known yet.
+
+    `boot_seconds`: when each step of the instance's boot was over, where there was one.
+    """
     trained_rate, steps_rate, updates_rate = rates.per_second()
     steps_left = max(0, config.total_timesteps - trained_steps)
     return {
@@ -112,8 +117,32 @@ def metrics_document(
         "seen_version": counters.seen_version,
         "checkpoint_steps": saved_steps,
         "resumes": counters.resumes,
+        "boot_seconds": dict(boot_seconds or {}),
         "versions": software_versions(),
     }
+
+
+STORY = {
+    "taken_in": "steps",
+    "updates_per_second": "updates_per_second",
+    "mean_reward": "mean_reward",
+    "laps": "laps",
+    "clean": "clean_laps",
+    "best_lap_s": "best_lap_s",
+    "replay": "replay_rows",
+    "version": "weights_version",
+    "saved_at": "checkpoint_steps",
+    "late": "late_steps",
+}
+"""Words of the log's progress line, and the field of the document that each tells."""
+LOSSES = {"actor_loss": "actor_loss", "critic_loss": "critic_loss", "entropy_coefficient": "ent_coef"}
+
+
+def story(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person who follows the log wants to know of a document; what is not known yet is left out."""
+    told = {word: document[field] for word, field in STORY.items()}
+    told |= {word: document["losses"].get(name) for word, name in LOSSES.items()}
+    return {word: float(f"{v:.4g}") if isinstance(v, float) else v for word, v in told.items() if v is not None}
 
 
 def metrics_bytes(document: dict[str, Any]) -> bytes:

@@ -33,13 +33,15 @@ from train_cloud.trainer.export import ExportError
 from train_cloud.trainer.learners import check_device, make_learner
 from train_cloud.trainer.loop import Trainer
 from train_cloud.trainer.manifest import CheckpointError, find_newest
+from train_cloud.trainer.tracking import Tracking
 from train_cloud.trainer.uploads import AnotherWriter, Uploads
 from wire.process import ExitCode, fields
 
 DONE = "DONE"
 STORE_FILE = "store.db"
-STOP_SECONDS = 45.0
-"""How long the final upload may take after a signal; a spot instance has 120 s in all."""
+STOP_SECONDS = 20.0
+"""How long the final upload may take after a signal: trainer and receiver end within 60 s of a spot notice."""
+NOTICE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -55,6 +57,7 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
         if _patiently(lambda: _exists(objects, DONE), "asking whether the run is done", stop):
             _log.info("this run is done already: nothing to train", extra=fields(run_id=config.run_id))
             _say_done(folder / STORE_FILE)
+            notify.ready("the run is done: nothing to train")
             return ExitCode.OK
         return _train(config, _wait_for_store(folder / STORE_FILE, stop), objects, stop)
     except GaveUp:
@@ -89,26 +92,33 @@ def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threadin
             extra=fields(steps=counters.steps, updates=counters.updates, folder=found.checkpoint.manifest.folder),
         )
     uploads = Uploads(objects, found.latest_etag)
+    tracking = Tracking(config, store.path.parent, objects, counters.steps)
     try:
-        trainer = Trainer(config, store, uploads, learner, counters, stop)
+        trainer = Trainer(config, store, uploads, tracking, learner, counters, stop)
         done = trainer.run()
+        tracking.end()
         return _finish(done, uploads, objects, trainer.summary(), stop)
     finally:
         uploads.close()
+        tracking.close()
 
 
 def _finish(done: bool, uploads: Uploads, objects: ObjectStore, summary: bytes, stop: threading.Event) -> ExitCode:
     """Wait for the final uploads; a finished run is marked DONE once its last checkpoint is up."""
     deadline = time.monotonic() + (PATIENCE_SECONDS if done else STOP_SECONDS)
     while not uploads.wait(0.2):
+        notify.alive()
         if done and stop.is_set():
             deadline = min(deadline, time.monotonic() + STOP_SECONDS)
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline and uploads.checkpoint_is_waiting():
             _log.error(
                 "the last checkpoint could not be uploaded: a resumed run goes on from the one before it",
                 extra=fields(saved_steps=uploads.saved_steps),
             )
             return ExitCode.STORAGE
+        if time.monotonic() > deadline:
+            _log.warning("the last checkpoint is saved, but metrics or curves were not uploaded in time")
+            break
     if done:
         _patiently(lambda: objects.put(DONE, summary), "marking the run as done", stop)
         _log.info("the run is done")
@@ -138,13 +148,16 @@ def _exists(objects: ObjectStore, key: str) -> bool:
 
 def _wait_for_store(path: Path, stop: threading.Event) -> Store:
     """The receiver's store, once it says that everything is restored."""
-    told = False
+    told, next_notice = False, 0.0
     while True:
         if path.exists():
             store = Store(path)
             if store.is_ready():
                 return store
             store.close()
+        if time.monotonic() >= next_notice:
+            notify.starting("waiting for the receiver to restore the store")
+            next_notice = time.monotonic() + NOTICE_SECONDS
         if not told:
             _log.info("waiting for the receiver's store", extra=fields(path=path))
             told = True

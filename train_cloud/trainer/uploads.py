@@ -8,6 +8,7 @@ only over the version that this writer knows; somebody else's write there ends t
 import logging
 import threading
 import time
+from collections.abc import Callable, Mapping
 
 from train_cloud.object_store import (
     Backoff,
@@ -45,6 +46,7 @@ class Uploads:
         self._changed = threading.Condition()
         self._checkpoint: Checkpoint | None = None
         self._metrics: bytes | None = None
+        self._curves: Callable[[], None] | None = None
         self._refusal: str | None = None
         self._closed = False
         self._idle = True
@@ -66,6 +68,12 @@ class Uploads:
             self._metrics = document
             self._changed.notify_all()
 
+    def curves(self, upload: Callable[[], None]) -> None:
+        """Call `upload` once after what is waiting, as well as it goes; it may raise ObjectStoreError or OSError."""
+        with self._changed:
+            self._curves = upload
+            self._changed.notify_all()
+
     def check(self) -> None:
         """Raise AnotherWriter if LATEST belongs to somebody else."""
         if self._refusal is not None:
@@ -83,6 +91,10 @@ class Uploads:
         self.check()
         return done
 
+    def checkpoint_is_waiting(self) -> bool:
+        """Whether a checkpoint was handed in that is not saved yet."""
+        return self._checkpoint is not None
+
     def close(self) -> None:
         """End the thread; what is not uploaded by then stays undone."""
         with self._changed:
@@ -90,30 +102,35 @@ class Uploads:
             self._changed.notify_all()
 
     def _all_done(self) -> bool:
-        return self._idle and self._checkpoint is None and self._metrics is None
+        return self._idle and not self._waiting()
+
+    def _waiting(self) -> bool:
+        return self._checkpoint is not None or self._metrics is not None or self._curves is not None
 
     def _run(self) -> None:
         while True:
             with self._changed:
                 self._idle = True
                 self._changed.notify_all()
-                while not self._closed and self._checkpoint is None and self._metrics is None:
-                    self._changed.wait()
+                self._changed.wait_for(lambda: self._closed or self._waiting())
                 if self._closed:
                     return
-                checkpoint, metrics = self._checkpoint, self._metrics
-                self._metrics = None
+                checkpoint, metrics, curves = self._checkpoint, self._metrics, self._curves
+                self._metrics = self._curves = None
                 self._idle = False
-            if metrics is not None:
-                self._upload_metrics(metrics)
+            # The checkpoint first: when an instance has little time left, it alone matters.
             if checkpoint is not None:
                 self._upload_checkpoint(checkpoint)
+            if metrics is not None:
+                self._as_well_as_it_goes("metrics", lambda: self._objects.put(METRICS, metrics))  # noqa: B023 - now
+            if curves is not None:
+                self._as_well_as_it_goes("curves", curves)
 
-    def _upload_metrics(self, document: bytes) -> None:
+    def _as_well_as_it_goes(self, what: str, upload: Callable[[], object]) -> None:
         try:
-            self._objects.put(METRICS, document)
-        except ObjectStoreError as error:
-            _log.warning("metrics not uploaded", extra=fields(reason=str(error)))
+            upload()
+        except (ObjectStoreError, OSError) as error:
+            _log.warning(f"{what} not uploaded", extra=fields(reason=str(error)))
 
     def _upload_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Upload `checkpoint` unless a newer one is handed in or the thread is closed before that succeeds."""
@@ -121,7 +138,8 @@ class Uploads:
         backoff = Backoff()
         while True:
             try:
-                self._put(checkpoint)
+                if not self._put(checkpoint):
+                    return
                 break
             except PreconditionFailed:
                 with self._changed:
@@ -161,11 +179,15 @@ class Uploads:
             ),
         )
 
-    def _put(self, checkpoint: Checkpoint) -> None:
-        """Every file, then the manifest, then LATEST; PreconditionFailed when LATEST is not what we know."""
+    def _put(self, checkpoint: Checkpoint) -> bool:
+        """Every file, then the manifest, then LATEST; False when a newer checkpoint came before the manifest.
+
+        Raises PreconditionFailed when LATEST is not what we know.
+        """
         folder = checkpoint.manifest.folder
-        for name, data in checkpoint.files.items():
-            self._objects.put(folder + name, data)
+        self._put_all({folder + name: data for name, data in checkpoint.files.items()})
+        if self._checkpoint is not checkpoint:
+            return False
         manifest = checkpoint.manifest_bytes
         self._objects.put(folder + MANIFEST, manifest)
         self._unanswered.add(manifest)
@@ -189,3 +211,23 @@ class Uploads:
             if body != manifest:
                 raise ObjectStoreUnavailable("An older write of LATEST by this trainer arrived late.") from None
         self._unanswered.clear()
+        return True
+
+    def _put_all(self, objects: Mapping[str, bytes]) -> None:
+        """Put all at once: where each call is slow, a checkpoint then takes the time of three calls."""
+        failures: list[ObjectStoreError] = []
+
+        def put(key: str, data: bytes) -> None:
+            try:
+                self._objects.put(key, data)
+            except ObjectStoreError as error:
+                failures.append(error)
+
+        # No executor: its threads would hold up the process's end while the bucket is silent.
+        threads = [threading.Thread(target=put, args=item, name="put", daemon=True) for item in objects.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failures:
+            raise failures[0]

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -134,6 +136,26 @@ def test_a_run_is_trained_to_its_end_and_marked_done(run: Run) -> None:
     assert metrics["steps_left"] == 0
 
 
+def test_a_finished_run_leaves_its_curves_its_boot_and_its_story(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    (run.folder / "boot_steps").write_text("address\t2.5\n")
+    run.store.add_batches(incoming(range(1, 21)))
+    assert run.start(run.config()).result(60) == ExitCode.OK
+    names = run.objects.list("tensorboard/")
+    assert len(names) == 1
+    local = run.folder / names[0]
+    assert b"drive/laps" in local.read_bytes()
+    assert local.read_bytes().startswith(run.objects.get(names[0])[0])
+    steps = run.metrics()["boot_seconds"]
+    assert isinstance(steps, dict)
+    assert list(steps) == ["address", "first_gradient"]
+    told = [record.fields for record in caplog.records if record.getMessage() == "done" and hasattr(record, "fields")]
+    assert told[0]["done"] == "400/400"
+    assert {"laps", "clean", "best_lap_s", "mean_reward", "actor_loss", "critic_loss", "entropy_coefficient"} <= set(
+        told[0]
+    )
+
+
 def test_training_follows_the_experience_at_the_wanted_ratio(run: Run) -> None:
     ending = run.start(run.config())
     for last in (3, 8, 12):
@@ -256,6 +278,20 @@ def test_a_stop_while_s3_is_silent_is_told_as_not_saved(run: Run, s3: MotoS3, mo
     assert ending.result(30) == ExitCode.STORAGE
 
 
+@pytest.mark.slow
+def test_a_stop_while_s3_is_slow_saves_within_a_few_calls(run: Run, s3: MotoS3) -> None:
+    run.store.add_batches(incoming(range(1, 11)))
+    ending = run.start(run.config())
+    wait_until(lambda: run.trained() == 200, "half of the run is learned", 30)
+    s3.slow(2.0)
+    run.store.request_checkpoint()
+    began = time.monotonic()
+    run.stop.set()
+    assert ending.result(60) == ExitCode.OK
+    assert time.monotonic() - began < session.STOP_SECONDS
+    assert run.counters().steps == 200
+
+
 def test_learning_resumes_only_with_the_whole_replay_buffer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     batches = 2 * BATCHES_A_READ + 10
     config = run.config(total_timesteps=20 * batches + 100, learning_starts=20 * batches, save_frequency=10**6)
@@ -276,6 +312,32 @@ def test_learning_resumes_only_with_the_whole_replay_buffer(run: Run, monkeypatc
     run.store.add_batches(incoming(range(1, batches + 6)))
     assert run.start(config).result(60) == ExitCode.OK
     assert min(held) >= 20 * batches
+
+
+@pytest.mark.skipif(os.name == "nt", reason="systemd's socket is a Unix one")
+def test_systemd_hears_of_every_phase(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.store.set_meta("ready", "0")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(30)
+        manager.bind(str(run.folder / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(run.folder / "notify"))
+
+        def hear(wanted: str) -> None:
+            while wanted not in manager.recv(4096).decode():
+                pass
+
+        ending = run.start(run.config())
+        hear("STATUS=asking whether the run is done")
+        hear("STATUS=waiting for the receiver to restore the store")
+        run.store.set_ready()
+        hear("READY=1")
+        hear("STATUS=training: 0 of 400 steps")
+        hear("WATCHDOG=1")
+        run.store.add_batches(incoming(range(1, 21)))
+        hear("STATUS=done: 400 of 400 steps, 20 laps")
+        assert ending.result(30) == ExitCode.OK
+        run.start(run.config())
+        hear("READY=1\nWATCHDOG=1\nSTATUS=the run is done: nothing to train")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a process can answer")
