@@ -14,8 +14,8 @@ START_SECONDS = 90.0
 
 
 def starting(text: str) -> None:
-    """The start takes longer and goes on: `text` says with what. Until ready() there is no watchdog, but a deadline."""
-    _send(f"EXTEND_TIMEOUT_USEC={round(START_SECONDS * 1e6)}", f"STATUS={_one_line(text)}")
+    """The start takes longer and goes on: `text` says with what. Until ready() there is a deadline, no watchdog."""
+    _send(f"EXTEND_TIMEOUT_USEC={round(START_SECONDS * 1e6)}", "WATCHDOG=1", f"STATUS={_one_line(text)}")
 
 
 def ready(text: str) -> None:

@@ -25,7 +25,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
 def test_a_service_starts_is_ready_and_stays_alive(manager: socket.socket) -> None:
     notify.starting("waiting for S3")
-    assert manager.recv(4096) == b"EXTEND_TIMEOUT_USEC=90000000\nSTATUS=waiting for S3"
+    assert manager.recv(4096) == b"EXTEND_TIMEOUT_USEC=90000000\nWATCHDOG=1\nSTATUS=waiting for S3"
     notify.ready("listening\non port 8765")
     assert manager.recv(4096) == b"READY=1\nWATCHDOG=1\nSTATUS=listening on port 8765"
     notify.alive()
