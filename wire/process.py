@@ -186,7 +186,7 @@ class Progress:
         assert self._first is not None
         start, head_start = self._first
         rate = (done - head_start) / (now - start) if now > start else 0.0
-        shown: dict[str, object] = {"done": f"{done:g}" if self._total is None else f"{done:g}/{self._total:g}"}
+        shown: dict[str, object] = {"done": "/".join(_amount(part) for part in (done, self._total) if part is not None)}
         if rate > 0:
             shown["per_second"] = f"{rate:.3g}"
             if self._total is not None:
@@ -211,6 +211,11 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _amount(value: float) -> str:
+    """Counts in full, however large; other numbers in 6 digits."""
+    return f"{value:.0f}" if value == round(value) else f"{value:g}"
 
 
 def duration(seconds: float) -> str:

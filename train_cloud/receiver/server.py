@@ -199,7 +199,7 @@ class Receiver:
                             session.post(self._pace)
                         bridges, trained = len(self._sessions), self._pace.trained_steps
                         progress.update(self._pace.stored_steps, trained=trained, bridges=bridges)
-                        self._vitals.store_unreadable = False
+                    self._vitals.store_unreadable = False
             except StoreError as error:
                 self._vitals.store_unreadable = True
                 _log.error("the trainer's news cannot be read", extra=fields(reason=error))

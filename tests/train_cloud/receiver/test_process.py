@@ -5,6 +5,7 @@ import socket
 import ssl
 import stat
 import sys
+from http.client import HTTPSConnection
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from tests.support.waiting import wait_until
 from train_cloud.run_config import RunConfig
 from train_cloud.store import Store
 from wire.messages import Ack, Drain, TransitionBatch
-from wire.pairing import check_pin, format_pairing
+from wire.pairing import basic_auth_header, check_pin, format_pairing
 from wire.process import ExitCode
 
 __all__ = ["s3"]
@@ -63,6 +64,20 @@ def test_the_pairing_string_is_private_and_pins_the_certificate(config: RunConfi
         assert format_pairing(pairing) not in receiver.log_text()
     with receiver_process(config, tmp_path) as again:
         assert again.pairing().pin == pairing.pin
+
+
+def test_health_and_metrics_are_told_over_the_bridges_tls(config: RunConfig, tmp_path: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with receiver_process(config, tmp_path) as receiver:
+        pairing = receiver.pairing()
+        for path, headers in (("/healthz", {}), ("/metrics", {"Authorization": basic_auth_header(pairing.token)})):
+            connection = HTTPSConnection("127.0.0.1", pairing.port, timeout=10, context=context)
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            assert answer.status == 200
+            text = answer.read().decode()
+            assert text == "ok\n" if path == "/healthz" else "ac_training_store_bytes " in text
 
 
 @answers_sigterm
