@@ -9,8 +9,9 @@ IN_VENV := .venv/bin/
 endif
 RUN := $(IN_VENV)python
 BENCHES := wire receiver simulator inference learner
+OPERATOR := pair logs start stop status fetch cost rotate-token
 
-.PHONY: help setup demo test test-all lint bench $(addprefix bench-,$(BENCHES)) bridge constraints clean
+.PHONY: help setup demo test test-all lint bench $(addprefix bench-,$(BENCHES)) bridge $(OPERATOR) constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +21,13 @@ help:
 	@echo "make lint      ruff, mypy --strict and the floors of the house"
 	@echo "make bench     every figure of docs/performance.md; bench-wire and so on for one of: $(BENCHES)"
 	@echo "make bridge    drive for a training run; URI=... is needed the first time, ARGS=... goes to ac-bridge drive"
+	@echo "make pair      wait for the cloud's instance and print the pairing string, a secret (WAIT=minutes)"
+	@echo "make status    how the cloud's run stands: instance, spend, steps, laps, checkpoint, bridges (JSON=1)"
+	@echo "make logs      an instance's journal from the bucket (INSTANCE=i-..., TAIL=200, FOLLOW=1)"
+	@echo "make start     let the run go on, with a fresh count of hours; make stop: save everything and end it"
+	@echo "make fetch     bring the newest checkpoint home, verified (TO=folder; default models/<run>/<steps>)"
+	@echo "make cost      hours and runs that the budget pays for on each instance type (BUDGET=20, PRICES=file)"
+	@echo "make rotate-token   give the bridges a new token; DEPLOYMENT=file.json with any of these: no Terraform here"
 	@echo "make setup     only the set-up: .venv with the pinned packages (the others do it themselves)"
 	@echo "make clean     remove what the commands above made, .venv too"
 
@@ -60,6 +68,21 @@ bridge:
 	@$(PYTHON) scripts/setup.py bridge
 	@$(if $(URI),$(RUN) -m bridge pair)
 	@$(RUN) -m bridge drive $(ARGS)
+
+# From any PC with AWS credentials: needs neither torch nor, with DEPLOYMENT=file, Terraform. The set-up speaks on
+# standard error, because `make pair` prints a pairing string and nothing else.
+$(OPERATOR): export AC_DEPLOYMENT := $(DEPLOYMENT)
+$(OPERATOR): export AC_WAIT_MINUTES := $(WAIT)
+status: export AC_JSON := $(if $(JSON),1,0)
+logs: export AC_INSTANCE := $(INSTANCE)
+logs: export AC_TAIL := $(TAIL)
+logs: export AC_FOLLOW := $(if $(FOLLOW),1,0)
+fetch: export AC_TO := $(TO)
+cost: export AC_BUDGET := $(BUDGET)
+cost: export AC_PRICES := $(PRICES)
+$(OPERATOR):
+	@$(PYTHON) scripts/setup.py operator 1>&2
+	@$(RUN) -m scripts.$(subst -,_,$@)
 
 # For maintainers, after a change of the dependencies in pyproject.toml; needs uv.
 constraints:

@@ -174,11 +174,18 @@ def _program(patience_seconds: float | None) -> list[str]:
 class ReceiverProcess:
     """`python -m train_cloud.receiver` in `folder`; started at once, listening after `pairing()`."""
 
-    def __init__(self, config: RunConfig, folder: Path, *arguments: str, patience_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        *arguments: str,
+        patience_seconds: float | None = None,
+        token: str = TOKEN,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.store_file = folder, folder / "store.db"
         (folder / "run.json").write_bytes(msgspec.json.encode(config))
-        (folder / "token.txt").write_text(TOKEN, encoding="utf-8")
+        (folder / "token.txt").write_text(token, encoding="utf-8")
         # What an earlier process wrote is not this one's address.
         (folder / "pairing.txt").unlink(missing_ok=True)
         self.log = folder / "receiver.log"

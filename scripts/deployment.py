@@ -1,0 +1,118 @@
+"""Which deployment the operator's tools speak to: Terraform's output `deployment`, or a JSON file of the same content.
+
+Promises a typed description without secrets, and a sentence where there is none. It asks Terraform for what it has
+applied and never changes anything; AWS is not asked at all.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from train_cloud.settings import ConfigError, parse_settings
+from wire.process import ExitCode
+
+TERRAFORM_FOLDER = Path("terraform")
+TERRAFORM_SECONDS = 60.0
+_SHOWN = 300
+_ELSEWHERE = (
+    "On another PC than the one that applied it, take a file along: `terraform -chdir=terraform output -json "
+    "deployment > deployment.json` there, then DEPLOYMENT=deployment.json with the command here."
+)
+
+
+class OperatorError(Exception):
+    """A command cannot do what it was asked to; the text is a sentence, `code` the exit code."""
+
+    def __init__(self, text: str, code: ExitCode = ExitCode.FAILED) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Deployment(msgspec.Struct, kw_only=True, frozen=True):
+    """What Terraform has made, as its output `deployment` says it; it holds no secrets.
+
+    Attributes:
+        name, region: the deployment's name and AWS region.
+        bucket, run_id: where the run is kept: under runs/<run_id>/ in the bucket.
+        group, schedule: Auto Scaling group, and the scheduled action that ends it after `max_hours`.
+        endpoint_mode: "eip" is one address for good, "ssm" an address that each instance publishes.
+        token_parameter, tls_parameter, endpoint_parameter, wandb_parameter: names of SSM parameters.
+        log_group: CloudWatch Logs group; None without.
+        budget_usd, hourly_extra_usd: US dollars for the whole run, and per hour for disk and address.
+        max_hours, idle_minutes, max_launches: limits after which an instance ends.
+        instance_types, volume_gb: what may be launched, with a disk of so many GB.
+        listen_port: TCP port of the receiver.
+        total_timesteps: environment steps of the run.
+    """
+
+    name: str
+    region: str
+    bucket: str
+    run_id: str
+    group: str
+    schedule: str
+    endpoint_mode: Literal["eip", "ssm"]
+    token_parameter: str
+    tls_parameter: str
+    endpoint_parameter: str
+    wandb_parameter: str | None = None
+    log_group: str | None = None
+    budget_usd: float
+    max_hours: float
+    idle_minutes: float
+    max_launches: int
+    instance_types: list[str]
+    volume_gb: int
+    hourly_extra_usd: float
+    listen_port: int
+    total_timesteps: int
+
+
+def load_deployment(file: Path | None, folder: Path = TERRAFORM_FOLDER) -> Deployment:
+    """The deployment in `file`, or else the one that Terraform has applied in `folder`. Raises OperatorError."""
+    text, source = (_terraform_output(folder), "Terraform's output `deployment`") if file is None else _read(file)
+    try:
+        return parse_settings(text, Deployment, source)
+    except ConfigError as error:
+        raise OperatorError(
+            f"{error} Run `terraform -chdir=terraform apply` with this version of the project.", ExitCode.USAGE
+        ) from error
+
+
+def _read(file: Path) -> tuple[bytes, str]:
+    try:
+        return file.read_bytes(), str(file)
+    except OSError as error:
+        raise OperatorError(
+            f"The deployment file {file} cannot be read ({error.strerror}). {_ELSEWHERE}", ExitCode.USAGE
+        ) from error
+
+
+def _terraform_output(folder: Path) -> bytes:
+    program = shutil.which("terraform")
+    if program is None:
+        raise OperatorError(f"Terraform is not installed on this PC (or not on the PATH). {_ELSEWHERE}", ExitCode.USAGE)
+    command = [program, f"-chdir={folder}", "output", "-no-color", "-json", "deployment"]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TERRAFORM_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise OperatorError(
+            f"Terraform gave no answer within {TERRAFORM_SECONDS:g} s. Is another Terraform command at work?"
+        ) from None
+    if done.returncode == 0:
+        return done.stdout
+    said = " ".join(done.stderr.decode(errors="replace").split())
+    if "not found" in said or "No outputs found" in said or not list(folder.glob("*.tf")):
+        raise OperatorError(
+            f"Nothing is applied in {folder}: Terraform knows no deployment. Run `terraform -chdir=terraform apply` "
+            f"first. {_ELSEWHERE}",
+            ExitCode.USAGE,
+        )
+    raise OperatorError(f"Terraform could not name the deployment; it said: {said[:_SHOWN] or 'nothing'}")

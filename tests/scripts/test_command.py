@@ -1,0 +1,120 @@
+"""What can go wrong before an operator's command begins is a sentence without a secret, from make as from Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, NoCredentialsError, SSOTokenLoadError
+
+from scripts.command import told
+from tests.support.aws_server import environment
+from tests.support.operated import Operated, operated
+from tests.support.tools import need_tools
+from wire.process import ExitCode
+
+__all__ = ["operated"]
+
+ROOT = Path(__file__).parents[2]
+SECRET = "AQoDYXdzEJr1K"
+OPERATOR = ("pair", "logs", "start", "stop", "status", "fetch", "cost", "rotate-token")
+
+
+def refused(code: str) -> ClientError:
+    """AWS's refusal, with a text that quotes what it should not."""
+    return ClientError({"Error": {"Code": code, "Message": f"the token {SECRET} is bad"}}, "GetParameter")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "part"),
+    [
+        (NoCredentialsError(), ExitCode.USAGE, "No AWS credentials were found"),
+        (SSOTokenLoadError(error_msg=SECRET), ExitCode.USAGE, "sign-in of this PC has expired"),
+        (refused("ExpiredToken"), ExitCode.USAGE, "have expired (ExpiredToken)"),
+        (refused("ExpiredTokenException"), ExitCode.USAGE, "aws sso login"),
+        (refused("InvalidClientTokenId"), ExitCode.USAGE, "does not know the credentials"),
+        (refused("AccessDeniedException"), ExitCode.REFUSED, "do GetParameter (AccessDeniedException)"),
+        (refused("InternalError"), ExitCode.FAILED, "answered GetParameter with InternalError"),
+        (ConnectTimeoutError(endpoint_url=f"https://{SECRET}"), ExitCode.FAILED, "cannot be reached"),
+    ],
+)
+def test_boto3s_errors_become_sentences(error: BotoCoreError | ClientError, code: ExitCode, part: str) -> None:
+    text, told_code = told(error)
+    assert (told_code, part in text) == (code, True), text
+    assert SECRET not in text
+
+
+def module(operated: Operated, name: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m scripts.NAME` with nothing but the stand-in for AWS in its environment."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "AC_"))}
+    kept |= environment(operated.server.endpoint_url) | {"AC_DEPLOYMENT": str(operated.file)} | changes
+    return subprocess.run(
+        [sys.executable, "-m", f"scripts.{name}"],
+        env={key: value for key, value in kept.items() if value},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_without_credentials_nothing_is_done(operated: Operated) -> None:
+    nowhere = str(operated.folder / "none")
+    files = {"AWS_SHARED_CREDENTIALS_FILE": nowhere, "AWS_CONFIG_FILE": nowhere}
+    done = module(operated, "start", AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="", **files)
+    assert (done.returncode, done.stdout, operated.desired) == (ExitCode.USAGE, "", 0)
+    assert done.stderr.startswith("No AWS credentials were found on this PC. Sign in again")
+    assert "Traceback" not in done.stderr
+
+
+def test_missing_credentials_are_told_as_such_where_only_the_bucket_is_asked(operated: Operated) -> None:
+    nowhere = str(operated.folder / "none")
+    files = {"AWS_SHARED_CREDENTIALS_FILE": nowhere, "AWS_CONFIG_FILE": nowhere}
+    done = module(operated, "fetch", AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="", **files)
+    assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
+    assert done.stderr.startswith("No AWS credentials were found on this PC.")
+
+
+def test_the_environment_carries_the_options(operated: Operated) -> None:
+    done = module(operated, "status", AC_JSON="1")
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert done.stdout.startswith('{\n  "run_id": "lap-1"')
+
+
+def test_none_of_the_commands_needs_torch() -> None:
+    names = ", ".join(f"scripts.{name.replace('-', '_')}" for name in OPERATOR)
+    heavy = "{'torch', 'stable_baselines3', 'websockets', 'cryptography', 'matplotlib'}"
+    code = f"import sys, {names}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("target", OPERATOR)
+def test_make_hands_the_options_over(target: str) -> None:
+    need_tools("make")
+    options = ["DEPLOYMENT=my file.json", "WAIT=3", "JSON=1", "TAIL=5", "FOLLOW=1", "TO=a folder", "BUDGET=7"]
+    done = subprocess.run(
+        ["make", "--no-print-directory", "PYTHON=true", "RUN=env #", target, *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    # `env`, in the place of the Python that would work, tells what it was given.
+    given = dict(line.split("=", 1) for line in done.stdout.splitlines() if line.startswith("AC_"))
+    assert given["AC_DEPLOYMENT"] == "my file.json"
+    assert given["AC_WAIT_MINUTES"] == "3"
+    own = {
+        "status": {"AC_JSON": "1"},
+        "logs": {"AC_TAIL": "5", "AC_FOLLOW": "1"},
+        "fetch": {"AC_TO": "a folder"},
+        "cost": {"AC_BUDGET": "7"},
+    }
+    assert own.get(target, {}).items() <= given.items()
