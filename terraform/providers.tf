@@ -5,3 +5,9 @@ provider "aws" {
     tags = local.tags
   }
 }
+
+# The same account and region, for the one resource that `terraform test` cannot mock (secrets.tf).
+provider "aws" {
+  alias  = "tokens"
+  region = var.region
+}

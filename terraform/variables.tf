@@ -223,14 +223,20 @@ variable "training" {
         || local.training_limits[name].whole && floor(value) != value, false
       )
     ])
-    error_message = "training holds a value out of range: ${join("; ", [
-      for name, value in merge(var.training, { for name, value in var.training.task : "task.${name}" => value }) :
-      "${name} = ${value}, allowed from ${local.training_limits[name].least} to ${local.training_limits[name].most}${local.training_limits[name].whole ? " (whole)" : ""}"
-      if try(
-        value < local.training_limits[name].least || value > local.training_limits[name].most
-        || local.training_limits[name].whole && floor(value) != value, false
-      )
-    ])}. Write a value within the limits, or leave the setting out for its default."
+    error_message = format(
+      "training holds a value out of range: %s. Write a value within the limits, or leave the setting out for its default.",
+      join("; ", [
+        for name, value in merge(var.training, { for name, value in var.training.task : "task.${name}" => value }) :
+        format(
+          "%s = %s, allowed from %s to %s%s", name, value, local.training_limits[name].least,
+          local.training_limits[name].most, local.training_limits[name].whole ? " (whole)" : "",
+        )
+        if try(
+          value < local.training_limits[name].least || value > local.training_limits[name].most
+          || local.training_limits[name].whole && floor(value) != value, false
+        )
+      ]),
+    )
   }
 
   validation {

@@ -1,0 +1,131 @@
+# What is launched, what it costs at most, and how it ends.
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+# Never called: secrets.tf draws no token here.
+provider "aws" {
+  alias                       = "tokens"
+  region                      = "us-east-1"
+  access_key                  = "none"
+  secret_key                  = "none"
+  skip_credentials_validation = true
+  skip_requesting_account_id  = true
+  skip_metadata_api_check     = true
+}
+
+variables {
+  home_cidrs = ["203.0.113.7/32"]
+}
+
+run "runs_one_spot_instance_at_most_from_a_hardened_template" {
+  command = plan
+
+  assert {
+    condition     = aws_autoscaling_group.instance.min_size == 0 && aws_autoscaling_group.instance.max_size == 1 && aws_autoscaling_group.instance.desired_capacity == 1
+    error_message = "The group is not 0 to 1 with 1 at the start."
+  }
+
+  assert {
+    condition     = aws_autoscaling_group.instance.capacity_rebalance == false && aws_autoscaling_group.instance.wait_for_capacity_timeout == "0"
+    error_message = "Two trainers could run side by side, or apply waits for capacity."
+  }
+
+  assert {
+    condition = alltrue([
+      for it in aws_autoscaling_group.instance.mixed_instances_policy[0].instances_distribution :
+      it.on_demand_base_capacity == 0 && it.on_demand_percentage_above_base_capacity == 0 && it.spot_allocation_strategy == "price-capacity-optimized"
+    ])
+    error_message = "It is not spot capacity alone."
+  }
+
+  assert {
+    condition     = length(aws_autoscaling_group.instance.mixed_instances_policy[0].launch_template[0].override) >= 3
+    error_message = "Fewer than three types: interruptions would be frequent."
+  }
+
+  assert {
+    condition     = length(aws_launch_template.instance.instance_market_options) == 0
+    error_message = "The template asks for spot itself, which a group's mixed policy refuses."
+  }
+
+  assert {
+    condition     = aws_autoscaling_schedule.max_hours.desired_capacity == 0 && aws_autoscaling_schedule.max_hours.min_size == -1 && aws_autoscaling_schedule.max_hours.max_size == -1
+    error_message = "The outer guard does not empty the group, or changes its limits."
+  }
+
+  assert {
+    condition     = alltrue([for it in aws_launch_template.instance.metadata_options : it.http_tokens == "required" && it.http_put_response_hop_limit == 1])
+    error_message = "IMDSv2 is not required with one hop."
+  }
+
+  assert {
+    condition     = alltrue([for it in aws_launch_template.instance.block_device_mappings[0].ebs : it.encrypted == "true" && it.volume_type == "gp3" && it.volume_size == 100 && it.delete_on_termination == "true"])
+    error_message = "The disk is not an encrypted gp3 of 100 GB that goes with the instance."
+  }
+
+  assert {
+    condition     = toset(aws_launch_template.instance.tag_specifications[*].resource_type) == toset(["instance", "volume", "network-interface", "spot-instances-request"])
+    error_message = "Something that is launched is not tagged."
+  }
+
+  assert {
+    condition     = aws_launch_template.instance.image_id == "ami-0a1b2c3d4e5f607" && aws_launch_template.instance.key_name == null
+    error_message = "The image is not the public parameter's, or a key pair is set unasked."
+  }
+
+  assert {
+    condition     = local.user_data_bytes < 16384 && startswith(local.user_data, "#cloud-config\n")
+    error_message = "The user_data is too large or no cloud-config."
+  }
+}
+
+run "trains_on_a_cpu_when_told_and_ends_from_outside_an_hour_after_its_limit" {
+  command = plan
+
+  variables {
+    accelerator = "cpu"
+    volume_gb   = 20
+    max_hours   = 5
+  }
+
+  assert {
+    condition     = data.aws_ssm_parameter.ami[0].name == "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
+    error_message = "The image is not plain Ubuntu."
+  }
+
+  assert {
+    condition     = local.run.device == "cpu" && !anytrue([for name in local.instance_types : startswith(name, "g")])
+    error_message = "It would still take a GPU."
+  }
+
+  assert {
+    condition     = timecmp(aws_autoscaling_schedule.max_hours.start_time, timeadd(plantimestamp(), "5h")) > 0 && timecmp(aws_autoscaling_schedule.max_hours.start_time, timeadd(plantimestamp(), "7h")) < 0
+    error_message = "The scheduled end is not an hour after max_hours."
+  }
+
+  assert {
+    condition     = local.instance.max_hours == 5
+    error_message = "The instance does not know its limit."
+  }
+}
+
+run "takes_what_the_user_names" {
+  command = plan
+
+  variables {
+    ami_id         = "ami-0123456789abcdef0"
+    instance_types = ["g5.xlarge"]
+    max_spot_price = 0.25
+  }
+
+  assert {
+    condition     = aws_launch_template.instance.image_id == "ami-0123456789abcdef0" && length(data.aws_ssm_parameter.ami) == 0
+    error_message = "The image is not the pinned one."
+  }
+
+  assert {
+    condition     = aws_autoscaling_group.instance.mixed_instances_policy[0].instances_distribution[0].spot_max_price == "0.25" && local.fallback_price == 0.25
+    error_message = "The highest price is not respected."
+  }
+}

@@ -1,0 +1,30 @@
+# What AWS would answer, as far as the configuration looks at it.
+# No account's number: secrets.tf draws no token then.
+mock_data "aws_caller_identity" {
+  defaults = { account_id = "mocked" }
+}
+
+mock_data "aws_partition" {
+  defaults = { partition = "aws" }
+}
+
+mock_data "aws_availability_zones" {
+  defaults = { names = ["us-east-1a", "us-east-1b", "us-east-1c"] }
+}
+
+mock_data "aws_iam_policy_document" {
+  defaults = { json = "{}" }
+}
+
+mock_data "aws_ssm_parameter" {
+  defaults = { insecure_value = "ami-0a1b2c3d4e5f607" }
+}
+
+mock_resource "aws_eip" {
+  override_during = plan
+  defaults = {
+    public_ip     = "198.51.100.4"
+    allocation_id = "eipalloc-0123456789abcdef0"
+    arn           = "arn:aws:ec2:us-east-1:123456789012:elastic-ip/eipalloc-0123456789abcdef0"
+  }
+}

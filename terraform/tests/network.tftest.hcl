@@ -1,0 +1,101 @@
+# Who reaches the instance, and what the instance reaches.
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+# Never called: secrets.tf draws no token here.
+provider "aws" {
+  alias                       = "tokens"
+  region                      = "us-east-1"
+  access_key                  = "none"
+  secret_key                  = "none"
+  skip_credentials_validation = true
+  skip_requesting_account_id  = true
+  skip_metadata_api_check     = true
+}
+
+variables {
+  home_cidrs = ["203.0.113.7/32", "198.51.100.0/24"]
+}
+
+run "opens_the_bridge_port_to_home_and_nothing_else" {
+  command = plan
+
+  assert {
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.home : "${rule.cidr_ipv4} ${rule.from_port}-${rule.to_port}"]) == toset(["203.0.113.7/32 8765-8765", "198.51.100.0/24 8765-8765"])
+    error_message = "Something else than port 8765 from home_cidrs is open."
+  }
+
+  assert {
+    condition     = toset([for rule in aws_vpc_security_group_egress_rule.web : rule.to_port]) == toset([80, 443])
+    error_message = "The instance reaches other ports than the web's."
+  }
+
+  assert {
+    condition     = length(aws_subnet.public) == 3 && alltrue([for subnet in aws_subnet.public : subnet.map_public_ip_on_launch])
+    error_message = "There is not a public subnet in each zone."
+  }
+
+  assert {
+    condition     = aws_vpc_endpoint.s3.vpc_endpoint_type == "Gateway" && aws_vpc_endpoint.s3.service_name == "com.amazonaws.us-east-1.s3"
+    error_message = "The way to S3 costs money."
+  }
+
+  assert {
+    condition     = length(aws_eip.endpoint) == 1 && local.run.public_host == "198.51.100.4"
+    error_message = "There is no fixed address, or the run does not know it."
+  }
+}
+
+run "opens_ssh_only_with_a_key_pair_and_tensorboard_only_when_asked" {
+  command = plan
+
+  variables {
+    home_cidrs            = ["203.0.113.7/32"]
+    key_pair_name         = "my-key"
+    tensorboard_port_open = true
+  }
+
+  assert {
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.home : rule.from_port]) == toset([22, 6006, 8765])
+    error_message = "The open ports are not 22, 6006 and 8765."
+  }
+
+  assert {
+    condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.home : rule.cidr_ipv4 == "203.0.113.7/32"])
+    error_message = "A port is open to others than home."
+  }
+
+  assert {
+    condition     = local.instance.tensorboard_host == "0.0.0.0" && output.tensorboard_url == "http://198.51.100.4:6006" && output.tensorboard_command == null
+    error_message = "TensorBoard does not listen where its port is open."
+  }
+
+  assert {
+    condition     = output.ssh_command == "ssh ubuntu@198.51.100.4"
+    error_message = "The SSH command does not name the address."
+  }
+}
+
+run "has_no_fixed_address_when_it_is_published_instead" {
+  command = plan
+
+  variables {
+    endpoint_mode = "ssm"
+  }
+
+  assert {
+    condition     = length(aws_eip.endpoint) == 0 && !contains(keys(local.run), "public_host")
+    error_message = "There is a fixed address in endpoint_mode ssm."
+  }
+
+  assert {
+    condition     = output.bridge_endpoint == null && output.stopped_monthly_cost_usd == 0
+    error_message = "The outputs tell of a fixed address."
+  }
+
+  assert {
+    condition     = strcontains(local.boot_env, "AC_ALLOCATION=''\n")
+    error_message = "The boot would claim an address."
+  }
+}
