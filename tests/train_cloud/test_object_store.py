@@ -1,6 +1,8 @@
 """The bucket, against a real S3 server: objects, conditions, and an error of the right kind for each trouble."""
 
+import os
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from tests.support.moto_s3 import MotoS3, s3
 from train_cloud import object_store
 from train_cloud.object_store import (
+    PART_BYTES,
     Backoff,
     ObjectNotFound,
     ObjectStore,
@@ -112,3 +115,19 @@ def test_waits_between_attempts_grow_to_a_cap() -> None:
     assert all(0.75 * full <= wait <= full for wait, full in zip(waits, (1, 2, 4, 4, 4), strict=True))
     backoff.reset()
     assert backoff.seconds() <= 1.0
+
+
+def test_a_file_longer_than_a_part_arrives_whole(s3: MotoS3, tmp_path: Path) -> None:
+    file = tmp_path / "large"
+    file.write_bytes(os.urandom(PART_BYTES + 1))
+    objects = ObjectStore(s3.bucket, "env/")
+    objects.put_file("large", file)
+    assert objects.get("large")[0] == file.read_bytes()
+
+
+def test_without_a_url_of_its_own_the_bucket_is_where_the_environment_says(
+    s3: MotoS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint_url)
+    ObjectStore(msgspec.structs.replace(s3.bucket, endpoint_url=None), "runs/a/").put("x", b"data")
+    assert ObjectStore(s3.bucket, "runs/a/").get("x")[0] == b"data"

@@ -16,6 +16,7 @@ from train_cloud.instance.clients import ParameterError, aws_client
 from train_cloud.instance.deployment import Deployment, load_deployment
 from train_cloud.instance.environment import store_environment
 from train_cloud.instance.finished import end_when_done
+from train_cloud.instance.life import boot_id, life_seconds
 from train_cloud.instance.metadata import Metadata
 from train_cloud.instance.prepare import PrepareError, prepare
 from train_cloud.instance.secrets import fetch_secrets
@@ -70,7 +71,7 @@ def _carry_out(arguments: argparse.Namespace) -> None:
             ssm = aws_client("ssm", deployment.config.region)
             fetch_secrets(deployment.config, ssm, deployment.run_folder, patience)
         case "budget":
-            tick(deployment, Metadata())
+            tick(deployment, Metadata(), boot_id(), life_seconds())
         case "finished":
             end_when_done(deployment, patience)
         case "checkpoint":

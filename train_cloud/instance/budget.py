@@ -14,7 +14,6 @@ from train_cloud.instance.clients import ParameterError, aws_client
 from train_cloud.instance.deployment import Deployment
 from train_cloud.instance.endings import Reason, decide, decided
 from train_cloud.instance.ledger import Life, Totals, add_up, read_lives, read_started, write_life
-from train_cloud.instance.life import boot_id, life_seconds
 from train_cloud.instance.metadata import Metadata, MetadataError
 from train_cloud.instance.receiver_watch import Activity, ask_receiver
 from train_cloud.instance.secrets import TOKEN, rotate_token
@@ -28,10 +27,13 @@ _UNKNOWN = Instance("unknown", "unknown", "unknown")
 _log = logging.getLogger(__name__)
 
 
-def tick(deployment: Deployment, metadata: Metadata) -> Reason | None:
-    """Look once; the reason for which the instance was decided to end now, if any. Raises OSError."""
-    state, life_s = load_state(deployment.folder), life_seconds()
-    state.begin(boot_id())
+def tick(deployment: Deployment, metadata: Metadata, boot: str, life_s: float) -> Reason | None:
+    """Look once, `life_s` seconds after this boot began; the reason for which an ending was decided now, if any.
+
+    Raises OSError when an ending could not be written.
+    """
+    state = load_state(deployment.folder)
+    state.begin(boot)
     own = account(deployment, state, metadata, life_s)
     _exchange(deployment, state, own)
     totals = add_up(own, state.others, state.started)

@@ -6,6 +6,7 @@ The file appears at once and completely, and the first decision wins. A path uni
 
 import enum
 import os
+import tempfile
 from pathlib import Path
 
 ENDING = "ending"
@@ -26,8 +27,9 @@ class Reason(enum.StrEnum):
 
 def decide(run_folder: Path, reason: Reason, text: str) -> bool:
     """Decide that the instance ends for `reason`; False when it was decided already. Raises OSError."""
-    draft = run_folder / f".{ENDING}.{os.getpid()}.new"
-    with draft.open("w", encoding="utf-8") as out:
+    number, name = tempfile.mkstemp(prefix=f".{ENDING}.", dir=run_folder)
+    draft = Path(name)
+    with os.fdopen(number, "w", encoding="utf-8") as out:
         out.write(f"{reason}\n{' '.join(text.split())}\n")
         out.flush()
         os.fsync(out.fileno())

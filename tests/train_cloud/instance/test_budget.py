@@ -1,0 +1,248 @@
+"""One look at the budget: what is counted, what ends an instance, and what never does."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.support.instance import PRICE, InstanceSite
+from tests.support.instance import site as site
+from tests.support.journal import Journal
+from tests.support.receivers import TOKEN, Client, ReceiverProcess, hello, receiver_process
+from train_cloud.instance import life
+from train_cloud.instance.budget import idle_seconds, tick
+from train_cloud.instance.budget_state import BudgetState, load_state, save_state
+from train_cloud.instance.deployment import Deployment
+from train_cloud.instance.endings import Reason, decide
+from train_cloud.instance.ledger import Life
+from train_cloud.instance.metadata import Metadata
+from train_cloud.instance.receiver_watch import Activity, ask_receiver
+from train_cloud.receiver.tls import load_identity
+from train_cloud.run_config import RunConfig
+
+EXTRA = 0.01
+PRICED = PRICE + EXTRA
+"""What an hour costs in this cloud, USD."""
+
+
+@pytest.fixture(autouse=True)
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    return Journal(tmp_path / "journal", monkeypatch)
+
+
+def look(site: InstanceSite, hours: float = 0.1, boot: str = "first", **changes: object) -> Reason | None:
+    """One tick, `hours` after `boot`; the instance does not end for idleness unless the test says so."""
+    return tick(site.deployment(**({"idle_minutes": 100_000} | changes)), Metadata(), boot, hours * 3600.0)
+
+
+def own_record(site: InstanceSite) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(site.get(f"lives/{site.metadata.instance_id}.json"))
+    return record
+
+
+def other_life(site: InstanceSite, name: str, hours: float, usd: float, launched_at: str) -> None:
+    record = Life(
+        instance_id=name,
+        instance_type="g4dn.xlarge",
+        availability_zone="us-east-1a",
+        launched_at=launched_at,
+        seen_at=launched_at,
+        hours=hours,
+        spend_usd=usd,
+        price_source="spot price history",
+    )
+    site.put(f"lives/{name}.json", msgspec.json.encode(record))
+
+
+def test_a_look_writes_what_this_life_has_cost(site: InstanceSite) -> None:
+    assert look(site, 2.0) is None
+    record = own_record(site)
+    assert record["spend_usd"] == pytest.approx(2.0 * PRICED, rel=1e-3)
+    assert record["hours"] == pytest.approx(2.0)
+    assert record["price_source"] == "spot price history"
+    assert (record["instance_type"], record["availability_zone"]) == ("g4dn.xlarge", "us-east-1a")
+
+
+def test_the_spend_of_all_lives_ends_the_instance(site: InstanceSite) -> None:
+    other_life(site, "i-1", 10.0, 19.5, "2026-01-01T00:00:00Z")
+    assert look(site, 1.0) is None
+    assert look(site, 2.0) is Reason.OVER_BUDGET
+    reason, text = site.ending()
+    assert reason == "over_budget"
+    assert "has cost 20.32 USD in 2 launches, and budget_usd is 20" in text
+    assert "make start" in text
+
+
+def test_the_hours_since_the_last_start_end_the_instance(site: InstanceSite) -> None:
+    other_life(site, "i-1", 60.0, 1.0, "2026-01-01T00:00:00Z")
+    other_life(site, "i-2", 9.0, 1.0, "2026-03-01T00:00:00Z")
+    site.put("started", b"2026-02-01T00:00:00Z")
+    assert look(site, 0.5, max_hours=10.0) is None
+    assert look(site, 1.5, max_hours=10.0) is Reason.OVER_HOURS
+    assert "on for 10.5 hours since it was started, and max_hours is 10" in site.ending()[1]
+
+
+def test_without_s3_the_spend_of_the_others_still_counts(site: InstanceSite) -> None:
+    other_life(site, "i-1", 10.0, 19.9, "2026-01-01T00:00:00Z")
+    assert look(site) is None
+    site.down.add("s3")
+    assert look(site, 1.0) is Reason.OVER_BUDGET
+
+
+def test_without_ec2_the_last_known_price_counts(site: InstanceSite) -> None:
+    look(site)
+    site.down.add("ec2")
+    look(site, 1.0)
+    record = own_record(site)
+    assert record["price_source"] == "last known spot price"
+    assert record["spend_usd"] == pytest.approx(PRICED, rel=1e-3)
+
+
+def test_without_any_service_the_instance_lives_on_until_its_own_costs_reach_the_budget(site: InstanceSite) -> None:
+    site.down |= {"s3", "ec2", "ssm"}
+    site.imds.failures = 1_000_000
+    assert look(site, 1.0, budget_usd=1.0) is None
+    assert look(site, 2.0, budget_usd=1.0) is Reason.OVER_BUDGET
+
+
+def test_a_reboot_puts_by_what_was_spent(site: InstanceSite) -> None:
+    look(site, 2.0)
+    look(site, 0.5, boot="second")
+    record = own_record(site)
+    assert record["hours"] == pytest.approx(2.5)
+    assert record["spend_usd"] == pytest.approx(2.5 * PRICED, rel=1e-3)
+
+
+def test_a_state_that_was_damaged_is_counted_anew(site: InstanceSite) -> None:
+    look(site, 2.0)
+    (site.folder / "budget.json").write_bytes(b"{half")
+    look(site, 2.0)
+    assert own_record(site)["spend_usd"] == pytest.approx(2.0 * PRICED, rel=1e-3)
+
+
+def test_a_receiver_that_never_comes_up_ends_the_instance_as_idle(site: InstanceSite) -> None:
+    assert look(site, 0.7, idle_minutes=45) is None
+    assert look(site, 0.8, idle_minutes=45) is Reason.IDLE
+    reason, text = site.ending()
+    assert reason == "idle"
+    assert text.startswith("For 48 minutes the receiver has never answered, and idle_minutes is 45.")
+
+
+def test_who_decided_first_keeps_the_reason(site: InstanceSite) -> None:
+    decide(site.run_folder, Reason.FINISHED, "The run is finished.")
+    assert look(site, 1000.0) is None
+    assert site.ending() == ["finished", "The run is finished."]
+
+
+def test_a_token_that_was_rotated_reaches_the_receivers_file(site: InstanceSite) -> None:
+    look(site)
+    assert (site.run_folder / "token").read_text() == TOKEN
+    site.put_parameter("token", "rotatedToken0123456789")
+    look(site)
+    assert (site.run_folder / "token").read_text() == "rotatedToken0123456789"
+
+
+def test_the_log_is_shipped_with_every_look(site: InstanceSite, journal: Journal) -> None:
+    for message in ("one", "two"):
+        journal.add(message)
+        look(site)
+    assert len(site.keys(f"logs/{site.metadata.instance_id}/")) == 2
+
+
+def test_a_full_disk_keeps_no_ending_from_being_decided(site: InstanceSite) -> None:
+    (site.folder / "budget.json.new").mkdir()
+    assert look(site, 100.0) is Reason.OVER_BUDGET
+
+
+@pytest.mark.parametrize(
+    ("story", "idle"),
+    [
+        ([(0, None), (600, None)], 600),
+        ([(600, Activity(0, 0)), (660, Activity(0, 0))], 60),
+        ([(600, Activity(0, 500)), (660, Activity(0, 500)), (720, Activity(0, 520)), (780, Activity(0, 520))], 60),
+        ([(600, Activity(0, 0)), (660, Activity(1, 0)), (720, None), (780, None)], 120),
+        ([(600, Activity(0, 0)), (5000, Activity(2, 0))], 0),
+    ],
+    ids=["never answered", "first answer begins the count", "stored more", "answers no more", "connected"],
+)
+def test_idle_is_the_time_since_somebody_used_the_receiver(
+    story: list[tuple[float, Activity | None]], idle: float
+) -> None:
+    state = BudgetState()
+    measured = [idle_seconds(state, life_s, activity) for life_s, activity in story]
+    assert measured[-1] == idle
+
+
+def test_a_state_survives_being_written_and_read(tmp_path: Path) -> None:
+    state = BudgetState(boot="b", active_s=12.5, stored_steps=7, started="2026-01-01T00:00:00Z")
+    save_state(tmp_path, state)
+    assert load_state(tmp_path) == state
+
+
+def test_a_life_is_measured_from_the_first_process() -> None:
+    first = life.life_seconds()
+    assert 0.0 <= first <= life.life_seconds()
+    assert life.boot_id() == life.boot_id()
+
+
+class RunningReceiver:
+    """A real receiver with TLS on an instance's folder."""
+
+    def __init__(self, site: InstanceSite, process: ReceiverProcess) -> None:
+        self.process, self.pairing = process, process.pairing()
+        (site.run_folder / "token").write_text(TOKEN)
+        self._token = site.run_folder / "token"
+
+    def ask(self, port: int | None = None, pem: Path | None = None) -> Activity | None:
+        return ask_receiver(port or self.pairing.port, pem or self.process.folder / "tls.pem", self._token)
+
+
+@pytest.fixture
+def receiver(site: InstanceSite) -> Iterator[RunningReceiver]:
+    bucket = site.deployment().run.bucket
+    config = msgspec.structs.replace(
+        site.deployment().run, bucket=bucket, listen_host="127.0.0.1", listen_port=0, public_host="127.0.0.1"
+    )
+    with receiver_process(config, site.folder) as process:
+        yield RunningReceiver(site, process)
+
+
+def bridge(receiver: RunningReceiver, config: RunConfig) -> Client:
+    client = Client(receiver.pairing)
+    client.begin(hello(config))
+    return client
+
+
+def test_a_real_receiver_tells_bridges_and_steps_to_who_has_its_pin_and_token(
+    site: InstanceSite, receiver: RunningReceiver, tmp_path: Path
+) -> None:
+    assert receiver.ask() == Activity(0, 0)
+    with bridge(receiver, site.deployment().run) as client:
+        client.store(1, 2)
+        assert receiver.ask() == Activity(1, 40)
+    (tmp_path / "other").mkdir()
+    load_identity(tmp_path / "other", "127.0.0.1")
+    assert receiver.ask(pem=tmp_path / "other/tls.pem") is None
+    assert receiver.ask(port=1) is None
+
+
+def test_with_a_bridge_connected_an_instance_is_not_idle(site: InstanceSite, receiver: RunningReceiver) -> None:
+    site.put_parameter("token", TOKEN)
+
+    def looked(hours: float) -> Reason | None:
+        deployment = site.deployment(idle_minutes=10)
+        run = msgspec.structs.replace(deployment.run, listen_port=receiver.pairing.port)
+        return tick(
+            Deployment(deployment.config, run, site.folder, site.run_folder), Metadata(), "first", hours * 3600.0
+        )
+
+    with bridge(receiver, site.deployment().run):
+        assert looked(5.0) is None
+        assert looked(10.0) is None
+    receiver.process.kill()
+    assert looked(10.1) is None
+    assert looked(10.2) is Reason.IDLE
+    assert "no bridge was connected and nothing stored" in site.ending()[1]

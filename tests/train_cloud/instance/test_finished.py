@@ -1,0 +1,26 @@
+"""What follows the trainer's orderly end."""
+
+import pytest
+
+from tests.support.instance import InstanceSite
+from tests.support.instance import site as site
+from train_cloud.instance.finished import end_when_done
+from train_cloud.object_store import ObjectStoreUnavailable
+
+
+def test_a_done_run_ends_the_instance(site: InstanceSite) -> None:
+    site.put("DONE", b"{}")
+    assert end_when_done(site.deployment(), patience_seconds=0.0)
+    assert site.ending()[0] == "finished"
+
+
+def test_a_trainer_that_was_only_stopped_ends_nothing(site: InstanceSite) -> None:
+    assert not end_when_done(site.deployment(), patience_seconds=0.0)
+    assert site.ending() == []
+
+
+def test_a_bucket_that_is_silent_decides_nothing(site: InstanceSite) -> None:
+    site.down.add("s3")
+    with pytest.raises(ObjectStoreUnavailable):
+        end_when_done(site.deployment(), patience_seconds=0.0)
+    assert site.ending() == []
