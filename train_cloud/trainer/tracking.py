@@ -12,6 +12,7 @@ from typing import Any
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from train_cloud import notify
 from train_cloud.object_store import ObjectNotFound, ObjectStore, ObjectStoreError
 from train_cloud.run_config import RunConfig
 from train_cloud.trainer.weights_and_biases import WandbCurves
@@ -129,6 +130,7 @@ class Tracking:
                 file = self._folder / key.removeprefix(f"{TENSORBOARD}/")
                 if file.exists() or file.parent != self._folder:
                     continue
+                notify.starting(f"fetching {key}")
                 content, _ = self._objects.get(key)
                 draft = self._folder / "incomplete"
                 draft.write_bytes(content)
