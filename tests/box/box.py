@@ -1,8 +1,8 @@
 """One instance in a box: a systemd-nspawn container on an overlay of the image, in its own network namespace.
 
-A box boots when it is made. `stop` is an orderly shutdown, `lose_power` kills its PID 1; `ended` tells when it is gone, by
-itself or not. Its console is kept, and its journal can be read during its life and after it. `close` leaves nothing: no
-process, no mount, no cgroup; the overlay's folder goes with the test's folder, after `keep_journal`.
+A box boots when it is made. `stop` is an orderly shutdown, `lose_power` kills its PID 1; `ended` tells when it is gone,
+by itself or not. Its console is kept, and its journal can be read during its life and after it. `close` leaves no
+process, no mount and no cgroup; `discard` deletes its disk, the journal too.
 """
 
 import contextlib

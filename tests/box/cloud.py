@@ -1,10 +1,10 @@
 """A small AWS whose instances are boxes: moto decides which instances exist, and this makes them real.
 
 Moto is S3, SSM, Auto Scaling and EC2; an instance of a group that moto calls running is booted with the user_data that
-moto stored for it. When a box ends by itself, EC2 hears of it and the group replaces it, if it is to have one; when moto
-terminates an instance, its box is shut down in order. An Elastic IP leads to the box that it is associated with.
-Spot's ways (notice, rebalance hint, taking back) are at the test's command. All servers run in the test's process, on
-sockets made in the cloud's namespace.
+moto stored for it. When a box ends by itself, EC2 hears of it and the group replaces it, if it is to have one; when
+moto terminates an instance, its box is shut down in order. An Elastic IP leads to the box that it is associated with.
+Spot's ways (capacity, notice, rebalance hint, taking back) are at the test's command. All servers run in the test's
+process, on sockets made in the cloud's namespace.
 """
 
 import base64
@@ -57,7 +57,7 @@ class Cloud:
     """Everything runs while the context is open; afterwards no box, namespace or mount of it is left.
 
     `files` (path to content) are laid over the disk of each box that boots from now on, and `environment` is what
-    systemd in it gives every service, beside the address of AWS.
+    systemd in it gives every service, beside the address of AWS. Without `capacity` no instance boots until there is.
     """
 
     def __init__(self, folder: Path, image: Path) -> None:
@@ -65,6 +65,7 @@ class Cloud:
         self.network, self.gate = Network(), Gate()
         self.files: dict[str, str] = {}
         self.environment: dict[str, str] = {}
+        self.capacity = True
         self.instances: list[Instance] = []
         self.problems: list[BaseException] = []
         self._ended = threading.Event()
@@ -148,7 +149,7 @@ class Cloud:
         known = {instance.id: instance for instance in self.instances}
         for name, described in states.items():
             group = _group_of(described)
-            if group and name not in known and described["State"]["Name"] in ("pending", "running"):
+            if self.capacity and group and name not in known and described["State"]["Name"] in ("pending", "running"):
                 self._launch(ec2, name, group, described)
         for instance in self.instances:
             if not instance.gone:

@@ -1,8 +1,8 @@
 """What stands before AWS in a box: it knows every call that an instance makes, and can refuse or break some of them.
 
 `Gate` is WSGI middleware. Of calls made with credentials that it issued (an instance's role) it checks the signature
-(Signature Version 4, by botocore's own code) and answers 403 where that is wrong, as AWS does and moto does not; then it
-notes who did what to what, in IAM's words. Other calls (Terraform's, the tests') pass unseen.
+(Signature Version 4, by botocore's own code) and answers 403 where that is wrong, as AWS does and moto does not; then
+it notes who did what to what, in IAM's words. Other calls (Terraform's, the tests') pass unseen.
 """
 
 import fnmatch
@@ -28,6 +28,10 @@ _AUTHORIZATION = re.compile(
     r"SignedHeaders=(?P<headers>[^,]+),\s*Signature=(?P<signature>[0-9a-f]{64})"
 )
 _XML = '<?xml version="1.0"?><Error><Code>{code}</Code><Message>refused by the gate</Message></Error>'
+
+
+Subject = tuple[tuple[str, ...], Mapping[str, str]]
+"""Resources and condition keys of a call."""
 
 
 @dataclass(frozen=True)
@@ -152,10 +156,8 @@ def _read_call(environ: Mapping[str, Any], body: bytes, service: str) -> tuple[s
         form = urllib.parse.parse_qs(body.decode())
         action, arguments = form["Action"][0], {name: values[0] for name, values in form.items()}
     prefix = "cloudwatch" if service == "monitoring" else service
-    return f"{prefix}:{action}", *_RESOURCES.get(prefix, _anything)(action, arguments)
-
-
-Subject = tuple[tuple[str, ...], Mapping[str, str]]
+    subject = _RESOURCES.get(f"{prefix}:{action}") or _RESOURCES.get(prefix)
+    return f"{prefix}:{action}", *(subject(arguments) if subject else (("*",), {}))
 
 
 def _read_s3(environ: Mapping[str, Any]) -> tuple[str, tuple[str, ...], Mapping[str, str]]:
@@ -175,37 +177,30 @@ def _arn(service: str, rest: str) -> str:
     return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{rest}"
 
 
-def _anything(action: str, arguments: Mapping[str, Any]) -> Subject:
-    return ("*",), {}
-
-
-def _ssm(action: str, arguments: Mapping[str, Any]) -> Subject:
+def _ssm(arguments: Mapping[str, Any]) -> Subject:
     names = arguments.get("Names") or [arguments.get("Name", "?")]
     return tuple(_arn("ssm", f"parameter/{name.lstrip('/')}") for name in names), {}
 
 
-def _autoscaling(action: str, arguments: Mapping[str, Any]) -> Subject:
-    if action.startswith("Describe"):
-        return ("*",), {}
+def _group(arguments: Mapping[str, Any]) -> Subject:
     name = arguments.get("AutoScalingGroupName", "?")
     return (_arn("autoscaling", f"autoScalingGroup:11111111-2222:autoScalingGroupName/{name}"),), {}
 
 
-def _ec2(action: str, arguments: Mapping[str, Any]) -> Subject:
-    if action != "AssociateAddress":
-        return ("*",), {}
+def _address(arguments: Mapping[str, Any]) -> Subject:
     address = _arn("ec2", f"elastic-ip/{arguments.get('AllocationId', '?')}")
     return (address, _arn("ec2", f"instance/{arguments.get('InstanceId', '?')}")), {}
 
 
-def _logs(action: str, arguments: Mapping[str, Any]) -> Subject:
+def _logs(arguments: Mapping[str, Any]) -> Subject:
     group, stream = arguments.get("logGroupName", "?"), arguments.get("logStreamName", "")
     return (_arn("logs", f"log-group:{group}:log-stream:{stream}"),), {}
 
 
-_RESOURCES: Mapping[str, Callable[[str, Mapping[str, Any]], Subject]] = {
+# By action or by service; what is not here has no resource that a policy could name.
+_RESOURCES: Mapping[str, Callable[[Mapping[str, Any]], Subject]] = {
     "ssm": _ssm,
-    "autoscaling": _autoscaling,
-    "ec2": _ec2,
+    "autoscaling:SetDesiredCapacity": _group,
+    "ec2:AssociateAddress": _address,
     "logs": _logs,
 }

@@ -1,10 +1,10 @@
 """The machine image that a box boots: Debian with systemd, cloud-init and a wheelhouse, made once and kept.
 
-`build()` answers with the folder of a whole image, making it first where it is missing (some minutes, network needed). The
-folder is named by a hash of the recipe and the pinned dependencies, and appears by one rename, so that a build that was
-cut short is never taken for an image. cloud-init is told by one patched function that this is EC2: there is no DMI to
-read in a container. pip in the image finds its packages in /wheelhouse only, so that the product's own `install.sh`
-installs with plain pip and knows nothing of boxes. torch comes in its CPU build.
+`build()` answers with the folder of a whole image, making it first where it is missing (half a minute to some minutes,
+network needed). The folder is named by a hash of the recipe and the pinned dependencies, and appears by one rename, so
+that a build that was cut short is never taken for an image. cloud-init is told by one patched function that this is
+EC2: there is no DMI to read in a container. pip in the image finds its packages in /wheelhouse only, so that the
+product's own `install.sh` installs with plain pip and knows nothing of boxes. torch comes in its CPU build.
 """
 
 import fcntl
@@ -55,6 +55,8 @@ def read_dmi_data(key):
 _CLOUD_CFG = """datasource_list: [ Ec2 ]
 datasource: {Ec2: {strict_id: false, max_wait: 30, timeout: 5, apply_full_imds_network_config: false}}
 network: {config: disabled}
+locale: false
+ssh_genkeytypes: []
 """
 _PIP_CONF = "[global]\nno-index = true\nfind-links = /wheelhouse\ndisable-pip-version-check = true\n"
 # What an Amazon image has running and a box has no use for; each would cost a second of every boot.
@@ -126,7 +128,9 @@ def _wheelhouse() -> Path:
     """A folder with the wheels of the `cloud` extra as constraints.txt pins them."""
     constraints = (ROOT / "constraints.txt").read_text()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted: list[str] = project["dependencies"] + project["optional-dependencies"]["cloud"] + ["pip", "setuptools", "wheel"]
+    wanted: list[str] = (
+        project["dependencies"] + project["optional-dependencies"]["cloud"] + ["pip", "setuptools", "wheel"]
+    )
     digest = hashlib.sha256("\n".join([constraints, *wanted]).encode()).hexdigest()[:16]
     folder = cache_folder() / f"wheels-{digest}"
     if folder.exists():
@@ -138,8 +142,11 @@ def _wheelhouse() -> Path:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(scratch / "wheels")]
         command += ["--only-binary=:all:", "--python-version=3.11", "-c", str(scratch / "constraints.txt")]
         wanted = [f"{line}+cpu" if line.startswith("torch==") else line for line in wanted]
-        _run([*command, *wanted], "download the wheels (torch's CPU build must be found: PIP_EXTRA_INDEX_URL="
-             "https://download.pytorch.org/whl/cpu)")
+        _run(
+            [*command, *wanted],
+            "download the wheels (torch's CPU build must be found: PIP_EXTRA_INDEX_URL="
+            "https://download.pytorch.org/whl/cpu)",
+        )
         (scratch / "wheels").rename(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -1,8 +1,8 @@
 """Whether the policies of a role allow a call: the small part of IAM's rules that this project's policies use.
 
-`RolePolicies.read` takes every document that the role has in AWS. A call is allowed when for each of its resources
-some Allow statement fits and no Deny does. It knows Action and Resource with * and ?, and the conditions StringEquals, StringLike,
-ArnEquals and ArnLike; anything else in a document is an error, so that nothing is passed over in silence.
+`RolePolicies.read` takes every document that the role has in AWS. A call is allowed when for each of its resources some
+Allow statement fits and no Deny does. It knows Action and Resource with * and ?, and the conditions StringEquals,
+StringLike, ArnEquals and ArnLike; anything else is an error, so that nothing is passed over in silence.
 """
 
 import fnmatch
@@ -46,12 +46,12 @@ class RolePolicies:
             statement["Effect"] == effect
             and any(_fits(call.action.lower(), pattern.lower()) for pattern in _listed(statement["Action"]))
             and any(_fits(resource, pattern) for pattern in _listed(statement["Resource"]))
-            and _holds(statement.get("Condition", {}), resource, context)
+            and _holds(statement.get("Condition", {}), context)
             for statement in self.statements
         )
 
 
-def _holds(conditions: Mapping[str, Mapping[str, Any]], resource: str, context: Mapping[str, str]) -> bool:
+def _holds(conditions: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
     for kind, wanted in conditions.items():
         assert kind in _CONDITIONS, f"the matcher does not know the condition {kind}"
         for key, patterns in wanted.items():

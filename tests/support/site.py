@@ -231,14 +231,7 @@ class Site:
 
     def batches_in_bucket(self) -> dict[tuple[str, int], bytes]:
         """Blob of each (stream, number) in the bucket; AssertionError where two segments disagree."""
-        found: dict[tuple[str, int], bytes] = {}
-        for name in self.objects.list(FOLDER):
-            key = parse_key(name)
-            assert key is not None, f"{name} is no segment"
-            for batch in decode_segment(self.objects.get(name)[0], key).batches():
-                place = (batch.stream, batch.number)
-                assert found.setdefault(place, batch.blob) == batch.blob, f"two segments hold different batches {place}"
-        return found
+        return batches_in_bucket(self.objects)
 
     def checkpoint_counters(self) -> Counters:
         """The counters of the newest checkpoint in the bucket."""
@@ -286,6 +279,18 @@ class Site:
             return parse_pairing((self.instance / "pairing.txt").read_text()).port
         except (OSError, PairingError):
             return None
+
+
+def batches_in_bucket(objects: ObjectStore) -> dict[tuple[str, int], bytes]:
+    """Blob of each (stream, number) among the run's objects; AssertionError where two segments disagree."""
+    found: dict[tuple[str, int], bytes] = {}
+    for name in objects.list(FOLDER):
+        key = parse_key(name)
+        assert key is not None, f"{name} is no segment"
+        for batch in decode_segment(objects.get(name)[0], key).batches():
+            place = (batch.stream, batch.number)
+            assert found.setdefault(place, batch.blob) == batch.blob, f"two segments hold different batches {place}"
+    return found
 
 
 def check_rows(site: Site, script: Script, ticks: int) -> str:
