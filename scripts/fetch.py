@@ -62,7 +62,7 @@ def fetch(
 
 
 def _run_config(cloud: Cloud) -> bytes:
-    """The run's configuration for a machine of one's own: the instance's, without the instance's address."""
+    """The run's configuration for a machine of one's own: the instance's, without its address and GPU."""
     try:
         config = parse_run_config(cloud.objects.get(RUN_CONFIG)[0], f"{cloud.objects.prefix}{RUN_CONFIG}")
     except ObjectNotFound:
@@ -73,7 +73,8 @@ def _run_config(cloud: Cloud) -> bytes:
         config = _from_deployment(cloud.deployment)
     except ConfigError as error:
         raise OperatorError(f"{error} It was written by another version of this project: use that one.") from error
-    return msgspec.json.format(msgspec.json.encode(msgspec.structs.replace(config, public_host="127.0.0.1")), indent=2)
+    here = msgspec.structs.replace(config, public_host="127.0.0.1", device="auto")
+    return msgspec.json.format(msgspec.json.encode(here), indent=2)
 
 
 def _from_deployment(deployment: Deployment) -> RunConfig:

@@ -49,13 +49,13 @@ def test_the_newest_checkpoint_lands_in_a_folder_of_its_own(operated: Operated) 
     assert operated.run(fetch).code == ExitCode.OK, "a second fetch replaces the first"
 
 
-def test_the_runs_own_configuration_comes_along_without_the_instances_address(operated: Operated) -> None:
+def test_the_runs_own_configuration_comes_along_without_the_instances_address_and_gpu(operated: Operated) -> None:
     save(operated, 20_000)
     own = run_config(run_id=RUN_ID, bucket={"name": BUCKET}, method="tqc", public_host="203.0.113.7")
     operated.objects.put("run.json", msgspec.json.encode(own))
     assert operated.run(fetch, "--to", "here").code == ExitCode.OK
     config = load_run_config("here/run.json")
-    assert config == msgspec.structs.replace(own, public_host="127.0.0.1")
+    assert config == msgspec.structs.replace(own, public_host="127.0.0.1", device="auto")
 
 
 def test_without_the_runs_own_configuration_the_defaults_are_said_to_be_ones(operated: Operated) -> None:

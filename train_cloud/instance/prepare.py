@@ -1,13 +1,13 @@
-"""Makes an instance ready to be found: its run.json, the identity that the pairing string pins, its address and curves.
+"""Makes an instance ready to be found: its run.json, the identity that the pairing string pins, its address.
 
 The TLS identity is made once in a run's life and kept in SSM, so that a replacement shows the same pin. Every step may
-be done again: a second `prepare` repairs. What must be there for bridges to connect raises PrepareError; curves of
-earlier lives that cannot be restored are only said.
+be done again: a second `prepare` repairs. What must be there for bridges to connect raises PrepareError; a bucket
+that takes no copy of run.json is only reported.
 """
 
 import logging
 import ssl
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,12 +15,12 @@ import msgspec
 from train_cloud.instance.clients import UNSET, ParameterError, keep_trying, read_parameter, write_parameter
 from train_cloud.instance.deployment import Deployment
 from train_cloud.instance.metadata import Metadata, MetadataError
-from train_cloud.object_store import ObjectStore, ObjectStoreError, ObjectStoreUnavailable
+from train_cloud.object_store import ObjectStoreError, ObjectStoreUnavailable
 from train_cloud.receiver.tls import load_identity, new_pem, write_private
 from wire.process import fields
 
 TLS_FILE = "tls.pem"
-TENSORBOARD = "tensorboard/"
+RUN_FILE = "run.json"
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +44,8 @@ def prepare(deployment: Deployment, terraform_run: Path, ssm: Any, metadata: Met
     host = _public_host(deployment, metadata, patience_seconds)
     settings = msgspec.json.decode(terraform_run.read_bytes())
     # Only what Terraform could not know is added: the rest of the file stays as the user wrote it.
-    write_private(deployment.folder / "run.json", msgspec.json.encode(settings | {"public_host": host}))
+    run = msgspec.json.encode(settings | {"public_host": host})
+    write_private(deployment.folder / RUN_FILE, run)
     pin = _take_identity(deployment, host, ssm, patience_seconds)
     endpoint = Endpoint(
         host=host,
@@ -57,7 +58,15 @@ def prepare(deployment: Deployment, terraform_run: Path, ssm: Any, metadata: Met
     name = deployment.config.endpoint_parameter
     keep_trying(lambda: write_parameter(ssm, name, text, secret=False), ParameterError, patience_seconds)
     _log.info("the instance can be found", extra=fields(host=host, port=endpoint.port, pin=pin[:16]))
-    _restore_curves(deployment, patience_seconds)
+    _keep_configuration(deployment, run, patience_seconds)
+
+
+def _keep_configuration(deployment: Deployment, run: bytes, patience_seconds: float) -> None:
+    """Put run.json beside the run's checkpoints, for whoever goes on with them by hand."""
+    try:
+        keep_trying(lambda: deployment.objects.put(RUN_FILE, run), ObjectStoreUnavailable, patience_seconds)
+    except ObjectStoreError as error:
+        _log.error("the bucket has no copy of run.json", extra=fields(problem=error))
 
 
 def _public_host(deployment: Deployment, metadata: Metadata, patience_seconds: float) -> str:
@@ -92,32 +101,3 @@ def _take_identity(deployment: Deployment, host: str, ssm_client: Any, patience_
     keep_trying(lambda: write_parameter(ssm_client, name, pem.decode(), secret=True), ParameterError, patience_seconds)
     write_private(file, pem)
     return load_identity(deployment.folder, host).pin
-
-
-def _restore_curves(deployment: Deployment, patience_seconds: float) -> None:
-    """Bring TensorBoard's files of earlier lives back, so that the curves go on."""
-    restored = 0
-    try:
-        for key in _patient(deployment.objects.list, TENSORBOARD, patience_seconds):
-            restored += _restore_file(deployment.objects, key, deployment.folder, patience_seconds)
-    except (ObjectStoreError, OSError) as error:
-        _log.error("curves of earlier lives are missing from TensorBoard here", extra=fields(problem=error))
-    _log.info("TensorBoard's files are in place", extra=fields(restored=restored))
-
-
-def _restore_file(objects: ObjectStore, key: str, folder: Path, patience_seconds: float) -> bool:
-    parts = PurePosixPath(key).parts
-    target = folder.joinpath(*parts)
-    # A key is not a path: what would lead out of the folder is not one of ours.
-    if ".." in parts or key.endswith("/") or target.exists():
-        return False
-    data, _ = _patient(objects.get, key, patience_seconds)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.new")
-    draft.write_bytes(data)
-    draft.replace(target)
-    return True
-
-
-def _patient(call: Any, key: str, patience_seconds: float) -> Any:
-    return keep_trying(lambda: call(key), ObjectStoreUnavailable, patience_seconds)

@@ -10,7 +10,7 @@ from train_cloud.instance.clients import ParameterError, aws_client
 from train_cloud.instance.metadata import Metadata
 from train_cloud.instance.prepare import PrepareError, prepare
 from train_cloud.receiver.tls import load_identity, pin_of
-from train_cloud.run_config import load_run_config
+from train_cloud.run_config import load_run_config, parse_run_config
 
 
 def prepared(site: InstanceSite, **changes: object) -> None:
@@ -75,17 +75,12 @@ def test_an_identity_is_never_used_before_it_is_kept(site: InstanceSite) -> None
     assert not (site.folder / "tls.pem").exists()
 
 
-def test_curves_of_earlier_lives_come_back_and_newer_ones_stay(site: InstanceSite) -> None:
-    site.put("tensorboard/events.1", b"first life")
-    site.put("tensorboard/part/events.2", b"second life")
-    (site.folder / "tensorboard").mkdir()
-    (site.folder / "tensorboard/events.1").write_bytes(b"first life and more")
+def test_the_bucket_keeps_the_configuration_that_the_run_is_resumed_with(site: InstanceSite) -> None:
     prepared(site)
-    assert (site.folder / "tensorboard/events.1").read_bytes() == b"first life and more"
-    assert (site.folder / "tensorboard/part/events.2").read_bytes() == b"second life"
+    assert parse_run_config(site.get("run.json")) == load_run_config(site.folder / "run.json")
 
 
-def test_without_its_curves_an_instance_can_be_found_all_the_same(site: InstanceSite) -> None:
+def test_without_the_bucket_an_instance_can_be_found_all_the_same(site: InstanceSite) -> None:
     site.down.add("s3")
     prepared(site)
     assert "pin" in json.loads(site.parameter("endpoint"))
