@@ -1,17 +1,20 @@
 """AWS on this machine: one moto server for every service, with the project's fidelity mends, in memory only.
 
 In a test: `server = AwsServer()`, then `server.endpoint_url`, `server.client("s3")`, `server.reset()`, `server.stop()`.
-As a process: `python -m tests.support.aws_server --port 0` prints its URL as the first line and serves until a signal;
-`--fd N` (several times) serves on listening sockets that the parent opened, for instance in network namespaces.
+As a process, with a state of its own: `AwsProcess()` in a test, or `python -m tests.support.aws_server --port 0`, which
+prints its URL as the first line and serves until a signal. `--fd N` (several times) serves there
+on listening sockets that the parent opened, for instance in network namespaces.
 moto keeps its state per process, not per server: two servers in one process show the same cloud.
 """
 
 import argparse
 import logging
+import subprocess
 import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -23,6 +26,7 @@ from wire.process import ExitCode, stop_on_signals
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"
+ROOT = Path(__file__).parents[2]
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
@@ -59,13 +63,7 @@ class AwsServer:
 
     def client(self, service: str, region: str = REGION) -> Any:
         """A boto3 client of `service` with dummy credentials."""
-        return boto3.client(
-            service,  # type: ignore[call-overload]  # the stubs know literals only
-            region_name=region,
-            endpoint_url=self.endpoint_url,
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-        )
+        return client(self.endpoint_url, service, region)
 
     def reset(self) -> None:
         """Forget everything: an account with nothing in it."""
@@ -78,6 +76,37 @@ class AwsServer:
             server.shutdown()
             server.server_close()
             thread.join(timeout=10)
+
+
+class AwsProcess:
+    """The same server in a process of its own: what it holds is its own, and goes with it."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.support.aws_server"]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert self._process.stdout is not None
+        self.endpoint_url = self._process.stdout.readline().strip()
+        assert self.endpoint_url, "the server ended before it listened; its standard error says why"
+
+    def client(self, service: str, region: str = REGION) -> Any:
+        """A boto3 client of `service` with dummy credentials."""
+        return client(self.endpoint_url, service, region)
+
+    def stop(self) -> None:
+        """End the process."""
+        with self._process:
+            self._process.terminate()
+
+
+def client(endpoint_url: str, service: str, region: str = REGION) -> Any:
+    """A boto3 client of `service` at the server, with dummy credentials."""
+    return boto3.client(
+        service,  # type: ignore[call-overload]  # the stubs know literals only
+        region_name=region,
+        endpoint_url=endpoint_url,
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
 
 
 def environment(endpoint_url: str, region: str = REGION) -> dict[str, str]:
