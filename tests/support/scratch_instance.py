@@ -10,13 +10,13 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.aws_server import ACCOUNT, REGION, AwsServer, WsgiApp
+from tests.support.aws_server import REGION, AwsServer, WsgiApp
 from tests.support.imds import Imds, Metadata
 from tests.support.tools import need_tools
 
@@ -29,6 +29,7 @@ echo "systemctl $*" >>"$AC_ROOT/calls"
 case $1 in
 is-system-running) cat "$AC_ROOT/system_state" ;;
 poweroff) kill -TERM $PPID ;;
+restart) [[ ! -e $AC_ROOT/broken_unit || $2 != "$(cat "$AC_ROOT/broken_unit")" ]] ;;
 esac
 """
 _JOURNALCTL = """#!/bin/bash
@@ -81,6 +82,8 @@ class ScratchInstance:
         self.library = root / "usr/local/lib/ac-training"
         self.etc, self.run_folder = root / "etc/ac-training", root / "run/ac-training"
         self.var, self.opt = root / "var/lib/ac-training", root / "opt/ac-training"
+        self.extra: dict[str, str] = {}
+        """More of the environment."""
         self.settings = {
             "AC_NAME": "ac-scratch",
             "AC_REGION": REGION,
@@ -119,7 +122,7 @@ class ScratchInstance:
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.imds.endpoint,
             "NO_PROXY": "127.0.0.1",
             "LC_ALL": "C.UTF-8",
-        }
+        } | self.extra
 
     def start(self, script: str, *arguments: str) -> "subprocess.Popen[str]":
         """Run boot.sh or lifeline.sh in the background, in a session of its own."""
@@ -148,9 +151,9 @@ class ScratchInstance:
             ["bash", "-c", text], env=self.environment(), capture_output=True, text=True, timeout=60, check=False
         )
 
-    def upload_code(self, install: str = INSTALL) -> dict[str, bytes]:
-        """Put code and MANIFEST into the bucket, as Terraform does; the files by their paths."""
-        files = {
+    def upload_code(self, install: str = INSTALL, more: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
+        """Put code (`more` of it by path) and MANIFEST into the bucket, as Terraform does; all files by their paths."""
+        files = dict(more or {}) | {
             "train_cloud/instance/install.sh": install.encode(),
             "train_cloud/__init__.py": b"",
             "wire/process.py": b"x = 1\n" * 1000,
@@ -228,7 +231,7 @@ def scratch(tmp_path: Path) -> Iterator[ScratchInstance]:
     with contextlib.ExitStack() as stack:
         stack.callback(aws.stop)
         aws.reset()
-        metadata = Metadata(instance_id=_make_cloud(aws), region=REGION, account=ACCOUNT)
+        metadata = Metadata(instance_id=_make_cloud(aws), region=REGION)
         imds = stack.enter_context(Imds.of(metadata))
         weather.requests.clear()
         yield ScratchInstance(tmp_path / "root", aws, imds, metadata, weather)

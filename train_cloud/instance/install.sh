@@ -81,17 +81,34 @@ need_packages() { # COMMAND...: apt's packages, when one of the commands that th
   fail 'apt-get could not install zstd and python3-venv. Its messages are in the log; a later start may succeed.'
 }
 
+fetch_environment() { # FOLDER: the archive's content; nothing of it is kept on the way
+  local url
+  rm -rf "$1"
+  mkdir "$1"
+  s3_url "$KEY"
+  url=$REPLY
+  credentials || return 1
+  signed s3 '' --fail --speed-time 30 --speed-limit 10000 --header "x-amz-content-sha256: $EMPTY_SHA256" "$url" |
+    zstd --decompress --stdout --quiet | tar --extract --directory "$1"
+}
+
 restore_environment() { # from the bucket, if it is there; a broken one is as good as none
-  local fresh=$ENVIRONMENT.restored
-  s3_status "$KEY" || return 1
-  command -v zstd >/dev/null || need_packages
-  rm -rf "$fresh"
-  mkdir "$fresh"
-  s3_url "$KEY" && credentials || return 1
-  signed s3 '' --fail --speed-time 30 --speed-limit 10000 --header "x-amz-content-sha256: $EMPTY_SHA256" "$REPLY" |
-    zstd --decompress --stdout --quiet | tar --extract --directory "$fresh" || return 1
+  local attempt
+  for attempt in 1 2 3; do
+    # A build takes minutes: a moment without S3 is waited for.
+    if s3_status "$KEY"; then
+      command -v zstd >/dev/null || need_packages
+      if fetch_environment "$ENVIRONMENT.restored"; then break; fi
+    elif [[ $STATUS == 404 ]]; then
+      return 1
+    fi
+    if ((attempt == 3)); then return 1; fi
+    refusal
+    say warning "$KEY could not be fetched ($REPLY); trying again"
+    pause $((attempt * 1000))
+  done
   rm -rf "$ENVIRONMENT"
-  mv "$fresh" "$ENVIRONMENT"
+  mv "$ENVIRONMENT.restored" "$ENVIRONMENT"
   echo "$KEY" >"$ENVIRONMENT/key"
   environment_works
 }

@@ -95,7 +95,7 @@ endpoint() { # SERVICE: REPLY is its URL
 
 signed() { # SERVICE CONFIGURATION CURL_OPTIONS...: standard output is curl's
   printf '%saws-sigv4 = "aws:amz:%s:%s"\n%s' "$SIGNER" "$AC_REGION" "$1" "$2" |
-    curl --config - --silent --show-error --connect-timeout 5 "${@:3}"
+    curl --config - --silent --show-error --no-progress-meter --connect-timeout 5 "${@:3}"
 }
 
 call() { # SERVICE CURL_OPTIONS...: one signed request of a bounded time; sets STATUS and ANSWER, fails unless it is 2xx
