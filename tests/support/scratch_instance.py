@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -141,7 +142,8 @@ class ScratchInstance:
             try:
                 return process.communicate(timeout=seconds)[0]
             except subprocess.TimeoutExpired:
-                process.kill()
+                # The whole session, or what it started would hold the pipe and live on.
+                os.killpg(process.pid, signal.SIGKILL)
                 raise
 
     def shell(self, commands: str) -> "subprocess.CompletedProcess[str]":
