@@ -36,8 +36,12 @@ def open_cloud(machine_image: Path, tmp_path_factory: pytest.TempPathFactory) ->
     @contextmanager
     def opened(name: str) -> Iterator[Cloud]:
         cloud = Cloud(tmp_path_factory.mktemp(name), machine_image)
-        with cloud:
-            yield cloud
+        with pytest.MonkeyPatch.context() as patch:
+            for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                patch.setenv(variable, "testing")
+            patch.delenv("AWS_PROFILE", raising=False)
+            with cloud:
+                yield cloud
         for instance in cloud.instances:
             instance.box.discard()
         assert cloud.leftovers() == []

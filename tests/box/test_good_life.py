@@ -17,6 +17,7 @@ from tests.box.cloud import Instance
 from tests.box.conftest import OpenCloud, keep_environments
 from tests.box.policy import RolePolicies
 from tests.box.world import NAME, World
+from tests.support.aws_server import ACCOUNT
 from tests.support.waiting import wait_until
 from wire.pairing import parse_pairing
 
@@ -185,7 +186,7 @@ def _second_life(told: Story) -> None:
 
 def _aftermath(told: Story) -> None:
     world = told.world
-    context = {"ec2:InstanceProfile": f"arn:aws:iam::123456789012:instance-profile/{NAME}"}
+    context = {"ec2:InstanceProfile": f"arn:aws:iam::{ACCOUNT}:instance-profile/{NAME}"}
     told.policies = RolePolicies.read(world.cloud.aws.client("iam"), NAME, context)
     world.apply(budget_usd=21)
     told.desired.append(world.cloud.desired_capacity(NAME))

@@ -132,6 +132,11 @@ class World:
                 self._bridge.stdin.close()
             self._bridge = None
 
+    def forget_bridge(self) -> None:
+        """Let the next bridge be a new one, with an empty spool."""
+        shutil.rmtree(self.folder / "spool", ignore_errors=True)
+        (self.folder / "bridge.log").unlink(missing_ok=True)
+
     def endings(self) -> list[dict[str, Any]]:
         """The records of how instances ended, oldest first."""
         return [json.loads(self.objects.get(name)[0]) for name in sorted(self.objects.list("endings/"))]
@@ -195,7 +200,8 @@ class World:
 
     def story(self) -> str:
         """What is known of the run, for a failure."""
-        parts = [f"endings: {self.endings() if self.deployment else []}", "the bridge:", self.bridge_log()[-1500:]]
+        endings = self.endings() if self.deployment else []
+        parts = [f"endings: {endings}", "the bridge:", self.bridge_log()[-1500:]]
         for instance in self.cloud.instances:
             lines = [line for line in instance.box.log().splitlines() if line.startswith(("ac-", "cloud-init:"))]
             parts += [f"{instance.id}, {instance.box.age:.1f} s:", *lines[-40:]]
