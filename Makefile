@@ -52,7 +52,7 @@ test-all: setup
 # checks need and a user does not.
 test-cloud: setup
 	$(RUN) -m scripts.checkov_setup
-	$(RUN) -m pytest -m terraform -n 2 --dist loadfile -q
+	$(RUN) -m pytest -m "terraform and not box" -n 2 --dist loadfile -q
 	$(RUN) -m pytest -m box -q
 
 lint: setup
