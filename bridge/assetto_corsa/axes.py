@@ -1,0 +1,59 @@
+"""Turns the game's axes into the ground plane of racing/, and back: the only place that knows how they differ.
+
+The game's world has y up, and its ground plane is mirrored as (x, z), so our x runs along the game's z and our y along
+its x, which is the frame of the circuits and laps that we have from the game, too. In (z, x) the real fast_lane.ai of
+Monza's junior course runs clockwise, as the course is driven, its `side left` and `side right` land on the same sides'
+borders of the surveyed Monza (median 0.3 m on the left, 11 m if swapped) and its line clips the inside of its bends
+(in right-hand bends 4.3 m to the right edge, 8.9 m to the left). The telemetry of assetto_corsa_gym stores the
+position as (z, x) and `yaw` as minus the page's heading, and over two recorded laps atan2(velocity x, velocity z)
+agrees with that yaw to 0.004 rad in the median and localAngularVel y is its derivative: so our heading is minus the
+game's, and yaw rates keep their sign. Holds no units: metres, m/s and rad stay what they are.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from racing.car import FloatArray
+
+
+def ground_position(x: ArrayLike, z: ArrayLike) -> FloatArray:
+    """Return ground positions (..., 2) in metres for the game's x and z, each of shape (...)."""
+    return np.stack([np.asarray(z, dtype=np.float64), np.asarray(x, dtype=np.float64)], axis=-1)
+
+
+def ground_velocity(x: ArrayLike, z: ArrayLike) -> FloatArray:
+    """Return velocities (..., 2) in m/s along the ground plane's axes for the game's world velocity, each (...)."""
+    return ground_position(x, z)
+
+
+def ground_heading(heading: ArrayLike) -> FloatArray:
+    """Return headings (...) in rad, counter-clockwise from the ground plane's x, for the game's heading."""
+    return np.negative(np.asarray(heading, dtype=np.float64))
+
+
+def body_vector(x: ArrayLike, z: ArrayLike) -> FloatArray:
+    """Return (..., 2) forward and left for a vector in the game's car frame: z forward, y up and so x to the left."""
+    return ground_position(x, z)
+
+
+def body_velocity(velocity: FloatArray, heading: FloatArray) -> FloatArray:
+    """Return (..., 2) m/s forward and left for a ground velocity (..., 2) and our heading (...) in rad."""
+    cosine, sine = np.cos(heading), np.sin(heading)
+    along, across = velocity[..., 0], velocity[..., 1]
+    return np.stack([along * cosine + across * sine, across * cosine - along * sine], axis=-1)
+
+
+def game_position(position: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the game's x and z, each (...), in metres for ground positions (..., 2)."""
+    return position[..., 1], position[..., 0]
+
+
+def game_heading(heading: ArrayLike) -> FloatArray:
+    """Return the game's heading (...) in rad for ours."""
+    return ground_heading(heading)
+
+
+def game_direction(heading: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Return the game's x and z, each (...), of the level unit vector in which a car of our heading points."""
+    angle = np.asarray(heading, dtype=np.float64)
+    return np.sin(angle), np.cos(angle)
