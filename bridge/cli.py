@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from bridge.pairing_command import look_up_pairing
+from bridge.pairing_command import NoAnswer, look_up_pairing
 from bridge.pairing_file import URI_VARIABLE, config_folder, found_uri, store_pairing
 from wire.pairing import Pairing, PairingError, parse_pairing
 from wire.process import ExitCode, configure_logging, stop_on_signals
@@ -157,8 +157,14 @@ def drive(
     if pairing_command is not None:
         if uri is not None:
             _give_up("--uri and --pairing-command both say whom to call; leave one out.")
-        look_up = partial(look_up_pairing, pairing_command, allow_plain)
-    raise typer.Exit(int(_driven(_pairing(uri, allow_plain, look_up), settings, stop, look_up)))
+        look_up = partial(look_up_pairing, pairing_command, allow_plain, stop)
+    pairing = _pairing(uri, allow_plain, look_up, stop)
+    try:
+        ended = _driven(pairing, settings, stop, look_up)
+    finally:
+        # A look-up that is still at work would hold up the end.
+        stop.set()
+    raise typer.Exit(int(ended))
 
 
 def _driven(pairing: Pairing, settings: "Settings", stop: "Event", look_up: Callable[[], Pairing] | None) -> ExitCode:
@@ -189,13 +195,24 @@ def _recording_for(
     return recording
 
 
-def _pairing(uri: str | None, allow_plain: bool, look_up: Callable[[], Pairing] | None) -> Pairing:
+def _pairing(uri: str | None, allow_plain: bool, look_up: Callable[[], Pairing] | None, stop: "Event") -> Pairing:
     try:
-        if look_up is not None:
-            return look_up()
-        return _parsed(found_uri(uri, config_folder()), allow_plain)
+        if look_up is None:
+            return _parsed(found_uri(uri, config_folder()), allow_plain)
+        return _looked_up(look_up, stop)
     except PairingError as error:
         _give_up(str(error))
+
+
+def _looked_up(look_up: Callable[[], Pairing], stop: "Event") -> Pairing:
+    """The first answer of the pairing command: a bridge may be started before the instance that it waits for."""
+    while True:
+        try:
+            return look_up()
+        except NoAnswer as error:
+            if stop.is_set():
+                raise typer.Exit(int(ExitCode.OK)) from None
+            print(f"{error} Asking again.", file=sys.stderr, flush=True)
 
 
 def _parsed(text: str, allow_plain: bool) -> Pairing:

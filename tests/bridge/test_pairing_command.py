@@ -2,14 +2,16 @@
 
 import shlex
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bridge import link as link_module
+from bridge import pairing_command
 from bridge.link import Link
-from bridge.pairing_command import look_up_pairing
+from bridge.pairing_command import NoAnswer, look_up_pairing
 from bridge.spool import Spool
 from tests.support.links import INTRODUCTION, append
 from tests.support.waiting import wait_until
@@ -47,6 +49,46 @@ def test_a_command_that_prints_no_pairing_is_refused_without_what_it_printed() -
     with pytest.raises(PairingError, match="does not begin with wss://") as caught:
         look_up_pairing(printing(TOKEN))
     assert TOKEN not in str(caught.value)
+
+
+def waiting(folder: Path) -> str:
+    """A command line that, as `make pair` does, starts a process which waits: it says so, and writes its number."""
+    code = f"import os, sys, time; print('i-1 boots', file=sys.stderr, flush=True); at = {str(folder)!r} + '/pid'"
+    code += "; open(at + '.new', 'w').write(str(os.getpid())); os.replace(at + '.new', at); time.sleep(300)"
+    return f"{shlex.join([sys.executable, '-c', code])}; true"
+
+
+def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairing_command, "COMMAND_SECONDS", 2.0)
+    with pytest.raises(NoAnswer, match=r"no answer within 2 s; it said: i-1 boots$"):
+        look_up_pairing(waiting(tmp_path))
+    number = int((tmp_path / "pid").read_text())
+    wait_until(lambda: not _runs(number), "what the shell had started is gone")
+
+
+def test_nobody_waits_for_a_command_after_the_stop(tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def stop_once_it_runs() -> None:
+        wait_until((tmp_path / "pid").exists, "it runs")
+        stop.set()
+
+    started = threading.Thread(target=stop_once_it_runs)
+    started.start()
+    with pytest.raises(NoAnswer, match="Stopped"):
+        look_up_pairing(waiting(tmp_path), stop=stop)
+    started.join()
+    wait_until(lambda: not _runs(int((tmp_path / "pid").read_text())), "the command is gone")
+
+
+def _runs(process_number: int) -> bool:
+    stat = Path(f"/proc/{process_number}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_a_replacement_at_another_address_is_found_by_looking_it_up(
