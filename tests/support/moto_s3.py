@@ -31,6 +31,7 @@ class MotoS3:
         self._healthy.set()
         self._status: str | None = None
         self._delay = 0.0
+        self._nameless: str | None = None
         self._never = threading.Event()
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
         self.endpoint_url = f"http://127.0.0.1:{self._server.server_port}"
@@ -58,9 +59,14 @@ class MotoS3:
         """Answer every request so much later from now on."""
         self._delay = seconds
 
+    def leave_out_etags(self, suffix: str) -> None:
+        """Answer for keys that end so without an ETag from now on, as no S3 server should."""
+        self._nameless = suffix
+
     def heal(self) -> None:
         """Answer again and at once, those that hang included."""
         self._delay = 0.0
+        self._nameless = None
         self._status = None
         self._healthy.set()
 
@@ -77,7 +83,13 @@ class MotoS3:
         if self._status is not None:
             start_response(self._status, [("Content-Length", "0")])
             return [b""]
-        return self._app(environ, start_response)
+        if self._nameless is None or not environ["PATH_INFO"].endswith(self._nameless):
+            return self._app(environ, start_response)
+
+        def without_etag(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            return start_response(status, [item for item in headers if item[0].lower() != "etag"], *more)
+
+        return self._app(environ, without_etag)
 
 
 @pytest.fixture

@@ -97,6 +97,7 @@ class Backup:
             )
             return delay
         except Exception:
+            self._failing_since = self._failing_since or time.monotonic()
             _log.exception("backup met an unexpected error, trying again")
             return self._backoff.seconds()
         if self._failing_since is not None:

@@ -131,6 +131,9 @@ class Uploads:
             upload()
         except (ObjectStoreError, OSError) as error:
             _log.warning(f"{what} not uploaded", extra=fields(reason=str(error)))
+        except Exception:
+            # Whatever is wrong with it, the thread lives on: checkpoints are its work too.
+            _log.exception(f"{what} not uploaded: an unexpected error")
 
     def _upload_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Upload `checkpoint` unless a newer one is handed in or the thread is closed before that succeeds."""
@@ -149,10 +152,11 @@ class Uploads:
                     )
                     self._checkpoint = None
                 return
-            except ObjectStoreError as error:
+            except Exception as error:
                 pause = backoff.seconds()
                 _log.warning(
                     "checkpoint not uploaded yet, training goes on",
+                    exc_info=not isinstance(error, ObjectStoreError),
                     extra=fields(
                         steps=checkpoint.manifest.steps,
                         for_s=round(time.monotonic() - began),
@@ -215,12 +219,13 @@ class Uploads:
 
     def _put_all(self, objects: Mapping[str, bytes]) -> None:
         """Put all at once: where each call is slow, a checkpoint then takes the time of three calls."""
-        failures: list[ObjectStoreError] = []
+        failures: list[Exception] = []
 
         def put(key: str, data: bytes) -> None:
             try:
                 self._objects.put(key, data)
-            except ObjectStoreError as error:
+            except Exception as error:
+                # Whatever it is: a manifest must not name a file that may not be there.
                 failures.append(error)
 
         # No executor: its threads would hold up the process's end while the bucket is silent.

@@ -124,6 +124,19 @@ def test_nothing_is_safe_while_the_bucket_is_in_trouble_and_everything_after_it(
     backup.flush(20)
 
 
+def test_answers_that_nobody_foresaw_count_as_failing_too(s3: MotoS3, store: Store) -> None:
+    backup = Backup(store, ObjectStore(s3.bucket, "runs/one/"), 0.05, lambda *_: None, Backoff(first=0.05, cap=0.1))
+    s3.leave_out_etags(".zst")
+    backup.start()
+    store.add_batches(small(range(1, 4)))
+    wait_until(lambda: backup.failing_seconds() > 0.1, "the backup is known to fail")
+    assert store.streams()[A].safe_through == 0
+    s3.heal()
+    wait_until(lambda: store.streams()[A].safe_through == 3, "the batches are safe")
+    backup.flush(20)
+    assert backup.failing_seconds() == 0
+
+
 def test_the_final_upload_gives_up_in_time_when_the_bucket_is_silent(
     s3: MotoS3, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -252,6 +252,33 @@ def test_our_own_write_that_arrives_late_is_not_taken_for_somebody_else(s3: Moto
     assert uploads.saved_steps == 2000
 
 
+def test_a_file_whose_upload_fails_in_an_unforeseen_way_is_not_named_by_latest(
+    objects: ObjectStore, s3: MotoS3, caplog: pytest.LogCaptureFixture
+) -> None:
+    uploads = Uploads(objects, None)
+    s3.leave_out_etags("model.zip")
+    uploads.checkpoint(checkpoint_of(learner_with_experience(), 1000))
+    wait_until(lambda: "checkpoint not uploaded yet" in caplog.text or uploads.saved_steps is not None, "it was tried")
+    assert find_newest(objects).checkpoint is None
+    s3.heal()
+    assert uploads.wait(20)
+    assert uploads.saved_steps == 1000
+    uploads.close()
+
+
+def test_curves_that_fail_in_an_unforeseen_way_do_not_end_the_checkpoints(objects: ObjectStore) -> None:
+    def broken() -> None:
+        raise ValueError("a curve that nobody foresaw")
+
+    uploads = Uploads(objects, None)
+    uploads.curves(broken)
+    assert uploads.wait(20)
+    uploads.checkpoint(checkpoint_of(learner_with_experience(), 1000))
+    assert uploads.wait(20)
+    assert uploads.saved_steps == 1000
+    uploads.close()
+
+
 @pytest.mark.parametrize("status", ["503 Service Unavailable", "403 Forbidden"])
 def test_uploads_outlive_an_outage_and_the_newest_checkpoint_wins(
     s3: MotoS3, objects: ObjectStore, caplog: pytest.LogCaptureFixture, status: str
