@@ -127,11 +127,26 @@ class Track:
         borders = ("left_border_x", "left_border_y", "right_border_x", "right_border_y")
         if set(borders) <= columns.keys():
             left_x, left_y, right_x, right_y = (columns[name] for name in borders)
-            return _from_borders(np.stack([left_x, left_y], axis=1), np.stack([right_x, right_y], axis=1), path)
+            left, right = np.stack([left_x, left_y], axis=1), np.stack([right_x, right_y], axis=1)
+            return Track.from_borders(left, right, path.stem, str(path))
         raise TrackError(
             f"{path} has no columns that describe a track. Its first line must name x,y,width_left,width_right"
             f" or {','.join(borders)}; it names {','.join(columns)}."
         )
+
+    @staticmethod
+    def from_borders(left: FloatArray, right: FloatArray, name: str, source: str) -> "Track":
+        """Build a track between two closed borders (K, 2) in metres, of which the rows lie beside each other.
+
+        The centreline is their smoothed middle. `source` is where they come from, for the user. Raises TrackError.
+        """
+        middle = 0.5 * (left + right)
+        _check_closed(middle, source)
+        centre, _ = resample(middle, SPACING)
+        centre, _ = resample(smooth(centre, SMOOTHING / SPACING), SPACING)
+        half = np.full(len(centre), 1.0)
+        bare = Track(centre, half, half, name)
+        return Track(centre, _edge_gap(bare, left), -_edge_gap(bare, right), name)
 
     def to_csv(self, path: str | Path) -> None:
         """Write `x,y,width_left,width_right` in metres; from_csv gives the same track back exactly."""
@@ -251,22 +266,12 @@ def _from_centreline(points: FloatArray, width_left: FloatArray, width_right: Fl
     steps = np.hypot(*(np.roll(points, -1, axis=0) - points).T)
     if len(points) >= 8 and steps.min() >= 1.0 and steps.max() <= 4.0 and np.ptp(steps) < 0.05 * steps.mean():
         return Track(points, width_left, width_right, path.stem)
-    _check_closed(points, path)
+    _check_closed(points, str(path))
     rows, _ = resample(np.column_stack([points, width_left, width_right]), SPACING)
     spacing = float(np.median(steps))
     rows = smooth(rows, max(SMOOTHING, 0.7 * spacing) / SPACING)
     rows, _ = resample(rows, SPACING)
     return Track(rows[:, :2], rows[:, 2], rows[:, 3], path.stem)
-
-
-def _from_borders(left: FloatArray, right: FloatArray, path: Path) -> Track:
-    middle = 0.5 * (left + right)
-    _check_closed(middle, path)
-    centre, _ = resample(middle, SPACING)
-    centre, _ = resample(smooth(centre, SMOOTHING / SPACING), SPACING)
-    half = np.full(len(centre), 1.0)
-    bare = Track(centre, half, half, path.stem)
-    return Track(centre, _edge_gap(bare, left), -_edge_gap(bare, right), path.stem)
 
 
 def _edge_gap(track: Track, border: FloatArray) -> FloatArray:
@@ -277,12 +282,12 @@ def _edge_gap(track: Track, border: FloatArray) -> FloatArray:
     return np.asarray(np.interp(track.s, projection.s[order], projection.gap[order], period=track.length))
 
 
-def _check_closed(points: FloatArray, path: Path) -> None:
+def _check_closed(points: FloatArray, source: str) -> None:
     steps = np.hypot(*np.diff(points, axis=0).T)
     opening = float(np.hypot(*(points[0] - points[-1])))
     if opening > max(20.0, 5.0 * float(steps.max())):
         raise TrackError(
-            f"{path} does not close: {opening:.0f} m lie between its last point and its first. Give one whole lap."
+            f"{source} does not close: {opening:.0f} m lie between its last point and its first. Give one whole lap."
         )
 
 
