@@ -1,7 +1,8 @@
 """Keeps the installed Python environment in the bucket, so that the next instance restores it instead of building it.
 
-The archive is made on disk and uploaded in parts, so that a small instance has memory left for its work. An archive
-that is there already is left alone: its name is the hash of all that it depends on.
+The archive is made on disk and uploaded in parts, so that a small instance has memory left for its work. One that is
+there already is replaced: an environment is built only where there was none that could be restored, and a broken
+archive left alone would cost each launch another build.
 """
 
 import logging
@@ -13,7 +14,7 @@ from pathlib import Path
 import zstandard
 
 from train_cloud.instance.clients import keep_trying
-from train_cloud.object_store import ObjectStore, ObjectStoreUnavailable
+from train_cloud.object_store import ObjectStore, ObjectStoreDenied, ObjectStoreUnavailable
 from wire.process import fields
 
 LEVEL = 1
@@ -22,22 +23,19 @@ LEVEL = 1
 _log = logging.getLogger(__name__)
 
 
-def store_environment(objects: ObjectStore, environment: Path, key: str, patience_seconds: float) -> bool:
-    """Put the folder `environment` (the archive's root) under `key`, unless it is there; whether it was put.
+def store_environment(objects: ObjectStore, environment: Path, key: str, patience_seconds: float) -> None:
+    """Put the folder `environment` (the archive's root) under `key`.
 
     Raises ObjectStoreError, OSError.
     """
-    if key in keep_trying(lambda: objects.list(key), ObjectStoreUnavailable, patience_seconds):
-        _log.info("the environment is in the bucket already", extra=fields(key=key))
-        return False
+    troubles = (ObjectStoreUnavailable, ObjectStoreDenied)
     # /tmp may be memory.
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:
         archive = Path(folder) / "environment.tar.zst"
         pack(environment, archive)
         size = archive.stat().st_size
-        keep_trying(lambda: objects.put_file(key, archive), ObjectStoreUnavailable, patience_seconds)
+        keep_trying(lambda: objects.put_file(key, archive), troubles, patience_seconds)
     _log.info("the environment is in the bucket", extra=fields(key=key, bytes=size))
-    return True
 
 
 def pack(folder: Path, archive: Path) -> None:
