@@ -16,7 +16,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from wire.process import fields
 
-PRODUCT = "Linux/UNIX"
+PRODUCTS = ["Linux/UNIX", "Linux/UNIX (Amazon VPC)"]
+"""Two names of one price: which of them AWS states depends on the account's age."""
 HISTORY, LAST_KNOWN, FALLBACK = "spot price history", "last known spot price", "fallback_price_usd_per_hour"
 _MARGIN = timedelta(minutes=10)
 """How much further back than needed is asked: this machine's clock may be a little ahead."""
@@ -91,7 +92,7 @@ def price_steps(
             StartTime=start,
             InstanceTypes=[instance_type],
             AvailabilityZone=availability_zone,
-            ProductDescriptions=[PRODUCT],
+            ProductDescriptions=PRODUCTS,
         )
         for page in pages:
             now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
