@@ -29,7 +29,8 @@ _SYSTEMCTL = """#!/bin/bash
 echo "systemctl $*" >>"$AC_ROOT/calls"
 case $1 in
 is-system-running) cat "$AC_ROOT/system_state" ;;
-poweroff) kill -TERM $PPID ;;
+poweroff) if ! rm "$AC_ROOT/refused_poweroffs" 2>/dev/null; then kill -TERM $PPID; else exit 1; fi ;;
+show) cat "$AC_ROOT/unit_state" 2>/dev/null ;;
 restart) [[ ! -e $AC_ROOT/broken_unit || $2 != "$(cat "$AC_ROOT/broken_unit")" ]] ;;
 esac
 """

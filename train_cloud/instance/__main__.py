@@ -1,8 +1,8 @@
 """What the instance's units call: `python -m train_cloud.instance COMMAND --config FILE --folder DIR --run-folder DIR`.
 
 Each command does one thing and ends; the exit codes are wire.process.ExitCode. `secrets` and `prepare` make an instance
-ready, `budget` is a look each minute, `finished` and `checkpoint` follow events, `store-environment` serves the next
-instance.
+ready, `budget` is a look each minute and `account` the last one, `finished` and `checkpoint` follow events,
+`store-environment` serves the next instance.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from train_cloud.instance.budget import tick
+from train_cloud.instance.budget import keep_account, tick
 from train_cloud.instance.clients import ParameterError, aws_client
 from train_cloud.instance.deployment import Deployment, load_deployment
 from train_cloud.instance.environment import store_environment
@@ -25,10 +25,10 @@ from train_cloud.settings import ConfigError
 from train_cloud.store import Store, StoreError
 from wire.process import ExitCode, configure_logging, fields
 
-COMMANDS = ("prepare", "secrets", "budget", "finished", "checkpoint", "store-environment")
+COMMANDS = ("prepare", "secrets", "budget", "account", "finished", "checkpoint", "store-environment")
 PATIENCE = "AC_PATIENCE_SECONDS"
-DEFAULT_PATIENCE_SECONDS = 120.0
-"""How long a service of AWS may refuse or be silent: a new role is not known everywhere at once."""
+DEFAULT_PATIENCE_SECONDS = 900.0
+"""How long AWS may refuse or be silent before that counts; the same as in lifeline.sh, which says why."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +72,8 @@ def _carry_out(arguments: argparse.Namespace) -> None:
             fetch_secrets(deployment.config, ssm, deployment.run_folder, patience)
         case "budget":
             tick(deployment, Metadata(), boot_id(), life_seconds())
+        case "account":
+            keep_account(deployment, Metadata(), boot_id(), life_seconds())
         case "finished":
             end_when_done(deployment, patience)
         case "checkpoint":

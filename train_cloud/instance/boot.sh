@@ -43,7 +43,7 @@ AC_USER=ac-training
 
 patiently() { # SENTENCE COMMAND...: until it succeeds. 404 is an answer, and returned; all else may be a role or a
   # network that is not ready yet, and fails the boot with the sentence when it lasts AC_PATIENCE_SECONDS.
-  local delay=500 until patience=${AC_PATIENCE_SECONDS:-300}
+  local delay=500 until patience=${AC_PATIENCE_SECONDS:-900}
   life_ms
   until=$((REPLY + patience * 1000))
   until "${@:2}"; do

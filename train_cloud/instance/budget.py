@@ -7,6 +7,7 @@ instance; what is known here counts meanwhile. Of several limits the first in Re
 
 import logging
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from train_cloud.instance.budget_state import BudgetState, Instance, load_state, save_state
@@ -20,7 +21,11 @@ from train_cloud.instance.secrets import TOKEN, rotate_token
 from train_cloud.instance.shipping import ship_log
 from train_cloud.instance.spend import price_steps, spent_usd
 from train_cloud.object_store import ObjectStoreError
+from train_cloud.receiver.tls import write_private
 from wire.process import fields
+
+LOOKED = "looked"
+"""File in the run folder with the life second of the last look, a whole number; lifeline.sh ends who looks no more."""
 
 _UNKNOWN = Instance("unknown", "unknown", "unknown")
 
@@ -40,6 +45,7 @@ def tick(deployment: Deployment, metadata: Metadata, boot: str, life_s: float) -
     activity = ask_receiver(deployment.run.listen_port, deployment.folder / "tls.pem", deployment.run_folder / TOKEN)
     idle_s = idle_seconds(state, life_s, activity)
     save_state(deployment.folder, state)
+    _note_look(deployment.run_folder, life_s)
     _log.info("looked at the budget", extra=fields(**_figures(own, totals, idle_s, activity)))
 
     verdict = over_limits(deployment, totals) or _idle_too_long(deployment, state, idle_s)
@@ -51,6 +57,17 @@ def tick(deployment: Deployment, metadata: Metadata, boot: str, life_s: float) -
     _take_token(deployment)
     _ship(deployment, state)
     return None
+
+
+def keep_account(deployment: Deployment, metadata: Metadata, boot: str, life_s: float) -> None:
+    """Write this life's record and decide nothing: the last look, when the instance ends. Raises ObjectStoreError."""
+    state = load_state(deployment.folder)
+    state.begin(boot)
+    own = account(deployment, state, metadata, life_s)
+    save_state(deployment.folder, state)
+    if state.instance is not None:
+        write_life(deployment.objects, own)
+        _log.info("closed the account", extra=fields(life_usd=round(own.spend_usd, 4), hours=round(own.hours, 3)))
 
 
 def account(deployment: Deployment, state: BudgetState, metadata: Metadata, life_s: float) -> Life:
@@ -82,8 +99,11 @@ def idle_seconds(state: BudgetState, life_s: float, activity: Activity | None) -
     """For how long nobody has used the receiver, in life seconds; `state` remembers what it said.
 
     Used means: a bridge is connected, or more is stored than before. Its first answer begins the count anew, since
-    nobody could connect earlier; until then the count runs from the instance's start.
+    nobody could connect earlier; until then the count runs from the first look, which the services' start brings: a
+    first boot may build its environment for longer than an instance may be idle.
     """
+    if state.active_s is None:
+        state.active_s = life_s
     if activity is not None:
         if activity.bridges > 0 or activity.stored_steps != state.stored_steps:
             state.active_s = life_s
@@ -146,6 +166,14 @@ def _exchange(deployment: Deployment, state: BudgetState, own: Life) -> None:
         state.started = read_started(deployment.objects)
     except ObjectStoreError as error:
         _log.warning("the record of what the run cost is not up to date in the bucket", extra=fields(problem=error))
+
+
+def _note_look(run_folder: Path, life_s: float) -> None:
+    try:
+        write_private(run_folder / LOOKED, f"{life_s:.0f}\n".encode())
+    except OSError as error:
+        # What is to be decided now is decided all the same.
+        _log.error("this look could not be noted", extra=fields(problem=error))
 
 
 def _take_token(deployment: Deployment) -> None:

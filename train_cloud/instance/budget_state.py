@@ -35,7 +35,7 @@ class BudgetState(msgspec.Struct):
         launched_at: when the first boot began (ISO 8601), by the clock as it was at the first tick.
         earlier_usd, earlier_hours: what this instance's boots before this one took.
         boot_usd, life_s: what this boot took at the last tick.
-        active_s: life second at which somebody last used the receiver.
+        active_s: life second at which somebody last used the receiver; None before this boot's first look.
         stored_steps: what the receiver said last; None before it ever answered in this boot.
         others, started: what the bucket said last of other lives and of the last start.
         chunks: pieces of the log shipped so far.
@@ -49,7 +49,7 @@ class BudgetState(msgspec.Struct):
     spent: Spent = msgspec.field(default_factory=Spent)
     boot_usd: float = 0.0
     life_s: float = 0.0
-    active_s: float = 0.0
+    active_s: float | None = None
     stored_steps: int | None = None
     others: dict[str, Life] = msgspec.field(default_factory=dict)
     started: str | None = None
@@ -61,7 +61,7 @@ class BudgetState(msgspec.Struct):
             return
         self.earlier_usd += self.boot_usd
         self.earlier_hours += self.life_s / 3600.0
-        self.boot, self.boot_usd, self.life_s, self.active_s = boot, 0.0, 0.0, 0.0
+        self.boot, self.boot_usd, self.life_s, self.active_s = boot, 0.0, 0.0, None
         self.spent, self.stored_steps = Spent(last_price=self.spent.last_price), None
 
 

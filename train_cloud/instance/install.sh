@@ -18,8 +18,9 @@ fi
 CODE=$AC_OPT/code ENVIRONMENT=$AC_OPT/env
 PYTHON=$ENVIRONMENT/bin/python
 PYTORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
-GUARDS=(ac-spot-watch.service ac-drain.path ac-end.path)
-SERVICES=(ac-receiver.service ac-training.service ac-tensorboard.service ac-budget.timer ac-checkpoint.path ac-token.path)
+GUARDS=(ac-spot-watch.service ac-drain.path ac-end.path ac-overdue.timer)
+SERVICES=(ac-farewell.service ac-receiver.service ac-training.service ac-tensorboard.service ac-budget.timer ac-checkpoint.path
+  ac-token.path)
 
 install_units() {
   local units=$CODE/train_cloud/instance/units system=$AC_ROOT/etc/systemd/system
@@ -65,7 +66,7 @@ environment_key() { # KEY names the environment by everything that it depends on
 
 environment_works() { # imports what the services import, which also brings it into the page cache
   [[ -x $PYTHON && $(cat "$ENVIRONMENT/key" 2>/dev/null) == "$KEY" ]] || return 1
-  "$PYTHON" -c 'import boto3, cryptography, gymnasium, msgspec, safetensors, sb3_contrib, stable_baselines3, \
+  timeout 300 "$PYTHON" -c 'import boto3, cryptography, gymnasium, msgspec, safetensors, sb3_contrib, stable_baselines3, \
 tensorboard, torch, wandb, websockets, zstandard'
 }
 
@@ -74,8 +75,8 @@ need_packages() { # COMMAND...: apt's packages, when one of the commands that th
   for attempt in 1 2 3; do
     if command -v zstd >/dev/null && python3 -c 'import ensurepip' 2>/dev/null; then return; fi
     say info "zstd or python3-venv is missing: apt-get, attempt $attempt of 3"
-    { DEBIAN_FRONTEND=noninteractive apt-get --quiet=2 --option Acquire::Retries=5 --option DPkg::Lock::Timeout=120 update &&
-      DEBIAN_FRONTEND=noninteractive apt-get --quiet=2 --yes --option Acquire::Retries=5 \
+    { DEBIAN_FRONTEND=noninteractive timeout 300 apt-get --quiet=2 --option Acquire::Retries=5 --option DPkg::Lock::Timeout=120 update &&
+      DEBIAN_FRONTEND=noninteractive timeout 600 apt-get --quiet=2 --yes --option Acquire::Retries=5 \
         --option DPkg::Lock::Timeout=120 install --no-install-recommends zstd python3-venv; } || pause $((attempt * 5000))
   done
   fail 'apt-get could not install zstd and python3-venv. Its messages are in the log; a later start may succeed.'
@@ -88,7 +89,7 @@ fetch_environment() { # FOLDER: the archive's content; nothing of it is kept on 
   s3_url "$KEY"
   url=$REPLY
   credentials || return 1
-  signed s3 '' --fail --speed-time 30 --speed-limit 10000 --header "x-amz-content-sha256: $EMPTY_SHA256" "$url" |
+  signed s3 '' --fail --max-time 900 --speed-time 30 --speed-limit 10000 --header "x-amz-content-sha256: $EMPTY_SHA256" "$url" |
     zstd --decompress --stdout --quiet | tar --extract --directory "$1"
 }
 
@@ -121,7 +122,7 @@ build_environment() {
     say info "building the Python environment, attempt $attempt of 3"
     rm -rf "$ENVIRONMENT"
     if python3 -m venv "$ENVIRONMENT" &&
-      "$PYTHON" -m pip install --quiet --no-input --disable-pip-version-check --no-cache-dir --retries 10 --timeout 30 \
+      timeout 1200 "$PYTHON" -m pip install --quiet --no-input --disable-pip-version-check --no-cache-dir --retries 10 --timeout 30 \
         --constraint "$CODE/constraints.txt" --requirement "$AC_OPT/requirements.txt" "${index[@]}"; then
       echo "$KEY" >"$ENVIRONMENT/key"
       return
@@ -150,9 +151,9 @@ check_gpu() { # the trainer's sandbox has only the devices that exist when it st
   local seen
   if [[ $AC_ACCELERATOR != gpu ]]; then return; fi
   if command -v nvidia-modprobe >/dev/null; then nvidia-modprobe --unified-memory --create-nvidia-device-file=0 || true; fi
-  seen=$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>&1) ||
+  seen=$(timeout 60 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader 2>&1) ||
     fail "GPU not seen: nvidia-smi says: $seen. Use an AMI with the driver (ami_id) and instance types with an NVIDIA GPU."
-  "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' ||
+  timeout 300 "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' ||
     fail "GPU not seen: nvidia-smi shows $seen, but torch cannot use it. The driver is likely too old for the pinned torch."
   say info "GPU: $seen"
   step gpu

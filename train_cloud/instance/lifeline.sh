@@ -5,10 +5,13 @@
 #   lifeline.sh end      act on /run/ac-training/ending (reason, sentence): save, record, desired capacity 0, power off
 #   lifeline.sh drain    act on /run/ac-training/notice: save and record; the group replaces the instance by itself
 #   lifeline.sh failed   a unit failed for good (systemd's MONITOR_* says which): write the ending `failed`
+#   lifeline.sh overdue  write the ending `failed` if nobody has looked at the costs for an hour
+#   lifeline.sh ship     the journal since the last time into the bucket
 # It never prints a secret, and gives curl none on its command line. Settings come from /etc/ac-training/boot.env;
 # AC_ROOT (for tests) is put before every path, AWS_ENDPOINT_URL and AWS_EC2_METADATA_SERVICE_ENDPOINT are honoured.
-# Optional there: AC_PATIENCE_SECONDS (300: how long a refusal may last, as a fresh role's do), AC_POWEROFF_SECONDS (300:
-# how long the group may take to end us before we power off).
+# Optional there: AC_PATIENCE_SECONDS (900, for the Python commands too: how long AWS may refuse or be silent before that
+# counts; outages of ten minutes happen, and a fresh role is known after one or two), AC_POWEROFF_SECONDS (300: how long
+# the group, or EC2 after a notice, may take to end us before we power off), AC_OVERDUE_SECONDS (3600: of `overdue`).
 
 AC_ROOT=${AC_ROOT:-}
 AC_ETC=$AC_ROOT/etc/ac-training AC_RUN=$AC_ROOT/run/ac-training AC_VAR=$AC_ROOT/var/lib/ac-training
@@ -172,10 +175,16 @@ set_desired_zero() { # returns when the group has taken it: nothing else ends th
   say info "the group $AC_GROUP has desired capacity 0"
 }
 
+scratch_file() { # REPLY is a new file in memory: the end of an instance whose disk is full is told all the same
+  mkdir -p "$AC_RUN"
+  REPLY=$(mktemp "$AC_RUN/.lifeline.XXXXXX")
+}
+
 SHIPMENTS=0
 ship_logs() { # the journal since the last time becomes one object; at most 8 MiB of text, at most half a minute
   local file cursor=$AC_VAR/journal.cursor
-  file=$(mktemp) || return 0
+  scratch_file || return 0
+  file=$REPLY
   cp "$cursor" "$file.cursor" 2>/dev/null || true
   timeout 5 journalctl --sync 2>/dev/null || true
   timeout 15 journalctl --quiet --no-pager --output=short-iso --cursor-file="$file.cursor" | tail --bytes 8388608 |
@@ -196,8 +205,9 @@ ship_logs() { # the journal since the last time becomes one object; at most 8 Mi
 put_ending() { # REASON TEXT DESIRED_CAPACITY [SECONDS]
   local file text code=0
   quoted "$2" && text=$REPLY
+  scratch_file || return 1
+  file=$REPLY
   instance_id
-  file=$(mktemp) || return 1
   printf '{"reason":"%s","text":%s,"at":"%s","instance_id":"%s","run_id":"%s","desired_capacity":%s%s}\n' "$1" "$text" \
     "$(date -u +%FT%TZ)" "$REPLY" "$AC_RUN_ID" "$3" "${4:+,\"seconds\":$4}" >"$file"
   s3_put "runs/$AC_RUN_ID/endings/$(date -u +%Y%m%dT%H%M%SZ)-$REPLY.json" "$file" || code=1
@@ -215,6 +225,15 @@ stop_services() { # in order (each unit's own limits hold), so that everything i
   timeout 70 systemctl stop ac-training.service ac-receiver.service ac-tensorboard.service 2>/dev/null || true
 }
 
+say_farewell() { # the ledger's last entry, by ac-farewell's stop
+  timeout 45 systemctl stop ac-farewell.service 2>/dev/null || true
+}
+
+power_off() { # does not return
+  until systemctl poweroff; do pause 5000; done
+  sleep infinity
+}
+
 write_ending() { # REASON TEXT: ask for the end of this instance; the first reason stays
   printf '%s\n%s\n' "$1" "$2" >"$AC_RUN/ending.$$"
   ln "$AC_RUN/ending.$$" "$AC_RUN/ending" 2>/dev/null || say info "an ending is on its way already; this one is left out"
@@ -229,6 +248,7 @@ end_instance() { # REASON TEXT: save, tell, and stop the costs; does not return 
   flock 9
   announce "the instance ends ($1): $2"
   stop_services
+  say_farewell
   ship_logs
   put_ending "$1" "$2" 0 && stored=1
   set_desired_zero
@@ -241,7 +261,7 @@ end_instance() { # REASON TEXT: save, tell, and stop the costs; does not return 
   # With desired capacity 0 nothing replaces us, so this is safe where the group is slow or was started again meanwhile.
   sleep "${AC_POWEROFF_SECONDS:-300}"
   announce "the group left the instance running: it powers off by itself"
-  systemctl poweroff
+  power_off
 }
 
 drain() { # EC2 takes the instance back: save and tell; desired capacity stays, so that the group replaces it
@@ -250,23 +270,41 @@ drain() { # EC2 takes the instance back: save and tell; desired capacity stays, 
   announce "EC2 takes the instance back (${action:-unknown} at ${when:-an unknown time}); saving everything"
   stop_services
   seconds=$((($(date +%s%3N) - $(date --reference="$AC_RUN/notice" +%s%3N)) / 100))
+  # The clock may have been set back since the notice.
+  if ((seconds < 0)); then seconds=0; fi
   seconds=$((seconds / 10)).$((seconds % 10))
   put_ending interrupted "EC2 took the instance back (${action:-unknown} at ${when:-an unknown time}). Everything was \
 saved $seconds s after the notice; the group starts a replacement." null "$seconds" ||
     say error 'the ending could not be stored'
-  ship_logs
   announce "everything was saved $seconds s after the notice"
+  say_farewell
+  ship_logs
+  # Nothing looks at the costs any more.
+  sleep "${AC_POWEROFF_SECONDS:-300}"
+  announce "EC2 left the instance running: it powers off by itself"
+  power_off
 }
 
 failed() { # why, with the last error that the unit logged
   local unit=${MONITOR_UNIT:-a unit} last
-  if [[ -e $AC_RUN/notice || $(systemctl show --property=SubState --value "$unit" 2>/dev/null) == auto-restart* ]]; then
+  # From version 254 on systemd says so at each failure, those included after which it starts the unit again.
+  if [[ -e $AC_RUN/notice || $(systemctl show --property=ActiveState --value "$unit" 2>/dev/null) == @(active|*activating|reloading) ]]; then
     return 0
   fi
   last=$(timeout 10 journalctl --quiet --no-pager --unit="$unit" --output=cat --lines=500 2>/dev/null |
     grep -E 'level=(error|critical)' | tail -n 1 | cut --characters=-500 || true)
   write_ending failed "$unit failed for good (${MONITOR_SERVICE_RESULT:-unknown result}, ${MONITOR_EXIT_CODE:-exit} \
 ${MONITOR_EXIT_STATUS:-unknown}).${last:+ The last error in its log: $last}"
+}
+
+overdue() { # whatever hangs, the boot or the looks at the costs, it must not do so for days
+  local looked=0 limit=${AC_OVERDUE_SECONDS:-3600}
+  # The life second of the last look, by train_cloud.instance.budget.
+  read -r looked 2>/dev/null <"$AC_RUN/looked" || true
+  life_ms
+  if ((REPLY / 1000 - looked < limit)); then return; fi
+  write_ending failed "For $limit s nobody has looked at what the instance costs: its boot hangs, or ac-budget fails. The \
+log says more."
 }
 
 # shellcheck source=/dev/null
@@ -282,8 +320,10 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
     ;;
   drain) drain ;;
   failed) failed ;;
+  overdue) overdue ;;
+  ship) ship_logs ;;
   *)
-    echo 'usage: lifeline.sh end | drain | failed' >&2
+    echo 'usage: lifeline.sh end | drain | failed | overdue | ship' >&2
     exit 2
     ;;
   esac

@@ -124,11 +124,23 @@ def test_a_state_that_was_damaged_is_counted_anew(site: InstanceSite) -> None:
 
 
 def test_a_receiver_that_never_comes_up_ends_the_instance_as_idle(site: InstanceSite) -> None:
-    assert look(site, 0.7, idle_minutes=45) is None
-    assert look(site, 0.8, idle_minutes=45) is Reason.IDLE
+    assert look(site, 0.1, idle_minutes=45) is None
+    assert look(site, 0.8, idle_minutes=45) is None
+    assert look(site, 0.9, idle_minutes=45) is Reason.IDLE
     reason, text = site.ending()
     assert reason == "idle"
     assert text.startswith("For 48 minutes the receiver has never answered, and idle_minutes is 45.")
+
+
+def test_a_long_first_boot_is_not_idleness(site: InstanceSite) -> None:
+    assert look(site, 10.5 / 60, idle_minutes=5) is None
+
+
+def test_each_look_is_noted_for_the_guard_over_the_looks(site: InstanceSite) -> None:
+    look(site, 0.5)
+    assert (site.run_folder / "looked").read_text() == "1800\n"
+    (site.run_folder / "looked.new").mkdir()
+    assert look(site, 100.0) is Reason.OVER_BUDGET
 
 
 def test_who_decided_first_keeps_the_reason(site: InstanceSite) -> None:

@@ -28,6 +28,10 @@ MODULES = [
     "websockets",
     "zstandard",
 ]
+SERVICES = (
+    "ac-farewell.service ac-receiver.service ac-training.service ac-tensorboard.service ac-budget.timer "
+    "ac-checkpoint.path ac-token.path"
+)
 TORCH = "class cuda:\n    is_available = staticmethod(lambda: False)\n"
 PROJECT = f"""[project]
 name = "x"
@@ -120,15 +124,12 @@ def test_a_stored_environment_is_restored_and_the_services_start_after_the_guard
     calls = [call for call in scratch.calls() if "is-system-running" not in call]
     assert calls == [
         "systemctl daemon-reload",
-        "systemctl enable --quiet ac-spot-watch.service ac-drain.path ac-end.path",
-        "systemctl start ac-spot-watch.service ac-drain.path ac-end.path",
-        "systemctl enable --quiet ac-secrets.service ac-receiver.service ac-training.service ac-tensorboard.service "
-        "ac-budget.timer ac-checkpoint.path ac-token.path",
+        "systemctl enable --quiet ac-spot-watch.service ac-drain.path ac-end.path ac-overdue.timer",
+        "systemctl start ac-spot-watch.service ac-drain.path ac-end.path ac-overdue.timer",
+        f"systemctl enable --quiet ac-secrets.service {SERVICES}",
         "systemctl restart ac-secrets.service",
-        "systemctl reset-failed ac-receiver.service ac-training.service ac-tensorboard.service ac-budget.timer "
-        "ac-checkpoint.path ac-token.path",
-        "systemctl start --no-block ac-receiver.service ac-training.service ac-tensorboard.service ac-budget.timer "
-        "ac-checkpoint.path ac-token.path",
+        f"systemctl reset-failed {SERVICES}",
+        f"systemctl start --no-block {SERVICES}",
     ]
     units = scratch.root / "etc/systemd/system"
     assert {file.name for file in units.iterdir()} == {
@@ -217,7 +218,7 @@ def test_a_gpu_that_is_not_seen_ends_the_instance(installed: Installed, driver: 
     scratch.execute("boot.sh")
 
     (record,) = scratch.endings()
-    said = {"absent": "nvidia-smi: command not found", "broken": "No devices were found", "old": "Tesla T4, 470.0"}
+    said = {"absent": "No such file or directory", "broken": "No devices were found", "old": "Tesla T4, 470.0"}
     assert "GPU not seen: nvidia-smi" in record["text"]
     assert said[driver] in record["text"]
     assert scratch.desired_capacity() == 0

@@ -33,6 +33,7 @@ def test_an_ending_saves_records_and_stops_the_costs(scratch: ScratchInstance) -
     assert stops == [
         "systemctl stop ac-budget.timer ac-budget.service ac-token.path",
         "systemctl stop ac-training.service ac-receiver.service ac-tensorboard.service",
+        "systemctl stop ac-farewell.service",
     ]
     assert scratch.calls()[-1] == "systemctl poweroff"
     assert scratch.logs() == ["lines after <>\n"]
@@ -109,6 +110,76 @@ def test_a_drain_records_how_long_saving_took_and_leaves_the_capacity(scratch: S
     assert scratch.desired_capacity() == 1
     assert "systemctl stop ac-training.service ac-receiver.service ac-tensorboard.service" in scratch.calls()
     assert len(scratch.logs()) == 1
+
+
+def test_an_instance_that_ec2_leaves_running_after_its_notice_powers_off(scratch: ScratchInstance) -> None:
+    scratch.notice()
+
+    scratch.execute("lifeline.sh", "drain")
+
+    assert scratch.calls()[-1] == "systemctl poweroff"
+
+
+def test_a_clock_set_back_after_the_notice_spoils_no_record(scratch: ScratchInstance) -> None:
+    scratch.notice(age_seconds=-3600)
+
+    scratch.execute("lifeline.sh", "drain")
+
+    assert scratch.endings()[0]["seconds"] == 0.0
+
+
+def test_a_power_off_that_is_refused_is_tried_again_and_nothing_goes_on(scratch: ScratchInstance) -> None:
+    scratch.upload_code()
+    scratch.put(f"runs/{RUN_ID}/DONE", b"")
+    (scratch.root / "refused_poweroffs").write_text("x")
+
+    scratch.execute("boot.sh")
+
+    assert scratch.calls().count("systemctl poweroff") == 2
+    assert not (scratch.root / "installed").exists()
+
+
+def test_a_full_disk_does_not_hide_why_an_instance_ends(scratch: ScratchInstance) -> None:
+    scratch.extra["TMPDIR"] = str(scratch.root / "no_room")
+    (scratch.run_folder / "ending").write_text("failed\nThe disk is full.\n")
+
+    scratch.execute("lifeline.sh", "end")
+
+    assert [record["text"] for record in scratch.endings()] == ["The disk is full."]
+    assert scratch.logs()
+    assert {file.name for file in scratch.run_folder.iterdir()} == {"ending", "end.lock"}
+
+
+@pytest.mark.parametrize(
+    ("state", "ends"),
+    [("activating", False), ("active", False), ("deactivating", False), ("failed", True), ("inactive", True)],
+)
+def test_a_unit_that_systemd_starts_again_has_not_failed_for_good(
+    scratch: ScratchInstance, state: str, ends: bool
+) -> None:
+    (scratch.root / "unit_state").write_text(f"{state}\n")
+
+    scratch.shell("MONITOR_UNIT=ac-training.service failed")
+
+    assert (scratch.run_folder / "ending").exists() == ends
+
+
+def test_an_instance_whose_costs_nobody_looks_at_ends(scratch: ScratchInstance) -> None:
+    looked = 'life_ms; echo $((REPLY / 1000 - 100)) >"$AC_RUN/looked"'
+
+    scratch.shell(f"{looked}; AC_OVERDUE_SECONDS=200 overdue")
+    assert not (scratch.run_folder / "ending").exists()
+
+    scratch.shell(f"{looked}; AC_OVERDUE_SECONDS=50 overdue")
+    reason, text = (scratch.run_folder / "ending").read_text().splitlines()
+    assert reason == "failed"
+    assert text.startswith("For 50 s nobody has looked at what the instance costs")
+
+
+def test_a_boot_that_hangs_before_the_first_look_ends(scratch: ScratchInstance) -> None:
+    scratch.shell("AC_OVERDUE_SECONDS=0 overdue")
+
+    assert (scratch.run_folder / "ending").exists()
 
 
 def test_each_increment_of_the_journal_is_shipped_once(scratch: ScratchInstance) -> None:
