@@ -70,12 +70,11 @@ class Tracking:
         self._wandb = WandbCurves.of_run(config, folder)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            if steps:
-                self._fetch_earlier_lives()
+            # Also at 0 steps: a life before may have drawn curves and not have come to a checkpoint.
+            self._fetch_earlier_lives()
             # TensorBoard drops what earlier files hold from purge_step on.
-            purge = steps + 1 if steps else None
             self._writer = SummaryWriter(
-                str(self._folder), purge_step=purge, max_queue=_QUEUE, flush_secs=FLUSH_SECONDS
+                str(self._folder), purge_step=steps + 1, max_queue=_QUEUE, flush_secs=FLUSH_SECONDS
             )
         except OSError as error:
             self._give_up(error)

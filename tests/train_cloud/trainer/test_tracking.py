@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from tensorboard.summary.writer import event_file_writer  # type: ignore[import-untyped]
 
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
@@ -18,6 +19,12 @@ from train_cloud.trainer.tracking import TAGS, TENSORBOARD, Tracking, curve_poin
 __all__ = ["s3"]
 
 CONFIG = run_config(network=[8], buffer_size=100)
+
+
+@pytest.fixture(autouse=True)
+def _files_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of one second are told apart by a counter, whose names sort right only while its digits do not grow."""
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(100))
 
 
 @pytest.fixture
@@ -72,6 +79,17 @@ def test_a_new_instance_shows_the_whole_run_from_the_bucket(tmp_path: Path, obje
     life(tmp_path / "third", objects, 40, [45])
     assert [steps for steps, _ in curve(tmp_path / "third", "drive/laps")] == [10, 20, 25, 40, 45]
     assert len(objects.list(f"{TENSORBOARD}/")) == 3
+
+
+@pytest.mark.parametrize("folder", ["first", "second"])
+def test_what_a_life_without_a_checkpoint_had_drawn_counts_no_more(
+    tmp_path: Path, objects: ObjectStore, folder: str
+) -> None:
+    life(tmp_path / "first", objects, 0, [10, 20, 30])
+    life(tmp_path / folder, objects, 0, [5, 15])
+    assert [steps for steps, _ in curve(tmp_path / folder, "drive/laps")] == [5, 15]
+    life(tmp_path / "third", objects, 15, [25])
+    assert [steps for steps, _ in curve(tmp_path / "third", "drive/laps")] == [5, 15, 25]
 
 
 def test_only_files_that_have_grown_are_uploaded_again(tmp_path: Path, objects: ObjectStore, s3: MotoS3) -> None:
