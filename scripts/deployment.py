@@ -6,6 +6,7 @@ applied and never changes anything; AWS is not asked at all.
 
 from __future__ import annotations
 
+import codecs
 import shutil
 import subprocess
 from pathlib import Path
@@ -86,11 +87,18 @@ def load_deployment(file: Path | None, folder: Path = TERRAFORM_FOLDER) -> Deplo
 
 def _read(file: Path) -> tuple[bytes, str]:
     try:
-        return file.read_bytes(), str(file)
+        return _as_utf8(file.read_bytes()), str(file)
     except OSError as error:
         raise OperatorError(
             f"The deployment file {file} cannot be read ({error.strerror}). {_ELSEWHERE}", ExitCode.USAGE
         ) from error
+
+
+def _as_utf8(content: bytes) -> bytes:
+    """What `>` wrote, also that of Windows PowerShell, which writes UTF-16, and with a byte order mark."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", errors="replace").encode()
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def _terraform_output(folder: Path) -> bytes:

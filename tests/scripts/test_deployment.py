@@ -24,6 +24,12 @@ def test_a_file_stands_for_terraform(operated: Operated) -> None:
     assert load_deployment(operated.file) == operated.deployment
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_file_that_windows_powershell_wrote_is_read_too(operated: Operated, encoding: str) -> None:
+    operated.file.write_bytes(operated.file.read_text(encoding="utf-8").encode(encoding))
+    assert load_deployment(operated.file) == operated.deployment
+
+
 def test_a_newer_terraforms_output_is_read_too(operated: Operated) -> None:
     more = msgspec.json.decode(operated.file.read_bytes()) | {"something_new": 1}
     operated.file.write_bytes(msgspec.json.encode(more))
