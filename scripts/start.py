@@ -15,6 +15,9 @@ from scripts.deployment import Deployment, OperatorError, load_deployment
 from scripts.run_record import RunRecord
 from wire.process import ExitCode
 
+GUARD_HOURS = 1.0
+"""How much later than the instance's own limit, which keeps a reason, the guard outside it acts; as in compute.tf."""
+
 
 def start(deployment: DeploymentFile = None) -> None:
     """Start the run, or let it go on from its last checkpoint."""
@@ -29,7 +32,7 @@ def start(deployment: DeploymentFile = None) -> None:
     _check(settings, record, spent)
     now = datetime.now(UTC)
     # The guard first: whatever fails after it, nothing runs without an end.
-    cloud.schedule_end(now + timedelta(hours=settings.max_hours))
+    cloud.schedule_end(now + timedelta(hours=settings.max_hours + GUARD_HOURS))
     record.begin_anew(now)
     cloud.set_desired(1)
     print(
