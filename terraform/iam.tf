@@ -38,8 +38,9 @@ data "aws_iam_policy_document" "instance" {
     actions   = ["s3:ListBucket"]
     resources = [local.bucket_arn]
 
+    # IfExists: S3 asks for this right without a prefix when it decides how to answer for a key that is missing.
     condition {
-      test     = "StringLike"
+      test     = "StringLikeIfExists"
       variable = "s3:prefix"
       values   = ["code/*", "env/*", "runs/*"]
     }

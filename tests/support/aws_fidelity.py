@@ -67,6 +67,7 @@ def mend_moto() -> None:
     spot_price_history_is_plausible()
     budgets_tell_their_subscribers_and_tags()
     terminated_instances_let_go_of_their_address()
+    primary_interfaces_go_with_their_instance()
     deleted_groups_take_their_schedules_along()
     elastic_addresses_are_no_loopback_addresses()
 
@@ -275,6 +276,19 @@ def terminated_instances_let_go_of_their_address() -> None:
         return ended
 
     former = _replace(ec2_instances.InstanceBackend, "terminate_instances", terminate)
+
+
+def primary_interfaces_go_with_their_instance() -> None:
+    """AWS deletes the interface that it made for an instance along with it; moto leaves it in the network."""
+
+    def run(self: Any, *args: Any, **named: Any) -> Any:
+        reservation = former(self, *args, **named)
+        for instance in reservation.instances:
+            for interface in instance.nics.values():
+                interface.delete_on_termination = True
+        return reservation
+
+    former = _replace(ec2_instances.InstanceBackend, "run_instances", run)
 
 
 def instances_have_a_type_of_their_groups_list() -> None:

@@ -82,8 +82,10 @@ class AwsProcess:
     """The same server in a process of its own: what it holds is its own, and goes with it."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-m", "tests.support.aws_server"]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        # On the leash of this process: a killed test leaves no server behind.
+        command = [sys.executable, "-m", "scripts.leash", "tests.support.aws_server"]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT)
         assert self._process.stdout is not None
         self.endpoint_url = self._process.stdout.readline().strip()
         assert self.endpoint_url, "the server ended before it listened; its standard error says why"

@@ -1,5 +1,6 @@
 """What the tests' AWS promises where bare moto breaks it; the applied stack holds the rest of the mends."""
 
+import base64
 import os
 import socket
 import subprocess
@@ -101,6 +102,16 @@ def test_an_instance_has_its_templates_volume_and_tags_and_takes_them_along(aws:
     assert {"Key": "Project", "Value": "lap"} in volume["Tags"]
     aws.client("autoscaling").set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=0)
     assert ec2.describe_volumes()["Volumes"] == []
+
+
+def test_the_groups_next_instance_has_the_user_data_of_the_templates_newest_version(aws: AwsServer) -> None:
+    group = started_group(aws)
+    ec2 = aws.client("ec2")
+    data = base64.b64encode(b"#cloud-config").decode()
+    ec2.create_launch_template_version(LaunchTemplateName="lap", LaunchTemplateData={"UserData": data})
+    ec2.terminate_instances(InstanceIds=[only_instance(aws, group)])
+    second = only_instance(aws, group)
+    assert ec2.describe_instance_attribute(InstanceId=second, Attribute="userData")["UserData"]["Value"] == data
 
 
 def test_an_update_of_the_group_keeps_its_list_of_types_for_the_next_instance(aws: AwsServer) -> None:

@@ -1,0 +1,190 @@
+"""What a plan cannot show: every variable and output explains itself, everything carries tags, every wildcard has its
+reason, and the training settings are those of train_cloud/run_config.py."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import hcl2
+import msgspec
+import pytest
+from msgspec import Meta
+
+from tests.support.aws_fidelity import PRICES
+from tests.support.stack import ROOT
+from train_cloud.run_config import RunConfig, TaskSettings
+
+TERRAFORM = ROOT / "terraform"
+OPTIONS = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False)
+NOT_A_USERS = {"run_id", "bucket", "public_host", "listen_host", "listen_port", "wandb_project", "wandb_entity", "task"}
+UNTAGGABLE = {
+    "aws_autoscaling_schedule",
+    "aws_iam_role_policy",
+    "aws_launch_template.tag_specifications",
+    "aws_route",
+    "aws_route_table_association",
+    "aws_s3_bucket_lifecycle_configuration",
+    "aws_s3_bucket_ownership_controls",
+    "aws_s3_bucket_policy",
+    "aws_s3_bucket_public_access_block",
+    "aws_s3_bucket_server_side_encryption_configuration",
+    "aws_s3_bucket_versioning",
+}
+BY_DEFAULT_TAGS = {
+    "aws_budgets_budget",
+    "aws_cloudwatch_log_group",
+    "aws_default_security_group",
+    "aws_eip",
+    "aws_iam_instance_profile",
+    "aws_iam_role",
+    "aws_internet_gateway",
+    "aws_launch_template",
+    "aws_route_table",
+    "aws_s3_bucket",
+    "aws_s3_object",
+    "aws_security_group",
+    "aws_ssm_parameter",
+    "aws_subnet",
+    "aws_vpc",
+    "aws_vpc_endpoint",
+    "aws_vpc_security_group_egress_rule",
+    "aws_vpc_security_group_ingress_rule",
+}
+"""Types whose tags tests/terraform/test_applied.py reads back from AWS."""
+
+
+def read(path: Path) -> dict[str, Any]:
+    with path.open(encoding="utf-8") as file:
+        return hcl2.load(file, serialization_options=OPTIONS)
+
+
+def blocks(kind: str) -> dict[str, Any]:
+    """All blocks of `kind` in the configuration, by their labels joined with a dot."""
+    found: dict[str, Any] = {}
+    for path in sorted(TERRAFORM.glob("*.tf")):
+        for block in read(path).get(kind, []):
+            for first, body in block.items():
+                nested = kind in ("resource", "data", "ephemeral") and first != "__comments__"
+                found |= {f"{first}.{name}": inner for name, inner in body.items()} if nested else {first: body}
+    return found
+
+
+VARIABLES = blocks("variable")
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_variable_is_typed_described_and_validated(name: str) -> None:
+    variable = VARIABLES[name]
+    assert variable["type"]
+    assert len(variable["description"]) > 20
+    if variable["type"] != "bool":
+        assert variable["validation"], f"{name} takes any value"
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_validation_says_what_to_write_instead(name: str) -> None:
+    for validation in VARIABLES[name].get("validation", []):
+        assert re.search(r"Write|Name |Copy|Set|leave", validation["error_message"]), validation["error_message"]
+
+
+def test_each_validation_is_broken_once_by_terraform_test() -> None:
+    text = (TERRAFORM / "tests" / "variables.tftest.hcl").read_text(encoding="utf-8")
+    for name, variable in VARIABLES.items():
+        assert text.count(f"    var.{name},") >= len(variable.get("validation", [])), name
+
+
+def test_an_output_describes_itself() -> None:
+    for name, output in blocks("output").items():
+        assert len(output["description"]) > 20, name
+
+
+def test_every_resource_is_tagged() -> None:
+    (provider, *_) = [block["aws"] for block in read(TERRAFORM / "providers.tf")["provider"]]
+    assert provider["default_tags"][0]["tags"] == "${local.tags}"
+    for name, body in blocks("resource").items():
+        kind = name.split(".")[0]
+        if kind == "aws_autoscaling_group":
+            (tag,) = [one["tag"] for one in body["dynamic"] if "tag" in one]
+            assert tag["content"][0]["propagate_at_launch"] is True
+        else:
+            assert kind in UNTAGGABLE | BY_DEFAULT_TAGS, f"are {kind} tagged? Say so in this test"
+
+
+def test_a_wildcard_in_the_role_has_its_reason_beside_it() -> None:
+    document = blocks("data")["aws_iam_policy_document.instance"]
+    statements = document["statement"] + [one["statement"]["content"][0] for one in document["dynamic"]]
+    reasons = 0
+    for statement in statements:
+        wild = [resource for resource in statement["resources"] if "*" in resource]
+        comments = [comment["value"] for comment in statement.get("__comments__", [])]
+        assert bool(wild) == any(text.startswith("wildcard:") for text in comments), statement
+        assert not any("*" in action for action in statement["actions"]), statement
+        reasons += bool(wild)
+    assert reasons >= 5
+
+
+def test_checkpoints_and_experience_never_expire() -> None:
+    for rule in blocks("resource")["aws_s3_bucket_lifecycle_configuration.run"]["rule"]:
+        for expiration in rule.get("expiration", []):
+            assert set(expiration) - {"__comments__"} == {"expired_object_delete_marker"}
+
+
+def object_attributes(expression: str) -> set[str]:
+    return set(re.findall(r"(\w+)\s*=\s*optional\(", expression))
+
+
+def test_the_training_variable_has_the_settings_of_a_run() -> None:
+    text = (TERRAFORM / "variables.tf").read_text(encoding="utf-8")
+    whole = text[text.index('variable "training"') : text.index("  default  = {}")]
+    outer, task = whole.split("task = optional(")
+    assert object_attributes(outer) == set(RunConfig.__struct_fields__) - NOT_A_USERS
+    assert object_attributes(task) == set(TaskSettings.__struct_fields__)
+
+
+def test_the_training_variable_has_the_default_length_of_a_run() -> None:
+    text = (TERRAFORM / "variables.tf").read_text(encoding="utf-8")
+    (steps,) = re.findall(r"total_timesteps\s+= optional\(number, (\d+)\)", text)
+    (field,) = [one for one in msgspec.structs.fields(RunConfig) if one.name == "total_timesteps"]
+    assert int(steps) == field.default
+
+
+def limits_of(kind: type, prefix: str = "") -> dict[str, dict[str, Any]]:
+    """Each number's limits in a settings struct, in the form of locals.tf's table."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        if get_origin(hint) is None or not hasattr(hint, "__metadata__"):
+            continue
+        (meta,) = [one for one in hint.__metadata__ if isinstance(one, Meta)]
+        number = get_args(hint)[0]
+        if number in (int, float):
+            least = meta.ge if meta.ge is not None else 1e-9
+            found[prefix + name] = {"least": least, "most": meta.le, "whole": number is int}
+    return found
+
+
+def test_the_training_variable_has_the_limits_of_a_run() -> None:
+    (table,) = [one["training_limits"] for one in read(TERRAFORM / "locals.tf")["locals"] if "training_limits" in one]
+    expected = {name: limit for name, limit in limits_of(RunConfig).items() if name not in NOT_A_USERS}
+    assert table == expected | limits_of(TaskSettings, "task.")
+
+
+def test_the_example_has_three_lines_to_edit_and_names_only_variables() -> None:
+    text = (TERRAFORM / "terraform.tfvars.example").read_text(encoding="utf-8")
+    assert set(hcl2.loads(text, serialization_options=OPTIONS)) - {"__comments__"} == {
+        "region",
+        "home_cidrs",
+        "alert_email",
+    }
+    commented = set(re.findall(r"^# (\w+) +=", text, flags=re.MULTILINE))
+    assert commented == set(VARIABLES) - {"region", "home_cidrs", "alert_email", "wandb_key"}
+
+
+def test_the_prices_cover_the_default_types() -> None:
+    defaults = next(one["default_instance_types"] for one in read(TERRAFORM / "locals.tf")["locals"] if "name" in one)
+    known = json.loads(PRICES.read_text(encoding="utf-8"))["instance_types"]
+    for accelerator, names in defaults.items():
+        assert len(names) >= 3, accelerator
+        for name in names:
+            assert 0 < known[name]["spot_usd_per_hour"] < known[name]["on_demand_usd_per_hour"]
+            assert (known[name]["gpu"] is None) == (accelerator == "cpu")
