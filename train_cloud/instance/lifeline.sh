@@ -285,16 +285,24 @@ saved $seconds s after the notice; the group starts a replacement." null "$secon
   power_off
 }
 
+property() { # NAME UNIT: to standard output
+  systemctl show --property="$1" --value "$2" 2>/dev/null
+}
+
 failed() { # why, with the last error that the unit logged
-  local unit=${MONITOR_UNIT:-a unit} last
+  local unit=${MONITOR_UNIT:-} one last
+  # systemd names the unit only to a service that a single other one can start.
+  for one in ac-secrets ac-receiver ac-training; do
+    if [[ -z $unit && $(property ActiveState $one.service) == failed ]]; then unit=$one.service; fi
+  done
   # From version 254 on systemd says so at each failure, those included after which it starts the unit again.
-  if [[ -e $AC_RUN/notice || $(systemctl show --property=ActiveState --value "$unit" 2>/dev/null) == @(active|*activating|reloading) ]]; then
+  if [[ -e $AC_RUN/notice || -z $unit || $(property ActiveState "$unit") == @(active|*activating|reloading) ]]; then
     return 0
   fi
   last=$(timeout 10 journalctl --quiet --no-pager --unit="$unit" --output=cat --lines=500 2>/dev/null |
     grep -E 'level=(error|critical)' | tail -n 1 | cut --characters=-500 || true)
-  write_ending failed "$unit failed for good (${MONITOR_SERVICE_RESULT:-unknown result}, ${MONITOR_EXIT_CODE:-exit} \
-${MONITOR_EXIT_STATUS:-unknown}).${last:+ The last error in its log: $last}"
+  write_ending failed "$unit failed for good (${MONITOR_SERVICE_RESULT:-$(property Result "$unit")}, \
+${MONITOR_EXIT_CODE:-exited} ${MONITOR_EXIT_STATUS:-$(property ExecMainStatus "$unit")}).${last:+ The last error in its log: $last}"
 }
 
 overdue() { # whatever hangs, the boot or the looks at the costs, it must not do so for days
