@@ -25,6 +25,8 @@ from tests.support.imds import Imds, Metadata
 from tests.support.waiting import wait_until
 
 PORT = 8080
+ENDPOINT = f"http://{CLOUD_ADDRESS}:{PORT}"
+"""Where AWS is, for instances and at home."""
 _LOOK_SECONDS = 0.2
 _STOP_SECONDS = 90.0
 """EC2 gives a shutdown about as long before it pulls the plug."""
@@ -184,7 +186,7 @@ class Cloud:
             secret_access_key=secret,
             session_token=token,
         )
-        settings = {"AWS_ENDPOINT_URL": f"http://{CLOUD_ADDRESS}:{PORT}"} | self.environment
+        settings = {"AWS_ENDPOINT_URL": ENDPOINT} | self.environment
         words = " ".join(f'"{variable}={value}"' for variable, value in settings.items())
         manager = f"[Manager]\nDefaultEnvironment={words}\n"
         files = {"/etc/systemd/system.conf.d/box.conf": manager} | self.files

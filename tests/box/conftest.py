@@ -40,10 +40,12 @@ def open_cloud(machine_image: Path, tmp_path_factory: pytest.TempPathFactory) ->
             for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
                 patch.setenv(variable, "testing")
             patch.delenv("AWS_PROFILE", raising=False)
-            with cloud:
-                yield cloud
-        for instance in cloud.instances:
-            instance.box.discard()
+            try:
+                with cloud:
+                    yield cloud
+            finally:
+                for instance in cloud.instances:
+                    instance.box.discard()
         assert cloud.leftovers() == []
 
     return opened

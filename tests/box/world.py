@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.box.cloud import PORT, Cloud, Instance
-from tests.box.network import CLOUD_ADDRESS
+from tests.box.cloud import ENDPOINT, Cloud, Instance
 from tests.support.aws_server import REGION, environment
 from tests.support.script import Script, check_whole
 from tests.support.site import batches_in_bucket
@@ -212,5 +211,5 @@ class World:
         return [ip, "netns", "exec", self.cloud.network.home, sys.executable, "-m", module, *arguments]
 
     def _environment(self) -> dict[str, str]:
-        aws = environment(f"http://{CLOUD_ADDRESS}:{PORT}")
+        aws = environment(ENDPOINT)
         return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")} | aws

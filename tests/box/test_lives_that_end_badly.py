@@ -55,6 +55,12 @@ class Lives:
         self.wait_for(instance, "ac-receiver", "event=listening", BOOT_SECONDS)
         return instance
 
+    def replace(self, instance: Instance) -> Instance:
+        """Let spot take the instance at once; returns the one that the group starts in its place."""
+        number = len(self.cloud.of_group(NAME)) + 1
+        self.cloud.take_back(instance)
+        return self.cloud.wait_for_instance(NAME, number)
+
     def wait_for(self, instance: Instance, unit: str, words: str, seconds: float) -> None:
         """Wait until the unit has logged these words."""
         wait_until(lambda: words in instance.box.log(unit) or instance.gone, f"{unit} says {words}", seconds)
@@ -222,10 +228,8 @@ def test_a_notice_during_the_boot_leaves_the_group_to_replace_the_instance(lives
     ending = lives.world.wait_for_ending(1, 60.0)
     assert (ending["reason"], ending["desired_capacity"]) == ("interrupted", None)
     assert "event=listening" not in instance.box.log("ac-receiver")
-    lives.cloud.take_back(instance)
+    replacement = lives.replace(instance)
     assert lives.cloud.desired_capacity(NAME) == 1
-    replacement = lives.cloud.wait_for_instance(NAME, len(lives.cloud.of_group(NAME)))
-    assert replacement is not instance
     lives.wait_for(replacement, "ac-receiver", "event=listening", BOOT_SECONDS)
     assert [one["reason"] for one in lives.world.endings()] == ["interrupted"]
 
@@ -236,8 +240,7 @@ def test_a_power_loss_without_notice_costs_no_experience(lives: Lives) -> None:
     first = lives.begin_and_listen()
     lives.world.start_bridge(lives.world.pair(), CARS, ticks, HZ)
     wait_until(lambda: lives.world.saved_steps() >= 1000, "a checkpoint is saved", 60.0)
-    lives.cloud.take_back(first)
-    second = lives.cloud.wait_for_instance(NAME, len(lives.cloud.of_group(NAME)) + 1)
+    second = lives.replace(first)
     lives.check_end(second, 120.0, "finished")
     assert "event=resuming" in second.box.log("ac-training")
     lives.world.check_experience(CARS, ticks)
