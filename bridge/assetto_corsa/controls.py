@@ -25,11 +25,12 @@ class NoBackend(RuntimeError):
 
 
 class Button(StrEnum):
-    """What a bound button asks of the game; the values are the names of the bindings in Content Manager."""
+    """What a bound button asks of the game; the values are the names of the bindings in its controls.ini."""
 
     RESET_SESSION = "__CM_RESET_SESSION"
     START_SESSION = "__CM_START_SESSION"
     TO_PITS = "__CM_TO_PITS"
+    GEAR_UP = "GEARUP"
 
 
 class Command(NamedTuple):

@@ -1,0 +1,155 @@
+"""Controls through the Custom AI memory of the Custom Shaders Patch (CSP): no driver, no filter, and teleports.
+
+Promises that the game has taken our controls before `open` returns (CSP answers with a page of its own, Car0), that the
+car is neutral whenever it is not driven, and that closing takes our page away. It does not restart sessions, which
+CSP's users report as unsafe, and cannot leave the "Drive" menu. Layout and names: layout.py, from CSP's wiki page
+"Custom AI". It imports no numpy: the process that guards the controls uses it.
+"""
+
+import ctypes
+import logging
+import struct
+import time
+
+from bridge.assetto_corsa import controls
+from bridge.assetto_corsa.controls import NEUTRAL, BackendUnavailable, Button, Command, Vector, in_range
+from bridge.assetto_corsa.layout import CAR_CONTROLS_PAGE, CAR_PAGE, CarControls, CarData, Teleport
+from bridge.assetto_corsa.memory import GameError, GameNotRunning, PageUnusable, WritablePage, create_page, open_page
+
+ANSWER_SECONDS = 3.0
+"""For so long CSP may take to take the car over; it looks for us 333 times a second while physics run."""
+TELEPORT_SECONDS = 0.05
+"""For so long a teleport is asked for: 16 of CSP's looks at the page."""
+_POLL_SECONDS = 0.01
+_PEDALS = struct.Struct("<5f")
+"""gas, brake, clutch, steer, handbrake: the first bytes of CarControls, written at once."""
+
+_log = logging.getLogger(__name__)
+
+
+class CustomAI:
+    """The Custom AI memory as a backend.
+
+    Args:
+        answer_seconds: how long CSP may take to answer.
+    """
+
+    name = "csp"
+    can_teleport = True
+    buttons = frozenset({Button.TO_PITS, Button.GEAR_UP})
+
+    def __init__(self, answer_seconds: float = ANSWER_SECONDS) -> None:
+        self._answer_seconds = answer_seconds
+        self._page: WritablePage | None = None
+        self._teleport_until = 0.0
+        self._teleporting = False
+
+    def why_not(self) -> str | None:
+        """Why CSP does not take the car over; None when it does. Takes at most `answer_seconds`."""
+        return None if self._page is not None else controls.why_not(self)
+
+    def open(self) -> None:
+        """Offer neutral controls and wait for CSP's answer; raises BackendUnavailable."""
+        if self._page is not None:
+            return
+        answered_before = _packet()
+        self.attach()
+        if self._answered(answered_before):
+            return
+        self.close()
+        raise BackendUnavailable(
+            f"the Custom Shaders Patch has not taken the car over within {self._answer_seconds:g} s. Enter a session "
+            "(not a pause or a replay); CSP must be 0.1.78 or newer; set ENABLED=1 in the section [CUSTOM_AI] of "
+            "extension/config/new_behaviour.ini in the game's folder, and ALLOW_CUSTOM_AI_MANIPULATION=1 in the "
+            "section [_EXTRA_PERMISSIONS] of the track's data/surfaces.ini, with extended physics; restart the game."
+        )
+
+    def attach(self) -> None:
+        """Open the controls, neutral, without waiting for an answer; raises BackendUnavailable."""
+        try:
+            page = create_page(CAR_CONTROLS_PAGE, ctypes.sizeof(CarControls))
+        except PageUnusable as unusable:
+            raise BackendUnavailable(str(unusable)) from unusable
+        self._page = page
+        self._hold(NEUTRAL)
+        self._set("teleport_to", Teleport.NONE)
+        # The clutch flags let the car start and change gears without a clutch pedal; autoshift does the gearbox's work.
+        for flag in ("autoclutch_on_start", "autoclutch_on_change", "autoblip_active", "autoshift_active"):
+            self._set(flag, 1)
+        for button in ("gear_up", "gear_dn"):
+            self._set(button, 0)
+
+    def apply(self, steer: float, throttle: float, brake: float) -> None:
+        """Hold these controls until the next call; does nothing on closed controls."""
+        if self._page is not None:
+            self._hold(in_range(steer, throttle, brake))
+            if self._teleporting and time.monotonic() >= self._teleport_until:
+                self._set("teleport_to", Teleport.NONE)
+                self._teleporting = False
+
+    def neutral(self) -> None:
+        """Roll out under a gentle brake; does nothing on closed controls."""
+        self.apply(*NEUTRAL)
+
+    def close(self) -> None:
+        """Leave neutral controls behind and take the page away; safe to call twice."""
+        page = self._page
+        if page is not None:
+            self._hold(NEUTRAL)
+            self._set("teleport_to", Teleport.NONE)
+            self._page = None
+            page.remove()
+
+    def teleport(self, position: Vector, direction: Vector) -> None:
+        """Ask CSP to put the car there; the request is withdrawn by an `apply` or `neutral` TELEPORT_SECONDS later."""
+        if self._page is not None:
+            self._page.write(struct.pack("<6f", *position, *direction), CarControls.teleport_pos.offset)
+            self._ask_for(Teleport.POSITION)
+
+    def press(self, button: Button, down: bool) -> None:
+        """Shift up, or ask for the pits; raises KeyError for other buttons."""
+        if button not in self.buttons:
+            raise KeyError(button)
+        if self._page is None:
+            return
+        if button is Button.GEAR_UP:
+            self._set("gear_up", int(down))
+        elif down:
+            self._ask_for(Teleport.PITS)
+
+    def _ask_for(self, where: Teleport) -> None:
+        self._teleport_until = time.monotonic() + TELEPORT_SECONDS
+        self._teleporting = True
+        self._set("teleport_to", where)
+
+    def _hold(self, command: Command) -> None:
+        if self._page is not None:
+            # The game's steering is positive to the right.
+            self._page.write(_PEDALS.pack(command.throttle, command.brake, 0.0, -command.steer, 0.0))
+
+    def _set(self, flag: str, value: int) -> None:
+        if self._page is not None:
+            self._page.write(bytes([value]), getattr(CarControls, flag).offset)
+
+    def _answered(self, packet_before: int | None) -> bool:
+        """Whether Car0 appears in time; one that was there already (Linux keeps files) must be written anew."""
+        until = time.monotonic() + self._answer_seconds
+        while True:
+            packet = _packet()
+            if packet is not None and packet != packet_before:
+                return True
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_POLL_SECONDS)
+
+
+def _packet() -> int | None:
+    """The number of CSP's last answer; None where there is none."""
+    try:
+        with open_page(CAR_PAGE, ctypes.sizeof(CarData)) as page:
+            return int(CarData.from_buffer_copy(page.read()).packet_id)
+    except GameNotRunning:
+        return None
+    except GameError as error:
+        _log.debug("Car0 cannot be read: %s", error)
+        return None
