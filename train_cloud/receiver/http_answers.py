@@ -25,6 +25,9 @@ BACKUP_FAILING_SECONDS: Final = 120.0
 """A bucket may fail for so long before that is called unhealthy: short outages are normal and cost nothing."""
 WRITER_BUSY_SECONDS: Final = 60.0
 """A transaction that takes longer will not end by itself: even the store's own lock is waited for only 30 s."""
+STORE_FULL_SECONDS: Final = 60.0
+"""So long after a refusal the store counts as full. A bridge that is there asks again sooner; where none is, only the
+next one can find out, and must not be kept away by what was."""
 _LATER: Final = (("Retry-After", "5"),)
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -39,7 +42,7 @@ class Vitals:
     batches_stored: int = 0
     batches_refused: int = 0
     last_stored: float | None = None
-    store_full: bool = False
+    store_full_at: float | None = None
     store_unreadable: bool = False
     draining: bool = False
 
@@ -49,10 +52,11 @@ class Vitals:
             if result.outcome is Outcome.STORED:
                 self.batches_stored += 1
                 self.last_stored = time.monotonic()
-                self.store_full = False
+                self.store_full_at = None
             else:
                 self.batches_refused += 1
-                self.store_full = self.store_full or result.outcome is Outcome.NO_ROOM
+                if result.outcome is Outcome.NO_ROOM:
+                    self.store_full_at = time.monotonic()
 
     def problem(self, state: "State") -> str | None:
         """Why the receiver is not healthy; None when it is."""
@@ -64,7 +68,7 @@ class Vitals:
             return f"the disk has not taken a transaction for {state.writer_busy:.0f} s"
         if self.store_unreadable:
             return "the store cannot be read"
-        if self.store_full:
+        if self.store_full_at is not None and time.monotonic() - self.store_full_at <= STORE_FULL_SECONDS:
             return "the store is full: batches are refused"
         if state.backup_failing > BACKUP_FAILING_SECONDS:
             return f"nothing could be brought to the bucket for {state.backup_failing:.0f} s"

@@ -1,6 +1,7 @@
 """What the receiver tells over plain HTTP, to those who may know, and that asking changes nothing."""
 
 import socket
+import time
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.support.receivers import CONFIG, TOKEN, ThreadedReceiver, blob, hello
 from tests.support.waiting import wait_until
-from train_cloud.receiver.http_answers import State, Vitals
+from train_cloud.receiver.http_answers import STORE_FULL_SECONDS, State, Vitals
 from train_cloud.receiver.writer import Job, Outcome, Result
 from train_cloud.store import TrainerProgress
 from wire.messages import Error, TransitionBatch
@@ -178,3 +179,10 @@ def test_a_store_that_takes_batches_again_is_healthy_again() -> None:
     vitals.count([Result(job, Outcome.STORED)])
     assert vitals.problem(WELL) is None
     assert (vitals.batches_stored, vitals.batches_refused) == (1, 1)
+
+
+def test_a_store_that_nobody_asks_any_more_does_not_stay_unhealthy_for_ever() -> None:
+    vitals = Vitals(store_full_at=time.monotonic() - STORE_FULL_SECONDS + 5)
+    assert vitals.problem(WELL) == "the store is full: batches are refused"
+    vitals.store_full_at = time.monotonic() - STORE_FULL_SECONDS - 1
+    assert vitals.problem(WELL) is None
