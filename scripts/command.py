@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,9 @@ _SIGN_IN = "Sign in again (`aws sso login`, or new keys in AWS_ACCESS_KEY_ID and
 
 def command_line(command: Callable[..., None], arguments: list[str] | None = None) -> int:
     """Run `command` with the command line's arguments (or these) and return its exit code."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Into a file or a pipe, Windows writes the code page of the country: what it lacks must not end a command.
+        sys.stdout.reconfigure(errors="replace")
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
     try:
@@ -83,6 +87,12 @@ def _told_of_the_bucket(error: ObjectStoreError) -> tuple[str, ExitCode]:
     cause = error.__cause__
     if isinstance(cause, (BotoCoreError, ClientError)) and told(cause)[1] == ExitCode.USAGE:
         return told(cause)
+    if isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") == "NoSuchBucket":
+        return (
+            "The deployment's bucket does not exist (any more): it was destroyed, or these credentials belong to "
+            "another account. `terraform -chdir=terraform apply` makes an empty one.",
+            ExitCode.STORAGE,
+        )
     return str(error), ExitCode.STORAGE
 
 

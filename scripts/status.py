@@ -18,7 +18,7 @@ from rich.table import Table
 from scripts.cloud import Cloud, Group
 from scripts.command import DeploymentFile, command_line
 from scripts.demo_report import lap_text
-from scripts.deployment import load_deployment
+from scripts.deployment import OperatorError, load_deployment
 from scripts.dialling import Unreachable, metrics
 from scripts.run_record import Ending, RunRecord
 from train_cloud.trainer.manifest import LATEST
@@ -130,12 +130,14 @@ def _ask_receiver(cloud: Cloud, group: Group, found: Status) -> None:
     if group.instance is None:
         found.bridges_unknown_because = "no instance"
         return
-    endpoint = cloud.present_endpoint(group.instance)
-    if endpoint is None:
-        found.bridges_unknown_because = "the instance boots"
-        return
     try:
-        found.bridges = int(metrics(cloud.pairing(endpoint))["bridges"])
+        endpoint = cloud.present_endpoint(group.instance)
+        if endpoint is None:
+            found.bridges_unknown_because = "the instance boots"
+        else:
+            found.bridges = int(metrics(cloud.pairing(endpoint))["bridges"])
+    except OperatorError as error:
+        found.bridges_unknown_because = str(error)
     except (Unreachable, PinMismatch, KeyError) as error:
         found.bridges_unknown_because = f"not reachable from here: {error}"
 

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError,
 
 from scripts.command import told
 from tests.support.aws_server import environment
-from tests.support.operated import Operated, operated
+from tests.support.operated import BUCKET, Operated, operated
 from tests.support.tools import need_tools
 from wire.process import ExitCode
 
@@ -77,6 +77,19 @@ def test_missing_credentials_are_told_as_such_where_only_the_bucket_is_asked(ope
     done = module(operated, "fetch", AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="", **files)
     assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
     assert done.stderr.startswith("No AWS credentials were found on this PC.")
+
+
+def test_a_code_page_that_lacks_a_sign_does_not_end_a_command(operated: Operated) -> None:
+    operated.ship_log("i-0aaaaaaaaaaaaaaaa", "20261121T100000Z", "Created symlink a \N{RIGHTWARDS ARROW} b.")
+    done = module(operated, "logs", PYTHONIOENCODING="cp1252")
+    assert (done.returncode, done.stdout) == (ExitCode.OK, "Created symlink a ? b.\n"), done.stderr
+
+
+def test_a_bucket_that_is_gone_is_told_in_the_operators_words(operated: Operated) -> None:
+    operated.server.client("s3").delete_bucket(Bucket=BUCKET)
+    done = module(operated, "fetch")
+    assert (done.returncode, done.stdout) == (ExitCode.STORAGE, "")
+    assert done.stderr.startswith("The deployment's bucket does not exist (any more): it was destroyed, or")
 
 
 def test_the_environment_carries_the_options(operated: Operated) -> None:

@@ -71,6 +71,15 @@ def test_a_receiver_out_of_reach_is_told_and_the_rest_is_there(operated: Operate
     assert found["state"] == "running"
 
 
+def test_an_address_that_cannot_be_read_is_told_and_the_rest_is_there(operated: Operated) -> None:
+    name = operated.deployment.endpoint_parameter
+    operated.launch()
+    operated.ssm.put_parameter(Name=name, Value="{", Type="String", Overwrite=True)
+    found = figures(operated)
+    assert (found["state"], found["bridges"]) == ("running", None)
+    assert found["bridges_unknown_because"].startswith(f"The parameter {name} does not hold an address.")
+
+
 def test_hours_begin_anew_with_make_start_and_the_spend_does_not(operated: Operated) -> None:
     operated.spend(4.0, hours=10.0)
     operated.objects.put("started", b"2099-01-01T00:00:00+00:00")
