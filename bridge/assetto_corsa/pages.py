@@ -78,7 +78,7 @@ class GamePages:
         self._graphics: Page | None = None
         self._car: Page | None = None
         self._packet: int | None = None
-        self._moved_at = self._opened_at = 0.0
+        self._moved_at = self._opened_at = now()
         self._car_packet: int | None = None
         self._car_moved_at = self._look_for_car_at = float("-inf")
         self.retries = 0
@@ -142,8 +142,6 @@ class GamePages:
         except GameError:
             self.close()
             raise
-        if self._opened_at == 0.0:
-            self._moved_at = now
         self._opened_at = now
 
     def _steady(self, page: Page) -> bytes:
