@@ -8,6 +8,7 @@ CSP's users report as unsafe, and cannot leave the "Drive" menu. Layout and name
 
 import ctypes
 import logging
+import os
 import struct
 import time
 
@@ -20,6 +21,8 @@ ANSWER_SECONDS = 3.0
 """For so long CSP may take to take the car over; it looks for us 333 times a second while physics run."""
 TELEPORT_SECONDS = 0.05
 """For so long a teleport is asked for: 16 of CSP's looks at the page."""
+OWNER = slice(69, 72)
+"""Padding at the end of CarControls, which CSP does not read: three bytes that say which bridge drives."""
 _POLL_SECONDS = 0.01
 _PEDALS = struct.Struct("<5f")
 """gas, brake, clutch, steer, handbrake: the first bytes of CarControls, written at once."""
@@ -41,6 +44,7 @@ class CustomAI:
     def __init__(self, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._answer_seconds = answer_seconds
         self._page: WritablePage | None = None
+        self._owner = b""
         self._teleport_until = 0.0
         self._teleporting = False
 
@@ -66,11 +70,10 @@ class CustomAI:
 
     def attach(self) -> None:
         """Open the controls, neutral, without waiting for an answer; raises BackendUnavailable."""
-        try:
-            page = create_page(CAR_CONTROLS_PAGE, ctypes.sizeof(CarControls))
-        except PageUnusable as unusable:
-            raise BackendUnavailable(str(unusable)) from unusable
-        self._page = page
+        page = self._page = _own_page()
+        # Whoever comes last drives: a bridge that hangs, or what guards a dead one, must not disturb the next one.
+        self._owner = os.urandom(3)
+        page.write(self._owner, OWNER.start)
         self._hold(NEUTRAL)
         self._set("teleport_to", Teleport.NONE)
         # The clutch flags let the car start and change gears without a clutch pedal; autoshift does the gearbox's work.
@@ -78,6 +81,16 @@ class CustomAI:
             self._set(flag, 1)
         for button in ("gear_up", "gear_dn"):
             self._set(button, 0)
+
+    def join(self) -> None:
+        """Open the controls of the bridge that drives now, and change nothing; raises BackendUnavailable."""
+        page = self._page = _own_page()
+        self._owner = page.read()[OWNER]
+
+    @property
+    def ours(self) -> bool:
+        """Whether nobody has taken the controls since they were opened."""
+        return self._page is not None and self._page.read()[OWNER] == self._owner
 
     def apply(self, steer: float, throttle: float, brake: float) -> None:
         """Hold these controls until the next call; does nothing on closed controls."""
@@ -93,16 +106,18 @@ class CustomAI:
 
     def close(self) -> None:
         """Leave neutral controls behind and take the page away; safe to call twice."""
-        page = self._page
-        if page is not None:
-            self._hold(NEUTRAL)
-            self._set("teleport_to", Teleport.NONE)
-            self._page = None
+        ours = self.ours
+        self._hold(NEUTRAL)
+        self._set("teleport_to", Teleport.NONE)
+        page, self._page = self._page, None
+        if page is not None and ours:
             page.remove()
+        elif page is not None:
+            page.close()
 
     def teleport(self, position: Vector, direction: Vector) -> None:
         """Ask CSP to put the car there; the request is withdrawn by an `apply` or `neutral` TELEPORT_SECONDS later."""
-        if self._page is not None:
+        if self._page is not None and self.ours:
             self._page.write(struct.pack("<6f", *position, *direction), CarControls.teleport_pos.offset)
             self._ask_for(Teleport.POSITION)
 
@@ -123,12 +138,12 @@ class CustomAI:
         self._set("teleport_to", where)
 
     def _hold(self, command: Command) -> None:
-        if self._page is not None:
+        if self._page is not None and self.ours:
             # The game's steering is positive to the right.
-            self._page.write(_PEDALS.pack(command.throttle, command.brake, 0.0, -command.steer, 0.0))
+            self._page.write(_PEDALS.pack(command.throttle, command.brake, 0.0, 0.0 - command.steer, 0.0))
 
     def _set(self, flag: str, value: int) -> None:
-        if self._page is not None:
+        if self._page is not None and self.ours:
             self._page.write(bytes([value]), getattr(CarControls, flag).offset)
 
     def _answered(self, packet_before: int | None) -> bool:
@@ -141,6 +156,13 @@ class CustomAI:
             if time.monotonic() >= until:
                 return False
             time.sleep(_POLL_SECONDS)
+
+
+def _own_page() -> WritablePage:
+    try:
+        return create_page(CAR_CONTROLS_PAGE, ctypes.sizeof(CarControls))
+    except PageUnusable as unusable:
+        raise BackendUnavailable(str(unusable)) from unusable
 
 
 def _packet() -> int | None:

@@ -93,7 +93,7 @@ class Gamepad:
         """Hold these controls until the next call; does nothing on closed controls."""
         if self._pad is not None:
             command = in_range(steer, throttle, brake)
-            self._pad.left_joystick_float(-command.steer, 0.0)
+            self._pad.left_joystick_float(0.0 - command.steer, 0.0)
             self._pad.right_trigger_float(command.throttle)
             self._pad.left_trigger_float(command.brake)
             self._pad.update()

@@ -1,48 +1,22 @@
 """The Custom AI backend: what lies in its 72 bytes, and whose answer it waits for. Offsets as in CSP's wiki page."""
 
 import struct
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from bridge.assetto_corsa.controls import BackendUnavailable, Button, Vector
 from bridge.assetto_corsa.csp import TELEPORT_SECONDS, CustomAI
+from tests.support.custom_ai import CAR, CONTROLS, answering, pedals
 from tests.support.waiting import wait_until
-
-CONTROLS = "AcTools.CSP.NewBehaviour.CustomAI.CarControls0.v0"
-CAR = "AcTools.CSP.NewBehaviour.CustomAI.Car0.v0"
 
 
 @pytest.fixture
 def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("AC_SHM_DIR", str(tmp_path))
     return tmp_path
-
-
-@contextmanager
-def answering(memory: Path, first_packet: int = 1) -> Iterator[None]:
-    """CSP, as far as it matters here: Car0 appears once there are controls, and counts."""
-    stop = threading.Event()
-
-    def answer() -> None:
-        packet = first_packet
-        while not stop.wait(0.003):
-            if (memory / CONTROLS).exists():
-                (memory / "new").write_bytes(struct.pack("<i668x", packet))
-                (memory / "new").rename(memory / CAR)
-                packet += 1
-
-    thread = threading.Thread(target=answer)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 @pytest.fixture
@@ -52,11 +26,6 @@ def taken(memory: Path) -> Iterator[CustomAI]:
         backend.open()
         yield backend
         backend.close()
-
-
-def pedals(memory: Path) -> tuple[float, ...]:
-    """gas, brake, clutch, steer, handbrake."""
-    return struct.unpack("<5f", (memory / CONTROLS).read_bytes()[:20])
 
 
 def test_without_an_answer_the_page_is_taken_away_and_the_sentence_names_the_settings(memory: Path) -> None:
@@ -142,4 +111,19 @@ def test_the_game_keeps_neutral_bytes_when_the_page_is_taken_away(memory: Path) 
 
     with game:
         assert struct.unpack("<5f", game.read(20)) == pytest.approx((0.0, 0.3, 0.0, 0.0, 0.0))
+    assert not (memory / CONTROLS).exists()
+
+
+def test_whoever_comes_last_drives_and_keeps_the_page(memory: Path, taken: CustomAI) -> None:
+    successor = CustomAI()
+    successor.open()
+    successor.apply(0.0, 0.5, 0.0)
+
+    taken.apply(1.0, 1.0, 0.0)
+    taken.teleport(Vector(1.0, 1.0, 1.0), Vector(0.0, 0.0, 1.0))
+    taken.close()
+
+    assert pedals(memory) == (0.5, 0.0, 0.0, 0.0, 0.0)
+    assert (memory / CONTROLS).read_bytes()[40] == 0
+    successor.close()
     assert not (memory / CONTROLS).exists()
