@@ -23,11 +23,15 @@ HALF_WIDTH = 4.0
 """m from the driven line to either edge, unless the user says something else."""
 LONGEST_GAP = 40.0
 """m between two samples (half a second at 290 km/h) that a curve may bridge."""
+LONGEST_BLIND_SECONDS = 0.5
+"""s between two samples: in a slow bend the car turns round within the metres of a fast straight."""
 LONGEST_LAP_SECONDS = 1800.0
 """A lap that takes longer is given up: twice around the longest of the game's tracks at a walk."""
 
 _FASTEST = 120.0
 """m/s; whoever moves faster was put somewhere else."""
+_PAUSED = 3.0
+"""m that a car moves at most while the game is paused and resumed."""
 _CLOSING = 15.0
 """m beside its first position that a lap may end: it crossed the same line on the same road."""
 _FADE = 150.0
@@ -98,7 +102,7 @@ class LapRecorder:
             self._give_up("the car is in the pit lane")
         elif not step <= 5.0 + _FASTEST * seconds:
             self._give_up("the car was put somewhere else")
-        elif step > LONGEST_GAP:
+        elif step > LONGEST_GAP or (seconds > LONGEST_BLIND_SECONDS and step > _PAUSED):
             self._give_up(f"nothing was seen of the car over {step:.0f} m")
         elif self.recording and sample.time - self._began > LONGEST_LAP_SECONDS:
             self._give_up(f"it took longer than {LONGEST_LAP_SECONDS / 60:.0f} minutes")

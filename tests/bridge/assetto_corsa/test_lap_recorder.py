@@ -75,7 +75,7 @@ def test_a_lap_from_line_to_line_is_picked_out_of_a_drive_and_becomes_the_track(
     rate=st.sampled_from([20.0, 25.0, 60.0, 333.0]),
     noise=st.floats(0.0, 0.2),
     gap=st.floats(-3.0, 3.0),
-    lost=st.lists(st.tuples(st.floats(0.0, 0.98), st.floats(2.0, 35.0)), max_size=6),
+    lost=st.lists(st.tuples(st.floats(0.0, 0.98), st.floats(2.0, 16.0)), max_size=6),
     seed=st.integers(0, 1000),
 )
 def test_noise_and_gaps_do_not_bend_the_road(
@@ -88,11 +88,11 @@ def test_noise_and_gaps_do_not_bend_the_road(
         ahead = (s - share * TRACK.length) % TRACK.length
         kept[ahead < metres - SPEED / rate] = False
     kept[[0, -1]] = True
-    if np.hypot(*np.diff(lap[kept], axis=0).T).max() > 38.0:
-        return  # gaps that touch are one too long
+    if np.hypot(*np.diff(lap[kept], axis=0).T).max() > 22.0:
+        return  # Gaps that touch make one that no bend could be told from.
     track = track_from_lap(lap[kept], "ring")
     at = TRACK.project(track.centre)
-    assert np.abs(at.gap - gap).max() < 2.5
+    assert np.abs(at.gap - gap).max() < 1.5
     assert np.median(np.abs(at.gap - gap)) < 0.2
     assert np.abs(track.curvature).max() < 0.2
     assert track.curvature.sum() * track.spacing == pytest.approx(TRACK.curvature.sum() * TRACK.spacing, abs=1e-6)
@@ -102,9 +102,10 @@ def test_a_lap_that_ends_beside_its_start_is_closed_without_a_kink() -> None:
     s = np.arange(0.5, TRACK.length + 1.5, 0.8)
     wandering = TRACK.position_at(s, -3.0 + 6.0 * s / TRACK.length)
     track = track_from_lap(wandering, "ring")
-    near = np.r_[-15:15]
-    assert np.abs(track.curvature[near] - TRACK.curvature_at(track.s[near])).max() < 0.003
-    assert np.abs(TRACK.project(track.centre[near]).gap).max() < 0.2
+    near = np.r_[-10:10]
+    at = TRACK.project(track.centre[near])
+    assert np.abs(track.curvature[near] - at.curvature).max() < 0.005
+    assert np.abs(at.gap).max() < 0.3
 
 
 def test_a_car_that_stands_on_its_way_does_no_harm() -> None:
@@ -165,7 +166,12 @@ def test_a_car_that_is_put_elsewhere_or_lost_from_sight_loses_its_lap() -> None:
     samples = driven(1.5 * TRACK.length, start=-100.0)
     away = [changed(sample, x=sample.x + 30.0) for sample in samples[900:]]
     lost = samples[:900] + [changed(sample, time=sample.time + 3.0) for sample in samples[960:]]
-    for drive, why in ((samples[:900] + away, "put somewhere else"), (lost, "nothing was seen of the car over")):
+    unseen = samples[:900] + [changed(sample, time=sample.time + 1.0) for sample in samples[920:]]
+    for drive, why in (
+        (samples[:900] + away, "put somewhere else"),
+        (lost, "nothing was seen of the car over 4"),
+        (unseen, "nothing was seen of the car over 1"),
+    ):
         recorder = LapRecorder()
         assert recorded(drive[:960], recorder) == []
         assert why in recorder.given_up
@@ -183,7 +189,7 @@ def test_a_pause_loses_nothing_and_a_restart_on_the_grid_begins_nothing() -> Non
 
 def test_a_lap_without_end_is_given_up() -> None:
     recorder = LapRecorder()
-    slow = [LapSample(n, 20.0 * n, 0.0, n - 2.0 if n >= 2 else n + 100.0, False) for n in range(1900)]
+    slow = [LapSample(0.4 * n, 20.0 * n, 0.0, 0.4 * n - 2.0 if n >= 5 else 100.0, False) for n in range(4600)]
     assert recorded(slow, recorder) == []
     assert "longer than 30 minutes" in recorder.given_up
 
