@@ -151,11 +151,7 @@ def track_from_lap(
             f"A road {width_left:g} m to the left and {width_right:g} m to the right of the driven line is not "
             f"possible; give {_NARROWEST:g} to {_WIDEST:g} m for each."
         )
-    points = _closed(_thinned(lap, name), name)
-    steps = np.hypot(*(np.roll(points, -1, axis=0) - points).T)
-    if steps.max() > LONGEST_GAP:
-        raise TrackError(f"The lap of {name} has a gap of {steps.max():.0f} m. {_AGAIN}")
-    centre, _ = resample(_rounded(points, steps), SPACING)
+    centre, _ = resample(_rounded(_closed(_thinned(lap, name), name)), SPACING)
     centre, _ = resample(smooth(centre, SMOOTHING / SPACING), SPACING)
     bare = Track(centre, np.full(len(centre), width_left), np.full(len(centre), width_right), name)
     sharpest = float(np.abs(bare.curvature).max())
@@ -186,6 +182,8 @@ def _closed(points: FloatArray, name: str) -> FloatArray:
     """The lap without what lies behind the line again, its end and its start moved onto each other."""
     steps = np.hypot(*np.diff(points, axis=0).T)
     distance = np.concatenate([[0.0], np.cumsum(steps)])
+    if steps.max(initial=0.0) > LONGEST_GAP:
+        raise TrackError(f"The lap of {name} has a gap of {steps.max():.0f} m. {_AGAIN}")
     if distance[-1] < _SHORTEST:
         raise TrackError(f"The lap of {name} is only {distance[-1]:.0f} m long. {_AGAIN}")
     onward = points[int(np.searchsorted(distance, 10.0))] - points[0]
@@ -211,9 +209,9 @@ def _closed(points: FloatArray, name: str) -> FloatArray:
     return np.asarray(points + 0.5 * aside * (from_start - to_end)[:, None] * left)
 
 
-def _rounded(points: FloatArray, steps: FloatArray) -> FloatArray:
+def _rounded(points: FloatArray) -> FloatArray:
     """A closed curve through the points (m, 2), about every metre: cubic Hermite, so that gaps in bends are bends."""
-    steps = np.maximum(steps, 1e-6)
+    steps = np.maximum(np.hypot(*(np.roll(points, -1, axis=0) - points).T), 1e-6)
     slope = (np.roll(points, -1, axis=0) - points) / steps[:, None]
     before = np.roll(steps, 1)
     tangent = (np.roll(slope, 1, axis=0) * steps[:, None] + slope * before[:, None]) / (steps + before)[:, None]

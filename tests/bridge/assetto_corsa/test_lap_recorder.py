@@ -143,6 +143,16 @@ def test_what_is_no_lap_is_refused_with_a_sentence(spoil: object, complaint: str
     assert "Drive one lap from the line to the line" in str(refused.value)
 
 
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(st.tuples(st.floats(-300.0, 300.0), st.floats(-300.0, 300.0)), max_size=40))
+def test_whatever_was_driven_ends_in_a_track_or_a_sentence(rows: list[tuple[float, float]]) -> None:
+    try:
+        track = track_from_lap(np.array(rows).reshape(-1, 2), "ring")
+    except TrackError:
+        return
+    assert np.isfinite(track.centre).all()
+
+
 @pytest.mark.parametrize(("left", "right"), [(0.0, 4.0), (4.0, -1.0), (400.0, 4.0), (float("nan"), 4.0)])
 def test_a_width_that_no_road_has_is_refused(left: float, right: float) -> None:
     with pytest.raises(TrackError, match="is not possible; give"):
