@@ -6,10 +6,12 @@ Answers an object; {"error": text} for what it does not understand.
 """
 
 import time
+from pathlib import Path
 from typing import Any
 
 from tests.fake_ac.game import Game, Mode
 from tests.fake_ac.inputs import Wish
+from tests.fake_ac.playback import Playback
 
 
 class Commands:
@@ -25,7 +27,7 @@ class Commands:
         try:
             method = getattr(self, "do_" + str(arguments.pop("do", None)))
             return method(**arguments) or {}
-        except (AttributeError, TypeError, KeyError, ValueError) as error:
+        except (AttributeError, TypeError, KeyError, ValueError, OSError) as error:
             return {"error": f"{type(error).__name__}: {error}"}
 
     def stalled(self) -> bool:
@@ -93,6 +95,14 @@ class Commands:
     def do_custom_ai(self, allowed: bool) -> None:
         """Whether CSP allows Custom AI from now on."""
         self._game.custom_ai.allowed = allowed
+
+    def do_play(self, path: str) -> None:
+        """Publish nothing but this file of recorded pages (playback.py) from now on."""
+        self._game.playback = Playback(Path(path))
+
+    def do_played(self) -> dict[str, Any]:
+        """Whether the file has been played to its end."""
+        return {"over": self._game.playback is None or self._game.playback.over}
 
     def do_truth(self) -> dict[str, Any]:
         """What really is, in racing's units and frame."""

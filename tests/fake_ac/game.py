@@ -20,6 +20,7 @@ from tests.fake_ac.gearbox import Gearbox
 from tests.fake_ac.inputs import NOWHERE, PITS, RESTART_BUTTON, START_BUTTON, CustomAi, Pad, Wish
 from tests.fake_ac.laps import Laps
 from tests.fake_ac.pages import Painter, Scene, static_page
+from tests.fake_ac.playback import Playback
 from tests.fake_ac.publisher import Publisher
 
 _GRID_BEFORE_LINE, _PITS_BEFORE_LINE = 10.0, 60.0
@@ -70,6 +71,7 @@ class Game:
         self.damage = [0.0] * 5
         self.in_pit = False
         self.after_restart = Mode.MENU
+        self.playback: Playback | None = None
         self._gas = 0.0
         self._restart_asked = False
         self.pages.appear()
@@ -98,6 +100,10 @@ class Game:
 
     def tick(self, seconds: float) -> None:
         """Let this time pass."""
+        if self.playback is not None:
+            for page, data in self.playback.advance(seconds):
+                self.pages.put(page, data)
+            return
         self._buttons()
         self.custom_ai.look()
         paused, restart, scale = self.custom_ai.simulation()

@@ -94,10 +94,17 @@ class Publisher:
             self._write("physics", self._painter.physics)
             self._seen.append((bytes(self._painter.physics), bytes(self._painter.graphics)))
         if scene.custom_ai:
-            if self._car is None:
-                self._car = Page.create(self._folder / CAR_NAME, CAR_SIZE)
             self._painter.paint_car(scene, now, self.physics_packet)
-            self._car.write(self._painter.car)
+            self.put("car", bytes(self._painter.car))
+
+    def put(self, page: str, data: bytes) -> None:
+        """Publish these bytes as "physics", "graphics", "static" or "car", whatever they say."""
+        if page != "car":
+            self._write(page, data)
+            return
+        if self._car is None:
+            self._car = Page.create(self._folder / CAR_NAME, CAR_SIZE)
+        self._car.write(data)
 
     def replay(self, status: int) -> None:
         """Show the next of the moments seen lately, over and over, with new packet numbers and this status."""

@@ -15,12 +15,14 @@ import selectors
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tests.fake_ac.inputs import VirtualDevice
 from tests.fake_ac.pages import GRAPHICS, PHYSICS
+from tests.fake_ac.playback import write
 from tests.fake_ac.publisher import NAMES
 from tests.support.waiting import wait_until
 
@@ -83,6 +85,12 @@ class FakeGame:
     def graphics(self, field: str) -> Any:
         """One field of the graphics page."""
         return GRAPHICS.get((self.shm / NAMES["graphics"]).read_bytes(), field)
+
+    def play(self, records: Iterable[tuple[float, str, bytes]]) -> None:
+        """Publish recorded pages from now on: time in s (rising), "physics", "graphics", "static" or "car", bytes."""
+        path = self.shm.parent / "recorded_pages"
+        write(path, records)
+        self.tell("play", path=str(path))
 
     def device(self) -> VirtualDevice:
         """The other end of the game's virtual joystick."""

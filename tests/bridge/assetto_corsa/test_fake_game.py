@@ -259,6 +259,15 @@ def test_driving_into_the_wall_damages_the_car_and_counts_once(client: Client) -
     assert client.car("wheels_valid_surface") < 15
 
 
+def test_recorded_pages_are_published_byte_for_byte(game: FakeGame) -> None:
+    first, second = bytes(range(145)) * 4, bytes(reversed(range(145))) * 4
+    game.play([(100.0, "physics", first), (100.0, "graphics", bytes(296)), (100.3, "physics", second)])
+    page = game.shm / "acpmf_physics"
+    wait_until(lambda: page.read_bytes() == first, "the first page")
+    wait_until(lambda: page.read_bytes() == second, "the second page")
+    assert game.tell("played")["over"]
+
+
 def test_the_install_holds_the_track_and_the_settings(game: FakeGame) -> None:
     assert (game.root / "content" / "tracks" / "fake_ring" / "ai" / "fast_lane.ai").stat().st_size > 100_000
     assert (game.root / "extension" / "config" / "new_behaviour.ini").exists()
