@@ -197,7 +197,8 @@ class Cloud:
         if instance.box.ended:
             instance.box.close()
             self.network.remove_instance(instance.link)
-            ec2.terminate_instances(InstanceIds=[instance.id])
+            if not terminated:
+                ec2.terminate_instances(InstanceIds=[instance.id])
             instance.gone = True
         elif terminated and instance.told_to_stop_at is None:
             instance.told_to_stop_at = time.monotonic()

@@ -167,7 +167,8 @@ def _read_s3(environ: Mapping[str, Any]) -> tuple[str, tuple[str, ...], Mapping[
     method = environ["REQUEST_METHOD"]
     if not key:
         action = {"GET": "ListBucket", "HEAD": "ListBucket"}.get(method, f"{method} of a bucket")
-        return f"s3:{action}", (f"arn:aws:s3:::{bucket}",), {"s3:prefix": asked.get("prefix", [""])[0]}
+        context = {"s3:prefix": asked["prefix"][0]} if "prefix" in asked else {}
+        return f"s3:{action}", (f"arn:aws:s3:::{bucket}",), context
     actions = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "POST": "PutObject"}
     action = actions.get(method) or ("AbortMultipartUpload" if "uploadId" in asked else "DeleteObject")
     return f"s3:{action}", (f"arn:aws:s3:::{bucket}/{key}",), {}

@@ -2,7 +2,8 @@
 
 `RolePolicies.read` takes every document that the role has in AWS. A call is allowed when for each of its resources some
 Allow statement fits and no Deny does. It knows Action and Resource with * and ?, and the conditions StringEquals,
-StringLike, ArnEquals and ArnLike; anything else is an error, so that nothing is passed over in silence.
+StringLike, ArnEquals and ArnLike, with IfExists too; anything else is an error, so that nothing is passed over in
+silence.
 """
 
 import fnmatch
@@ -53,9 +54,11 @@ class RolePolicies:
 
 def _holds(conditions: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
     for kind, wanted in conditions.items():
-        assert kind in _CONDITIONS, f"the matcher does not know the condition {kind}"
+        assert kind.removesuffix("IfExists") in _CONDITIONS, f"the matcher does not know the condition {kind}"
         for key, patterns in wanted.items():
             own = context.get(key)
+            if own is None and kind.endswith("IfExists"):
+                continue
             if own is None or not any(_fits(own, pattern) for pattern in _listed(patterns)):
                 return False
     return True

@@ -134,8 +134,8 @@ def _inspect(told: Story) -> None:
     done = box.run("cloud-init", "schema", "--system")
     told.schema = f"{done.returncode} {done.stdout}{done.stderr}".strip()
     wait_until(lambda: box.run("systemctl", "is-system-running").stdout.strip() != "starting", "the boot is over", 30.0)
-    told.system_state = box.run("systemctl", "is-system-running").stdout.strip()
-    told.system_state += " " + box.run("systemctl", "--failed", "--plain", "--no-legend").stdout.strip()
+    state = ("systemctl", "is-system-running"), ("systemctl", "--failed", "--plain", "--no-legend")
+    told.system_state = " ".join(box.run(*command).stdout for command in state).strip()
 
 
 def _repair(told: Story) -> None:
