@@ -17,6 +17,11 @@ from racing.car import CarState, FloatArray
 
 STANDARD_GRAVITY = 9.80665
 """m/s^2 in one g."""
+_STANDING = 0.5
+"""m/s below which the pages cannot be apart: what is drawn lags behind the physics by a picture."""
+_PICTURE = 0.1
+"""s that what is drawn may lag behind."""
+_CAR_LENGTH = 5.0
 FULL_LOCK = 1.0
 """What steerAngle reads at full lock: see ASSUMPTIONS."""
 
@@ -50,6 +55,13 @@ ASSUMPTIONS = (
         "CSP's wiki for z and x; public mods that replace the game's physics fill accG with the change of the world "
         "velocity over 9.806, turned into the car's axes, which are right-handed with y up: so x is to the left",
         "a bend in which speed times yaw rate and accG x have opposite signs",
+    ),
+    Assumption(
+        "position",
+        "the middle of the tyres' contact points is as fresh as the packet and fixed to the car; carCoordinates are of "
+        "the picture before, and tell at a standstill where the car's own point is from there",
+        "the official description: contact points are on the physics page, in world coordinates",
+        "contact points further from carCoordinates than a car is long: then these are used",
     ),
     Assumption(
         "steering",
@@ -104,6 +116,7 @@ class StateReader:
         self._collided = False
         self._damage: FloatArray | None = None
         self._hits: int | None = None
+        self._from_contacts: FloatArray = np.zeros((1, 2))
 
     def state(self, snapshot: Snapshot) -> CarState:
         """The car as the snapshot has it; N is 1, time is that of driving since the first state.
@@ -112,12 +125,11 @@ class StateReader:
             StateUnusable: a value that driving needs is NaN or infinite.
         """
         physics, car = snapshot.physics, snapshot.car
-        where = snapshot.graphics.carCoordinates if car is None else car.position
         heading = ground_heading([physics.heading])
         velocity = body_velocity(ground_velocity([physics.velocity[0]], [physics.velocity[2]]), heading)
         state = CarState(
             time=np.array([self._passed(snapshot.read_at)]),
-            position=ground_position([where[0]], [where[2]]),
+            position=self._position(snapshot, heading, float(np.hypot(*velocity[0]))),
             heading=heading,
             velocity=velocity,
             acceleration=STANDARD_GRAVITY * body_vector([physics.accG[0]], [physics.accG[2]]),
@@ -152,6 +164,21 @@ class StateReader:
             self._time += max(0.0, read_at - self._read_at)
         self._read_at = read_at
         return self._time
+
+    def _position(self, snapshot: Snapshot, heading: FloatArray, speed: float) -> FloatArray:
+        """(1, 2) m, of the same moment as the rest of the physics page wherever something tells it."""
+        if snapshot.car is not None:
+            return ground_position([snapshot.car.position[0]], [snapshot.car.position[2]])
+        drawn = ground_position([snapshot.graphics.carCoordinates[0]], [snapshot.graphics.carCoordinates[2]])
+        points = snapshot.physics.tyreContactPoint
+        contacts = ground_position([sum(point[0] for point in points) / 4.0], [sum(point[2] for point in points) / 4.0])
+        apart = drawn - contacts
+        if not float(np.hypot(*apart[0])) < _CAR_LENGTH + _PICTURE * speed:
+            return drawn
+        if speed < _STANDING:
+            # A vector turns as a velocity does.
+            self._from_contacts = body_velocity(apart, heading)
+        return contacts + body_velocity(self._from_contacts, -heading)
 
     def _hit(self, physics: Physics, car: CarData | None) -> bool:
         damage = np.array(physics.carDamage[:])

@@ -49,6 +49,7 @@ class WrittenGame:
     ) -> None:
         """A packet of a car at this place (the game's x, y, z in m), velocity (m/s) and heading (rad)."""
         self.put(GRAPHICS, 252, "3f", *where)
+        self.put(PHYSICS, 420, "12f", *where * 4)
         self.put(PHYSICS, 32, "3f", *velocity)
         self.put(PHYSICS, 208, "f", heading)
         self.packet()

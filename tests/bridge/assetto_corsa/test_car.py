@@ -8,51 +8,19 @@ import numpy as np
 import pytest
 
 from bridge.assetto_corsa.car import AssettoCorsaCar, NotDriving
-from bridge.assetto_corsa.controls import Button, Vector
 from bridge.assetto_corsa.layout import Status
 from bridge.assetto_corsa.memory import GameError
 from bridge.assetto_corsa.pages import GamePages
 from racing.car import Car, Controls
 from tests.support.game_pages import GRAPHICS, LIVE, OFF, PAUSE, PHYSICS, REPLAY, Moments, WrittenGame
-
-
-class Wires:
-    """A backend that notes what reaches it."""
-
-    name = "wires"
-    can_teleport = False
-    buttons: frozenset[Button] = frozenset()
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[float, float, float] | str] = []
-
-    def why_not(self) -> str | None:
-        return None
-
-    def open(self) -> None:
-        self.sent.append("open")
-
-    def apply(self, steer: float, throttle: float, brake: float) -> None:
-        self.sent.append((steer, throttle, brake))
-
-    def neutral(self) -> None:
-        self.sent.append("neutral")
-
-    def close(self) -> None:
-        self.sent.append("closed")
-
-    def teleport(self, position: Vector, direction: Vector) -> None:
-        raise NotImplementedError
-
-    def press(self, button: Button, down: bool) -> None:
-        raise KeyError(button, down)
+from tests.support.idle_backend import IdleBackend
 
 
 class Track:
     """A car on a written game: whenever the car waits, the game does what comes next, or writes a packet."""
 
     def __init__(self, folder: Path) -> None:
-        self.game, self.moments, self.wires = WrittenGame(folder), Moments(), Wires()
+        self.game, self.moments, self.wires = WrittenGame(folder), Moments(), IdleBackend()
         self.resets = 0
         self.events: list[Callable[[], None]] = []
         self.writes = True

@@ -112,6 +112,35 @@ def test_csp_brings_slip_and_a_position_of_the_same_moment(csp: Rig) -> None:
     assert state.wheel_slip.tolist() == [[0.0, 0.25, 0.5, 0.75]]
 
 
+def contacts(game: WrittenGame, z: float) -> None:
+    """Four contact points around (10, 0, z) of a car that points along the z axis."""
+    game.put(PHYSICS, 420, "12f", 11.0, 0.0, z + 1.5, 9.0, 0.0, z + 1.5, 11.0, 0.0, z - 1.5, 9.0, 0.0, z - 1.5)
+
+
+def test_what_is_drawn_lags_behind_and_the_tyres_tell_where_the_car_is_now(rig: Rig) -> None:
+    rig.game.drive(where=(10.0, 0.0, 20.0), velocity=(0.0, 0.0, 0.0))
+    contacts(rig.game, 20.25)
+    assert rig.state().position[0] == pytest.approx([20.0, 10.0])
+    rig.game.drive(where=(10.0, 0.0, 90.0), velocity=(0.0, 0.0, 60.0))
+    contacts(rig.game, 91.25)
+    assert rig.state().position[0] == pytest.approx([91.0, 10.0])
+
+
+def test_the_way_from_the_tyres_to_the_car_turns_with_the_car(rig: Rig) -> None:
+    rig.game.drive(where=(10.0, 0.0, 20.0), velocity=(0.0, 0.0, 0.0))
+    contacts(rig.game, 20.25)
+    rig.state()
+    rig.game.drive(where=(10.0, 0.0, 20.0), velocity=(30.0, 0.0, 0.0), heading=-math.pi / 2.0)
+    contacts(rig.game, 20.0)
+    assert rig.state().position[0] == pytest.approx([20.0, 9.75])
+
+
+@pytest.mark.parametrize("away", [400.0, math.nan])
+def test_tyres_that_are_somewhere_else_tell_nothing(rig: Rig, away: float) -> None:
+    contacts(rig.game, away)
+    assert rig.state().position.tolist() == [[20.0, 10.0]]
+
+
 def test_a_source_that_steers_in_degrees_is_told_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AC_SHM_DIR", str(tmp_path))
     rig = Rig(tmp_path, full_lock=320.0)
