@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.cli import TASK_NAMES
+from bridge.commands.drive import TASK_NAMES
 from bridge.pairing_file import config_folder, found_uri, store_pairing
 from racing.task import TaskConfig
 from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing

@@ -1,0 +1,1 @@
+"""The commands of `ac-bridge`, one module each; bridge/cli.py puts them together."""

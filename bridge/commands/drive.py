@@ -1,0 +1,147 @@
+"""`ac-bridge drive`: checks the options and puts a drive together.
+
+The parts are imported when the command runs, so that `--help` and `pair` answer at once.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bridge.commands.options import AllowPlain, Uri, give_up, pairing_of
+from bridge.pairing_command import look_up_pairing
+from bridge.pairing_file import config_folder
+from wire.pairing import Pairing
+from wire.process import ExitCode, configure_logging, stop_on_signals
+
+if TYPE_CHECKING:
+    from threading import Event
+
+    from bridge.garage import Settings
+
+_TRACK = "seed:7"
+TASK_NAMES = (
+    "max_episode_seconds",
+    "impact_penalty",
+    "off_track_penalty",
+    "progress_scale",
+    "smoothness_penalty",
+    "wheels_out_penalty",
+)
+"""What --task may set: the fields of racing.task.TaskConfig but control_hz, which --rate sets."""
+
+
+class CarKind(StrEnum):
+    """What is driven."""
+
+    SIMULATED = "simulated"
+    RECORDED = "recorded"
+
+
+def drive(
+    uri: Uri = None,
+    car: Annotated[CarKind, typer.Option(help="What to drive.")] = CarKind.SIMULATED,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            help=f"seed:NUMBER, seed:NUMBER:METRES, or a CSV file. A recording needs the one that it was driven on; "
+            f"otherwise {_TRACK} is the default."
+        ),
+    ] = None,
+    cars: Annotated[int | None, typer.Option(min=1, max=1024, help="Simulated cars at once; 1 is the default.")] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Control steps a second, Hz, the same as control_hz of the run's task. Default: 20, or for a "
+            "recording the rate at which it was recorded."
+        ),
+    ] = None,
+    real_time: Annotated[
+        bool, typer.Option("--real-time", help="Keep to the wall clock, and never wait for the trainer.")
+    ] = False,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=NUMBER",
+            help="Another setting of the run's task, the same as there; repeatable. NAME is one of "
+            f"{', '.join(TASK_NAMES)}.",
+        ),
+    ] = None,
+    recording: Annotated[Path | None, typer.Option(help="Recorded telemetry (CSV), for --car recorded.")] = None,
+    spool: Annotated[
+        Path | None, typer.Option(help="Folder where experience waits until it is safe; default: in your config.")
+    ] = None,
+    spool_limit_mib: Annotated[int, typer.Option(min=1, help="Most experience that may wait, MiB.")] = 2048,
+    steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps, once they are stored.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Makes starts and exploration repeatable.")] = None,
+    pairing_command: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND",
+            help="Prints the pairing string; run at the start and while nobody answers, for a run whose address "
+            "changes with each instance.",
+        ),
+    ] = None,
+    allow_plain: AllowPlain = False,
+) -> None:
+    """Drive for a run: experience up, weights down. Ends with Ctrl-C, orderly."""
+    from bridge.garage import Settings
+
+    configure_logging("bridge")
+    stop = stop_on_signals()
+    recording = _recording_for(car, recording, track, {"--cars": cars, "--seed": seed})
+    settings = Settings(
+        recording=recording,
+        track=track or _TRACK,
+        cars=1 if cars is None else cars,
+        rate=rate,
+        real_time=real_time,
+        task=tuple(task or ()),
+        spool=spool or config_folder() / "spool",
+        spool_limit_bytes=spool_limit_mib * 2**20,
+        steps=steps,
+        seed=seed,
+    )
+    look_up = None
+    if pairing_command is not None:
+        if uri is not None:
+            give_up("--uri and --pairing-command both say whom to call; leave one out.")
+        look_up = partial(look_up_pairing, pairing_command, allow_plain, stop)
+    pairing = pairing_of(uri, allow_plain, look_up, stop)
+    try:
+        ended = _driven(pairing, settings, stop, look_up)
+    finally:
+        # A look-up that is still at work would hold up the end.
+        stop.set()
+    raise typer.Exit(int(ended))
+
+
+def _driven(pairing: Pairing, settings: "Settings", stop: "Event", look_up: Callable[[], Pairing] | None) -> ExitCode:
+    from bridge.garage import SettingsError, assembled_drive
+
+    try:
+        with assembled_drive(pairing, settings, stop, look_up) as ready:
+            return ready.run()
+    except SettingsError as error:
+        give_up(str(error), error.exit_code)
+
+
+def _recording_for(
+    car: CarKind, recording: Path | None, track: str | None, of_simulated_cars: dict[str, int | None]
+) -> Path | None:
+    """The recording to play, if any, after a check of the options that go with it or do not."""
+    if car is not CarKind.RECORDED:
+        if recording is not None:
+            give_up("--recording goes with --car recorded; add that, or leave the recording out.")
+        return None
+    if recording is None:
+        give_up("--car recorded needs --recording FILE, the telemetry to play.")
+    if track is None:
+        give_up("--car recorded needs --track FILE: what a recording is worth depends on the track it was driven on.")
+    for name, value in of_simulated_cars.items():
+        if value is not None:
+            give_up(f"{name} has no effect on a recording, which is one car that drives as it did; leave it out.")
+    return recording

@@ -1,0 +1,63 @@
+"""What several commands of `ac-bridge` share: the options that name a run, its pairing, and how a command gives up.
+
+Giving up is a sentence on standard error and an exit code; no traceback, which could show the token.
+"""
+
+import sys
+from collections.abc import Callable
+from threading import Event
+from typing import Annotated, NoReturn
+
+import typer
+
+from bridge.pairing_command import NoAnswer
+from bridge.pairing_file import URI_VARIABLE, config_folder, found_uri
+from wire.pairing import Pairing, PairingError, parse_pairing
+from wire.process import ExitCode
+
+Uri = Annotated[
+    str | None,
+    typer.Option(
+        "--uri",
+        metavar="URI",
+        help=f"Pairing string. Other users of this PC can see it here; better: `pair`, or ${URI_VARIABLE}.",
+    ),
+]
+AllowPlain = Annotated[
+    bool, typer.Option("--allow-plain", help="Accept ws:// (unencrypted) to another machine than this one.")
+]
+
+
+def pairing_of(uri: str | None, allow_plain: bool, look_up: Callable[[], Pairing] | None, stop: Event) -> Pairing:
+    """The run to drive for, from the options or the pairing command's first answer; gives up where neither has one."""
+    try:
+        if look_up is None:
+            return parsed(found_uri(uri, config_folder()), allow_plain)
+        return _looked_up(look_up, stop)
+    except PairingError as error:
+        give_up(str(error))
+
+
+def _looked_up(look_up: Callable[[], Pairing], stop: Event) -> Pairing:
+    """The first answer of the pairing command: a bridge may be started before the instance that it waits for."""
+    while True:
+        try:
+            return look_up()
+        except NoAnswer as error:
+            if stop.is_set():
+                raise typer.Exit(int(ExitCode.OK)) from None
+            print(f"{error} Asking again.", file=sys.stderr, flush=True)
+
+
+def parsed(text: str, allow_plain: bool) -> Pairing:
+    """The pairing that this text names; gives up where it names none."""
+    try:
+        return parse_pairing(text, allow_plain)
+    except PairingError as error:
+        give_up(str(error))
+
+
+def give_up(sentence: str, exit_code: ExitCode = ExitCode.USAGE) -> NoReturn:
+    """End the command with this sentence and exit code."""
+    print(sentence, file=sys.stderr)
+    raise typer.Exit(int(exit_code))
