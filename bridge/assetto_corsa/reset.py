@@ -1,0 +1,345 @@
+"""Brings the game's car to a start, by a ladder of ways, and believes none of them before it has seen the result.
+
+The ways, in this order, as far as the controls have them: a teleport onto the track (a random place, pointing along the
+track, and then a rolling start), the bound buttons that restart the session and dismiss its menu, the bound button for
+the pits. Promises that `FreshStart` returns only when the game is LIVE and writes packets, the car stands (below
+STANDING m/s) where it was to be, in a forward gear, with neutral controls; that every way has a time limit on a
+monotonic clock; and that the end is GameDoesNotAnswer, which tells the user what was tried. It starts no game.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from bridge.assetto_corsa.axes import game_direction, game_position, ground_heading, ground_position
+from bridge.assetto_corsa.controls import NEUTRAL, Backend, Button, Vector
+from bridge.assetto_corsa.layout import Status
+from bridge.assetto_corsa.memory import GameError
+from bridge.assetto_corsa.pages import GamePages
+from bridge.assetto_corsa.starts import Start, Starts
+from wire.process import fields
+
+STANDING = 1.0
+"""m/s; below it a car stands (it may still settle on its springs)."""
+NEAR = 5.0
+"""m from the place that was asked for: the game moves a car to where it finds ground and no other car."""
+MOVED = 3.0
+"""m; what stands still does not move so far."""
+PRESS_SECONDS = 0.8
+"""A button is held for so long: Content Manager takes restarts only from buttons that are held for half a second."""
+_ALMOST_NONE = 0.05
+_STILL_SECONDS = 1.0
+_POLL_SECONDS = 0.01
+_SHIFT_SECONDS = 0.1
+_SETTLE_SECONDS = 0.1
+"""What is seen counts when it stays so: the pages are not written together, one may still hold the place before."""
+_NO_PACKETS = "the game writes no new packets"
+
+_log = logging.getLogger(__name__)
+
+
+class GameDoesNotAnswer(GameError):
+    """No way of bringing the car to a start has worked; the text says what was tried and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long each step may take, s, and how often a place may be tried.
+
+    Attributes: live: until the game is LIVE; place: until a teleported car is there; stand: until it stands, in gear,
+    with neutral controls; restart: until a restart shows; roll: until a rolling start has its speed; places: tries.
+    """
+
+    live: float = 2.0
+    place: float = 2.0
+    stand: float = 5.0
+    restart: float = 15.0
+    roll: float = 8.0
+    places: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a reset looks at: SI units, the ground plane and the signs of racing/.
+
+    Attributes: status, packet: of the pages; position: m; elevation: m; heading: rad; speed: m/s; gear: 0 neutral,
+    1 and up forward; steer, throttle, brake: as applied; lap_clock: s.
+    """
+
+    status: Status
+    packet: int
+    position: tuple[float, float]
+    elevation: float
+    heading: float
+    speed: float
+    gear: int
+    steer: float
+    throttle: float
+    brake: float
+    lap_clock: float
+
+
+class Game(Protocol):
+    """The game, as far as a reset looks at it."""
+
+    def look(self) -> Sight:
+        """What is so now, without waiting; raises GameError where nothing can be seen."""
+
+
+class PagesGame:
+    """The running game's pages as a `Game`; they stay open."""
+
+    def __init__(self, pages: GamePages) -> None:
+        self._pages = pages
+
+    def look(self) -> Sight:
+        """What the pages hold now; raises GameError."""
+        snapshot = self._pages.read()
+        physics, graphics = snapshot.physics, snapshot.graphics
+        x, elevation, z = graphics.carCoordinates if snapshot.car is None else snapshot.car.position
+        ground = ground_position(x, z)
+        return Sight(
+            status=snapshot.status,
+            packet=physics.packetId,
+            position=(float(ground[0]), float(ground[1])),
+            elevation=elevation,
+            heading=float(ground_heading(physics.heading)),
+            speed=physics.speedKmh / 3.6,
+            gear=physics.gear - 1,
+            steer=-physics.steerAngle,
+            throttle=physics.gas,
+            brake=physics.brake,
+            lap_clock=graphics.iCurrentTime / 1000.0,
+        )
+
+
+Check = Callable[[Sight], str | None]
+"""What is still missing, in words; None when nothing is."""
+
+
+class FreshStart:
+    """Brings the car to a start when it is called.
+
+    Args:
+        game: looked at after every step.
+        backend: open controls; neutral before and after.
+        starts: where to begin; None where the backend cannot teleport.
+        limits: of the steps.
+        now, sleep: a monotonic clock (s) and the wait; others than the default serve tests.
+
+    Attributes:
+        way: which one brought the car to its latest start; empty before the first.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        backend: Backend,
+        starts: Starts | None,
+        limits: Limits | None = None,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._game, self._backend, self._starts = game, backend, starts
+        self._limits = limits or Limits()
+        self._now, self._sleep = now, sleep
+        # Which way the game turns teleport_dir is not documented, and mods contradict each other: it is found out.
+        self._direction_sign = 1.0
+        self._packet, self._packet_at = -1, -math.inf
+        self.way = ""
+
+    def __call__(self) -> None:
+        """Return with the car at a start; raises GameDoesNotAnswer."""
+        self._packet, self._packet_at = -1, self._now()
+        tried = []
+        for way, go in (("teleport", self._teleport), ("restart", self._restart), ("pits", self._to_pits)):
+            began = self._now()
+            missing = go()
+            if missing is None:
+                self.way = way
+                _log.debug("car at a start", extra=fields(way=way, seconds=self._now() - began))
+                return
+            tried.append(f"{way}: {missing}")
+            _log.info("a way to a start failed", extra=fields(way=way, why=missing))
+        self._backend.neutral()
+        raise GameDoesNotAnswer(
+            f"the game does not answer: the car could not be brought to a start ({'; '.join(tried)}). Look at the "
+            "game: leave its menu with Drive, or start a session; then start driving here again."
+        )
+
+    def _teleport(self) -> str | None:
+        if not self._backend.can_teleport or self._starts is None:
+            return f"{self._backend.name} cannot do it"
+        missing = self._wait(_nothing_more, self._limits.live)
+        if missing is not None:
+            return missing
+        for _ in range(self._limits.places):
+            missing = self._put(self._starts.draw())
+            if missing is None:
+                break
+        return missing
+
+    def _put(self, start: Start) -> str | None:
+        """Put the car at `start` and let it roll; what is missing after that."""
+        missing = self._place(start)
+        if missing is None and math.cos(self._look().heading - start.heading) < 0.0:
+            self._direction_sign = -self._direction_sign
+            missing = self._place(start)
+        if missing is None:
+            missing = self._stand(lambda sight: _away_from(start, sight) or _askew(start, sight))
+        if missing is None and start.speed > 0.0:
+            missing = self._roll(start.speed)
+        return missing
+
+    def _place(self, start: Start) -> str | None:
+        x, z = game_position(np.array(start.position))
+        look_x, look_z = game_direction(start.heading)
+        sign = self._direction_sign
+        self._backend.teleport(
+            Vector(float(x), start.elevation, float(z)), Vector(sign * float(look_x), 0.0, sign * float(look_z))
+        )
+        return self._wait(lambda sight: _away_from(start, sight), self._limits.place, settle=_SETTLE_SECONDS)
+
+    def _roll(self, speed: float) -> str | None:
+        """Speed up along the track; a car that does not reach `speed` in time rolls as it is, if it is on the track."""
+        assert self._starts is not None
+        until = self._now() + self._limits.roll
+        while True:
+            try:
+                sight = self._look()
+            except GameError as error:
+                return str(error)
+            missing = self._blocked(sight) or self._starts.off_track(sight.position)
+            if missing is not None:
+                self._backend.neutral()
+                return missing
+            if sight.speed >= speed or self._now() >= until:
+                return None
+            self._backend.apply(*self._starts.along(sight.position, sight.heading, sight.speed))
+            self._sleep(_POLL_SECONDS)
+
+    def _restart(self) -> str | None:
+        return self._by_button(Button.RESET_SESSION)
+
+    def _to_pits(self) -> str | None:
+        return self._by_button(Button.TO_PITS)
+
+    def _by_button(self, button: Button) -> str | None:
+        """Press it, dismiss the menu that may follow, and see that the car was moved to where sessions start."""
+        if button not in self._backend.buttons:
+            return f"{self._backend.name} has no button for it"
+        try:
+            before = self._look()
+        except GameError as error:
+            return str(error)
+        shown = []
+
+        def began_anew(sight: Sight) -> str | None:
+            shown.append(sight.status)
+            if (
+                any(status is not Status.LIVE for status in shown)
+                or sight.lap_clock < before.lap_clock
+                or math.dist(sight.position, before.position) > MOVED
+            ):
+                return None
+            return f"nothing has happened after the button {button.value}; is it bound in the game?"
+
+        self._press(button)
+        missing = self._wait(began_anew, self._limits.restart, live=False)
+        if missing is not None:
+            return missing
+        missing = self._wait(_nothing_more, self._limits.live)
+        if missing is not None and Button.START_SESSION in self._backend.buttons:
+            self._press(Button.START_SESSION)
+            missing = self._wait(_nothing_more, self._limits.restart)
+        return missing or self._stand(_nothing_more)
+
+    def _press(self, button: Button) -> None:
+        until = self._now() + PRESS_SECONDS
+        self._backend.press(button, True)
+        while self._now() < until:
+            self._backend.neutral()
+            self._sleep(_POLL_SECONDS)
+        self._backend.press(button, False)
+
+    def _stand(self, check: Check) -> str | None:
+        """Wait until the car stands with neutral controls, shifting out of neutral; what is missing after that."""
+        shifted = [self._now()]
+
+        def standing(sight: Sight) -> str | None:
+            if sight.gear < 1 and Button.GEAR_UP in self._backend.buttons:
+                # Pressed and released in turns until the game shows a forward gear.
+                turn = int((self._now() - shifted[0]) / _SHIFT_SECONDS)
+                self._backend.press(Button.GEAR_UP, turn % 2 == 1)
+            if sight.speed >= STANDING:
+                return f"the car moves at {sight.speed:.1f} m/s instead of standing"
+            if sight.throttle > _ALMOST_NONE or abs(sight.steer) > _ALMOST_NONE:
+                return "the game shows throttle or steering where none is commanded: somebody touches the controls"
+            if sight.brake > NEUTRAL.brake + _ALMOST_NONE:
+                return "the game shows more brake than is commanded: somebody touches the controls"
+            if sight.gear < 1:
+                return "the car is not in a forward gear; switch the automatic gearbox on in the game"
+            return check(sight)
+
+        missing = self._wait(standing, self._limits.stand, settle=_SETTLE_SECONDS)
+        if Button.GEAR_UP in self._backend.buttons:
+            self._backend.press(Button.GEAR_UP, False)
+        return missing
+
+    def _wait(self, check: Check, seconds: float, live: bool = True, settle: float = 0.0) -> str | None:
+        """Hold neutral until nothing is missing for `settle` s, or for `seconds`; what is missing then."""
+        until = self._now() + seconds
+        since = self._now()
+        first: int | None = None
+        while True:
+            self._backend.neutral()
+            try:
+                sight = self._look()
+                missing = (self._blocked(sight) if live else None) or check(sight)
+                # What a dead game left behind looks like a living one until no packet follows.
+                if first is None:
+                    first = sight.packet
+                if missing is None and live and sight.packet == first:
+                    missing = _NO_PACKETS
+            except GameError as error:
+                missing = str(error)
+            now = self._now()
+            if missing is not None:
+                since = now
+            if now >= until or (missing is None and now - since >= settle):
+                return missing
+            self._sleep(_POLL_SECONDS)
+
+    def _look(self) -> Sight:
+        sight = self._game.look()
+        if sight.packet != self._packet:
+            self._packet, self._packet_at = sight.packet, self._now()
+        return sight
+
+    def _blocked(self, sight: Sight) -> str | None:
+        if sight.status is not Status.LIVE:
+            return f"the game shows {_SHOWN[sight.status]}"
+        if self._now() - self._packet_at > _STILL_SECONDS:
+            return _NO_PACKETS
+        return None
+
+
+_SHOWN = {Status.OFF: "a menu", Status.REPLAY: "a replay", Status.PAUSE: "its pause"}
+
+
+def _nothing_more(_sight: Sight) -> str | None:
+    return None
+
+
+def _away_from(start: Start, sight: Sight) -> str | None:
+    away = math.dist(start.position, sight.position)
+    return f"the car is {away:.0f} m from where it was put" if away > NEAR else None
+
+
+def _askew(start: Start, sight: Sight) -> str | None:
+    return "the car does not point along the track" if math.cos(sight.heading - start.heading) < 0.8 else None

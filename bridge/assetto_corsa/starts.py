@@ -1,0 +1,106 @@
+"""Where a car that can be teleported begins: random places of the track, and how fast it rolls there.
+
+Promises places near the centreline, pointing along the track, at the road's height; rolling speeds that the road ahead
+allows; and steering that keeps a car on the road while it speeds up. It moves no car: reset.py does.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bridge.assetto_corsa.controls import Command
+from racing.car import FloatArray
+from racing.track import Track
+
+FASTEST_ROLL = 20.0
+"""m/s; a GT3 car needs 4 s to it, and each start takes that from driving."""
+ABOVE_GROUND = 0.1
+"""m that a car is put above the line's height, so that it drops onto the road and not through it."""
+_GRIP = 6.0
+"""m/s^2 across the car that any car has on any dry road."""
+_AHEAD = 120.0
+"""m of road ahead whose bends limit a rolling start."""
+_FULL_LOCK = 0.35
+"""rad of the front wheels at full lock, assumed: most road cars have more, most racing cars a little less."""
+_WHEELBASE = 2.7
+_ROLL_THROTTLE = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A place to begin: position (x, y) in m, elevation in m, heading in rad, and the speed to roll at in m/s."""
+
+    position: tuple[float, float]
+    elevation: float
+    heading: float
+    speed: float
+
+
+class Starts:
+    """Random starts on one track.
+
+    Args:
+        track: in the ground plane.
+        elevation: of the road at a position (2,), m.
+        seed: makes them repeatable; None for others each time.
+        rolling: share of the starts that roll, 0 to 1.
+    """
+
+    def __init__(
+        self, track: Track, elevation: Callable[[FloatArray], float], seed: int | None = None, rolling: float = 0.7
+    ) -> None:
+        self._track = track
+        self._elevation = elevation
+        self._random = np.random.default_rng(seed)
+        self._rolling = rolling
+
+    def draw(self) -> Start:
+        """The next start."""
+        s = float(self._random.random() * self._track.length)
+        left, right = self._track.widths_at(np.array([s]))
+        gap = float(self._random.uniform(-0.25, 0.25) * min(left[0], right[0]))
+        position = self._track.position_at(np.array([s]), gap)[0]
+        ahead = self._track.curvature_at(s + np.arange(0.0, _AHEAD, 4.0))
+        allowed = math.sqrt(_GRIP / max(float(np.abs(ahead).max()), 1e-4))
+        share = float(self._random.uniform(0.3, 0.9))
+        rolls = bool(self._random.random() < self._rolling)
+        return Start(
+            position=(float(position[0]), float(position[1])),
+            elevation=self._elevation(position) + ABOVE_GROUND,
+            heading=float(self._track.heading_at(np.array([s]))[0]),
+            speed=min(share * allowed, FASTEST_ROLL) if rolls else 0.0,
+        )
+
+    def off_track(self, position: tuple[float, float]) -> str | None:
+        """Says that this position is beside the road; None when it is on it."""
+        at = self._track.project(np.array([position]))
+        beside = max(float((at.gap - at.width_left)[0]), float((-at.gap - at.width_right)[0]))
+        return f"the car left the road by {beside:.0f} m" if beside > 0.0 else None
+
+    def along(self, position: tuple[float, float], heading: float, speed: float) -> Command:
+        """What speeds a car up along the centreline: pure pursuit (Coulter, 1992) under a steady throttle."""
+        at = self._track.project(np.array([position]))
+        far = 8.0 + 0.8 * speed
+        target = self._track.position_at(at.s + far)[0] - np.array(position)
+        error = math.atan2(target[1], target[0]) - heading
+        angle = math.atan2(2.0 * _WHEELBASE * math.sin(error), far)
+        return Command(min(max(angle / _FULL_LOCK, -1.0), 1.0), _ROLL_THROTTLE, 0.0)
+
+
+class LineElevation:
+    """The road's height at a position: that of the nearest point of a line, such as the game's own.
+
+    Args:
+        points: (n, 2) positions in m.
+        elevation: (n,) their heights in m.
+    """
+
+    def __init__(self, points: FloatArray, elevation: FloatArray) -> None:
+        self._points, self._heights = points, elevation
+
+    def __call__(self, position: FloatArray) -> float:
+        """Height in m at `position` (2,)."""
+        offset = self._points - position
+        return float(self._heights[int(np.einsum("ij,ij->i", offset, offset).argmin())])
