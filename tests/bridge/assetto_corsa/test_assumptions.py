@@ -110,3 +110,10 @@ def triple_speed(_: Physics, graphics: Graphics, __: CarData) -> None:
 )
 def test_a_page_that_means_something_else_is_found_out(change: Change, names: set[str]) -> None:
     assert contradicted(change) == names
+
+
+def test_a_game_that_hangs_for_a_moment_still_keeps_time() -> None:
+    def hang(_: Physics, graphics: Graphics, __: CarData) -> None:
+        graphics.iCurrentTime -= min(graphics.iCurrentTime // 2, 1500)
+
+    assert findings(weaving(hang))["time"].verdict is Verdict.HOLDS
