@@ -36,6 +36,9 @@ _ALMOST_NONE = 0.05
 _STILL_SECONDS = 1.0
 _POLL_SECONDS = 0.01
 _SHIFT_SECONDS = 0.1
+_THROTTLE_AFTER_SECONDS = 1.0
+_SHIFT_THROTTLE = 0.2
+"""The game's automatic gearbox takes the first gear when the throttle is touched; the brake holds the car."""
 _SETTLE_SECONDS = 0.1
 """What is seen counts when it stays so: the pages are not written together, one may still hold the place before."""
 _NO_PACKETS = "the game writes no new packets"
@@ -268,28 +271,32 @@ class FreshStart:
         self._backend.press(button, False)
 
     def _stand(self, check: Check) -> str | None:
-        """Wait until the car stands with neutral controls, shifting out of neutral; what is missing after that."""
-        shifted = [self._now()]
+        """Wait until the car stands in a forward gear with neutral controls; what is missing after that."""
+        began = self._now()
 
         def standing(sight: Sight) -> str | None:
-            if sight.gear < 1 and Button.GEAR_UP in self._backend.buttons:
-                # Pressed and released in turns until the game shows a forward gear.
-                turn = int((self._now() - shifted[0]) / _SHIFT_SECONDS)
-                self._backend.press(Button.GEAR_UP, turn % 2 == 1)
             if sight.speed >= STANDING:
                 return f"the car moves at {sight.speed:.1f} m/s instead of standing"
+            if sight.gear < 1:
+                self._shift(self._now() - began)
+                return "the car is not in a forward gear; switch the automatic gearbox on in the game"
             if sight.throttle > _ALMOST_NONE or abs(sight.steer) > _ALMOST_NONE:
                 return "the game shows throttle or steering where none is commanded: somebody touches the controls"
             if sight.brake > NEUTRAL.brake + _ALMOST_NONE:
                 return "the game shows more brake than is commanded: somebody touches the controls"
-            if sight.gear < 1:
-                return "the car is not in a forward gear; switch the automatic gearbox on in the game"
             return check(sight)
 
         missing = self._wait(standing, self._limits.stand, settle=_SETTLE_SECONDS)
         if Button.GEAR_UP in self._backend.buttons:
             self._backend.press(Button.GEAR_UP, False)
         return missing
+
+    def _shift(self, waited: float) -> None:
+        """Ask for the first gear: by the button, pressed in turns; where that is not bound, by a little throttle."""
+        if Button.GEAR_UP in self._backend.buttons:
+            self._backend.press(Button.GEAR_UP, int(waited / _SHIFT_SECONDS) % 2 == 1)
+        if waited > _THROTTLE_AFTER_SECONDS:
+            self._backend.apply(0.0, _SHIFT_THROTTLE, NEUTRAL.brake)
 
     def _wait(self, check: Check, seconds: float, live: bool = True, settle: float = 0.0) -> str | None:
         """Hold neutral until nothing is missing for `settle` s, or for `seconds`; what is missing then."""

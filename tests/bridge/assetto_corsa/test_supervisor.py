@@ -15,6 +15,7 @@ from bridge.assetto_corsa.csp import CustomAI
 from bridge.assetto_corsa.gamepad import Gamepad
 from bridge.assetto_corsa.supervisor import HEARTBEAT_SECONDS, GuardLost, Supervised
 from tests.support.custom_ai import CONTROLS, answering, pedals
+from tests.support.fake_game import FakeGame
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -225,6 +226,22 @@ def test_what_the_guard_lacks_is_said_by_the_bridge(monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(BackendUnavailable, match=r"no libevdev.*pip install vgamepad"):
         Supervised(Gamepad()).open()
+
+
+def test_the_car_of_a_killed_bridge_comes_to_a_stop_in_the_game(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeGame(tmp_path) as game:
+        monkeypatch.setenv("AC_SHM_DIR", str(game.shm))
+        game.live()
+        bridge, guard = started("csp", "CustomAI")
+        wait_until(lambda: game.physics("gas") == 1.0, "it drives")
+
+        bridge.send_signal(signal.SIGKILL)
+        wait_until(lambda: game.physics("gas") == 0.0 and game.physics("brake") > 0.2, "it brakes")
+        wait_until(lambda: gone(guard), "the guard ends")
+        wait_until(lambda: game.physics("speedKmh") < 1.0, "it stands")
+        end(bridge)
 
 
 def test_the_guard_needs_no_numpy() -> None:
