@@ -6,8 +6,10 @@ is a sentence on standard error and exit code 2 (USAGE), or 4 (DISK_FULL) where 
 
 import typer
 
+from bridge.commands.doctor import doctor
 from bridge.commands.drive import drive
 from bridge.commands.pair import pair
+from bridge.commands.recordings import record, record_lap, replay
 
 # A traceback with local variables, which typer would print, could show the token.
 app = typer.Typer(
@@ -19,6 +21,10 @@ app = typer.Typer(
 )
 app.command()(pair)
 app.command()(drive)
+app.command()(doctor)
+app.command()(record)
+app.command()(replay)
+app.command(name="record-lap")(record_lap)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.http11 import USER_AGENT
 from websockets.typing import Subprotocol
 
-from bridge.refusal import Refused
+from bridge.refusal import Refused, WrongCertificate, WrongToken
 from wire.messages import MAX_DOWN_FRAME_BYTES, PROTOCOL
 from wire.pairing import Pairing, PinMismatch, basic_auth_header, check_pin, is_loopback
 from wire.process import fields
@@ -82,9 +82,9 @@ async def dial(pairing: Pairing) -> LinkConnection:
             ssl=_tls(pairing) if pairing.tls else None,
         )
     except PinMismatch as error:
-        raise Refused(str(error)) from None
+        raise WrongCertificate(str(error)) from None
     except ssl.SSLCertVerificationError as error:
-        raise Refused(
+        raise WrongCertificate(
             f"The certificate of {pairing.host} is not one that this system trusts ({error.verify_message}), and the "
             "pairing string has no pin. Get the full pairing string (its end is /pin-...) from the run's owner."
         ) from None
@@ -111,7 +111,7 @@ def _tls(pairing: Pairing) -> ssl.SSLContext:
 def _judged(error: InvalidStatus, pairing: Pairing) -> Exception:
     status = error.response.status_code
     if status in (401, 403):
-        return Refused(
+        return WrongToken(
             f"The receiver at {pairing.host} does not accept this token. It has a new one since a new run was made: "
             "get the current pairing string from the run's owner (it is in pairing.txt in the receiver's folder) and "
             "give it to `ac-bridge pair`."

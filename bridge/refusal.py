@@ -9,3 +9,11 @@ class Refused(Exception):
     def __init__(self, text: str, exit_code: ExitCode = ExitCode.REFUSED) -> None:
         super().__init__(text)
         self.text, self.exit_code = text, exit_code
+
+
+class WrongCertificate(Refused):
+    """The receiver is not the one that the pairing string names, or nobody vouches for it."""
+
+
+class WrongToken(Refused):
+    """The receiver does not accept the token."""

@@ -1,0 +1,122 @@
+"""`ac-bridge record`, `replay` and `record-lap`: the game's pages into a file and back, and a track from a driven lap.
+
+The parts are imported when a command runs. None of them touches the controls.
+"""
+
+import time
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bridge.commands.options import give_up
+from wire.process import ExitCode, stop_on_signals
+
+if TYPE_CHECKING:
+    from bridge.assetto_corsa.pages import GamePages
+    from racing.car import FloatArray
+
+
+def record(
+    file: Annotated[Path, typer.Argument(help="The recording to write; an existing one is replaced.")],
+    seconds: Annotated[float | None, typer.Option(min=0.1, help="End after so long; otherwise with Ctrl-C.")] = None,
+) -> None:
+    """Record the game's shared memory, without the player's names, for a bug report. About 1 MiB a minute or more."""
+    from bridge.assetto_corsa.memory import GameError
+    from bridge.assetto_corsa.playing import recorded
+    from bridge.assetto_corsa.recording import RecordingWriter
+
+    ended = _ended(stop_on_signals().is_set, seconds)
+    try:
+        records = recorded(ended)
+        # No game is found out before a file is made.
+        first = next(records, None)
+        if first is None:
+            give_up("Nothing was recorded.")
+        count = 0
+        with RecordingWriter(file) as writer:
+            try:
+                for page in chain((first,), records):
+                    writer.write(page)
+                    count += 1
+            except GameError as error:
+                typer.echo(f"The recording ends here: {error}", err=True)
+    except GameError as error:
+        give_up(str(error), ExitCode.FAILED)
+    except OSError as error:
+        give_up(f"{file} cannot be written: {error.strerror}. Name another file, or free the disk.")
+    typer.echo(f"Recorded {count} pages into {file} ({writer.bytes_written / 2**20:.1f} MiB).")
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(help="A recording that `ac-bridge record` wrote.")],
+    loop: Annotated[bool, typer.Option("--loop", help="Begin again at its end, until Ctrl-C.")] = False,
+) -> None:
+    """Play a recording into shared memory, at its own pace, as if the game ran here."""
+    from bridge.assetto_corsa.memory import GameError
+    from bridge.assetto_corsa.playing import play
+    from bridge.assetto_corsa.recording import RecordingDamaged, RecordingReader
+
+    stop = stop_on_signals()
+    try:
+        reader = RecordingReader(file)
+        typer.echo(f"Playing {file}.")
+        play(iter(reader), stop.is_set)
+        while loop and not stop.is_set():
+            play(iter(reader), stop.is_set)
+    except (GameError, RecordingDamaged) as error:
+        give_up(str(error), ExitCode.FAILED)
+    typer.echo("It ends early: the recorder was killed." if reader.cut_short else "Played.")
+
+
+def record_lap(
+    out: Annotated[Path, typer.Argument(help="The track file (CSV) to write, for --track.")],
+    left: Annotated[float, typer.Option(help="Road to the left of the driven line, m.")] = 4.0,
+    right: Annotated[float, typer.Option(help="Road to the right of the driven line, m.")] = 4.0,
+) -> None:
+    """Make a track from a lap that you drive, along the middle of the road, where the game has no fast_lane.ai."""
+    from bridge.assetto_corsa.lap_recorder import track_from_lap
+    from bridge.assetto_corsa.layout import text
+    from bridge.assetto_corsa.memory import GameError
+    from bridge.assetto_corsa.pages import GamePages
+    from racing.track import TrackError
+
+    stop = stop_on_signals()
+    try:
+        with GamePages(csp=False) as pages:
+            name = text(pages.static().track) or "lap"
+            lap = _driven_lap(pages, stop.is_set)
+        if lap is None:
+            give_up("No lap was driven to its end, so there is no track.", ExitCode.INTERRUPTED)
+        track = track_from_lap(lap, name, left, right)
+        track.to_csv(out)
+    except (GameError, TrackError) as error:
+        give_up(str(error), ExitCode.FAILED)
+    except OSError as error:
+        give_up(f"{out} cannot be written: {error.strerror}. Name another file.")
+    typer.echo(f"{out}: {track.length:.0f} m. Give --track {out} to drive.")
+
+
+def _driven_lap(pages: "GamePages", stopped: Callable[[], bool]) -> "FloatArray | None":
+    from bridge.assetto_corsa.lap_recorder import LapRecorder, lap_sample
+
+    typer.echo("Drive over the line and one lap to it again, along the middle of the road.")
+    recorder = LapRecorder()
+    told = ""
+    while not stopped():
+        sample = lap_sample(pages.read())
+        if sample is not None and (lap := recorder.add(sample)) is not None:
+            return lap
+        state = "The lap has begun." if recorder.recording else recorder.given_up
+        if state != told:
+            told = state
+            typer.echo(state)
+        time.sleep(0.005)
+    return None
+
+
+def _ended(stopped: Callable[[], bool], seconds: float | None) -> Callable[[], bool]:
+    until = None if seconds is None else time.monotonic() + seconds
+    return lambda: stopped() or (until is not None and time.monotonic() >= until)

@@ -1,0 +1,112 @@
+"""Calls the receiver once, without joining the run: does it answer, is it the right one, how far away is it?
+
+Promises that nothing of the run changes (no Hello is said), an answer within about 15 s, and no token in any text.
+"""
+
+import asyncio
+import socket
+import ssl
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from itertools import pairwise
+
+from websockets.exceptions import WebSocketException
+
+from bridge.dialing import LinkConnection, dial
+from bridge.doctor.messages import Finding, Message, found
+from bridge.refusal import Refused, WrongCertificate, WrongToken
+from wire.pairing import Pairing
+
+PINGS = 15
+_PING_EVERY = 0.05
+_PING_SECONDS = 5.0
+SLOW_SECONDS, SLOW_JITTER = 0.3, 0.1
+SKEWED_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What a call showed: round trips, s each, and how far our clock is ahead of the receiver's, s; None if unknown."""
+
+    round_trips: tuple[float, ...]
+    skew: float | None
+
+
+def cloud_findings(pairing: Pairing) -> Iterator[Finding]:
+    """Findings about the receiver, the round trip and the clock."""
+    yield found(Message.PAIRED, address=pairing.url)
+    try:
+        called = asyncio.run(_call(pairing))
+    except WrongCertificate as error:
+        yield found(Message.CERTIFICATE, reason=error.text)
+    except WrongToken as error:
+        yield found(Message.TOKEN, reason=error.text)
+    except Refused as error:
+        yield found(Message.REFUSED, reason=error.text)
+    except (OSError, TimeoutError, WebSocketException, EOFError) as error:
+        yield found(Message.UNREACHABLE, reason=_in_words(error))
+    else:
+        yield found(Message.RECEIVER)
+        yield _round_trip(called.round_trips)
+        yield _clock(called.skew)
+
+
+async def _call(pairing: Pairing) -> Called:
+    connection = await dial(pairing)
+    try:
+        skew = _skew(connection)
+        trips = []
+        for _ in range(PINGS):
+            sent = time.perf_counter()
+            async with asyncio.timeout(_PING_SECONDS):
+                await (await connection.ping())
+            trips.append(time.perf_counter() - sent)
+            await asyncio.sleep(_PING_EVERY)
+        return Called(tuple(trips), skew)
+    finally:
+        connection.transport.abort()
+
+
+def _skew(connection: LinkConnection) -> float | None:
+    """From the answer's Date, which is cut to whole seconds and some milliseconds old: up to a second is no skew."""
+    response = connection.response
+    date = None if response is None else response.headers.get("Date")
+    if date is None:
+        return None
+    try:
+        apart = time.time() - parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
+    return apart if apart < 0.0 else max(0.0, apart - 1.0)
+
+
+def _round_trip(trips: tuple[float, ...]) -> Finding:
+    median = statistics.median(trips)
+    # As RFC 3550 has it, without the smoothing: how much one differs from the next.
+    jitter = statistics.fmean(abs(after - before) for before, after in pairwise(trips))
+    slow = median > SLOW_SECONDS or jitter > SLOW_JITTER
+    message = Message.ROUND_TRIP_SLOW if slow else Message.ROUND_TRIP
+    return found(message, median=f"{1000 * median:.1f}", jitter=f"{1000 * jitter:.1f}")
+
+
+def _clock(skew: float | None) -> Finding:
+    if skew is None:
+        return found(Message.CLOCK_UNKNOWN)
+    if abs(skew) > SKEWED_SECONDS:
+        return found(Message.CLOCK_OFF, skew=f"{skew:+.0f}")
+    return found(Message.CLOCK, skew=f"{max(abs(skew), 1.0):.0f}")
+
+
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, socket.gaierror):
+        return "its name cannot be found"
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection is refused, so nothing listens there"
+    if isinstance(error, TimeoutError):
+        return "nothing came back in time"
+    if isinstance(error, ssl.SSLError):
+        return f"no encrypted connection comes about ({error.reason})"
+    return f"{type(error).__name__}: {error}"

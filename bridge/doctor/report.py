@@ -1,0 +1,63 @@
+"""The doctor's findings as lines for a person and as JSON for a bug report, the latter without secrets.
+
+Promises that neither the token, the receiver's address and pin, nor the user's name or home folder is in the JSON.
+"""
+
+import getpass
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+from bridge.doctor.messages import Finding, Verdict
+from wire.pairing import Pairing
+
+
+def line(finding: Finding) -> str:
+    """`ok       packets: 333 a second`: one line, with how to mend it behind an arrow."""
+    mend = f"  ->  {finding.message.mend}" if finding.message.mend else ""
+    return f"{finding.message.verdict:<8} {finding.message.check}: {finding.says}{mend}"
+
+
+def stops_driving(findings: Sequence[Finding]) -> bool:
+    """Whether something is wrong that stops driving."""
+    return any(finding.message.verdict is Verdict.WRONG for finding in findings)
+
+
+def as_json(findings: Sequence[Finding], software: str, pairing: Pairing | None) -> str:
+    """The report for a bug report."""
+    report = {
+        "software": software,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "stops_driving": stops_driving(findings),
+        "findings": [
+            {
+                "check": finding.message.check,
+                "verdict": str(finding.message.verdict),
+                "message": finding.message.name,
+                "says": _clean(finding.says, pairing),
+            }
+            for finding in findings
+        ],
+    }
+    return json.dumps(report, indent=2)
+
+
+def _clean(text: str, pairing: Pairing | None) -> str:
+    replaced = {}
+    if pairing is not None:
+        replaced = {pairing.token: "TOKEN", pairing.host: "HOST"}
+        if pairing.pin:
+            replaced[pairing.pin] = "PIN"
+    replaced[str(Path.home())] = "~"
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        user = ""
+    # Short names are parts of other words.
+    if len(user) > 3:
+        replaced[user] = "USER"
+    for secret, name in replaced.items():
+        text = text.replace(secret, name)
+    return text

@@ -1,0 +1,103 @@
+"""Tries the controls: which of them answer, and, when asked to, whether the game steers as they say.
+
+Promises never to give throttle, and to try nothing while the car moves or somebody drives it through CSP: taking the
+controls from a driver is worse than not knowing. Turning the wheels needs `move` and a standing car, which is braked
+meanwhile; it is given up as soon as the car rolls.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+
+from bridge.assetto_corsa.controls import Backend, BackendUnavailable
+from bridge.assetto_corsa.csp import CustomAI
+from bridge.assetto_corsa.layout import Status
+from bridge.assetto_corsa.memory import GameError
+from bridge.assetto_corsa.pages import GamePages
+from bridge.doctor.messages import Finding, Message, found
+from bridge.doctor.watching import Watched
+
+STANDING = 1.0
+"""m/s, as for a reset."""
+ASKED = 0.3
+"""Share of full lock to either side."""
+TURN_SECONDS = 1.0
+"""The wheels are given so long; a pad's filter takes most of it."""
+_BRAKE = 0.6
+_POLL_SECONDS = 0.01
+_LEAST, _FULL, _MOST = 0.15, 0.8, 1.3
+"""Shares of what was asked for: below it nothing follows; from it on all does; above it the scale is another."""
+
+
+def control_findings(watched: Watched, backends: Sequence[Backend], move: bool) -> Iterator[Finding]:
+    """One finding for each of the controls, then one about steering."""
+    if watched.live and watched.taken:
+        yield found(Message.CONTROLS_TAKEN)
+    elif watched.live and watched.speed > STANDING:
+        yield found(Message.CONTROLS_MOVING, speed=f"{3.6 * watched.speed:.0f}")
+    else:
+        yield from _tried(watched, backends, move)
+        return
+    yield found(Message.STEER_NOT_NOW) if move else found(Message.STEER_UNASKED)
+
+
+def _tried(watched: Watched, backends: Sequence[Backend], move: bool) -> Iterator[Finding]:
+    answering: list[Backend] = []
+    untried = False
+    for backend in backends:
+        if backend.name == CustomAI.name and not watched.live:
+            untried = True
+            yield found(Message.CONTROLS_NO_GAME, backend=backend.name)
+        elif (why := backend.why_not()) is None:
+            answering.append(backend)
+            yield found(Message.BACKEND, backend=backend.name)
+        else:
+            yield found(Message.BACKEND_NOT, backend=backend.name, reason=why)
+    if not answering and not untried:
+        yield found(Message.NO_BACKEND)
+    if not move:
+        yield found(Message.STEER_UNASKED)
+    elif not answering or not watched.live:
+        yield found(Message.STEER_NOT_NOW)
+    else:
+        yield _steering(answering[0])
+
+
+def _steering(backend: Backend) -> Finding:
+    try:
+        backend.open()
+        with GamePages() as pages:
+            left, right = _turned(backend, pages, ASKED), _turned(backend, pages, -ASKED)
+    except BackendUnavailable as error:
+        return found(Message.STEER_LOST, reason=error)
+    except GameError as error:
+        return found(Message.STEER_LOST, reason=error)
+    finally:
+        backend.close()
+    if left is None or right is None:
+        return found(Message.STEER_ROLLED)
+    # The game's steerAngle is positive to the right, and 1 at full lock.
+    share = (right - left) / (2.0 * ASKED)
+    for holds, message in (
+        (abs(share) < _LEAST, Message.STEER_IGNORED),
+        (share < 0.0, Message.STEER_REVERSED),
+        (share > _MOST, Message.STEER_SCALE),
+        (share < _FULL, Message.STEER_FILTERED),
+    ):
+        if holds:
+            return found(message, backend=backend.name, share=f"{share:.0%}")
+    return found(Message.STEERS, backend=backend.name, share=f"{share:.0%}")
+
+
+def _turned(backend: Backend, pages: GamePages, steer: float) -> float | None:
+    """steerAngle after TURN_SECONDS of this steering; None once the car rolls. Raises GameError when it ends."""
+    until = time.monotonic() + TURN_SECONDS
+    while True:
+        backend.apply(steer, 0.0, _BRAKE)
+        snapshot = pages.read()
+        if snapshot.status is not Status.LIVE:
+            raise GameError("the game is not live any more")
+        if snapshot.physics.speedKmh / 3.6 > STANDING:
+            return None
+        if time.monotonic() >= until:
+            return float(snapshot.physics.steerAngle)
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,139 @@
+"""Watches the game's pages for some seconds without touching anything, and says what was seen.
+
+Promises that a game which is missing, broken or at rest is a result and no exception.
+"""
+
+import time
+from collections.abc import Callable
+from ctypes import sizeof
+from dataclasses import dataclass
+
+from bridge.assetto_corsa.assumptions import AssumptionCheck, Finding
+from bridge.assetto_corsa.layout import CAR_CONTROLS_PAGE, CarControls, Static, Status
+from bridge.assetto_corsa.memory import GameError, GameNotRunning, open_page
+from bridge.assetto_corsa.pages import GamePages, PageUnsteady, Snapshot
+
+_POLL_SECONDS = 0.001
+_MOST_AT_ONCE = 1000
+"""A packet number that grows by more begins anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What was seen of a game.
+
+    Attributes:
+        trouble: why there is no game to be seen; None when there is.
+        static: of the session; None without one.
+        status: what the game showed last.
+        speed: of the car at the end, m/s.
+        taken: CSP drives the car for somebody.
+        packets, pictures: physics and graphics packets a second.
+        longest_gap: s without a physics packet.
+        still: s since the last one.
+        assumptions: judged.
+    """
+
+    trouble: GameError | None = None
+    static: Static | None = None
+    status: Status = Status.OFF
+    speed: float = 0.0
+    taken: bool = False
+    packets: float = 0.0
+    pictures: float = 0.0
+    longest_gap: float = 0.0
+    still: float = 0.0
+    assumptions: tuple[Finding, ...] = ()
+
+    @property
+    def live(self) -> bool:
+        """Whether somebody can drive."""
+        return self.trouble is None and self.status is Status.LIVE and self.packets > 0.0
+
+
+def watch(seconds: float, stopped: Callable[[], bool], now: Callable[[], float] = time.perf_counter) -> Watched:
+    """Watch for so many seconds, or until `stopped`."""
+    with GamePages(now) as pages:
+        try:
+            static = pages.static()
+            return _watched(pages, static, seconds, stopped, now)
+        except GameError as error:
+            return Watched(trouble=error)
+
+
+def wait_until_live(seconds: float, stopped: Callable[[], bool]) -> None:
+    """Return once the game is LIVE and writes packets, or after so many seconds."""
+    deadline = time.monotonic() + seconds
+    with GamePages(csp=False) as pages:
+        seen = 0
+        while time.monotonic() < deadline and not stopped():
+            try:
+                snapshot = pages.read()
+                seen += snapshot.status is Status.LIVE and not snapshot.duplicate
+            except GameError:
+                # It may still start.
+                seen = 0
+            if seen > 1:
+                return
+            time.sleep(0.02)
+
+
+class _Counter:
+    """Counts packets by their numbers, which may have been missed."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._last: int | None = None
+
+    def add(self, number: int) -> None:
+        if self._last is not None and number != self._last:
+            grown = number - self._last
+            self.count += grown if 0 < grown < _MOST_AT_ONCE else 1
+        self._last = number
+
+
+def _watched(
+    pages: GamePages, static: Static, seconds: float, stopped: Callable[[], bool], now: Callable[[], float]
+) -> Watched:
+    check, physics, graphics = AssumptionCheck(), _Counter(), _Counter()
+    began = moved_at = now()
+    longest = 0.0
+    snapshot: Snapshot | None = None
+    while snapshot is None or (now() - began < seconds and not stopped()):
+        try:
+            snapshot = pages.read()
+        except PageUnsteady:
+            if snapshot is None:
+                raise
+            continue
+        check.add(snapshot)
+        if not snapshot.duplicate:
+            longest = max(longest, snapshot.read_at - moved_at)
+            moved_at = snapshot.read_at
+        physics.add(snapshot.physics.packetId)
+        graphics.add(snapshot.graphics.packetId)
+        time.sleep(_POLL_SECONDS)
+    passed = max(now() - began, 1e-3)
+    return Watched(
+        static=static,
+        status=snapshot.status,
+        speed=snapshot.physics.speedKmh / 3.6,
+        taken=snapshot.car is not None and _controls_there(),
+        packets=physics.count / passed,
+        pictures=graphics.count / passed,
+        longest_gap=max(longest, now() - moved_at),
+        still=now() - moved_at,
+        assumptions=check.findings(),
+    )
+
+
+def _controls_there() -> bool:
+    """Whether somebody offers CSP controls: a bridge that ended in order took its page away, and Car0 may stay."""
+    try:
+        open_page(CAR_CONTROLS_PAGE, sizeof(CarControls)).close()
+    except GameNotRunning:
+        return False
+    except GameError:
+        # It is there, but not for us.
+        return True
+    return True
