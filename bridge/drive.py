@@ -47,6 +47,9 @@ class Driver(Protocol):
     def waits_for(self) -> str | None:
         """Why the next step must wait, in words; None when it must not."""
 
+    def finish(self) -> None:
+        """Let go of the car, and hand over what is held back; nothing is driven after that."""
+
     @property
     def over(self) -> bool:
         """Whether there is nothing left to drive."""
@@ -54,6 +57,10 @@ class Driver(Protocol):
     @property
     def version(self) -> int:
         """Of the policy that drives; 0 for none."""
+
+
+class CannotDrive(RuntimeError):
+    """Nothing can be driven any more, and waiting would not help; the text says why and what to do."""
 
 
 class PolicyDriver:
@@ -111,6 +118,9 @@ class PolicyDriver:
         self._observation = step.observation
         return step
 
+    def finish(self) -> None:
+        """Nothing is held back; the cars are let go of at the end of the drive."""
+
 
 class RecordingDriver:
     """Plays a recording: its states, judged by the task, with the actions of who drove it.
@@ -155,6 +165,9 @@ class RecordingDriver:
         self._recorder.record(self._observation, step, self.version)
         self._observation = following
         return step
+
+    def finish(self) -> None:
+        """Nothing is held back."""
 
 
 @dataclass
@@ -203,6 +216,7 @@ class Drive:
     until_safe: bool = False
     tally: Tally = field(default_factory=Tally)
     _told_done: bool = field(default=False, init=False)
+    _failure: CannotDrive | None = field(default=None, init=False)
 
     def run(self) -> ExitCode:
         """Drive; returns how it ended. What went wrong is in the log, in a sentence."""
@@ -212,8 +226,12 @@ class Drive:
         sys.setswitchinterval(_SWITCH_SECONDS)
         try:
             with Progress("driving", self.steps) as progress:
-                self._drive(progress)
-                if not self._interrupted:
+                try:
+                    self._drive(progress)
+                except CannotDrive as error:
+                    self._failure = error
+                self.driver.finish()
+                if not self._interrupted and self._failure is None:
                     self._deliver(progress)
         finally:
             self._let_go()
@@ -236,7 +254,7 @@ class Drive:
         return ending
 
     def _drive(self, progress: Progress) -> None:
-        shown, waiting = 0.0, _Waiting()
+        shown, waiting = 0.0, Waiting()
         while not self._interrupted and not self.driver.over:
             if self.steps is not None and self.tally.steps >= self.steps:
                 return
@@ -312,10 +330,13 @@ class Drive:
                 extra=fields(reason=self.recorder.failure),
             )
             return ExitCode.FAILED
+        if self._failure is not None:
+            _log.error(str(self._failure))
+            return ExitCode.FAILED
         return ExitCode.OK
 
 
-class _Waiting:
+class Waiting:
     """Says in the log what a drive waits for, once it takes long."""
 
     def __init__(self) -> None:
@@ -326,7 +347,7 @@ class _Waiting:
         if why != self._why:
             self._why = why
             # The trainer is waited for many times a minute, which is as it should be.
-            self._say_at = now + (0.0 if why == "the first policy" else _SAY_SECONDS)
+            self._say_at = now + (_SAY_SECONDS if why in ("the trainer", "room in the spool") else 0.0)
         if why is not None and now >= self._say_at:
             _log.info(f"waiting for {why}")
-            self._say_at = now + 6.0 * _SAY_SECONDS
+            self._say_at = now + (1.0 if why.startswith("the game") else 6.0) * _SAY_SECONDS

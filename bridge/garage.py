@@ -1,23 +1,31 @@
 """Builds a drive from its settings: car, task, spool, recorder and link, put together in the right order.
 
-Whatever the user chose wrongly is found here, before anything is dialled or driven, and told in a sentence.
+Whatever the user chose wrongly is found here, before anything is dialled or driven, and told in a sentence; so is a
+game that does not run or cannot be controlled.
 """
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
+
+from bridge.assetto_corsa.controls import NoBackend
+from bridge.assetto_corsa.install import InstallError
+from bridge.assetto_corsa.memory import GameError
+from bridge.assetto_corsa.session import GameSettings, Session, opened_session
 from bridge.drive import Drive, Driver, PolicyDriver, RecordingDriver
 from bridge.exchange import Introduction
+from bridge.game_driver import GameDriver
 from bridge.link import Link
 from bridge.recorder import Recorder
 from bridge.spool import Spool, SpoolError, SpoolFull
 from racing.car import Car
-from racing.clock import RealTimeClock, SimulatedClock
+from racing.clock import Clock, RealTimeClock, SimulatedClock
 from racing.driving import VectorDriving
 from racing.recorded_car import RecordedCar, RecordingError
 from racing.simulator import SimulatedCar
@@ -47,6 +55,7 @@ class Settings:
     """What the user chose.
 
     Attributes:
+        game: the game whose car is driven, in real time; None for another car.
         recording: telemetry to play instead of driving a simulated car; None to drive.
         track: as `racing.track.parse_track` reads it.
         cars: simulated cars at once.
@@ -69,6 +78,7 @@ class Settings:
     spool_limit_bytes: int
     steps: int | None
     seed: int | None
+    game: GameSettings | None = None
 
 
 @contextmanager
@@ -78,54 +88,86 @@ def assembled_drive(
     """A drive that is ready to run; its spool is closed at the end. `look_up` is the Link's.
 
     Raises:
-        SettingsError: something in the settings does not fit.
+        SettingsError: something in the settings does not fit, or the game cannot be driven.
+        Stopped: `stop` was set while the game was waited for.
     """
-    try:
-        car, task = _car_and_task(settings)
-        spool = Spool(settings.spool, settings.spool_limit_bytes)
-    except (TrackError, RecordingError) as error:
-        raise SettingsError(str(error)) from error
-    except SpoolError as error:
-        raise _of_spool(error) from error
-    with spool:
+    with ExitStack() as closing:
+        session = None if settings.game is None else game_session(settings.game, stop, settings.seed)
+        if session is not None:
+            closing.callback(session.car.close)
         try:
+            car, task = _car_and_task(settings, session)
+            spool = closing.enter_context(Spool(settings.spool, settings.spool_limit_bytes))
             spool.bind_signature(task.signature)
+        except (TrackError, RecordingError) as error:
+            raise SettingsError(str(error)) from error
         except SpoolError as error:
             raise _of_spool(error) from error
-        played = isinstance(car, RecordedCar)
+        played, real_time = isinstance(car, RecordedCar), settings.real_time or session is not None
         introduction = Introduction(
             signature=task.signature,
             observation_size=OBSERVATION_SIZE,
             action_size=ACTION_SIZE,
             # A recording does not wait for the trainer either: it is short, and needs no policy.
-            real_time=settings.real_time or played,
+            real_time=real_time or played,
             cars=car.count,
             software=f"ac-training {_own_version()}",
         )
         link = Link(pairing, spool, introduction, look_up=look_up)
         recorder = Recorder(spool, LAYOUT, car.count, on_commit=link.notify)
-        clock = RealTimeClock(1.0 / task.config.control_hz) if settings.real_time else SimulatedClock()
-        driving = VectorDriving(car, task, clock)
         driver: Driver
-        if isinstance(car, RecordedCar):
-            driver = RecordingDriver(driving, car, recorder)
+        if session is not None:
+            driver = _game_driver(session, task, link, recorder, settings.seed)
+        elif isinstance(car, RecordedCar):
+            driver = RecordingDriver(VectorDriving(car, task, _clock(task, real_time)), car, recorder)
         else:
-            driver = PolicyDriver(driving, link, recorder, settings.real_time, settings.seed)
+            driving = VectorDriving(car, task, _clock(task, real_time))
+            driver = PolicyDriver(driving, link, recorder, real_time, settings.seed)
         link.start()
-        real_time = settings.real_time and not played
-        yield Drive(driver, car, link, recorder, stop, settings.steps, real_time=real_time, until_safe=played)
+        yield Drive(
+            driver, car, link, recorder, stop, settings.steps, real_time=real_time and not played, until_safe=played
+        )
 
 
-def _car_and_task(settings: Settings) -> tuple[Car, Task]:
+def game_session(game: GameSettings, stop: threading.Event, seed: int | None) -> Session:
+    """The running game, ready to be driven; raises SettingsError and Stopped."""
+    try:
+        return opened_session(game, stop, seed)
+    except (GameError, NoBackend) as error:
+        raise SettingsError(str(error), ExitCode.FAILED) from error
+    except (TrackError, InstallError) as error:
+        raise SettingsError(str(error)) from error
+
+
+def _clock(task: Task, real_time: bool) -> Clock:
+    return RealTimeClock(1.0 / task.config.control_hz) if real_time else SimulatedClock()
+
+
+def _game_driver(session: Session, task: Task, link: Link, recorder: Recorder, seed: int | None) -> GameDriver:
+    return GameDriver(
+        driving=VectorDriving(session.car, task, _clock(task, real_time=True), restarts=False),
+        car=session.car,
+        policy=lambda: link.policy,
+        record=recorder.record,
+        collecting=lambda: not link.state.done,
+        random=np.random.default_rng(seed),
+        same_session=session.check,
+    )
+
+
+def _car_and_task(settings: Settings, session: Session | None) -> tuple[Car, Task]:
+    if session is not None:
+        config = task_config(settings.task, _DEFAULT_RATE if settings.rate is None else settings.rate)
+        return session.car, Task(session.track, config)
     track = parse_track(settings.track)
     if settings.recording is None:
-        config = _task_config(settings, _DEFAULT_RATE if settings.rate is None else settings.rate)
+        config = task_config(settings.task, _DEFAULT_RATE if settings.rate is None else settings.rate)
         seed = secrets.randbits(32) if settings.seed is None else settings.seed
         return SimulatedCar(track, count=settings.cars, seed=seed), Task(track, config)
     car = RecordedCar(settings.recording)
     _check_grounds(car, track, settings)
     rate = float(round(car.rate)) if settings.rate is None else settings.rate
-    config = _task_config(settings, rate)
+    config = task_config(settings.task, rate)
     if abs(car.rate / rate - round(car.rate / rate)) > 0.02:
         raise SettingsError(
             f"The recording has {car.rate:.3g} rows a second, which --rate {rate:g} does not divide; leave --rate out "
@@ -143,10 +185,11 @@ def _check_grounds(car: RecordedCar, track: Track, settings: Settings) -> None:
         )
 
 
-def _task_config(settings: Settings, rate: float) -> TaskConfig:
+def task_config(texts: Sequence[str], rate: float) -> TaskConfig:
+    """The task at this control rate, Hz, with these settings, each NAME=VALUE; raises SettingsError."""
     known = {field.name for field in fields(TaskConfig)} - {"control_hz"}
     values: dict[str, float] = {"control_hz": rate}
-    for text in settings.task:
+    for text in texts:
         name, _, number = text.partition("=")
         try:
             if name not in known:

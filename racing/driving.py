@@ -69,16 +69,24 @@ class VectorDriving:
         task: what is observed and rewarded.
         clock: paces the steps; default: simulated time.
         now: time source for the action's age, s.
+        restarts: begin new episodes within the step in which one ended; False where whoever drives does it by `reset`,
+            because a start takes its time, or can fail, and what ended must not be lost with it.
     """
 
     def __init__(
-        self, car: Car, task: Task, clock: Clock | None = None, now: Callable[[], float] = time.perf_counter
+        self,
+        car: Car,
+        task: Task,
+        clock: Clock | None = None,
+        now: Callable[[], float] = time.perf_counter,
+        restarts: bool = True,
     ) -> None:
         self.car = car
         self.task = task
         self.clock: Clock = clock or SimulatedClock()
         self.period = 1.0 / task.config.control_hz
         self._now = now
+        self._restarts = restarts
         self._state: CarState
         self._memory: TaskMemory
         self._read_at = 0.0
@@ -114,7 +122,7 @@ class VectorDriving:
             )
             for car in np.flatnonzero(ended)
         )
-        following = self._restart(ended) if ended.any() else observed
+        following = self._restart(ended) if self._restarts and ended.any() else observed
         return Step(
             following,
             observed,

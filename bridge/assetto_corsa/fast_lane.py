@@ -46,6 +46,8 @@ class FastLane:
 
     line: FloatArray
     """(n, 2) metres in the ground plane, n >= 8; the first point is not repeated."""
+    elevation: FloatArray
+    """(n,) metres, the line's height in the game's world."""
     side_left: FloatArray
     """(n,) metres from the line to the left edge; negative where the line runs beyond it."""
     side_right: FloatArray
@@ -73,6 +75,7 @@ def read_fast_lane(path: Path) -> FastLane:
     _check_length(stored, steps, path)
     return FastLane(
         line=ground_position(position[:, 0], position[:, 2]),
+        elevation=position[:, 1],
         side_left=sides[:, 0],
         side_right=sides[:, 1],
         length=float(steps.sum()),

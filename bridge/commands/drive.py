@@ -4,13 +4,25 @@ The parts are imported when the command runs, so that `--help` and `pair` answer
 """
 
 from collections.abc import Callable
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bridge.assetto_corsa.session import BackendKind, Stopped
+from bridge.commands.game_options import (
+    AcRoot,
+    AnyWindow,
+    Backend,
+    Car,
+    CarKind,
+    IgnoreHuman,
+    PanicKey,
+    Wait,
+    chosen_car,
+    game_settings,
+)
 from bridge.commands.options import AllowPlain, Uri, give_up, pairing_of
 from bridge.pairing_command import look_up_pairing
 from bridge.pairing_file import config_folder
@@ -34,21 +46,14 @@ TASK_NAMES = (
 """What --task may set: the fields of racing.task.TaskConfig but control_hz, which --rate sets."""
 
 
-class CarKind(StrEnum):
-    """What is driven."""
-
-    SIMULATED = "simulated"
-    RECORDED = "recorded"
-
-
 def drive(
     uri: Uri = None,
-    car: Annotated[CarKind, typer.Option(help="What to drive.")] = CarKind.SIMULATED,
+    car: Car = CarKind.AUTO,
     track: Annotated[
         str | None,
         typer.Option(
-            help=f"seed:NUMBER, seed:NUMBER:METRES, or a CSV file. A recording needs the one that it was driven on; "
-            f"otherwise {_TRACK} is the default."
+            help=f"seed:NUMBER, seed:NUMBER:METRES, or a CSV file; {_TRACK} is the default. The game's track is known "
+            "from its own files; a CSV file takes their place. A recording needs the one that it was driven on."
         ),
     ] = None,
     cars: Annotated[int | None, typer.Option(min=1, max=1024, help="Simulated cars at once; 1 is the default.")] = None,
@@ -70,6 +75,12 @@ def drive(
             f"{', '.join(TASK_NAMES)}.",
         ),
     ] = None,
+    ac_root: AcRoot = None,
+    backend: Backend = BackendKind.AUTO,
+    wait: Wait = False,
+    panic_key: PanicKey = "end",
+    ignore_human: IgnoreHuman = False,
+    any_window: AnyWindow = False,
     recording: Annotated[Path | None, typer.Option(help="Recorded telemetry (CSV), for --car recorded.")] = None,
     spool: Annotated[
         Path | None, typer.Option(help="Folder where experience waits until it is safe; default: in your config.")
@@ -92,7 +103,11 @@ def drive(
 
     configure_logging("bridge")
     stop = stop_on_signals()
+    car = chosen_car(car, track, cars)
     recording = _recording_for(car, recording, track, {"--cars": cars, "--seed": seed})
+    game = None
+    if car is CarKind.ASSETTO_CORSA:
+        game = game_settings(track, cars, ac_root, backend, wait, panic_key, ignore_human, any_window)
     settings = Settings(
         recording=recording,
         track=track or _TRACK,
@@ -104,6 +119,7 @@ def drive(
         spool_limit_bytes=spool_limit_mib * 2**20,
         steps=steps,
         seed=seed,
+        game=game,
     )
     look_up = None
     if pairing_command is not None:
@@ -125,6 +141,8 @@ def _driven(pairing: Pairing, settings: "Settings", stop: "Event", look_up: Call
     try:
         with assembled_drive(pairing, settings, stop, look_up) as ready:
             return ready.run()
+    except Stopped:
+        return ExitCode.OK
     except SettingsError as error:
         give_up(str(error), error.exit_code)
 

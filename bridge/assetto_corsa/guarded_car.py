@@ -1,0 +1,105 @@
+"""The game's car with what must stop a policy in front of it: the panic key, a lost window, a human at the wheel.
+
+Promises that there is no state, and with it no step and no experience, while the policy must not drive; that the
+controls are neutral then, or released while a human drives; and that nothing reaches a car whose guard is gone. What
+counts is decided in safety.py.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from bridge.assetto_corsa.car import AssettoCorsaCar, NotDriving
+from bridge.assetto_corsa.controls import NEUTRAL, RELEASED, Backend, BackendUnavailable, Command
+from bridge.assetto_corsa.layout import Status
+from bridge.assetto_corsa.memory import GameError
+from bridge.assetto_corsa.safety import SafetyGate
+from racing.car import BoolArray, CarState, Controls
+
+_NO_PACKET = -1
+
+
+class GuardedCar:
+    """One car in the running game; implements racing's Car.
+
+    Args:
+        car: closed with this one.
+        backend: of the same car.
+        gate: says when nobody may drive.
+        now: monotonic clock, s.
+    """
+
+    def __init__(
+        self, car: AssettoCorsaCar, backend: Backend, gate: SafetyGate, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._car, self._backend, self._gate, self._now = car, backend, gate, now
+        self._commanded = NEUTRAL
+        self._guard_lost = False
+
+    @property
+    def count(self) -> int:
+        """One."""
+        return 1
+
+    def read(self) -> CarState:
+        """The state of a new packet; raises NotDriving when there is none, or the policy must not drive."""
+        try:
+            state = self._car.read()
+        except NotDriving:
+            self._commanded = NEUTRAL
+            # A hit of the panic key counts in a pause, too.
+            self._gate.reason(self._now(), False, _NO_PACKET, NEUTRAL, NEUTRAL)
+            raise
+        latest = self._car.latest
+        assert latest is not None
+        physics = latest.physics
+        measured = Command(-physics.steerAngle, physics.gas, physics.brake)
+        reason = self._gate.reason(self._now(), True, physics.packetId, self._commanded, measured)
+        if reason is not None:
+            self._command(RELEASED if self._gate.human_drives else NEUTRAL)
+            raise NotDriving(f"The policy does not drive: {reason}.", Status.LIVE)
+        return state
+
+    def why_not(self) -> str | None:
+        """Why nothing can be driven now, a sentence; None when it can. Takes as long as `read`."""
+        try:
+            self.read()
+        except NotDriving as interruption:
+            return str(interruption)
+        return None
+
+    def apply(self, controls: Controls) -> None:
+        """Send these controls; raises BackendUnavailable once, when the process that guards them is gone."""
+        self._command(Command(float(controls.steer[0]), float(controls.throttle[0]), float(controls.brake[0])))
+
+    def neutral(self) -> None:
+        """Roll out under a gentle brake."""
+        self._commanded = NEUTRAL
+        self._backend.neutral()
+
+    def advance(self, seconds: float) -> None:
+        """Do nothing: the game's time passes by itself."""
+
+    def reset(self, which: BoolArray) -> None:
+        """Bring the car to a start, neutral if that fails; raises GameError."""
+        self._commanded = NEUTRAL
+        try:
+            self._car.reset(which)
+        except GameError:
+            self._backend.neutral()
+            raise
+
+    def close(self) -> None:
+        """Leave the controls neutral and let go of the game; safe to call twice."""
+        self._car.close()
+
+    def _command(self, command: Command) -> None:
+        self._commanded = command
+        if self._guard_lost:
+            return
+        try:
+            self._car.apply(Controls(*(np.array([value]) for value in command)))
+        except BackendUnavailable:
+            self._guard_lost = True
+            raise

@@ -1,0 +1,207 @@
+"""Finds the running game and puts together what drives its car: track, controls with their guard, starts, safety.
+
+Promises that nothing is driven before the game is LIVE, that the track is the one that the game drives on, and that
+what is missing is told in a sentence. While it waits for the user (a menu, a pause, with `wait` the game itself), it
+says so every 10 s.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from bridge.assetto_corsa.car import AssettoCorsaCar, NotDriving
+from bridge.assetto_corsa.controls import Backend, choose_backend
+from bridge.assetto_corsa.csp import CustomAI
+from bridge.assetto_corsa.fast_lane import read_fast_lane
+from bridge.assetto_corsa.gamepad import Gamepad
+from bridge.assetto_corsa.guarded_car import GuardedCar
+from bridge.assetto_corsa.install import InstallError, find_fast_lane, find_install, installed_track
+from bridge.assetto_corsa.layout import PHYSICS_PAGE, Status, text
+from bridge.assetto_corsa.memory import GameError, GameNotRunning, open_page
+from bridge.assetto_corsa.pages import PHYSICS_BYTES, GamePages
+from bridge.assetto_corsa.reset import FreshStart, PagesGame
+from bridge.assetto_corsa.safety import SafetyGate, Tolerance, game_in_front, panic_switch
+from bridge.assetto_corsa.starts import LineElevation, Starts
+from bridge.assetto_corsa.supervisor import Supervised
+from bridge.assetto_corsa.vjoy import VJoy
+from racing.track import Track, TrackError, parse_track
+from wire.process import fields
+
+SAY_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+_log = logging.getLogger(__name__)
+
+
+class BackendKind(StrEnum):
+    """How steering and pedals reach the game; AUTO tries the others in this order."""
+
+    AUTO = "auto"
+    CSP = "csp"
+    GAMEPAD = "gamepad"
+    VJOY = "vjoy"
+
+
+class Stopped(RuntimeError):
+    """The user stopped while the game was waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class GameSettings:
+    """What the user chose.
+
+    Attributes:
+        root: the game's folder; None to look for it.
+        track: a CSV file in place of the game's own line; None for that.
+        backend: how to control.
+        wait: for a game that does not run yet.
+        panic_key: as panic_switch names it.
+        yield_to_human: let go when somebody steers or brakes.
+        need_window: drive only while the game's window is in front.
+    """
+
+    root: Path | None = None
+    track: str | None = None
+    backend: BackendKind = BackendKind.AUTO
+    wait: bool = False
+    panic_key: str = "end"
+    yield_to_human: bool = True
+    need_window: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A game that can be driven: its track and car, and a check that it is still the same."""
+
+    track: Track
+    car: GuardedCar
+    check: Callable[[], None]
+
+
+def game_runs() -> bool:
+    """Whether the game's shared memory is there, which it is while the game runs."""
+    try:
+        open_page(PHYSICS_PAGE, PHYSICS_BYTES).close()
+    except GameError:
+        return False
+    return True
+
+
+def opened_session(settings: GameSettings, stop: threading.Event, seed: int | None = None) -> Session:
+    """Wait until the game is LIVE, take its controls, and return what drives it; `car` must be closed.
+
+    To be called in the main thread.
+
+    Raises:
+        GameError: it does not run, or its memory cannot be read.
+        TrackError, InstallError: its track is not known.
+        NoBackend (controls.py): its car cannot be controlled.
+        Stopped: `stop` was set meanwhile.
+    """
+    panic = _Latch(panic_switch(settings.panic_key))
+    pages = GamePages()
+    try:
+        _await_live(pages, settings.wait, stop)
+        static = pages.static()
+        name, layout = text(static.track), text(static.trackConfiguration)
+        track, elevation = _track(settings, name, layout, float(static.trackSPlineLength))
+        backend = _backend(settings.backend)
+    except BaseException:
+        pages.close()
+        raise
+    starts = None if elevation is None else Starts(track, elevation, seed)
+    _log.info(
+        "the game is driven",
+        extra=fields(track=name, layout=layout, metres=track.length, controls=backend.name, teleports=bool(starts)),
+    )
+
+    def patiently(seconds: float) -> None:
+        """Sleep within a start, which takes seconds, unless somebody wants it to end."""
+        if panic():
+            raise NotDriving("The panic key was hit; start the bridge again to drive on.", Status.LIVE)
+        if stop.is_set():
+            raise NotDriving("The bridge is about to end.", Status.LIVE)
+        time.sleep(seconds)
+
+    def check() -> None:
+        now = pages.static()
+        if (text(now.track), text(now.trackConfiguration)) != (name, layout):
+            raise GameError(
+                f"The game is on another track now ({text(now.track)} {text(now.trackConfiguration)}) than at the "
+                f"start ({name} {layout}). Start the bridge again to drive there."
+            )
+
+    start = FreshStart(PagesGame(pages), backend, starts, sleep=patiently)
+    gate = SafetyGate(panic, game_in_front, settings.need_window, Tolerance() if settings.yield_to_human else None)
+    return Session(track, GuardedCar(AssettoCorsaCar(pages, backend, start), backend, gate), check)
+
+
+class _Latch:
+    """Stays true once it was; two places ask for the same key."""
+
+    def __init__(self, source: Callable[[], bool]) -> None:
+        self._source, self._hit = source, False
+
+    def __call__(self) -> bool:
+        self._hit = self._source() or self._hit
+        return self._hit
+
+
+def _await_live(pages: GamePages, wait: bool, stop: threading.Event) -> None:
+    """Return when the game is LIVE and a new packet was seen."""
+    say_at, first = 0.0, None
+    while not stop.is_set():
+        try:
+            snapshot = pages.read()
+            if snapshot.status is Status.LIVE:
+                packet = snapshot.physics.packetId
+                if first is not None and packet != first:
+                    return
+                first = packet
+                why = "the game to go on: its packets stand still"
+            else:
+                first, why = None, f"the game, which shows {_SHOWN[snapshot.status]}"
+        except GameNotRunning as absent:
+            if not wait:
+                raise GameNotRunning(f"{absent} With --wait, it is waited for.") from absent
+            first, why = None, "the game: start it, and a session in it"
+        if time.monotonic() >= say_at and (first is None or say_at):
+            _log.info(f"waiting for {why}")
+            say_at = time.monotonic() + SAY_SECONDS
+        stop.wait(_POLL_SECONDS)
+    raise Stopped
+
+
+_SHOWN = {
+    Status.OFF: "a menu; start the session with its Drive button",
+    Status.REPLAY: "a replay; leave it",
+    Status.PAUSE: "its pause",
+}
+
+
+def _track(settings: GameSettings, name: str, layout: str, length: float) -> tuple[Track, LineElevation | None]:
+    """The track, and the road's height along it where the game's line says it."""
+    if settings.track is not None:
+        track = parse_track(settings.track)
+        try:
+            lane = read_fast_lane(find_fast_lane(find_install(settings.root), name, layout))
+        except (TrackError, InstallError) as error:
+            _log.warning("the car cannot be teleported without the game's line", extra=fields(reason=error))
+            return track, None
+        return track, LineElevation(lane.line, lane.elevation)
+    root = find_install(settings.root)
+    lane = read_fast_lane(find_fast_lane(root, name, layout))
+    return installed_track(root, name, layout, length), LineElevation(lane.line, lane.elevation)
+
+
+def _backend(kind: BackendKind) -> Backend:
+    makers: dict[BackendKind, Callable[[], Backend]] = {
+        BackendKind.CSP: CustomAI,
+        BackendKind.GAMEPAD: Gamepad,
+        BackendKind.VJOY: VJoy,
+    }
+    kinds = tuple(makers) if kind is BackendKind.AUTO else (kind,)
+    return choose_backend([Supervised(makers[each]()) for each in kinds])

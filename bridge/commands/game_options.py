@@ -1,0 +1,84 @@
+"""The options that choose the car and say how the real game is driven, shared by `drive` and `play`."""
+
+import logging
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bridge.assetto_corsa.safety import PANIC_KEYS
+from bridge.assetto_corsa.session import BackendKind, GameSettings, game_runs
+from bridge.commands.options import give_up
+
+_log = logging.getLogger(__name__)
+
+
+class CarKind(StrEnum):
+    """What is driven."""
+
+    AUTO = "auto"
+    ASSETTO_CORSA = "assetto-corsa"
+    SIMULATED = "simulated"
+    RECORDED = "recorded"
+
+
+Car = Annotated[
+    CarKind,
+    typer.Option(
+        help="What to drive. auto: Assetto Corsa's car when the game runs on this PC, else a simulated one; also a "
+        "simulated one when --cars or a --track seed:... asks for it."
+    ),
+]
+AcRoot = Annotated[
+    Path | None, typer.Option("--ac-root", help="Folder of Assetto Corsa; default: $AC_ROOT, or as Steam says.")
+]
+Backend = Annotated[
+    BackendKind, typer.Option(help="How steering and pedals reach the game; auto tries the others in this order.")
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for the game when it does not run yet.")]
+PanicKey = Annotated[
+    str,
+    typer.Option(
+        "--panic-key",
+        help=f"Key that stops driving at once, whatever window is in front: {', '.join(PANIC_KEYS)}. On Linux it is "
+        "the signal SIGUSR1.",
+    ),
+]
+IgnoreHuman = Annotated[
+    bool, typer.Option("--ignore-human", help="Drive on when somebody steers or brakes; default: let go of the car.")
+]
+AnyWindow = Annotated[
+    bool, typer.Option("--any-window", help="Drive on when the game's window is not in front (Windows).")
+]
+
+
+def chosen_car(car: CarKind, track: str | None, cars: int | None) -> CarKind:
+    """What `auto` means here and now; says so."""
+    if car is not CarKind.AUTO:
+        return car
+    simulated = cars is not None or (track is not None and track.startswith("seed:"))
+    if simulated or not game_runs():
+        return CarKind.SIMULATED
+    _log.info("Assetto Corsa runs on this PC, so its car is driven; for a simulated one, add --car simulated")
+    return CarKind.ASSETTO_CORSA
+
+
+def game_settings(
+    track: str | None,
+    cars: int | None,
+    ac_root: Path | None,
+    backend: BackendKind,
+    wait: bool,
+    panic_key: str,
+    ignore_human: bool,
+    any_window: bool,
+) -> GameSettings:
+    """The options for the real game; gives up where they do not fit it."""
+    if cars is not None:
+        give_up("--cars goes with simulated cars; the game's car is one.")
+    if track is not None and track.startswith("seed:"):
+        give_up("--track seed:... is for simulated cars; for the game give a CSV file, or leave --track out.")
+    if panic_key not in PANIC_KEYS:
+        give_up(f"--panic-key {panic_key} is not one of {', '.join(PANIC_KEYS)}.")
+    return GameSettings(ac_root, track, backend, wait, panic_key, not ignore_human, not any_window)

@@ -1,0 +1,160 @@
+"""Drives the real game's car, whose time nobody can stop: a step follows a new packet, or there is no step.
+
+Promises that a pause, a menu, a hang, a restart, a human at the wheel or the end of the game ends the episode as
+truncated at its last whole step, and makes no experience; that a new episode begins at a verified start; and that the
+car is neutral in between, without a policy and at the end. What ended is recorded before the next start is tried. For
+that, the newest step is held back until the one after it is known.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bridge.assetto_corsa.car import NotDriving
+from bridge.assetto_corsa.controls import BackendUnavailable
+from bridge.assetto_corsa.guarded_car import GuardedCar
+from bridge.assetto_corsa.memory import GameError
+from bridge.drive import CannotDrive
+from racing.driving import EpisodeEnd, Step, VectorDriving
+from racing.policy import Policy
+from racing.task import Float32Array
+
+_LOOK_SECONDS = 0.1
+"""How often a game that is not driven is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A step that may turn out to be the last of its episode."""
+
+    observation: Float32Array
+    step: Step
+    version: int
+
+
+class GameDriver:
+    """Drives with the newest policy.
+
+    Args:
+        driving: the car and its task, made with restarts=False.
+        car: the same car.
+        policy: the newest one; None before the first.
+        record: takes a step, with the observation it was chosen on and the policy's version.
+        collecting: whether steps are wanted; driving goes on without.
+        random: of the exploration; None to drive as well as the policy can.
+        same_session: raises GameError when the game no longer drives what it drove at the start.
+    """
+
+    over = False
+
+    def __init__(
+        self,
+        driving: VectorDriving,
+        car: GuardedCar,
+        policy: Callable[[], Policy | None],
+        record: Callable[[Float32Array, Step, int], object],
+        collecting: Callable[[], bool],
+        random: np.random.Generator | None,
+        same_session: Callable[[], None],
+    ) -> None:
+        self._driving, self._car, self._policy = driving, car, policy
+        self._record, self._collecting, self._random = record, collecting, random
+        self._same_session = same_session
+        self._observation: Float32Array | None = None
+        self._held: _Held | None = None
+        self._steps, self._total_reward = 0, 0.0
+        self._why: str | None = None
+        self._look_at = 0.0
+
+    @property
+    def version(self) -> int:
+        """Of the newest policy; 0 before the first."""
+        policy = self._policy()
+        return 0 if policy is None else policy.version
+
+    def waits_for(self) -> str | None:
+        """The first policy, or a game that can be driven."""
+        if self._policy() is None:
+            return "the first policy"
+        if self._why is not None and time.monotonic() >= self._look_at:
+            self._why = self._why_not()
+            self._look_at = time.monotonic() + _LOOK_SECONDS
+        return None if self._why is None else f"the game. {self._why}"
+
+    def step(self) -> Step | None:
+        """One step; None when none came of it, or it is not collected. Raises CannotDrive."""
+        policy = self._policy()
+        if policy is None or (self._observation is None and not self._began()):
+            return None
+        observation = self._observation
+        assert observation is not None
+        try:
+            step = self._driving.step(policy.act(observation, self._random))
+        except NotDriving as interruption:
+            self._interrupt(str(interruption))
+            return None
+        except BackendUnavailable as lost:
+            raise CannotDrive(str(lost)) from lost
+        self._steps += 1
+        self._total_reward += float(step.reward[0])
+        self._observation = None if step.episodes else step.observation
+        return self._taken(_Held(observation, step, policy.version))
+
+    def finish(self) -> None:
+        """Let go of the car; the episode that was being driven is truncated."""
+        self._truncate("stopped")
+        self._car.neutral()
+
+    def _began(self) -> bool:
+        """Whether a new episode has begun; raises CannotDrive where the game does not answer."""
+        self._steps, self._total_reward = 0, 0.0
+        try:
+            self._same_session()
+            self._observation = self._driving.reset()
+        except NotDriving as interruption:
+            self._interrupt(str(interruption))
+        except BackendUnavailable as lost:
+            raise CannotDrive(str(lost)) from lost
+        except GameError as error:
+            # Whoever pauses the game, or ends it, during a start finds it waiting when he comes back.
+            why = self._why_not()
+            if why is None:
+                raise CannotDrive(str(error)) from error
+            self._interrupt(why)
+        return self._observation is not None
+
+    def _why_not(self) -> str | None:
+        try:
+            return self._car.why_not()
+        except BackendUnavailable as lost:
+            raise CannotDrive(str(lost)) from lost
+
+    def _taken(self, newest: _Held) -> Step | None:
+        if not self._collecting():
+            self._truncate("stopped")
+            return None
+        self._release()
+        self._held = newest
+        if newest.step.episodes:
+            self._release()
+        return newest.step
+
+    def _release(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            self._record(held.observation, held.step, held.version)
+
+    def _interrupt(self, why: str) -> None:
+        self._truncate("interrupted")
+        self._observation = None
+        self._why, self._look_at = why, time.monotonic() + _LOOK_SECONDS
+
+    def _truncate(self, reason: str) -> None:
+        held = self._held
+        if held is not None:
+            ended = EpisodeEnd(0, self._steps, self._total_reward, reason)
+            truncated = replace(held.step, truncated=np.ones(1, np.bool_), episodes=(ended,))
+            self._held = replace(held, step=truncated)
+        self._release()
