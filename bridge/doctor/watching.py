@@ -14,8 +14,6 @@ from bridge.assetto_corsa.memory import GameError, GameNotRunning, open_page
 from bridge.assetto_corsa.pages import GamePages, PageUnsteady, Snapshot
 
 _POLL_SECONDS = 0.001
-_MOST_AT_ONCE = 1000
-"""A packet number that grows by more begins anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +77,14 @@ def wait_until_live(seconds: float, stopped: Callable[[], bool]) -> None:
 
 
 class _Counter:
-    """Counts packets by their numbers, which may have been missed."""
+    """Counts the packets that are seen: what the game counts without showing it is of no use to anybody."""
 
     def __init__(self) -> None:
         self.count = 0
         self._last: int | None = None
 
     def add(self, number: int) -> None:
-        if self._last is not None and number != self._last:
-            grown = number - self._last
-            self.count += grown if 0 < grown < _MOST_AT_ONCE else 1
+        self.count += self._last is not None and number != self._last
         self._last = number
 
 
