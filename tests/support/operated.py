@@ -7,6 +7,9 @@ and, when a test wants it, a real receiver as the group's instance would run it.
 import contextlib
 import gzip
 import json
+import logging
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -210,6 +213,12 @@ def operated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     monkeypatch.setattr(waiting, "POLL_SECONDS", 0.05)
+    # A command sets up the process's logging for itself: what runs in this process afterwards has its own again.
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", root.handlers[:])
+    monkeypatch.setattr(root, "level", root.level)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     try:
         # moto keeps its state per process, not per server: begin with none.
         server.reset()
