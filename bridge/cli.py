@@ -1,14 +1,18 @@
-"""The command `ac-bridge`: `pair` this PC with a run once, then `drive` for it.
+"""The command `ac-bridge`: `pair` this PC with a run once, then `drive` for it, or `play` what was learned.
 
 Puts the commands together, each of which has its module in bridge/commands/. What goes wrong because of the arguments
 is a sentence on standard error and exit code 2 (USAGE), or 4 (DISK_FULL) where the spool has no room to begin with.
 """
+
+import io
+import sys
 
 import typer
 
 from bridge.commands.doctor import doctor
 from bridge.commands.drive import drive
 from bridge.commands.pair import pair
+from bridge.commands.play import play
 from bridge.commands.recordings import record, record_lap, replay
 
 # A traceback with local variables, which typer would print, could show the token.
@@ -21,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(pair)
 app.command()(drive)
+app.command()(play)
 app.command()(doctor)
 app.command()(record)
 app.command()(replay)
@@ -29,4 +34,7 @@ app.command(name="record-lap")(record_lap)
 
 def main() -> None:
     """The command's entry point."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A console's code page may lack a letter of a folder's name; that must not end a drive.
+        sys.stdout.reconfigure(errors="replace")
     app()

@@ -1,6 +1,5 @@
 """`ac-bridge doctor`: looks at all that driving needs, and says in a line each what is wrong and how to mend it."""
 
-import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -8,21 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bridge.assetto_corsa.session import BackendKind
+from bridge.commands.game_options import AcRoot, Backend
 from bridge.commands.options import AllowPlain, Uri
 from bridge.pairing_file import config_folder, found_uri
 from wire.pairing import Pairing, PairingError, parse_pairing
 from wire.process import ExitCode, stop_on_signals
 
 if TYPE_CHECKING:
-    from bridge.assetto_corsa.controls import Backend
+    from bridge.assetto_corsa import controls
     from bridge.doctor.messages import Finding
 
 
 def doctor(
     uri: Uri = None,
-    ac_root: Annotated[
-        Path | None, typer.Option(help="The game's folder, if it is not found by itself: the one with acs.exe.")
-    ] = None,
+    ac_root: AcRoot = None,
     track: Annotated[
         str | None, typer.Option(help="A track file that is driven instead of the game's own line (record-lap).")
     ] = None,
@@ -36,6 +35,7 @@ def doctor(
         bool,
         typer.Option("--move", help="Turn the standing car's front wheels, braked; otherwise nothing is moved."),
     ] = False,
+    backend: Backend = BackendKind.AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="For bug reports: no secrets, no names.")] = False,
     allow_plain: AllowPlain = False,
 ) -> None:
@@ -45,7 +45,7 @@ def doctor(
     stop = stop_on_signals()
     pairing, unpaired = _pairing(uri, allow_plain)
     findings: list[Finding] = []
-    for finding in _game(ac_root, track, seconds, wait, move, stop.is_set):
+    for finding in _game(ac_root, track, seconds, wait, backend, move, stop.is_set):
         findings.append(finding)
         _say(finding, as_json)
     for finding in _rest(spool or config_folder() / "spool", spool_limit_mib * 2**20, pairing, unpaired):
@@ -53,14 +53,22 @@ def doctor(
         _say(finding, as_json)
     wrong = report.stops_driving(findings)
     if as_json:
-        _print(report.as_json(findings, _software(), pairing))
+        typer.echo(report.as_json(findings, _software(), pairing))
     else:
-        _print("Something stops driving; begin with the first line that says wrong." if wrong else "Nothing is wrong.")
+        typer.echo(
+            "Something stops driving; begin with the first line that says wrong." if wrong else "Nothing is wrong."
+        )
     raise typer.Exit(int(ExitCode.FAILED if wrong else ExitCode.OK))
 
 
 def _game(
-    ac_root: Path | None, track: str | None, seconds: float, wait: float, move: bool, stopped: Callable[[], bool]
+    ac_root: Path | None,
+    track: str | None,
+    seconds: float,
+    wait: float,
+    backend: BackendKind,
+    move: bool,
+    stopped: Callable[[], bool],
 ) -> "Iterator[Finding]":
     from bridge.doctor.files import install_findings
     from bridge.doctor.game import game_findings
@@ -72,7 +80,7 @@ def _game(
     yield from game_findings(watched)
     yield from install_findings(watched, ac_root, track)
     if not stopped():
-        yield from control_findings(watched, _backends(), move)
+        yield from control_findings(watched, _backends(backend), move)
 
 
 def _rest(spool: Path, limit_bytes: int, pairing: Pairing | None, unpaired: str) -> "Iterator[Finding]":
@@ -87,12 +95,13 @@ def _rest(spool: Path, limit_bytes: int, pairing: Pairing | None, unpaired: str)
         yield from cloud_findings(pairing)
 
 
-def _backends() -> "list[Backend]":
+def _backends(chosen: BackendKind) -> "list[controls.Backend]":
     from bridge.assetto_corsa.csp import CustomAI
     from bridge.assetto_corsa.gamepad import Gamepad
     from bridge.assetto_corsa.vjoy import VJoy
 
-    return [CustomAI(), Gamepad(), VJoy()]
+    backends: list[controls.Backend] = [CustomAI(), Gamepad(), VJoy()]
+    return [backend for backend in backends if chosen in (BackendKind.AUTO, backend.name)]
 
 
 def _pairing(uri: str | None, allow_plain: bool) -> tuple[Pairing | None, str]:
@@ -107,13 +116,7 @@ def _say(finding: "Finding", as_json: bool) -> None:
     from bridge.doctor.report import line
 
     if not as_json:
-        _print(line(finding))
-
-
-def _print(text: str) -> None:
-    """Print also where the console's code page lacks a letter of a folder's name."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, errors="replace").decode(encoding), flush=True)
+        typer.echo(line(finding))
 
 
 def _software() -> str:

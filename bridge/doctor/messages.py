@@ -64,10 +64,10 @@ class Message(Enum):
     )
     ASSUMPTION_WRONG = "assumptions", _WRONG, "{name} is not what we take it for: {measured}", _REPORT
     FOLDER = "install folder", _OK, "{folder}", ""
-    NO_FOLDER = "install folder", _HINT, "{reason}", "Name it with --ac-root or the variable AC_ROOT."
+    NO_FOLDER = "install folder", _HINT, "not usable: {reason}", "Name it with --ac-root or the variable AC_ROOT."
     LINE = "fast_lane", _OK, "{track}: {length} m, {width} m wide on average", ""
     LINE_UNREADABLE = (
-        *("fast_lane", _WRONG, "{reason}"),
+        *("fast_lane", _WRONG, "no track to drive on: {reason}"),
         "Drive one lap for `ac-bridge record-lap my.csv` and give --track my.csv to drive and to the doctor.",
     )
     LINE_UNKNOWN = "fast_lane", _SKIPPED, "which track is driven is not known while no game runs", "Start a session."
@@ -88,7 +88,12 @@ class Message(Enum):
     )
     CSP_UNKNOWN = "CSP", _SKIPPED, "not looked for without the install folder", "See above."
     BACKEND = "controls", _OK, "{backend} answers", ""
-    BACKEND_NOT = "controls", _SKIPPED, "{backend}: {reason}", "Only needed if no other controls answer."
+    BACKEND_NOT = (
+        "controls",
+        _SKIPPED,
+        "{backend} does not answer: {reason}",
+        "Only needed if no other controls answer.",
+    )
     NO_BACKEND = (
         *("controls", _WRONG, "no controls answer"),
         "Make one of those above work. Custom AI (csp) is the best one, since it can also put the car somewhere.",
@@ -133,10 +138,10 @@ class Message(Enum):
         *("disk", _HINT, "{free} free for {folder}, less than the spool may take"),
         "Free some, name another disk with --spool, or lower --spool-limit-mib. Collecting stops when it is full.",
     )
-    SPOOL_FULL = "disk", _WRONG, "{free} free for {folder}", "Free some, or name another disk with --spool."
+    SPOOL_FULL = "disk", _WRONG, "only {free} free for {folder}", "Free some, or name another disk with --spool."
     SPOOL_LOCKED = "disk", _WRONG, "{folder} takes no files: {reason}", "Name a folder of yours with --spool."
     PAIRED = "pairing", _OK, "with {address}", ""
-    NOT_PAIRED = "pairing", _WRONG, "{reason}", "Paste the pairing string into `ac-bridge pair`."
+    NOT_PAIRED = "pairing", _WRONG, "none that can be used: {reason}", "Paste the pairing string into `ac-bridge pair`."
     RECEIVER = "receiver", _OK, "answers; certificate and token are right", ""
     UNREACHABLE = (
         *("receiver", _WRONG, "does not answer: {reason}"),
@@ -144,11 +149,14 @@ class Message(Enum):
         "hold it up?",
     )
     CERTIFICATE = (
-        *("receiver", _WRONG, "{reason}"),
+        *("receiver", _WRONG, "wrong certificate: {reason}"),
         "Get the current string (`make pair`), and be careful where you got the old one: somebody may be in between.",
     )
-    TOKEN = "receiver", _WRONG, "{reason}", "Get the current string (`make pair`) and give it to `ac-bridge pair`."
-    REFUSED = "receiver", _WRONG, "{reason}", "Bring both sides to the same version of this project."
+    TOKEN = (
+        *("receiver", _WRONG, "wrong token: {reason}"),
+        "Get the current string (`make pair`) and give it to `ac-bridge pair`.",
+    )
+    REFUSED = "receiver", _WRONG, "wrong version: {reason}", "Bring both sides to the same version of this project."
     ROUND_TRIP = "round trip", _OK, "{median} ms, jitter {jitter} ms", ""
     ROUND_TRIP_SLOW = (
         *("round trip", _HINT, "{median} ms, jitter {jitter} ms"),
