@@ -48,6 +48,8 @@ def doctor(
     for finding in _game(ac_root, track, seconds, wait, backend, move, stop.is_set):
         findings.append(finding)
         _say(finding, as_json)
+    if stop.is_set():
+        raise typer.Exit(int(ExitCode.INTERRUPTED))
     for finding in _rest(spool or config_folder() / "spool", spool_limit_mib * 2**20, pairing, unpaired):
         findings.append(finding)
         _say(finding, as_json)

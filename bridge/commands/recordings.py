@@ -23,7 +23,7 @@ def record(
     file: Annotated[Path, typer.Argument(help="The recording to write; an existing one is replaced.")],
     seconds: Annotated[float | None, typer.Option(min=0.1, help="End after so long; otherwise with Ctrl-C.")] = None,
 ) -> None:
-    """Record the game's shared memory, without the player's names, for a bug report. About 1 MiB a minute or more."""
+    """Record the game's shared memory, without the player's names, for a bug report. A few MiB a minute."""
     from bridge.assetto_corsa.memory import GameError
     from bridge.assetto_corsa.playing import recorded
     from bridge.assetto_corsa.recording import RecordingWriter
