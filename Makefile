@@ -8,7 +8,7 @@ PYTHON ?= python3
 IN_VENV := .venv/bin/
 endif
 RUN := $(IN_VENV)python
-BENCHES := wire receiver simulator inference learner
+BENCHES := wire receiver simulator inference learner realtime
 OPERATOR := pair logs start stop status fetch cost rotate-token
 
 .PHONY: help setup demo test test-all test-cloud lint bench $(addprefix bench-,$(BENCHES)) bridge $(OPERATOR) constraints clean

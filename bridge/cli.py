@@ -12,6 +12,7 @@ import typer
 from bridge.commands.doctor import doctor
 from bridge.commands.drive import drive
 from bridge.commands.pair import pair
+from bridge.commands.play import play
 from bridge.commands.recordings import record, record_lap, replay
 
 # A traceback with local variables, which typer would print, could show the token.
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(pair)
 app.command()(drive)
+app.command()(play)
 app.command()(doctor)
 app.command()(record)
 app.command()(replay)

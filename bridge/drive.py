@@ -20,6 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from bridge.link import Link
+from bridge.priority import put_this_thread_first
 from bridge.recorder import Recorder
 from racing.car import Car, Controls
 from racing.driving import EpisodeEnd, Step, VectorDriving
@@ -224,6 +225,8 @@ class Drive:
         gc.collect()
         gc.freeze()
         sys.setswitchinterval(_SWITCH_SECONDS)
+        if self.real_time:
+            put_this_thread_first()
         try:
             with Progress("driving", self.steps) as progress:
                 try:

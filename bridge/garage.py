@@ -83,9 +83,15 @@ class Settings:
 
 @contextmanager
 def assembled_drive(
-    pairing: Pairing, settings: Settings, stop: threading.Event, look_up: Callable[[], Pairing] | None = None
+    pairing: Pairing,
+    settings: Settings,
+    stop: threading.Event,
+    look_up: Callable[[], Pairing] | None = None,
+    real_clock: Callable[[float], Clock] = RealTimeClock,
 ) -> Iterator[Drive]:
-    """A drive that is ready to run; its spool is closed at the end. `look_up` is the Link's.
+    """A drive that is ready to run; its spool is closed at the end.
+
+    `look_up` is the Link's; `real_clock` makes the clock of a drive in real time from its period in s.
 
     Raises:
         SettingsError: something in the settings does not fit, or the game cannot be driven.
@@ -115,13 +121,14 @@ def assembled_drive(
         )
         link = Link(pairing, spool, introduction, look_up=look_up)
         recorder = Recorder(spool, LAYOUT, car.count, on_commit=link.notify)
+        clock = real_clock(1.0 / task.config.control_hz) if real_time else SimulatedClock()
         driver: Driver
         if session is not None:
-            driver = _game_driver(session, task, link, recorder, settings.seed)
+            driver = _game_driver(session, task, clock, link, recorder, settings.seed)
         elif isinstance(car, RecordedCar):
-            driver = RecordingDriver(VectorDriving(car, task, _clock(task, real_time)), car, recorder)
+            driver = RecordingDriver(VectorDriving(car, task, clock), car, recorder)
         else:
-            driving = VectorDriving(car, task, _clock(task, real_time))
+            driving = VectorDriving(car, task, clock)
             driver = PolicyDriver(driving, link, recorder, real_time, settings.seed)
         link.start()
         yield Drive(
@@ -139,13 +146,11 @@ def game_session(game: GameSettings, stop: threading.Event, seed: int | None) ->
         raise SettingsError(str(error)) from error
 
 
-def _clock(task: Task, real_time: bool) -> Clock:
-    return RealTimeClock(1.0 / task.config.control_hz) if real_time else SimulatedClock()
-
-
-def _game_driver(session: Session, task: Task, link: Link, recorder: Recorder, seed: int | None) -> GameDriver:
+def _game_driver(
+    session: Session, task: Task, clock: Clock, link: Link, recorder: Recorder, seed: int | None
+) -> GameDriver:
     return GameDriver(
-        driving=VectorDriving(session.car, task, _clock(task, real_time=True), restarts=False),
+        driving=VectorDriving(session.car, task, clock, restarts=False),
         car=session.car,
         policy=lambda: link.policy,
         record=recorder.record,

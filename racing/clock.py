@@ -53,6 +53,11 @@ class RealTimeClock:
         if not self.period > 0.0:
             raise ValueError(f"the period of a clock is more than 0 s, not {self.period}")
 
+    @property
+    def deadline(self) -> float:
+        """When the running period ends, on the clock `now`; not a number before the first."""
+        return self._deadline
+
     def start(self) -> None:
         """Set the first deadline one period from now."""
         self._deadline = self.now() + self.period

@@ -12,7 +12,7 @@ import sys
 
 from wire.process import ExitCode
 
-BENCHES = ("wire", "receiver", "simulator", "inference", "learner")
+BENCHES = ("wire", "receiver", "simulator", "inference", "learner", "realtime")
 
 
 def main(arguments: list[str] | None = None) -> ExitCode:

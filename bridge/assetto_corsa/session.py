@@ -59,7 +59,7 @@ class GameSettings:
         backend: how to control.
         wait: for a game that does not run yet.
         panic_key: as panic_switch names it.
-        yield_to_human: let go when somebody steers or brakes.
+        yield_to_human: let go when somebody steers or brakes, where the game shows it: not with CSP.
         need_window: drive only while the game's window is in front.
     """
 
@@ -135,7 +135,9 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
             )
 
     start = FreshStart(PagesGame(pages), backend, starts, sleep=patiently)
-    gate = SafetyGate(panic, game_in_front, settings.need_window, Tolerance() if settings.yield_to_human else None)
+    # The game ignores wheel and pedals while CSP has its car: there is nobody to be seen, only to be mistaken.
+    visible = settings.yield_to_human and backend.name != CustomAI.name
+    gate = SafetyGate(panic, game_in_front, settings.need_window, Tolerance() if visible else None)
     return Session(track, GuardedCar(AssettoCorsaCar(pages, backend, start), backend, gate), check)
 
 

@@ -46,7 +46,12 @@ PanicKey = Annotated[
     ),
 ]
 IgnoreHuman = Annotated[
-    bool, typer.Option("--ignore-human", help="Drive on when somebody steers or brakes; default: let go of the car.")
+    bool,
+    typer.Option(
+        "--ignore-human",
+        help="Drive on when somebody steers or brakes; default: let go of the car. With csp the game ignores wheel and "
+        "pedals anyway; use the panic key.",
+    ),
 ]
 AnyWindow = Annotated[
     bool, typer.Option("--any-window", help="Drive on when the game's window is not in front (Windows).")

@@ -1,0 +1,88 @@
+"""Drives on a learned policy and nothing else: no run, no spool, no exploration.
+
+Promises laps on standard output as they are completed, and a car that is let go of at the end. The game's car is driven
+as it is for a run (pauses, menus and a human at the wheel included); a simulated one goes as fast as it can be
+computed, or with the wall clock.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bridge.assetto_corsa.session import Session
+from bridge.drive import Waiting
+from bridge.game_driver import GameDriver
+from racing.clock import RealTimeClock, SimulatedClock
+from racing.driving import Step, VectorDriving
+from racing.policy import Policy
+from racing.simulator import SimulatedCar
+from racing.task import Float32Array, Task
+from racing.track import Track
+
+_WAIT_SECONDS = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How long to play: after so many laps (None: until told to stop), each of which goes to `say`."""
+
+    laps: int | None
+    say: Callable[[str], None]
+
+
+def play_game(session: Session, task: Task, policy: Policy, wanted: Wanted, stop: threading.Event) -> None:
+    """Drive the game's car until told to stop; raises CannotDrive. `session.car` stays open, neutral."""
+    driving = VectorDriving(session.car, task, RealTimeClock(1.0 / task.config.control_hz), restarts=False)
+    driver = GameDriver(
+        driving, session.car, lambda: policy, _forgotten, lambda: True, random=None, same_session=session.check
+    )
+    waiting, told = Waiting(), _Laps(wanted)
+    try:
+        while not stop.is_set() and not told.enough:
+            why = driver.waits_for()
+            waiting.say(why, time.monotonic())
+            if why is not None:
+                stop.wait(_WAIT_SECONDS)
+            elif (step := driver.step()) is not None:
+                told.take(step)
+    finally:
+        driver.finish()
+
+
+def play_simulated(
+    track: Track, task: Task, policy: Policy, wanted: Wanted, stop: threading.Event, real_time: bool, seed: int
+) -> None:
+    """Drive a simulated car from the start line until told to stop."""
+    car = SimulatedCar(track, seed=seed, start="line")
+    clock = RealTimeClock(1.0 / task.config.control_hz) if real_time else SimulatedClock()
+    driving = VectorDriving(car, task, clock)
+    observation, told = driving.reset(), _Laps(wanted)
+    while not stop.is_set() and not told.enough:
+        step = driving.step(policy.act(observation))
+        observation = step.observation
+        told.take(step)
+
+
+class _Laps:
+    """Tells of laps, and of episodes that ended, and knows when it is enough."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted, self._count = wanted, 0
+
+    @property
+    def enough(self) -> bool:
+        """Whether all wanted laps were driven."""
+        return self._wanted.laps is not None and self._count >= self._wanted.laps
+
+    def take(self, step: Step) -> None:
+        """Look at what a step has brought."""
+        for lap in step.laps:
+            self._count += 1
+            self._wanted.say(f"lap {self._count}: {lap.time:.3f} s{'' if lap.clean else ', not clean'}")
+        for end in step.episodes:
+            self._wanted.say(f"begun anew after {end.steps} steps: {end.reason.replace('_', ' ')}")
+
+
+def _forgotten(_observation: Float32Array, _step: Step, _version: int) -> None:
+    """Nobody learns from what is played."""

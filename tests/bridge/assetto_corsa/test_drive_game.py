@@ -1,0 +1,189 @@
+"""`ac-bridge drive` on the fake game with a real receiver: what is driven arrives, and nothing else does."""
+
+import signal
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.fake_ac.inputs import CONTROLS_NAME
+from tests.support.fake_game import FakeGame
+from tests.support.game_drive import CONFIG, GameBridge, driving, publish, steps_of, stored
+from tests.support.receivers import ThreadedReceiver
+from tests.support.waiting import wait_until
+from wire.process import ExitCode
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fake game's pages are files here")
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def game(tmp_path: Path) -> Iterator[FakeGame]:
+    with FakeGame(tmp_path) as running:
+        running.live()
+        yield running
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[ThreadedReceiver]:
+    folder = tmp_path / "instance"
+    folder.mkdir()
+    running = ThreadedReceiver(CONFIG, folder)
+    publish(running, 1)
+    yield running
+    running.close()
+
+
+def wait_for_steps(receiver: ThreadedReceiver, bridge: GameBridge, count: int) -> None:
+    """Wait until so many more steps have arrived."""
+    goal = steps_of(receiver) + count
+    wait_until(lambda: steps_of(receiver) >= goal or bridge.process.poll() is not None, f"{count} more steps", PATIENCE)
+    assert bridge.process.poll() is None, bridge.text
+
+
+def neutral(game: FakeGame) -> bool:
+    """Whether nobody steers or accelerates, by the page that CSP reads."""
+    page = (game.shm / CONTROLS_NAME).read_bytes()
+    gas, brake, _clutch, steer = struct.unpack_from("<4f", page)
+    return bool(gas == 0.0 and steer == 0.0 and brake > 0.0)
+
+
+def throttle_is_off(game: FakeGame) -> bool:
+    """The same, by what the game does."""
+    wish = game.truth()["wish"]
+    return bool(wish["gas"] == 0.0 and wish["steer"] == 0.0 and wish["brake"] > 0.0)
+
+
+def test_the_game_that_runs_is_chosen_and_its_experience_arrives(
+    game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path
+) -> None:
+    with driving(game, receiver, tmp_path, "--steps", "40") as bridge:
+        assert bridge.process.wait(PATIENCE) == ExitCode.OK, bridge.text
+    batches = stored(receiver)
+    assert sum(batch.steps for batch in batches) == 40
+    assert {int(version) for batch in batches for version in batch.policy_versions} == {1}
+    ages = np.concatenate([batch.action_ages for batch in batches])
+    assert np.all(ages > 0.0)
+    assert np.median(ages) < 0.02
+    assert batches[-1].truncated[-1]
+    assert batches[-1].episodes[-1].reason == "stopped"
+    wait_until(lambda: throttle_is_off(game), "neutral controls")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("mode", ["pause", "menu", "replay"])
+def test_what_is_not_driven_ends_the_episode_and_is_no_experience(
+    game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path, mode: str
+) -> None:
+    with driving(game, receiver, tmp_path) as bridge:
+        wait_for_steps(receiver, bridge, 20)
+        game.tell("mode", mode=mode)
+        bridge.says("waiting for the game")
+        wait_until(lambda: neutral(game), "neutral controls")
+        wait_until(lambda: _arrived(receiver, "interrupted") == 1, "the end of the episode", PATIENCE)
+        before = steps_of(receiver)
+        packet = game.truth()["graphics_packet"]
+        wait_until(lambda: game.truth()["graphics_packet"] > packet + 60, "time to pass", PATIENCE)
+        assert steps_of(receiver) == before
+        game.live()
+        wait_for_steps(receiver, bridge, 20)
+    flags = [
+        (bool(batch.truncated[end.row]), bool(batch.terminated[end.row]))
+        for batch in stored(receiver)
+        for end in batch.episodes
+        if end.reason == "interrupted"
+    ]
+    assert flags == [(True, False)]
+
+
+def _arrived(receiver: ThreadedReceiver, reason: str) -> int:
+    return sum(end.reason == reason for batch in stored(receiver) for end in batch.episodes)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_game_that_ends_and_comes_back_is_driven_again(
+    game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path
+) -> None:
+    with driving(game, receiver, tmp_path) as bridge:
+        wait_for_steps(receiver, bridge, 10)
+        game.tell("vanish")
+        bridge.says("waiting for the game")
+        game.tell("come_back", into="live")
+        wait_for_steps(receiver, bridge, 10)
+        game.crash()
+        wait_until(lambda: bridge.text.count("waiting for the game") >= 2, "the crash to be noticed", PATIENCE)
+        game.start()
+        game.live()
+        wait_for_steps(receiver, bridge, 10)
+    assert _arrived(receiver, "interrupted") >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_killed_bridge_leaves_the_car_neutral(game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path) -> None:
+    with driving(game, receiver, tmp_path) as bridge:
+        wait_for_steps(receiver, bridge, 10)
+        bridge.process.kill()
+        bridge.process.wait()
+        wait_until(lambda: throttle_is_off(game), "neutral controls")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_panic_key_lets_go_of_the_car_for_good(game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path) -> None:
+    with driving(game, receiver, tmp_path) as bridge:
+        wait_for_steps(receiver, bridge, 10)
+        bridge.process.send_signal(signal.SIGUSR1)
+        bridge.says("the panic key was hit")
+        wait_until(lambda: throttle_is_off(game), "neutral controls")
+        bridge.process.send_signal(signal.SIGTERM)
+        assert bridge.process.wait(PATIENCE) == ExitCode.OK
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_game_that_does_not_obey_ends_the_drive_with_a_sentence(
+    game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path
+) -> None:
+    game.tell("human", steer=0.5, gas=0.5, wins=True)
+    with driving(game, receiver, tmp_path) as bridge:
+        assert bridge.process.wait(PATIENCE) == ExitCode.FAILED, bridge.text
+    assert "the game does not answer" in bridge.text
+    assert "Traceback" not in bridge.text
+    assert steps_of(receiver) == 0
+
+
+def test_without_a_game_there_is_a_sentence_and_with_wait_patience(
+    game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path
+) -> None:
+    game.tell("vanish")
+    with driving(game, receiver, tmp_path, "--car", "assetto-corsa") as bridge:
+        assert bridge.process.wait(PATIENCE) == ExitCode.FAILED
+        assert "--wait" in bridge.text
+        assert "Traceback" not in bridge.text
+    with driving(game, receiver, tmp_path, "--car", "assetto-corsa", "--wait", "--steps", "5") as bridge:
+        bridge.says("waiting for the game: start it")
+        game.tell("come_back", into="live")
+        assert bridge.process.wait(PATIENCE) == ExitCode.OK, bridge.text
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_without_the_link_it_drives_on_and_spools(game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path) -> None:
+    with driving(game, receiver, tmp_path) as bridge:
+        wait_for_steps(receiver, bridge, 10)
+        receiver.stop.set()
+        bridge.says("the link is down; driving goes on")
+        steps = _driven(bridge)
+        wait_until(lambda: _driven(bridge) > steps, "steps without a link", PATIENCE)
+
+
+def _driven(bridge: GameBridge) -> int:
+    """The newest count of steps in the log, which is written every 10 s."""
+    counts = [part.split(maxsplit=1)[0] for part in bridge.text.split("event=driving done=")[1:]]
+    return int(counts[-1].partition("/")[0].replace(",", "")) if counts else 0

@@ -1,0 +1,74 @@
+"""`ac-bridge play`: a policy drives the game or a simulated car, with no run and no spool."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_game import FakeGame
+from tests.support.game_drive import ROOT, SIGNATURE, GameBridge
+from tests.support.policies import following_policy, policy_file
+from tests.support.waiting import wait_until
+from wire.process import ExitCode
+
+
+def play(*options: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "bridge", "play", *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def model(folder: Path) -> Path:
+    path = folder / "policy.safetensors"
+    path.write_bytes(following_policy(SIGNATURE, 5))
+    return path
+
+
+def test_a_policy_laps_in_the_simulator(tmp_path: Path) -> None:
+    found = play(str(model(tmp_path)), "--car", "simulated", "--track", "seed:7:1200", "--laps", "1", "--seed", "1")
+    assert found.returncode == ExitCode.OK, found.stderr
+    assert "lap 1: " in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [(b"nonsense", "policy"), (policy_file("another task", 1), "signature")],
+    ids=["damaged", "other"],
+)
+def test_a_model_that_cannot_drive_gets_a_sentence(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "policy.safetensors"
+    path.write_bytes(content)
+    found = play(str(path), "--car", "simulated")
+    assert found.returncode == ExitCode.USAGE
+    assert says in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(sys.platform != "linux", reason="the fake game's pages are files here")
+def test_a_policy_drives_the_game_without_a_run(tmp_path: Path) -> None:
+    with FakeGame(tmp_path, "seed:7") as game:
+        game.live()
+        bridge = GameBridge(game, tmp_path, "play", str(model(tmp_path)), "--seed", "1")
+        try:
+            bridge.says("the game is driven")
+            wait_until(lambda: game.truth()["velocity"][0] > 8.0, "the car to drive", 60.0)
+            game.tell("mode", mode="pause")
+            bridge.says("waiting for the game")
+            game.live()
+            wait_until(lambda: game.truth()["velocity"][0] > 8.0, "the car to drive again", 60.0)
+            bridge.process.send_signal(signal.SIGTERM)
+            assert bridge.process.wait(60) == ExitCode.OK, bridge.text
+            wait_until(lambda: game.truth()["wish"]["gas"] == 0.0, "neutral controls")
+        finally:
+            bridge.process.kill()
+            bridge.process.wait()
+    assert not bridge.spool.exists()
