@@ -53,11 +53,12 @@ def shm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture
-def recording(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds of a car that speeds up."""
-    file = tmp_path / "mine.acpages"
-    with FakeGame(tmp_path) as game:
+    folder = tmp_path_factory.mktemp("recorded")
+    file = folder / "mine.acpages"
+    with FakeGame(folder) as game:
         game.live()
         game.tell("human", gas=0.6)
         code, out, err = run(game.shm, "record", str(file), "--seconds", "2")

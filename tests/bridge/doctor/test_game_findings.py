@@ -18,11 +18,19 @@ from tests.support.waiting import wait_until
 HEALTHY = Watched(static=Static(), status=Status.LIVE, packets=333.0, pictures=100.0, longest_gap=0.01)
 
 
-@pytest.fixture
-def game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGame]:
-    with FakeGame(tmp_path) as running:
-        monkeypatch.setenv("AC_SHM_DIR", str(running.shm))
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeGame]:
+    with FakeGame(tmp_path_factory.mktemp("game")) as running:
         yield running
+
+
+@pytest.fixture
+def game(running: FakeGame, monkeypatch: pytest.MonkeyPatch) -> FakeGame:
+    """The running game in its menu, at its usual rates."""
+    monkeypatch.setenv("AC_SHM_DIR", str(running.shm))
+    running.tell("rates", physics_hz=333.0, graphics_hz=100.0)
+    running.tell("restart", into="menu")
+    return running
 
 
 def seen(seconds: float = 0.3) -> list[Finding]:
@@ -64,9 +72,10 @@ def test_a_game_that_nobody_drives_is_not_live(game: FakeGame, mode: str) -> Non
     assert mode in last.says
 
 
-def test_a_game_that_died_has_left_its_memory_behind(game: FakeGame) -> None:
-    game.live()
-    game.crash()
+def test_a_game_that_died_has_left_its_memory_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeGame(tmp_path) as game:
+        game.live()
+    monkeypatch.setenv("AC_SHM_DIR", str(game.shm))
     assert seen()[-1].message is Message.STANDS_STILL
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -53,12 +52,21 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steering, "TURN_SECONDS", 0.4)
 
 
-@pytest.fixture
-def game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGame]:
-    with FakeGame(tmp_path) as running:
-        monkeypatch.setenv("AC_SHM_DIR", str(running.shm))
-        running.live()
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeGame]:
+    with FakeGame(tmp_path_factory.mktemp("game")) as running:
         yield running
+
+
+@pytest.fixture
+def game(running: FakeGame, monkeypatch: pytest.MonkeyPatch) -> FakeGame:
+    """A new session of the running game, whose car stands on the grid."""
+    monkeypatch.setenv("AC_SHM_DIR", str(running.shm))
+    running.device().unplug()
+    running.tell("custom_ai", allowed=True)
+    running.tell("restart", into="live")
+    running.live()
+    return running
 
 
 def seen() -> Watched:
