@@ -11,7 +11,7 @@ RUN := $(IN_VENV)python
 BENCHES := wire receiver simulator inference learner realtime
 OPERATOR := pair logs start stop status fetch cost rotate-token
 
-.PHONY: help setup demo test test-all test-cloud lint bench $(addprefix bench-,$(BENCHES)) bridge $(OPERATOR) constraints clean
+.PHONY: help setup demo test test-all test-cloud test-wine lint bench $(addprefix bench-,$(BENCHES)) bridge $(OPERATOR) constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -19,9 +19,10 @@ help:
 	@echo "make test      set up, then run the quick tests"
 	@echo "make test-all  the slow ones too"
 	@echo "make test-cloud  the cloud side: Terraform on a made-up AWS, instances in a box (Linux, root; minutes)"
+	@echo "make test-wine  the bridge in Windows' Python under Wine (Linux; minutes)"
 	@echo "make lint      ruff, mypy --strict and the floors of the house"
 	@echo "make bench     every figure of docs/performance.md; bench-wire and so on for one of: $(BENCHES)"
-	@echo "make bridge    drive for a training run; URI=... is needed the first time, ARGS=... goes to ac-bridge drive"
+	@echo "make bridge    drive for a training run, the game if it runs here (URI=... the first time, ARGS=... for ac-bridge drive)"
 	@echo "make pair      wait for the cloud's instance and print the pairing string, a secret (WAIT=minutes)"
 	@echo "make status    how the cloud's run stands: instance, spend, steps, laps, checkpoint, bridges (JSON=1)"
 	@echo "make logs      an instance's journal from the bucket (INSTANCE=i-..., TAIL=200, FOLLOW=1)"
@@ -43,10 +44,10 @@ demo: setup
 	@$(RUN) -m scripts.demo
 
 test: setup
-	$(RUN) -m pytest -m "not slow" -n auto -q
+	$(RUN) -m pytest -m "not slow and not wine" -n auto -q
 
 test-all: setup
-	$(RUN) -m pytest -m "not terraform and not box" -n auto --dist worksteal -q
+	$(RUN) -m pytest -m "not terraform and not box and not wine" -n auto --dist worksteal -q
 
 # One after the other: each applies whole stacks, and a box wants the machine for itself. The first line makes what the
 # checks need and a user does not.
@@ -54,6 +55,9 @@ test-cloud: setup
 	$(RUN) -m scripts.checkov_setup
 	$(RUN) -m pytest -m "terraform and not box" -n 2 --dist loadfile -q
 	$(RUN) -m pytest -m box -q
+
+test-wine: setup
+	$(RUN) -m pytest -m wine -q
 
 lint: setup
 	$(RUN) -m ruff check

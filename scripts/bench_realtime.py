@@ -1,7 +1,7 @@
 """`python -m scripts.bench_realtime`: how evenly the bridge drives the game, as a Markdown table.
 
 The fake game of tests/ runs as a process of its own, the bridge as another, as on a gaming PC. At 25 and at 60 Hz the
-link is, in turn: well; cut all the time; slow; and flooded with weights. Jitter is by how much the time between
+link is, in turn: well; cut every second; slow; and flooded with weights. Jitter is by how much the time between
 two commands differs from the period; lateness is when the clock wakes after its deadline.
 """
 
