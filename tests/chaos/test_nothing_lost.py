@@ -49,7 +49,7 @@ class Chaos:
         if self._random.random() < 0.7:
             for start in starts[:2]:
                 start()
-            wait_until(lambda: self.site.consumed_steps() >= 0, "the trainer is at work", 30.0)
+            wait_until(lambda: self.site.consumed_steps() >= 0, "the trainer is at work", 90.0)
             starts = starts[2:]
         self._random.shuffle(starts)
         for start in starts:

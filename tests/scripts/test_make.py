@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,9 @@ pytestmark = [
 
 def make(operated: Operated, *arguments: str) -> "subprocess.Popen[str]":
     need_tools("make")
-    env = os.environ | {"DEPLOYMENT": str(operated.file), "AC_BRIDGE_CONFIG_DIR": str(operated.folder / "pc")}
+    # These tests may themselves have been started by make, whose children say which folder they enter.
+    outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    env = outside | {"DEPLOYMENT": str(operated.file), "AC_BRIDGE_CONFIG_DIR": str(operated.folder / "pc")}
     pipe = subprocess.PIPE
     return subprocess.Popen(
         ["make", *arguments], cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True, start_new_session=True
@@ -52,8 +55,9 @@ def test_a_bridge_looks_its_pairing_up_with_the_command_that_the_readme_shows(op
         try:
             wait_until(lambda: "bridge connected" in running.log_text() or bridge.poll() is not None, "it called", 60)
         finally:
-            # Ctrl-C: to make and to all that it started.
-            os.killpg(bridge.pid, signal.SIGINT)
+            # Ctrl-C: to make and to all that it started, unless that has ended by itself.
+            with suppress(ProcessLookupError):
+                os.killpg(bridge.pid, signal.SIGINT)
             out, err = bridge.communicate(timeout=60)
         assert "bridge connected" in running.log_text(), err
     assert operated.token not in out + err
