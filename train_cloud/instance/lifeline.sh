@@ -300,7 +300,9 @@ failed() { # why, with the last error that the unit logged
     return 0
   fi
   last=$(timeout 10 journalctl --quiet --no-pager --unit="$unit" --output=cat --lines=500 2>/dev/null |
-    grep -E 'level=(error|critical)' | tail -n 1 | cut --characters=-500 || true)
+    grep -E 'level=(error|critical)' | tail -n 1 || true)
+  # A traceback says at its end what went wrong.
+  if ((${#last} > 500)); then last="${last:0:150} ... ${last: -340}"; fi
   write_ending failed "$unit failed for good (${MONITOR_SERVICE_RESULT:-$(property Result "$unit")}, \
 ${MONITOR_EXIT_CODE:-exited} ${MONITOR_EXIT_STATUS:-$(property ExecMainStatus "$unit")}).${last:+ The last error in its log: $last}"
 }
