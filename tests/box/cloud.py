@@ -27,7 +27,7 @@ from tests.support.waiting import wait_until
 PORT = 8080
 ENDPOINT = f"http://{CLOUD_ADDRESS}:{PORT}"
 """Where AWS is, for instances and at home."""
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.5
 _STOP_SECONDS = 90.0
 """EC2 gives a shutdown about as long before it pulls the plug."""
 

@@ -16,9 +16,8 @@ import pytest
 from tests.box.cloud import ENDPOINT, Instance
 from tests.box.conftest import OpenCloud, keep_environments
 from tests.box.policy import RolePolicies
-from tests.box.world import NAME, World
+from tests.box.world import NAME, World, wait_for
 from tests.support.aws_server import ACCOUNT
-from tests.support.waiting import wait_until
 from wire.pairing import parse_pairing
 
 pytestmark = [pytest.mark.box, pytest.mark.terraform, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -88,14 +87,14 @@ def _first_life(told: Story) -> None:
     world.apply()
     _live(told, FIRST_BOOT_SECONDS)
     _inspect(told)
-    wait_until(lambda: bool(world.cloud_objects("env/")), "the environment is kept", 90.0)
+    wait_for(lambda: bool(world.cloud_objects("env/")), "the environment is kept", 90.0)
     _repair(told)
     told.pairings.append(world.pair())
     world.start_bridge(told.pairings[0], CARS, TICKS, HZ)
-    wait_until(lambda: world.saved_steps() >= 1000, "the first checkpoint is saved", 60.0)
+    wait_for(lambda: world.saved_steps() >= 1000, "the first checkpoint is saved", 60.0)
     told.lives[0].recommend_rebalance()
-    wait_until(lambda: "a checkpoint was asked for" in told.lives[0].box.log("ac-training"), "the hint is taken", 20.0)
-    wait_until(lambda: "first_gradient" in world.metrics().get("boot_seconds", {}), "the boot is told", 30.0)
+    wait_for(lambda: "a checkpoint was asked for" in told.lives[0].box.log("ac-training"), "the hint is taken", 20.0)
+    wait_for(lambda: "first_gradient" in world.metrics().get("boot_seconds", {}), "the boot is told", 30.0)
     told.boots.append(world.metrics()["boot_seconds"])
     _note_processes(told)
 
@@ -105,7 +104,7 @@ def _live(told: Story, seconds: float) -> None:
     world = told.world
     instance = world.cloud.wait_for_instance(NAME, len(told.lives) + 1)
     told.lives.append(instance)
-    wait_until(lambda: "event=listening" in instance.box.log("ac-receiver") or instance.gone, "it listens", seconds)
+    wait_for(lambda: "event=listening" in instance.box.log("ac-receiver") or instance.gone, "it listens", seconds)
     assert not instance.gone, "the instance ended during its boot"
     told.pairings.append(world.pair())
     told.addresses.append(instance.metadata.public_ip or "none")
@@ -133,7 +132,7 @@ def _inspect(told: Story) -> None:
             told.exposures[name] = float(last.partition(f"{name}: ")[2].split()[0])
     done = box.run("cloud-init", "schema", "--system")
     told.schema = f"{done.returncode} {done.stdout}{done.stderr}".strip()
-    wait_until(lambda: box.run("systemctl", "is-system-running").stdout.strip() != "starting", "the boot is over", 30.0)
+    wait_for(lambda: box.run("systemctl", "is-system-running").stdout.strip() != "starting", "the boot is over", 30.0)
     state = ("systemctl", "is-system-running"), ("systemctl", "--failed", "--plain", "--no-legend")
     told.system_state = " ".join(box.run(*command).stdout for command in state).strip()
 
@@ -151,7 +150,7 @@ def _repair(told: Story) -> None:
     done = box.run("env", f"AWS_ENDPOINT_URL={ENDPOINT}", "bash", install, seconds=90.0)
     told.repaired = f"{done.returncode} {done.stdout}{done.stderr}"
     active = ("systemctl", "is-active", "ac-receiver", "ac-training")
-    wait_until(lambda: box.run(*active).returncode == 0, "the services run again", 60.0)
+    wait_for(lambda: box.run(*active).returncode == 0, "the services run again", 60.0)
 
 
 def _note_processes(told: Story) -> None:

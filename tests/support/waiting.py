@@ -4,11 +4,14 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> float:
-    """Return after how many seconds `condition` held; AssertionError that names `what` when it never did."""
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 10.0, every: float = 0.005) -> float:
+    """Return after how many seconds `condition` held; AssertionError that names `what` when it never did.
+
+    It is looked at every `every` seconds: less often where a look costs something.
+    """
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > seconds:
             raise AssertionError(f"waited {seconds} s in vain: {what}")
-        time.sleep(0.005)
+        time.sleep(every)
     return time.monotonic() - began
