@@ -20,6 +20,10 @@ class BackendUnavailable(RuntimeError):
     """These controls cannot be used; the text says why and what to install or set."""
 
 
+class CannotTeleport(RuntimeError):
+    """These controls steer a car and cannot put it anywhere."""
+
+
 class NoBackend(RuntimeError):
     """None of the controls can be used; the text says why of each."""
 
@@ -92,7 +96,7 @@ class Backend(Protocol):
     def teleport(self, position: Vector, direction: Vector) -> None:
         """Put the car at `position`, pointing along the unit vector `direction`; speed is 0 then.
 
-        Returns before the game has done it. Raises NotImplementedError where `can_teleport` is false.
+        Returns before the game has done it. Raises CannotTeleport where `can_teleport` is false.
         """
 
     def press(self, button: Button, down: bool) -> None:

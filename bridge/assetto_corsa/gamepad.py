@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
 from bridge.assetto_corsa import controls
-from bridge.assetto_corsa.controls import NEUTRAL, BackendUnavailable, Button, Vector, in_range
+from bridge.assetto_corsa.controls import NEUTRAL, BackendUnavailable, Button, CannotTeleport, Vector, in_range
 
 BUTTONS: Mapping[Button, int] = {
     Button.RESET_SESSION: 0x0020,
@@ -114,8 +114,8 @@ class Gamepad:
                 unplug()
 
     def teleport(self, position: Vector, direction: Vector) -> None:
-        """A pad has no such button; raises NotImplementedError."""
-        raise NotImplementedError(f"a gamepad cannot put the car at {position}, {direction}")
+        """A pad has no such button; raises CannotTeleport."""
+        raise CannotTeleport(f"a gamepad cannot put the car at {position}, {direction}")
 
     def press(self, button: Button, down: bool) -> None:
         """Press or release a bound button; does nothing on closed controls."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, cast
 
 from bridge.assetto_corsa import controls
-from bridge.assetto_corsa.controls import NEUTRAL, BackendUnavailable, Button, Vector, in_range
+from bridge.assetto_corsa.controls import NEUTRAL, BackendUnavailable, Button, CannotTeleport, Vector, in_range
 
 LOWEST, HIGHEST = 0x1, 0x8000
 """Ends of every axis (vJoy's default)."""
@@ -117,8 +117,8 @@ class VJoy:
             joystick.update()
 
     def teleport(self, position: Vector, direction: Vector) -> None:
-        """A joystick has no such button; raises NotImplementedError."""
-        raise NotImplementedError(f"vJoy cannot put the car at {position}, {direction}")
+        """A joystick has no such button; raises CannotTeleport."""
+        raise CannotTeleport(f"vJoy cannot put the car at {position}, {direction}")
 
     def press(self, button: Button, down: bool) -> None:
         """Press or release a bound button; does nothing on closed controls."""

@@ -1,6 +1,6 @@
 """Controls that reach nothing: for tests of a car that somebody else moves, and of what is sent to a backend."""
 
-from bridge.assetto_corsa.controls import Button, Vector
+from bridge.assetto_corsa.controls import Button, CannotTeleport, Vector
 
 
 class IdleBackend:
@@ -35,7 +35,7 @@ class IdleBackend:
 
     def teleport(self, position: Vector, direction: Vector) -> None:
         """It cannot."""
-        raise NotImplementedError
+        raise CannotTeleport(f"nobody puts the car at {position}, {direction}")
 
     def press(self, button: Button, down: bool) -> None:
         """It has no buttons."""

@@ -8,6 +8,7 @@ from bridge.assetto_corsa.controls import (
     NEUTRAL,
     BackendUnavailable,
     Button,
+    CannotTeleport,
     Command,
     ControlShaping,
     NoBackend,
@@ -47,7 +48,7 @@ class Told:
         self.calls.append("close")
 
     def teleport(self, position: Vector, direction: Vector) -> None:
-        raise NotImplementedError
+        raise CannotTeleport(f"nobody puts the car at {position}, {direction}")
 
     def press(self, button: Button, down: bool) -> None:
         raise KeyError(button, down)

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from bridge.assetto_corsa.controls import BackendUnavailable, Button, Vector
+from bridge.assetto_corsa.controls import BackendUnavailable, Button, CannotTeleport, Vector
 from bridge.assetto_corsa.gamepad import Gamepad, plug_in
 
 REST = (0, 0, 0, 0)
@@ -100,7 +100,7 @@ def test_the_pad_is_at_rest_before_it_goes(pad: StandInPad, backend: Gamepad) ->
 
 def test_a_pad_cannot_teleport(backend: Gamepad) -> None:
     assert not backend.can_teleport
-    with pytest.raises(NotImplementedError, match="gamepad"):
+    with pytest.raises(CannotTeleport, match="gamepad"):
         backend.teleport(Vector(0.0, 0.0, 0.0), Vector(0.0, 0.0, 1.0))
 
 

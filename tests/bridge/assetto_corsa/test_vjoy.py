@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge.assetto_corsa.controls import BackendUnavailable, Button, Vector
+from bridge.assetto_corsa.controls import BackendUnavailable, Button, CannotTeleport, Vector
 from bridge.assetto_corsa.vjoy import VJoy, acquire
 
 
@@ -76,7 +76,7 @@ def test_a_closed_joystick_is_left_neutral_because_vjoy_keeps_it_so(joystick: St
 
 def test_vjoy_cannot_teleport(backend: VJoy) -> None:
     assert not backend.can_teleport
-    with pytest.raises(NotImplementedError, match="vJoy"):
+    with pytest.raises(CannotTeleport, match="vJoy"):
         backend.teleport(Vector(0.0, 0.0, 0.0), Vector(0.0, 0.0, 1.0))
 
 
