@@ -44,7 +44,7 @@ demo: setup
 	@$(RUN) -m scripts.demo
 
 test: setup
-	$(RUN) -m pytest -m "not slow and not wine" -n auto -q
+	$(RUN) -m pytest -m "not slow and not terraform and not box and not wine" -n auto -q
 
 test-all: setup
 	$(RUN) -m pytest -m "not terraform and not box and not wine" -n auto --dist worksteal -q

@@ -16,6 +16,8 @@ from tests.support.fake_game import FakeGame
 from tests.support.idle_backend import IdleBackend
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGame]:

@@ -16,6 +16,8 @@ from tests.fake_ac.shared import Layout, Page, Value
 from tests.support.fake_game import FakeGame
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 OFF, REPLAY, LIVE, PAUSE = range(4)
 CLUTCH: dict[str, Value] = {"autoclutch_on_start": 1, "autoclutch_on_change": 1, "autoshift_active": 1}
 

@@ -13,6 +13,8 @@ from tests.support.fake_game import FakeGame
 from tests.support.receivers import CONFIG, ThreadedReceiver
 from wire.pairing import Pairing, format_pairing
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[3]
 TOKEN = "Secret0123456789Secret"
 

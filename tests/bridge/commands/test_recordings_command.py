@@ -22,6 +22,8 @@ from tests.support.fake_game import FakeGame
 from tests.support.game_pages import WrittenGame
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).parents[3]
 RADIUS, SPEED = 60.0, 60.0
 LAP = 2.0 * math.pi * RADIUS / SPEED

@@ -15,6 +15,8 @@ from bridge.doctor.watching import Watched, wait_until_live, watch
 from tests.support.fake_game import FakeGame
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 HEALTHY = Watched(static=Static(), status=Status.LIVE, packets=333.0, pictures=100.0, longest_gap=0.01)
 
 

@@ -11,6 +11,8 @@ from tests.support.scratch_instance import CODE, RUN_ID, ScratchInstance
 from tests.support.scratch_instance import scratch as scratch
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_boot_claims_probes_counts_fetches_and_hands_over(scratch: ScratchInstance) -> None:
     ec2 = scratch.aws.client("ec2")

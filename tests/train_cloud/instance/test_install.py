@@ -14,6 +14,8 @@ from tests.support.scratch_instance import SOURCES, ScratchInstance
 from tests.support.scratch_instance import scratch as scratch
 from tests.support.tools import need_tools
 
+pytestmark = pytest.mark.slow
+
 MODULES = [
     "boto3",
     "cryptography",

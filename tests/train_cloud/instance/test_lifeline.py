@@ -12,6 +12,8 @@ from tests.support.scratch_instance import BUCKET, RUN_ID, ScratchInstance
 from tests.support.scratch_instance import scratch as scratch
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_ending_saves_records_and_stops_the_costs(scratch: ScratchInstance) -> None:
     (scratch.run_folder / "ending").write_text('idle\nNo bridge for 45 min. Start again with "make start".\n')
