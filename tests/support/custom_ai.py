@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.tools import need_page_files
+
 CONTROLS = "AcTools.CSP.NewBehaviour.CustomAI.CarControls0.v0"
 CAR = "AcTools.CSP.NewBehaviour.CustomAI.Car0.v0"
 
@@ -13,6 +15,7 @@ CAR = "AcTools.CSP.NewBehaviour.CustomAI.Car0.v0"
 @contextmanager
 def answering(memory: Path, first_packet: int = 1) -> Iterator[None]:
     """Answer whoever makes controls in this folder."""
+    need_page_files()
     stop = threading.Event()
 
     def answer() -> None:

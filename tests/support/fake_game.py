@@ -24,6 +24,7 @@ from tests.fake_ac.inputs import VirtualDevice
 from tests.fake_ac.pages import GRAPHICS, PHYSICS
 from tests.fake_ac.playback import write
 from tests.fake_ac.publisher import NAMES
+from tests.support.tools import need_page_files
 from tests.support.waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
@@ -36,6 +37,7 @@ class FakeGame:
     """A running fake game, in its Drive menu; more options as `python -m tests.fake_ac --help` lists them."""
 
     def __init__(self, folder: Path, track: str = "seed:7", *options: str) -> None:
+        need_page_files()
         self.shm, self.root, self.track = folder / "shm", folder / "assettocorsa", track
         self._options = options
         self.start()

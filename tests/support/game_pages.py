@@ -3,6 +3,8 @@
 import struct
 from pathlib import Path
 
+from tests.support.tools import need_page_files
+
 PHYSICS, GRAPHICS, STATIC = "acpmf_physics", "acpmf_graphics", "acpmf_static"
 CAR = "AcTools.CSP.NewBehaviour.CustomAI.Car0.v0"
 SIZES = {PHYSICS: 580, GRAPHICS: 296, STATIC: 684, CAR: 672}
@@ -13,6 +15,7 @@ class WrittenGame:
     """Pages in `folder` that stand still until a test writes to them; offsets are the documents', not the bridge's."""
 
     def __init__(self, folder: Path, csp: bool = False) -> None:
+        need_page_files()
         self.folder = folder
         for name in SIZES:
             if name != CAR or csp:

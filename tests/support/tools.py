@@ -7,6 +7,7 @@ that silently did not run proves nothing.
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -27,6 +28,12 @@ def missing(reason: str) -> None:
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI must not skip this: {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+def need_page_files() -> None:
+    """Skip where the game's pages are no files: Windows' are named mappings, which the tests of tests/wine use."""
+    if sys.platform == "win32":
+        pytest.skip("the game's pages are files on Linux alone")
 
 
 def need_tools(*names: str) -> None:
