@@ -11,7 +11,7 @@ RUN := $(IN_VENV)python
 BENCHES := wire receiver simulator inference learner realtime
 OPERATOR := pair logs start stop status fetch cost rotate-token
 
-.PHONY: help setup demo test test-all test-cloud test-wine lint bench $(addprefix bench-,$(BENCHES)) bridge $(OPERATOR) constraints clean
+.PHONY: help setup demo test test-all test-cloud test-wine test-game lint bench $(addprefix bench-,$(BENCHES)) bridge $(OPERATOR) constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make test-all  the slow ones too"
 	@echo "make test-cloud  the cloud side: Terraform on a made-up AWS, instances in a box (Linux, root; minutes)"
 	@echo "make test-wine  the bridge in Windows' Python under Wine (Linux; minutes)"
+	@echo "make test-game  learning from what several PCs drive in the fake game (Linux; minutes)"
 	@echo "make lint      ruff, mypy --strict and the floors of the house"
 	@echo "make bench     every figure of docs/performance.md; bench-wire and so on for one of: $(BENCHES)"
 	@echo "make bridge    drive for a training run, the game if it runs here (URI=... the first time, ARGS=... for ac-bridge drive)"
@@ -44,10 +45,10 @@ demo: setup
 	@$(RUN) -m scripts.demo
 
 test: setup
-	$(RUN) -m pytest -m "not slow and not terraform and not box and not wine" -n auto -q
+	$(RUN) -m pytest -m "not slow and not terraform and not box and not wine and not game" -n auto -q
 
 test-all: setup
-	$(RUN) -m pytest -m "not terraform and not box and not wine" -n auto --dist worksteal -q
+	$(RUN) -m pytest -m "not terraform and not box and not wine and not game" -n auto --dist worksteal -q
 
 # One after the other: each applies whole stacks, and a box wants the machine for itself. The first line makes what the
 # checks need and a user does not.
@@ -58,6 +59,10 @@ test-cloud: setup
 
 test-wine: setup
 	$(RUN) -m pytest -m wine -q
+
+# Nothing beside it, or the game's car and the trainer wait for the processor.
+test-game: setup
+	$(RUN) -m pytest -m game -q -rP
 
 lint: setup
 	$(RUN) -m ruff check

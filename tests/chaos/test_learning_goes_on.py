@@ -6,21 +6,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from racing.driving import VectorDriving
-from racing.policy import Policy
-from racing.simulator import SimulatedCar
-from racing.task import Task, TaskConfig
-from racing.track import Track, parse_track
+from racing.track import parse_track
 from scripts import demo_settings
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.site import BRIDGE, RECEIVER, TRAINER, Site
+from tests.support.skill import next_versions, skills
 from tests.support.waiting import wait_until
-from train_cloud.store import WeightsRow
 
 __all__ = ["s3"]
 
 CARS = 16
-EVALUATION_SECONDS = 20.0
 UPDATES_BEFORE = 4_000
 UPDATES_AFTER = 5_000
 VERSIONS = 5
@@ -33,43 +28,6 @@ learning goes up and down from one version to the next (150 to 320 m at this poi
 forgotten what it knew would be far below: an untrained network gets 45 m.
 """
 LEARNING_SECONDS = 240.0
-
-
-def mean_distance(policy: Policy, track: Track) -> float:
-    """Metres that each of CARS cars gets without exploration before it errs, on average; same starts each time."""
-    task = Task(track, TaskConfig(max_episode_seconds=EVALUATION_SECONDS))
-    driving = VectorDriving(SimulatedCar(track, count=CARS, seed=99), task)
-    observation = driving.reset()
-    going, distance = np.ones(CARS, bool), np.zeros(CARS)
-    for _ in range(int(EVALUATION_SECONDS * task.config.control_hz)):
-        speed = np.hypot(*driving.state.velocity.T)
-        distance[going] += speed[going] * driving.period
-        step = driving.step(policy.act(observation))
-        going &= ~(step.terminated | step.truncated)
-        observation = step.observation
-    return float(distance.mean())
-
-
-def next_versions(site: Site, count: int, after: int = 0) -> list[WeightsRow]:
-    """The next `count` versions that the trainer publishes, the first with a serial above `after`."""
-    store = site.store()
-    try:
-        found: list[WeightsRow] = []
-        while len(found) < count:
-            newest = found[-1].serial if found else after
-            wait_until(lambda: store.latest_weights(newest) is not None, "a new version comes", 60.0)  # noqa: B023
-            row = store.latest_weights(newest)
-            assert row is not None
-            found.append(row)
-        return found
-    finally:
-        store.close()
-
-
-def skills(versions: list[WeightsRow], track: Track) -> list[float]:
-    """The mean distance of each version: one alone may be a bad moment."""
-    signature = Task(track).signature
-    return [mean_distance(Policy.from_bytes(row.blob, signature), track) for row in versions]
 
 
 def newest_serial(site: Site) -> int:

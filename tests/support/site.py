@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -104,15 +105,23 @@ class Site:
         """The pairing string by which the bridge reaches the receiver, through the proxy."""
         return format_pairing(Pairing("127.0.0.1", self.proxy.port, self.token, self._pin, self.tls))
 
-    def start(self, name: str, module: str, *arguments: object, size_limit: int | None = None) -> None:
+    def start(
+        self,
+        name: str,
+        module: str,
+        *arguments: object,
+        size_limit: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Start `python -m module`; with `size_limit` no file that it writes may grow beyond so many bytes."""
         command = [sys.executable, "-m", "scripts.leash", module, *map(str, arguments)]
         if size_limit is not None:
             command = ["prlimit", f"--fsize={size_limit}:", *command]
+        variables = self._environment() | (environment or {})
         with self.log_file(name).open("ab") as log:
             self._log_began[name] = log.tell()
             self._processes[name] = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=self._environment(), cwd=Path.cwd()
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=variables, cwd=Path.cwd()
             )
         self.say(f"{name} starts")
 
