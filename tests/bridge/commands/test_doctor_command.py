@@ -141,6 +141,21 @@ def test_whoever_reads_only_the_first_line_gets_no_traceback(tmp_path: Path) -> 
     assert process.returncode == 1
 
 
+def test_an_output_that_takes_nothing_is_a_sentence(tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "bridge", "doctor", "--seconds", "0.3"],
+            cwd=PROJECT,
+            env=os.environ | {"AC_BRIDGE_CONFIG_DIR": str(tmp_path), "AC_SHM_DIR": str(tmp_path)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == "What there is to say cannot be written (No space left on device), so it ends here.\n"
+
+
 def test_a_wait_is_told_beside_the_report(tmp_path: Path) -> None:
     ended = doctor(tmp_path, "--json", "--wait", "0.1")
     assert ended.stderr == "Waiting for a live game, 0.1 s at most: switch to it now.\n"
