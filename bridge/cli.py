@@ -10,6 +10,7 @@ import sys
 
 import typer
 
+from bridge.commands.bind import bind
 from bridge.commands.doctor import doctor
 from bridge.commands.drive import drive
 from bridge.commands.pair import pair
@@ -28,6 +29,7 @@ app.command()(pair)
 app.command()(drive)
 app.command()(play)
 app.command()(doctor)
+app.command()(bind)
 app.command()(record)
 app.command()(replay)
 app.command(name="record-lap")(record_lap)

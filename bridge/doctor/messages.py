@@ -116,8 +116,8 @@ class Message(Enum):
     STEERS = "steering", _OK, "the game follows {backend} ({share} of what was asked for)", ""
     STEER_IGNORED = (
         *("steering", _WRONG, "{backend} moves its axis, and the game does not steer"),
-        "Choose that device and bind its axes in the game's control settings (docs/gaming-pc.md). CSP: restart the "
-        "session; nobody else may hold the controls.",
+        "Choose that device and bind its axes in the game's control settings; `ac-bridge bind` moves them for it. CSP: "
+        "restart the session; nobody else may hold the controls.",
     )
     STEER_REVERSED = (
         *("steering", _WRONG, "{backend} steers the wrong way round"),
