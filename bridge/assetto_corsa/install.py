@@ -49,7 +49,7 @@ def find_install(given: Path | None = None, environ: Mapping[str, str] = os.envi
     if given is not None or environ.get(ROOT_VARIABLE):
         return _checked(*named)
     looked = []
-    for steam in _steam_folders(environ, Path.home() if home is None else home):
+    for steam in _steam_folders(environ, home):
         for library in _libraries(steam):
             game = library / _GAME
             if is_folder(game / _TRACKS):
@@ -128,13 +128,18 @@ def _checked(folder: Path, named_by: str) -> Path:
     return folder
 
 
-def _steam_folders(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
+def _steam_folders(environ: Mapping[str, str], home: Path | None) -> Iterator[Path]:
     if sys.platform == "win32":
         yield from _from_registry()
         for variable in ("ProgramFiles(x86)", "ProgramFiles"):
             if folder := environ.get(variable):
                 yield Path(folder, "Steam")
     else:
+        try:
+            home = Path.home() if home is None else home
+        except RuntimeError:
+            # A user without a home folder has no Steam in it.
+            return
         for folder in _LINUX_STEAM:
             yield home / folder
 
