@@ -18,6 +18,8 @@ _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]*\w)")
 _IPV6 = re.compile(r"(?<![\w:])[0-9a-fA-F:]*:[0-9a-fA-F:.]*[0-9a-fA-F:](?:%\w+)?(?!\w)")
 _SOMEBODYS_HOME = re.compile(r"(?:[a-z]:)?[\\/]+(?:users|home)[\\/]+[^\\/\s'\":,;]+", re.IGNORECASE)
 _SHORTEST_NAME = 2
+_NOBODYS_NAMES = {"root", "user", "admin", "administrator", "localhost"}
+"""Accounts that say nothing of who it is, and words of what the doctor says."""
 
 
 def redacted(text: str, pairing_text: str) -> str:
@@ -60,7 +62,7 @@ def _secrets(pairing_text: str) -> Iterator[tuple[str, str]]:
     except (OSError, KeyError, ImportError):
         user = ""
     for name in (user, platform.node()):
-        if len(name) >= _SHORTEST_NAME:
+        if len(name) >= _SHORTEST_NAME and name.casefold() not in _NOBODYS_NAMES:
             yield name, "NAME"
 
 

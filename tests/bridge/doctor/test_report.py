@@ -79,6 +79,11 @@ def test_what_is_no_secret_stays() -> None:
         assert redacted(text, PAIRING) == text
 
 
+def test_an_account_that_is_nobodys_is_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(getpass, "getuser", lambda: "root")
+    assert redacted("Name it with --ac-root or AC_ROOT.", PAIRING) == "Name it with --ac-root or AC_ROOT."
+
+
 def test_the_report_is_made_of_redacted_findings() -> None:
     finding = Finding(Message.FOLDER, {"folder": str(Path(r"C:\Users\Max Mustermann\Steam"))})
     report = as_json([finding], "ac-training", PAIRING)
