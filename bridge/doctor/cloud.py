@@ -6,12 +6,15 @@ stopped, and in no text the token or what a library says by itself.
 
 import asyncio
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from itertools import pairwise
+from typing import Any, TypeVar
 
 from websockets.exceptions import InvalidStatus, WebSocketException
 
@@ -19,6 +22,8 @@ from bridge.dialing import LinkConnection, dial, in_words
 from bridge.doctor.messages import Finding, Message, found
 from bridge.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
 from wire.pairing import Pairing
+
+_T = TypeVar("_T")
 
 PINGS = 15
 _PING_EVERY = 0.05
@@ -69,8 +74,26 @@ def _answered(status: int) -> Finding:
     return found(Message.STRANGER, status=status)
 
 
+class _Unwaited(ThreadPoolExecutor):
+    """Looks names up in threads that nobody waits for: a resolver that gets no answer takes its half a minute."""
+
+    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> "Future[_T]":
+        future: Future[_T] = Future()
+        future.set_running_or_notify_cancel()
+
+        def run() -> None:
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except OSError as error:
+                future.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        return future
+
+
 async def _call_until(pairing: Pairing, stopped: Callable[[], bool]) -> Called:
     """Call, for CALL_SECONDS at most; raises CancelledError once it is `stopped`."""
+    asyncio.get_running_loop().set_default_executor(_Unwaited())
     call = asyncio.ensure_future(_call(pairing))
     try:
         async with asyncio.timeout(CALL_SECONDS):

@@ -160,6 +160,23 @@ def test_silence_is_waited_for_no_longer_than_promised(monkeypatch: pytest.Monke
         assert "nothing came back in time" in told(pairing)["UNREACHABLE"].says
 
 
+def test_a_resolver_that_never_answers_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud, "CALL_SECONDS", 0.3)
+    answered = threading.Event()
+
+    def never(*_: object, **__: object) -> None:
+        answered.wait(60.0)
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", never)
+    began = monotonic()
+    findings = told(Pairing("receiver.example", 8765, OTHER_TOKEN, "ab" * 32))
+    passed = monotonic() - began
+    answered.set()
+    assert "nothing came back in time" in findings["UNREACHABLE"].says
+    assert passed < 10.0
+
+
 @pytest.mark.parametrize("proxy", ["ftp://user:hunter2@proxy.example:1", "socks5://user:hunter2@127.0.0.1:1"])
 def test_a_proxy_that_cannot_be_used_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     for variable in ("https_proxy", "all_proxy"):
