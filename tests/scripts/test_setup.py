@@ -95,6 +95,6 @@ def test_an_environment_that_uv_made_gets_the_pip_that_it_lacks(setup: ModuleTyp
 
 
 def test_a_pip_that_cannot_be_added_is_a_sentence(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(setup, "venv_python", lambda: "false")
+    monkeypatch.setattr(setup.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1))
     with pytest.raises(SystemExit, match=r"Remove the folder \.venv"):
         setup.provide_pip()

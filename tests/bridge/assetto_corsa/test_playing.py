@@ -15,12 +15,14 @@ from bridge.assetto_corsa.pages import PHYSICS_BYTES, STATIC_BYTES, GamePages, P
 from bridge.assetto_corsa.playing import GameRuns, play, recorded
 from bridge.assetto_corsa.recording import PageKind, Record, RecordingDamaged
 from tests.support.game_pages import WrittenGame
+from tests.support.tools import need_page_files
 
 STATIC = Record(PageKind.STATIC, 0.0, bytes(STATIC_BYTES))
 
 
 @pytest.fixture(autouse=True)
 def shm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    need_page_files()
     monkeypatch.setenv("AC_SHM_DIR", str(tmp_path))
     monkeypatch.setattr(playing, "GAME_LOOK_SECONDS", 0.3)
     return tmp_path

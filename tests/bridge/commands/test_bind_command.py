@@ -9,8 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.support.waiting import wait_until
 
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there; vjoy may be there"),
+]
 PROJECT = Path(__file__).parents[3]
 REST = [0, 0.0, 0.0, 0.0]
 VGAMEPAD = """

@@ -122,12 +122,15 @@ def test_a_folder_that_takes_no_files_is_told() -> None:
     assert "/proc/self" in finding.says
 
 
-def test_a_file_or_a_locked_folder_in_the_way_of_the_spool_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_way_of_the_spool_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "spool"):
         finding = spool_finding(folder, 1)
         assert finding.message is Message.SPOOL_LOCKED
         assert "is a file" in finding.says
+
+
+def test_a_locked_folder_in_the_way_of_the_spool_is_told(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir()
     with locked_out(tmp_path / "locked"):
         assert spool_finding(tmp_path / "locked" / "spool", 1).message is Message.SPOOL_LOCKED
