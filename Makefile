@@ -83,7 +83,7 @@ bridge: export AC_BRIDGE_URI := $(URI)
 endif
 bridge:
 	@$(PYTHON) scripts/setup.py bridge
-	@$(if $(URI),$(RUN) -m bridge pair)
+	@$(if $(URI),$(RUN) -m bridge pair $(filter --allow-plain,$(ARGS)))
 	@$(RUN) -m bridge drive $(ARGS)
 
 # From any PC with AWS credentials: needs neither torch nor, with DEPLOYMENT=file, Terraform. The set-up speaks on

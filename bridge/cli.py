@@ -5,10 +5,12 @@ is a sentence on standard error and exit code 2 (USAGE), or 4 (DISK_FULL) where 
 """
 
 import io
+import os
 import sys
 
 import typer
 
+from bridge.commands.bind import bind
 from bridge.commands.doctor import doctor
 from bridge.commands.drive import drive
 from bridge.commands.pair import pair
@@ -27,6 +29,7 @@ app.command()(pair)
 app.command()(drive)
 app.command()(play)
 app.command()(doctor)
+app.command()(bind)
 app.command()(record)
 app.command()(replay)
 app.command(name="record-lap")(record_lap)
@@ -37,4 +40,20 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A console's code page may lack a letter of a folder's name; that must not end a drive.
         sys.stdout.reconfigure(errors="replace")
-    app()
+    try:
+        app()
+    except OSError as error:
+        if _output_is_taken():
+            raise
+        # A full disk behind `>`; or on Windows a pipe that nobody reads any more, which is EINVAL there, not EPIPE.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(f"What there is to say cannot be written ({error.strerror}), so it ends here.")
+
+
+def _output_is_taken() -> bool:
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True

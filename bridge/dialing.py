@@ -7,17 +7,21 @@ is raised as Refused.
 """
 
 import asyncio
+import errno
 import logging
+import os
 import random
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus, ProxyError, WebSocketException
 from websockets.http11 import USER_AGENT
 from websockets.typing import Subprotocol
 
-from bridge.refusal import Refused, WrongCertificate, WrongToken
+from bridge.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
 from wire.messages import MAX_DOWN_FRAME_BYTES, PROTOCOL
 from wire.pairing import Pairing, PinMismatch, basic_auth_header, check_pin, is_loopback
 from wire.process import fields
@@ -62,7 +66,7 @@ async def dial(pairing: Pairing) -> LinkConnection:
     """Make one attempt.
 
     Raises:
-        Refused: wrong certificate, token or protocol.
+        Refused: wrong certificate, token or protocol, or a proxy that cannot be used.
         OSError, TimeoutError, WebSocketException, EOFError: trouble on the way; try again.
     """
     kind = type("PinnedConnection", (LinkConnection,), {"pin": pairing.pin})
@@ -90,6 +94,8 @@ async def dial(pairing: Pairing) -> LinkConnection:
         ) from None
     except InvalidStatus as error:
         raise _judged(error, pairing) from None
+    except (ImportError, InvalidProxy) as error:
+        raise _no_proxy(error) from None
     assert isinstance(connection, LinkConnection)
     if connection.subprotocol != PROTOCOL:
         connection.transport.abort()
@@ -121,6 +127,52 @@ def _judged(error: InvalidStatus, pairing: Pairing) -> Exception:
     if status == 426 or (status == 400 and (b"ac-training." in body or b"subprotocol" in body)):
         return _wrong_protocol(pairing)
     return error
+
+
+def _no_proxy(error: Exception) -> ProxyUnusable:
+    """Without the library's own words, which name the proxy with its user and password."""
+    if isinstance(error, ImportError):
+        what, more = "is a SOCKS proxy, for which a package is missing", ", or install it: pip install python-socks"
+    else:
+        what, more = "is no http://, https:// or socks5:// address", ", or mend it"
+    return ProxyUnusable(
+        f"This PC is set to call through a proxy (https_proxy, all_proxy or the system's settings), but that {what}. "
+        f"Set the variable no_proxy to the receiver's address, so that it is called directly{more}."
+    )
+
+
+def in_words(error: BaseException) -> str:
+    """Why a call did not come about, as half a sentence.
+
+    Never the error's own text, which may name addresses, a proxy and its password: this goes into bug reports.
+    """
+    if isinstance(error, InvalidStatus):
+        return _status_in_words(error.response.status_code)
+    if isinstance(error, socket.gaierror):
+        return "its name cannot be found"
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection is refused, so nothing listens there"
+    if isinstance(error, TimeoutError):
+        return "nothing came back in time"
+    if isinstance(error, ssl.SSLError):
+        return f"no encrypted connection comes about ({error.reason})"
+    if isinstance(error, ProxyError):
+        return "the proxy that this PC is set to use does not put the call through"
+    if isinstance(error, ConnectionClosed | EOFError | ConnectionError):
+        return "the connection was cut"
+    if isinstance(error, OSError):
+        if error.errno is not None and error.errno in errno.errorcode:
+            return f"{os.strerror(error.errno)} ({errno.errorcode[error.errno]})"
+        return "no connection comes about to any of its addresses"
+    return f"what answers there speaks no WebSocket ({type(error).__name__})"
+
+
+def _status_in_words(status: int) -> str:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return "wrong tokens came from this address lately, so it takes no calls from here for a minute"
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return "it takes no bridge just now"
+    return f"something else than the receiver answers there (HTTP {status})"
 
 
 def _wrong_protocol(pairing: Pairing) -> Refused:
@@ -175,7 +227,7 @@ class _Trouble:
         self._report_at = 0.0
 
     def met(self, error: BaseException) -> None:
-        text, now = f"{type(error).__name__}: {error}", asyncio.get_running_loop().time()
+        text, now = in_words(error), asyncio.get_running_loop().time()
         if text != self._text or now >= self._report_at:
             _log.info("the receiver cannot be reached; dialling on", extra=fields(reason=text))
             self._text, self._report_at = text, now + _REPORT_SECONDS

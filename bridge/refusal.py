@@ -17,3 +17,7 @@ class WrongCertificate(Refused):
 
 class WrongToken(Refused):
     """The receiver does not accept the token."""
+
+
+class ProxyUnusable(Refused):
+    """This PC is set to call through a proxy that cannot be used."""

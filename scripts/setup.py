@@ -105,12 +105,26 @@ def install(extras: list[str]) -> None:
     say("installing {} as pinned in constraints.txt; the first time takes some minutes".format(", ".join(extras)))
     if "cloud" in extras and sys.platform == "linux" and not Path("/proc/driver/nvidia").exists():
         say("no NVIDIA driver here: README.md says how to leave out the CUDA packages (2 GB)")
+    provide_pip()
     command = [str(venv_python()), "-m", "pip", "install", "--disable-pip-version-check"]
     command += ["-c", "constraints.txt", "-e", f".[{','.join(extras)}]"]
     if subprocess.run(command, cwd=str(ROOT), check=False).returncode != 0:
         fail(
             "pip could not install the packages; its own words are above. Most often the network was away or "
             "the disk is full (5 GB are enough). Run the same command again: what is downloaded is kept."
+        )
+
+
+def provide_pip() -> None:
+    """An environment that uv made has none."""
+    code = "import importlib.util, sys; sys.exit(importlib.util.find_spec('pip') is None)"
+    if subprocess.run([str(venv_python()), "-c", code], check=False).returncode == 0:
+        return
+    say("adding pip to .venv, which was made without it")
+    if subprocess.run([str(venv_python()), "-m", "ensurepip"], check=False).returncode != 0:
+        fail(
+            "pip is not in .venv and cannot be added; Python's own words are above. Remove the folder .venv and run "
+            "the same command again: it is made anew then."
         )
 
 

@@ -24,7 +24,9 @@ DEFAULT_PORT: Final = 8765
 USER: Final = "bridge"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9]{16,128}")
 _PIN: Final = re.compile(r"[0-9a-f]{64}")
-_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST: Final = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_LONGEST_HOST: Final = 253
 _TOKEN_ALPHABET: Final = string.ascii_letters + string.digits
 _EXAMPLE: Final = "wss://bridge:TOKEN@HOST:8765/pin-HEX"
 
@@ -98,9 +100,8 @@ def parse_pairing(text: str, allow_plain: bool = False) -> Pairing:
         raise PairingError("The pairing string has a pin but begins with ws://; a pin needs wss://.")
     if not tls and not allow_plain and not is_loopback(pairing.host):
         raise PairingError(
-            f"The pairing string begins with ws://, which would send the token unencrypted to "
-            f"{pairing.host}. Use the wss:// string in the receiver's pairing.txt, or allow "
-            "plain connections with --allow-plain."
+            "The pairing string begins with ws://, which would send the token unencrypted over the network. Use the "
+            "wss:// string in the receiver's pairing.txt, or allow plain connections with --allow-plain."
         )
     return pairing
 
@@ -120,7 +121,7 @@ def is_host(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
     except ValueError:
-        return _HOST.fullmatch(text) is not None
+        return len(text) <= _LONGEST_HOST and _HOST.fullmatch(text) is not None
     return True
 
 

@@ -33,6 +33,14 @@ _FARTHEST = 100_000.0
 """m from the world's origin; beyond it bytes were read that are no position."""
 _NARROWEST = 2.0
 """m; on a narrower road no car fits."""
+_WIDEST_SIDE = 30.0
+"""m from the line to an edge that is believed; beyond it a car park counts as road."""
+_WIDENING = 0.5
+"""m that a side may widen on each metre of road: the end of a wall is no reason to steer into the paddock."""
+_INSIDE = 0.8
+"""Share of a bend's radius that its inside may be wide, since edges that cross are none."""
+_BEND = 10.0
+"""m to either side of a point over which the line's bend is measured."""
 _SHORTEST_STEP = 0.01
 """m between the neighbours of a point, in the ground plane."""
 _LENGTH_DISAGREES = 0.05
@@ -103,9 +111,42 @@ def fast_lane_track(path: Path, name: str, spline_length: float | None = None) -
         )
     forward = np.roll(lane.line, -1, axis=0) - np.roll(lane.line, 1, axis=0)
     left = np.stack([-forward[:, 1], forward[:, 0]], axis=1) / np.hypot(forward[:, 0], forward[:, 1])[:, None]
-    left_edge = lane.line + left * lane.side_left[:, None]
-    right_edge = lane.line - left * lane.side_right[:, None]
-    return Track.from_borders(left_edge, right_edge, name, f"The game's line {path}")
+    side_left, side_right = _road(lane)
+    left_edge = lane.line + left * side_left[:, None]
+    right_edge = lane.line - left * side_right[:, None]
+    try:
+        return Track.from_borders(left_edge, right_edge, name, "Its line")
+    except TrackError as error:
+        raise TrackError(f"The game's line {path} gives no track. {error} {_INSTEAD}") from error
+
+
+def _road(lane: FastLane) -> tuple[FloatArray, FloatArray]:
+    """The sides (n,), m, as far as they can be road: a wide paddock must not bend the middle, nor refuse the file."""
+    steps = np.hypot(*(np.roll(lane.line, -1, axis=0) - lane.line).T)
+    bend = _bend(lane.line, min(max(1, round(_BEND / float(np.median(steps)))), len(steps) // 3))
+    inside = np.minimum(_INSIDE / np.maximum(np.abs(bend), 1e-6), _WIDEST_SIDE)
+    left = np.minimum(lane.side_left, np.where(bend > 0.0, inside, _WIDEST_SIDE))
+    right = np.minimum(lane.side_right, np.where(bend < 0.0, inside, _WIDEST_SIDE))
+    return _widening_slowly(left, steps), _widening_slowly(right, steps)
+
+
+def _bend(line: FloatArray, reach: int) -> FloatArray:
+    """Curvature (n,), 1/m, positive to the left, of the circles through each point and those `reach` points away."""
+    before, after = (np.roll(line, shift, axis=0) - line for shift in (reach, -reach))
+    across = before[:, 1] * after[:, 0] - before[:, 0] * after[:, 1]
+    sides = np.prod([np.hypot(*part.T) for part in (before, after, after - before)], axis=0)
+    return np.asarray(2.0 * across / np.maximum(sides, 1e-6))
+
+
+def _widening_slowly(side: FloatArray, steps: FloatArray) -> FloatArray:
+    """The side (n,) less what widens faster than _WIDENING; `steps` (n,) are the metres from each point to the next."""
+    count = len(side)
+    # Twice around: what is narrow at the end holds at the start, too.
+    rise = _WIDENING * np.concatenate([[0.0], np.cumsum(np.tile(steps, 2))[:-1]])
+    twice = np.tile(side, 2)
+    behind = np.minimum.accumulate(twice - rise) + rise
+    ahead = np.minimum.accumulate((twice + rise)[::-1])[::-1] - rise
+    return np.asarray(np.minimum(behind[count:], ahead[:count]))
 
 
 def _tables(data: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -49,10 +49,10 @@ def find_install(given: Path | None = None, environ: Mapping[str, str] = os.envi
     if given is not None or environ.get(ROOT_VARIABLE):
         return _checked(*named)
     looked = []
-    for steam in _steam_folders(environ, Path.home() if home is None else home):
+    for steam in _steam_folders(environ, home):
         for library in _libraries(steam):
             game = library / _GAME
-            if _holds_tracks(game):
+            if is_folder(game / _TRACKS):
                 return game
             looked.append(str(game))
     where = f"Looked in {', '.join(dict.fromkeys(looked))}." if looked else "Steam was not found either."
@@ -74,7 +74,7 @@ def find_fast_lane(root: Path, track: str, layout: str = "") -> Path:
             raise TrackError(f"The game names a track {track!r} with layout {layout!r}, which is no folder's name.")
         folder = _entry(folder, name)
     path = _entry(_entry(folder, "ai"), "fast_lane.ai")
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - a locked folder is no error here, as it is with Path.is_file
         raise TrackError(
             f"The game has no line for the track {_full_name(track, layout)}: {path} is missing. Drive a lap of it "
             "instead, and the track is made from that: ac-bridge record-lap"
@@ -101,10 +101,26 @@ def _full_name(track: str, layout: str) -> str:
     return f"{track}/{layout}" if layout else track
 
 
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder that can be looked into; one behind a locked door or on a sleeping drive is none."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def _checked(folder: Path, named_by: str) -> Path:
-    folder = folder.expanduser()
-    if not _holds_tracks(folder):
-        what = "has no content/tracks in it" if folder.is_dir() else "is no folder"
+    try:
+        folder = folder.expanduser()
+    except RuntimeError:
+        raise InstallError(
+            f"{named_by} says that Assetto Corsa is in {folder}, but there is no such user. Name the folder that holds "
+            "acs.exe and content."
+        ) from None
+    if not is_folder(folder / _TRACKS):
+        what = (
+            "has no content/tracks in it that could be read" if is_folder(folder) else "is no folder that can be read"
+        )
         raise InstallError(
             f"{named_by} says that Assetto Corsa is in {folder}, but that {what}. Name the folder that holds acs.exe "
             "and content."
@@ -112,21 +128,18 @@ def _checked(folder: Path, named_by: str) -> Path:
     return folder
 
 
-def _holds_tracks(folder: Path) -> bool:
-    try:
-        return (folder / _TRACKS).is_dir()
-    except OSError:
-        # A drive that is asleep or locked is one where the game cannot be read.
-        return False
-
-
-def _steam_folders(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
+def _steam_folders(environ: Mapping[str, str], home: Path | None) -> Iterator[Path]:
     if sys.platform == "win32":
         yield from _from_registry()
         for variable in ("ProgramFiles(x86)", "ProgramFiles"):
             if folder := environ.get(variable):
                 yield Path(folder, "Steam")
     else:
+        try:
+            home = Path.home() if home is None else home
+        except RuntimeError:
+            # A user without a home folder has no Steam in it.
+            return
         for folder in _LINUX_STEAM:
             yield home / folder
 
@@ -152,7 +165,7 @@ def _from_registry() -> Iterator[Path]:
 
 def _libraries(steam: Path) -> Iterator[Path]:
     """Steam's own folder, then the libraries that it has on other disks, if it is there at all."""
-    if not steam.is_dir():
+    if not is_folder(steam):
         return
     yield steam
     for file in _LIBRARIES:

@@ -149,6 +149,9 @@ class RecordingReader:
 
     def _records(self, frame: bytes, at: int) -> Iterator[Record]:
         try:
+            # A frame that names its size is given that much memory, whatever the most allowed is.
+            if zstandard.frame_content_size(frame) > _LARGEST_BLOCK:
+                raise self._damaged(at)
             content = zstandard.ZstdDecompressor().decompress(frame, max_output_size=_LARGEST_BLOCK)
         except zstandard.ZstdError:
             raise self._damaged(at) from None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,14 +10,20 @@ import typer
 
 from bridge.assetto_corsa.session import BackendKind
 from bridge.commands.game_options import AcRoot, Backend
-from bridge.commands.options import AllowPlain, Uri
+from bridge.commands.options import TWO_PAIRINGS, AllowPlain, PairingCommand, Uri, give_up
+from bridge.pairing_command import COMMAND_SECONDS, look_up_pairing
 from bridge.pairing_file import config_folder, found_uri
-from wire.pairing import Pairing, PairingError, parse_pairing
+from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
 from wire.process import ExitCode, stop_on_signals
 
 if TYPE_CHECKING:
+    from threading import Event
+
     from bridge.assetto_corsa import controls
     from bridge.doctor.messages import Finding
+
+_SHORT_SECONDS = 5.0
+"""Nobody needs to be told about a wait that is no longer."""
 
 
 def doctor(
@@ -25,6 +32,9 @@ def doctor(
     track: Annotated[
         str | None, typer.Option(help="A track file that is driven instead of the game's own line (record-lap).")
     ] = None,
+    rate: Annotated[
+        float, typer.Option(min=10.0, max=60.0, help="Control steps a second that will be driven, Hz.")
+    ] = 20.0,
     spool: Annotated[Path | None, typer.Option(help="Folder of the spool; default: in your config.")] = None,
     spool_limit_mib: Annotated[int, typer.Option(min=1, help="Most experience that may wait, MiB.")] = 2048,
     seconds: Annotated[
@@ -37,25 +47,32 @@ def doctor(
     ] = False,
     backend: Backend = BackendKind.AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="For bug reports: no secrets, no names.")] = False,
+    pairing_command: PairingCommand = None,
     allow_plain: AllowPlain = False,
 ) -> None:
     """Check the game, the controls, the disk and the receiver. Exit code 1 when something stops driving."""
     from bridge.doctor import report
 
+    if pairing_command is not None and uri is not None:
+        give_up(TWO_PAIRINGS)
     stop = stop_on_signals()
-    pairing, unpaired = _pairing(uri, allow_plain)
     findings: list[Finding] = []
-    for finding in _game(ac_root, track, seconds, wait, backend, move, stop.is_set):
+    called = _Called(uri, pairing_command, allow_plain, stop)
+    for finding in chain(
+        _game(ac_root, track, rate, seconds, wait, backend, move, stop.is_set),
+        _rest(spool or config_folder() / "spool", spool_limit_mib * 2**20, called, stop.is_set),
+    ):
+        # What was found while it was told to end may be wrong only because of that.
+        if stop.is_set():
+            break
         findings.append(finding)
-        _say(finding, as_json)
+        if not as_json:
+            typer.echo(report.line(finding))
     if stop.is_set():
         raise typer.Exit(int(ExitCode.INTERRUPTED))
-    for finding in _rest(spool or config_folder() / "spool", spool_limit_mib * 2**20, pairing, unpaired):
-        findings.append(finding)
-        _say(finding, as_json)
     wrong = report.stops_driving(findings)
     if as_json:
-        typer.echo(report.as_json(findings, _software(), pairing))
+        typer.echo(report.as_json(findings, _software(), called.text))
     else:
         typer.echo(
             "Something stops driving; begin with the first line that says wrong." if wrong else "Nothing is wrong."
@@ -66,6 +83,7 @@ def doctor(
 def _game(
     ac_root: Path | None,
     track: str | None,
+    rate: float,
     seconds: float,
     wait: float,
     backend: BackendKind,
@@ -77,24 +95,53 @@ def _game(
     from bridge.doctor.steering import control_findings
     from bridge.doctor.watching import wait_until_live, watch
 
+    if wait > 0.0:
+        _tell(f"Waiting for a live game, {wait:g} s at most: switch to it now.")
     wait_until_live(wait, stopped)
+    if seconds > _SHORT_SECONDS:
+        _tell(f"Watching the game for {seconds:g} s: drive now.")
     watched = watch(seconds, stopped)
-    yield from game_findings(watched)
+    yield from game_findings(watched, rate)
     yield from install_findings(watched, ac_root, track)
     if not stopped():
         yield from control_findings(watched, _backends(backend), move)
 
 
-def _rest(spool: Path, limit_bytes: int, pairing: Pairing | None, unpaired: str) -> "Iterator[Finding]":
+def _rest(spool: Path, limit_bytes: int, called: "_Called", stopped: Callable[[], bool]) -> "Iterator[Finding]":
     from bridge.doctor.cloud import cloud_findings
     from bridge.doctor.files import spool_finding
     from bridge.doctor.messages import Message, found
 
     yield spool_finding(spool, limit_bytes)
-    if pairing is None:
-        yield found(Message.NOT_PAIRED, reason=unpaired)
+    try:
+        pairing = called.pairing()
+    except PairingError as error:
+        yield found(Message.NOT_PAIRED, reason=error)
     else:
-        yield from cloud_findings(pairing)
+        yield from cloud_findings(pairing, stopped)
+
+
+class _Called:
+    """Whom to call; `text` is the pairing string, once it is known."""
+
+    def __init__(self, uri: str | None, command: str | None, allow_plain: bool, stop: "Event") -> None:
+        self.text = ""
+        self._uri, self._command, self._allow_plain, self._stop = uri, command, allow_plain, stop
+
+    def pairing(self) -> Pairing:
+        """Find out; raises PairingError."""
+        if self._command is None:
+            self.text = found_uri(self._uri, config_folder())
+            return parse_pairing(self.text, self._allow_plain)
+        _tell(f"Asking the pairing command, {COMMAND_SECONDS:g} s at most.")
+        try:
+            pairing = look_up_pairing(self._command, self._allow_plain, self._stop)
+        except PairingError as error:
+            # Its own words may hold anything, and what is found goes into bug reports.
+            _tell(str(error))
+            raise PairingError("the pairing command gives none") from None
+        self.text = format_pairing(pairing)
+        return pairing
 
 
 def _backends(chosen: BackendKind) -> "list[controls.Backend]":
@@ -106,19 +153,9 @@ def _backends(chosen: BackendKind) -> "list[controls.Backend]":
     return [backend for backend in backends if chosen in (BackendKind.AUTO, backend.name)]
 
 
-def _pairing(uri: str | None, allow_plain: bool) -> tuple[Pairing | None, str]:
-    """The pairing, or why there is none."""
-    try:
-        return parse_pairing(found_uri(uri, config_folder()), allow_plain), ""
-    except PairingError as error:
-        return None, str(error)
-
-
-def _say(finding: "Finding", as_json: bool) -> None:
-    from bridge.doctor.report import line
-
-    if not as_json:
-        typer.echo(line(finding))
+def _tell(sentence: str) -> None:
+    """Say what takes a while, where it is no part of the report."""
+    typer.echo(sentence, err=True)
 
 
 def _software() -> str:

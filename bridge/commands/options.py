@@ -27,6 +27,16 @@ AllowPlain = Annotated[
     bool, typer.Option("--allow-plain", help="Accept ws:// (unencrypted) to another machine than this one.")
 ]
 
+PairingCommand = Annotated[
+    str | None,
+    typer.Option(
+        "--pairing-command",
+        metavar="COMMAND",
+        help="Prints the pairing string, for a run whose address changes with each instance.",
+    ),
+]
+TWO_PAIRINGS = "--uri and --pairing-command both say whom to call; leave one out."
+
 
 def pairing_of(uri: str | None, allow_plain: bool, look_up: Callable[[], Pairing] | None, stop: Event) -> Pairing:
     """The run to drive for, from the options or the pairing command's first answer; gives up where neither has one."""

@@ -3,8 +3,12 @@
 The parts are imported when a command runs. None of them touches the controls.
 """
 
+import errno
+import os
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,8 +19,11 @@ from bridge.commands.options import give_up
 from wire.process import ExitCode, stop_on_signals
 
 if TYPE_CHECKING:
-    from bridge.assetto_corsa.pages import GamePages
+    from bridge.assetto_corsa.patience import PatientPages
     from racing.car import FloatArray
+    from racing.track import Track
+
+_POLL_SECONDS = 0.005
 
 
 def record(
@@ -63,9 +70,7 @@ def replay(
     try:
         reader = RecordingReader(file)
         typer.echo(f"Playing {file}.")
-        play(iter(reader), stop.is_set)
-        while loop and not stop.is_set():
-            play(iter(reader), stop.is_set)
+        play(reader, stop.is_set, loop)
     except (GameError, RecordingDamaged) as error:
         give_up(str(error), ExitCode.FAILED)
     typer.echo("It ends early: the recorder was killed." if reader.cut_short else "Played.")
@@ -73,47 +78,79 @@ def replay(
 
 def record_lap(
     out: Annotated[Path, typer.Argument(help="The track file (CSV) to write, for --track.")],
-    left: Annotated[float, typer.Option(help="Road to the left of the driven line, m.")] = 4.0,
-    right: Annotated[float, typer.Option(help="Road to the right of the driven line, m.")] = 4.0,
+    left: Annotated[float, typer.Option(min=1.5, max=50.0, help="Road to the left of the driven line, m.")] = 4.0,
+    right: Annotated[float, typer.Option(min=1.5, max=50.0, help="Road to the right of the driven line, m.")] = 4.0,
 ) -> None:
     """Make a track from a lap that you drive, along the middle of the road, where the game has no fast_lane.ai."""
     from bridge.assetto_corsa.lap_recorder import track_from_lap
     from bridge.assetto_corsa.layout import text
     from bridge.assetto_corsa.memory import GameError
     from bridge.assetto_corsa.pages import GamePages
+    from bridge.assetto_corsa.patience import PatientPages
     from racing.track import TrackError
 
+    _check_writable(out)
     stop = stop_on_signals()
     try:
-        with GamePages(csp=False) as pages:
-            name = text(pages.static().track) or "lap"
+        with GamePages(csp=False) as game:
+            pages = PatientPages(game)
+            while (static := pages.static()) is None and not stop.is_set():
+                time.sleep(_POLL_SECONDS)
             lap = _driven_lap(pages, stop.is_set)
-        if lap is None:
+        if lap is None or static is None:
             give_up("No lap was driven to its end, so there is no track.", ExitCode.INTERRUPTED)
-        track = track_from_lap(lap, name, left, right)
-        track.to_csv(out)
+        track = track_from_lap(lap, text(static.track) or "lap", left, right)
     except (GameError, TrackError) as error:
         give_up(str(error), ExitCode.FAILED)
-    except OSError as error:
-        give_up(f"{out} cannot be written: {error.strerror}. Name another file.")
+    _keep(track, out)
     typer.echo(f"{out}: {track.length:.0f} m. Give --track {out} to drive.")
 
 
-def _driven_lap(pages: "GamePages", stopped: Callable[[], bool]) -> "FloatArray | None":
+def _check_writable(out: Path) -> None:
+    """Before the lap is driven, not behind it; gives up with a sentence."""
+    try:
+        if out.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if out.exists() and not os.access(out, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        with tempfile.NamedTemporaryFile(dir=out.parent, prefix=".record-lap-"):
+            pass
+    except OSError as error:
+        give_up(f"{out} cannot be written: {error.strerror}. Name another file.")
+
+
+def _keep(track: "Track", out: Path) -> None:
+    """Write the track; where that fails now, elsewhere: a driven lap must not be lost. Gives up with what was done."""
+    try:
+        track.to_csv(out)
+        return
+    except OSError as error:
+        why = f"{out} cannot be written any more: {error.strerror}."
+    for folder in (Path.home(), Path(tempfile.gettempdir())):
+        with suppress(OSError):
+            descriptor, name = tempfile.mkstemp(prefix=f"{out.stem}-", suffix=".csv", dir=folder)
+            os.close(descriptor)
+            track.to_csv(name)
+            give_up(f"{why} The track is in {name} instead: move it, or give --track {name}.", ExitCode.FAILED)
+    give_up(f"{why} Nor is there room elsewhere, so the lap is lost. Free the disk.", ExitCode.DISK_FULL)
+
+
+def _driven_lap(pages: "PatientPages", stopped: Callable[[], bool]) -> "FloatArray | None":
     from bridge.assetto_corsa.lap_recorder import LapRecorder, lap_sample
 
     typer.echo("Drive over the line and one lap to it again, along the middle of the road.")
     recorder = LapRecorder()
     told = ""
     while not stopped():
-        sample = lap_sample(pages.read())
+        snapshot = pages.read()
+        sample = None if snapshot is None else lap_sample(snapshot)
         if sample is not None and (lap := recorder.add(sample)) is not None:
             return lap
         state = "The lap has begun." if recorder.recording else recorder.given_up
         if state != told:
             told = state
             typer.echo(state)
-        time.sleep(0.005)
+        time.sleep(_POLL_SECONDS)
     return None
 
 

@@ -1,28 +1,34 @@
 """Calls the receiver once, without joining the run: does it answer, is it the right one, how far away is it?
 
-Promises that nothing of the run changes (no Hello is said), an answer within about 15 s, and no token in any text.
+Promises that nothing of the run changes (no Hello is said), an answer within CALL_SECONDS, an end as soon as it is
+stopped, and in no text the token or what a library says by itself.
 """
 
 import asyncio
-import socket
-import ssl
 import statistics
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from itertools import pairwise
+from typing import Any, TypeVar
 
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 
-from bridge.dialing import LinkConnection, dial
+from bridge.dialing import LinkConnection, dial, in_words
 from bridge.doctor.messages import Finding, Message, found
-from bridge.refusal import Refused, WrongCertificate, WrongToken
+from bridge.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
 from wire.pairing import Pairing
+
+_T = TypeVar("_T")
 
 PINGS = 15
 _PING_EVERY = 0.05
-_PING_SECONDS = 5.0
+CALL_SECONDS = 15.0
+_LOOK_SECONDS = 0.05
 SLOW_SECONDS, SLOW_JITTER = 0.3, 0.1
 SKEWED_SECONDS = 5.0
 
@@ -35,23 +41,67 @@ class Called:
     skew: float | None
 
 
-def cloud_findings(pairing: Pairing) -> Iterator[Finding]:
-    """Findings about the receiver, the round trip and the clock."""
+def cloud_findings(pairing: Pairing, stopped: Callable[[], bool]) -> Iterator[Finding]:
+    """Findings about the receiver, the round trip and the clock; none of them once it is `stopped`."""
     yield found(Message.PAIRED, address=pairing.url)
     try:
-        called = asyncio.run(_call(pairing))
+        called = asyncio.run(_call_until(pairing, stopped))
+    except asyncio.CancelledError:
+        return
     except WrongCertificate as error:
         yield found(Message.CERTIFICATE, reason=error.text)
     except WrongToken as error:
         yield found(Message.TOKEN, reason=error.text)
+    except ProxyUnusable as error:
+        yield found(Message.PROXY, reason=error.text)
     except Refused as error:
         yield found(Message.REFUSED, reason=error.text)
+    except InvalidStatus as error:
+        yield _answered(error.response.status_code)
     except (OSError, TimeoutError, WebSocketException, EOFError) as error:
-        yield found(Message.UNREACHABLE, reason=_in_words(error))
+        yield found(Message.UNREACHABLE, reason=in_words(error))
     else:
-        yield found(Message.RECEIVER)
+        yield found(Message.RECEIVER if pairing.tls else Message.RECEIVER_PLAIN)
         yield _round_trip(called.round_trips)
         yield _clock(called.skew)
+
+
+def _answered(status: int) -> Finding:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return found(Message.THROTTLED)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return found(Message.BUSY)
+    return found(Message.STRANGER, status=status)
+
+
+class _Unwaited(ThreadPoolExecutor):
+    """Looks names up in threads that nobody waits for: a resolver that gets no answer takes its half a minute."""
+
+    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> "Future[_T]":
+        future: Future[_T] = Future()
+        future.set_running_or_notify_cancel()
+
+        def run() -> None:
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except OSError as error:
+                future.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        return future
+
+
+async def _call_until(pairing: Pairing, stopped: Callable[[], bool]) -> Called:
+    """Call, for CALL_SECONDS at most; raises CancelledError once it is `stopped`."""
+    asyncio.get_running_loop().set_default_executor(_Unwaited())
+    call = asyncio.ensure_future(_call(pairing))
+    try:
+        async with asyncio.timeout(CALL_SECONDS):
+            while not call.done() and not stopped():
+                await asyncio.wait({call}, timeout=_LOOK_SECONDS)
+    finally:
+        call.cancel()
+    return await call
 
 
 async def _call(pairing: Pairing) -> Called:
@@ -61,8 +111,7 @@ async def _call(pairing: Pairing) -> Called:
         trips = []
         for _ in range(PINGS):
             sent = time.perf_counter()
-            async with asyncio.timeout(_PING_SECONDS):
-                await (await connection.ping())
+            await (await connection.ping())
             trips.append(time.perf_counter() - sent)
             await asyncio.sleep(_PING_EVERY)
         return Called(tuple(trips), skew)
@@ -98,15 +147,3 @@ def _clock(skew: float | None) -> Finding:
     if abs(skew) > SKEWED_SECONDS:
         return found(Message.CLOCK_OFF, skew=f"{skew:+.0f}")
     return found(Message.CLOCK, skew=f"{max(abs(skew), 1.0):.0f}")
-
-
-def _in_words(error: BaseException) -> str:
-    if isinstance(error, socket.gaierror):
-        return "its name cannot be found"
-    if isinstance(error, ConnectionRefusedError):
-        return "the connection is refused, so nothing listens there"
-    if isinstance(error, TimeoutError):
-        return "nothing came back in time"
-    if isinstance(error, ssl.SSLError):
-        return f"no encrypted connection comes about ({error.reason})"
-    return f"{type(error).__name__}: {error}"

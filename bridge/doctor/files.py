@@ -3,14 +3,14 @@
 Promises to write nothing but one empty file into the spool's folder (or the nearest one above it), which it takes away.
 """
 
-import configparser
+import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bridge.assetto_corsa.install import InstallError, find_install, installed_track
+from bridge.assetto_corsa.install import InstallError, find_install, installed_track, is_folder
 from bridge.assetto_corsa.layout import text
 from bridge.doctor.game import track_name
 from bridge.doctor.messages import Finding, Message, found
@@ -36,7 +36,12 @@ def install_findings(watched: Watched, ac_root: Path | None, track: str | None) 
 
 def spool_finding(folder: Path, limit_bytes: int) -> Finding:
     """Whether the spool can be written to, and has room."""
-    there = next(part for part in (folder, *folder.absolute().parents) if part.is_dir())
+    # Not Path.exists, which raises behind a locked door.
+    there = next((part for part in (folder, *folder.absolute().parents) if os.path.exists(part)), None)  # noqa: PTH110
+    if there is None:
+        return found(Message.SPOOL_LOCKED, folder=folder, reason="there is no such disk")
+    if not is_folder(there):
+        return found(Message.SPOOL_LOCKED, folder=folder, reason=f"{there} is a file, and no folder")
     try:
         with tempfile.NamedTemporaryFile(dir=there):
             free = shutil.disk_usage(there).free
@@ -80,17 +85,36 @@ def _csp(watched: Watched, root: Path | None) -> Finding:
     if _setting(behaviour, "CUSTOM_AI", "ENABLED") != "1":
         return found(Message.CSP_OFF, version=version, file=behaviour)
     if name := track_name(watched):
-        surfaces = root.joinpath("content", "tracks", *name.split("/"), "data", "surfaces.ini")
+        surfaces = _surfaces(root, *name.split("/"))
         if _setting(surfaces, "_EXTRA_PERMISSIONS", "ALLOW_CUSTOM_AI_MANIPULATION") != "1":
             return found(Message.CSP_FORBIDDEN, version=version, file=surfaces)
     return found(Message.CSP, version=version)
 
 
+def _surfaces(root: Path, track: str, layout: str = "") -> Path:
+    """The file with the track's permissions: the layout's own where it has one, else that of the whole track."""
+    folder = root / "content" / "tracks" / track
+    own, shared = (place / "data" / "surfaces.ini" for place in (folder / layout, folder))
+    return shared if _is_file(shared) and not _is_file(own) else own
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - as above
+
+
 def _setting(path: Path, section: str, key: str) -> str:
     """A value of one of the game's ini files, without its comment; empty where there is none."""
-    ini = configparser.ConfigParser(strict=False, interpolation=None, inline_comment_prefixes=(";", "//"))
     try:
-        ini.read(path, encoding="utf-8-sig")
-    except (configparser.Error, UnicodeDecodeError, OSError):
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    except OSError:
         return ""
-    return ini.get(section, key, fallback="").strip()
+    value, here = "", ""
+    # As tolerant as the game, whose files hold any letters and keys before the first section: configparser is not.
+    for line in lines:
+        bare = re.split(";|//", line, maxsplit=1)[0].strip()
+        name, _, text = bare.partition("=")
+        if bare.startswith("[") and "]" in bare:
+            here = bare[1 : bare.index("]")]
+        elif here == section and name.strip().upper() == key:
+            value = text.strip()
+    return value

@@ -10,21 +10,33 @@ from bridge.doctor.watching import Watched
 
 STILL_SECONDS = 1.0
 """A live game that wrote nothing for so long hangs or has ended."""
-FEWEST_PACKETS = 40.0
-"""Packets a second: two for each of 20 control steps."""
+PACKETS_A_STEP = 2.0
+"""Fewer packets for each control step, and a step may find none."""
 LONGEST_GAP = 0.1
 """s; car.PATIENCE, after which there is no state to drive from."""
 FEWEST_PICTURES = 50.0
+CAPS = (30.0, 60.0, 72.0, 75.0)
+"""Pictures a second of slow screens, and of limits that people set."""
+_CAP_TOLERANCE = 0.01
+_EVEN = 0.15
+"""Spread of the times between pictures, as a share of their mean, below which something makes them even."""
 _SHOWN = {Status.OFF: "menu", Status.REPLAY: "replay", Status.PAUSE: "pause"}
 
 
-def game_findings(watched: Watched) -> Iterator[Finding]:
-    """One finding for each of: game, live; and while it is live: packets, frame cap, assumptions."""
+def game_findings(watched: Watched, rate: float = 20.0) -> Iterator[Finding]:
+    """One finding for each of: game, live; and while it is live: packets, frame cap, assumptions.
+
+    `rate`: control steps a second that will be driven, Hz.
+    """
     if watched.trouble is not None:
         absent = isinstance(watched.trouble, GameNotRunning)
         yield found(Message.NO_GAME) if absent else found(Message.PAGES_UNUSABLE, reason=watched.trouble)
         return
     assert watched.static is not None
+    if watched.silent > STILL_SECONDS or (watched.packets == 0.0 and watched.pictures == 0.0):
+        # Whatever the pages show, nobody says it now: these may be the remains of a game that died in a pause.
+        yield found(Message.STANDS_STILL, seconds=f"{watched.silent:.1f}")
+        return
     yield found(Message.GAME, car=text(watched.static.carModel), track=track_name(watched))
     if watched.status is not Status.LIVE:
         yield found(Message.NOT_LIVE, status=_SHOWN[watched.status])
@@ -33,9 +45,8 @@ def game_findings(watched: Watched) -> Iterator[Finding]:
         yield found(Message.STANDS_STILL, seconds=f"{watched.still:.1f}")
         return
     yield found(Message.LIVE)
-    yield _packets(watched)
-    capped = watched.pictures < FEWEST_PICTURES
-    yield found(Message.FRAMES_CAPPED if capped else Message.FRAMES, rate=f"{watched.pictures:.0f}")
+    yield _packets(watched, rate)
+    yield _frames(watched)
     yield from _assumptions(watched)
 
 
@@ -47,11 +58,19 @@ def track_name(watched: Watched) -> str:
     return text(watched.static.track) + (f"/{layout}" if layout else "")
 
 
-def _packets(watched: Watched) -> Finding:
-    rate, gap = f"{watched.packets:.0f}", f"{1000 * watched.longest_gap:.0f}"
-    if watched.packets < FEWEST_PACKETS:
-        return found(Message.PACKETS_FEW, rate=rate)
-    return found(Message.PACKETS_GAPS if watched.longest_gap > LONGEST_GAP else Message.PACKETS, rate=rate, gap=gap)
+def _packets(watched: Watched, rate: float) -> Finding:
+    packets, gap = f"{watched.packets:.0f}", f"{1000 * watched.longest_gap:.0f}"
+    if watched.packets < PACKETS_A_STEP * rate:
+        return found(Message.PACKETS_FEW, rate=packets)
+    return found(Message.PACKETS_GAPS if watched.longest_gap > LONGEST_GAP else Message.PACKETS, rate=packets, gap=gap)
+
+
+def _frames(watched: Watched) -> Finding:
+    pictures = watched.pictures
+    capped = pictures < FEWEST_PICTURES
+    even = watched.uneven < _EVEN and any(abs(pictures / cap - 1.0) < _CAP_TOLERANCE for cap in CAPS)
+    message = Message.FRAMES_CAPPED if capped else Message.FRAMES_EVEN if even else Message.FRAMES
+    return found(message, rate=f"{pictures:.0f}")
 
 
 def _assumptions(watched: Watched) -> Iterator[Finding]:

@@ -40,12 +40,14 @@ class Message(Enum):
     )
     STANDS_STILL = (
         *("live", _WRONG, "the game has written nothing for {seconds} s"),
-        "It loads, hangs, or has ended and left its memory behind: wait, or restart it (and simshmbridge).",
+        "It shows a menu before the session, loads, hangs, or has ended and left its memory behind: enter the session, "
+        "wait, or restart it (and simshmbridge).",
     )
     PACKETS = "packets", _OK, "{rate} a second, longest gap {gap} ms", ""
     PACKETS_FEW = (
         *("packets", _WRONG, "only {rate} a second"),
-        "20 to 60 steps a second need more. Lower the graphics settings and close other programs, " + _AGAIN,
+        "Each step needs two (`--rate` says how many steps). Lower the graphics settings and close other programs, "
+        + _AGAIN,
     )
     PACKETS_GAPS = (
         *("packets", _HINT, "{rate} a second, but none for {gap} ms once"),
@@ -56,6 +58,10 @@ class Message(Enum):
         *("frame cap", _HINT, "only {rate} pictures a second"),
         "Switch off the framerate limit and vertical sync in the video settings, and any limit for a game in the "
         "background (CSP, the graphics driver).",
+    )
+    FRAMES_EVEN = (
+        *("frame cap", _HINT, "{rate} pictures a second, as evenly as with vertical sync or a limit"),
+        "If one of them is on, switch it off in the video settings (CSP and the graphics driver have one, too).",
     )
     ASSUMPTIONS = "assumptions", _OK, "borne out: {names}", ""
     ASSUMPTIONS_UNSEEN = (
@@ -110,8 +116,8 @@ class Message(Enum):
     STEERS = "steering", _OK, "the game follows {backend} ({share} of what was asked for)", ""
     STEER_IGNORED = (
         *("steering", _WRONG, "{backend} moves its axis, and the game does not steer"),
-        "Choose that device and bind its axes in the game's control settings (docs/gaming-pc.md). CSP: restart the "
-        "session; nobody else may hold the controls.",
+        "Choose that device and bind its axes in the game's control settings; `ac-bridge bind` moves them for it. CSP: "
+        "restart the session; nobody else may hold the controls.",
     )
     STEER_REVERSED = (
         *("steering", _WRONG, "{backend} steers the wrong way round"),
@@ -143,10 +149,27 @@ class Message(Enum):
     PAIRED = "pairing", _OK, "with {address}", ""
     NOT_PAIRED = "pairing", _WRONG, "none that can be used: {reason}", "Paste the pairing string into `ac-bridge pair`."
     RECEIVER = "receiver", _OK, "answers; certificate and token are right", ""
+    RECEIVER_PLAIN = "receiver", _OK, "answers, and the token is right; nothing is encrypted (ws://)", ""
     UNREACHABLE = (
         *("receiver", _WRONG, "does not answer: {reason}"),
         "Is the instance up (`make status`)? Is your home's address still the allowed one? Does a firewall or proxy "
         "hold it up?",
+    )
+    THROTTLED = (
+        *("receiver", _WRONG, "takes no calls from here just now: wrong tokens came from this address lately"),
+        "Wait two minutes and end every bridge that calls with an old pairing string, " + _AGAIN,
+    )
+    BUSY = (
+        *("receiver", _WRONG, "answers, but takes no bridge just now"),
+        "It is full or about to be replaced: wait a minute, " + _AGAIN,
+    )
+    STRANGER = (
+        *("receiver", _WRONG, "something else answers in its place: HTTP {status}"),
+        "Get the current string (`make pair`). Does a proxy, or another program on that port, answer?",
+    )
+    PROXY = (
+        *("receiver", _WRONG, "cannot be called: {reason}"),
+        "Let calls to it go past the proxy, " + _AGAIN,
     )
     CERTIFICATE = (
         *("receiver", _WRONG, "wrong certificate: {reason}"),

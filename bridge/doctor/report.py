@@ -3,14 +3,12 @@
 Promises that neither the token, the receiver's address and pin, nor the user's name or home folder is in the JSON.
 """
 
-import getpass
 import json
 import platform
 from collections.abc import Sequence
-from pathlib import Path
 
 from bridge.doctor.messages import Finding, Verdict
-from wire.pairing import Pairing
+from bridge.doctor.redaction import redacted
 
 
 def line(finding: Finding) -> str:
@@ -24,8 +22,8 @@ def stops_driving(findings: Sequence[Finding]) -> bool:
     return any(finding.message.verdict is Verdict.WRONG for finding in findings)
 
 
-def as_json(findings: Sequence[Finding], software: str, pairing: Pairing | None) -> str:
-    """The report for a bug report."""
+def as_json(findings: Sequence[Finding], software: str, pairing_text: str) -> str:
+    """The report for a bug report; `pairing_text` is the pairing string that was used, empty without one."""
     report = {
         "software": software,
         "python": platform.python_version(),
@@ -36,28 +34,9 @@ def as_json(findings: Sequence[Finding], software: str, pairing: Pairing | None)
                 "check": finding.message.check,
                 "verdict": str(finding.message.verdict),
                 "message": finding.message.name,
-                "says": _clean(finding.says, pairing),
+                "says": redacted(finding.says, pairing_text),
             }
             for finding in findings
         ],
     }
     return json.dumps(report, indent=2)
-
-
-def _clean(text: str, pairing: Pairing | None) -> str:
-    replaced = {}
-    if pairing is not None:
-        replaced = {pairing.token: "TOKEN", pairing.host: "HOST"}
-        if pairing.pin:
-            replaced[pairing.pin] = "PIN"
-    replaced[str(Path.home())] = "~"
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        user = ""
-    # Short names are parts of other words.
-    if len(user) > 3:
-        replaced[user] = "USER"
-    for secret, name in replaced.items():
-        text = text.replace(secret, name)
-    return text

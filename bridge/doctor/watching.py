@@ -3,10 +3,13 @@
 Promises that a game which is missing, broken or at rest is a result and no exception.
 """
 
+import math
+import statistics
 import time
 from collections.abc import Callable
 from ctypes import sizeof
 from dataclasses import dataclass
+from itertools import pairwise
 
 from bridge.assetto_corsa.assumptions import AssumptionCheck, Finding
 from bridge.assetto_corsa.layout import CAR_CONTROLS_PAGE, CarControls, Static, Status
@@ -14,6 +17,8 @@ from bridge.assetto_corsa.memory import GameError, GameNotRunning, open_page
 from bridge.assetto_corsa.pages import GamePages, PageUnsteady, Snapshot
 
 _POLL_SECONDS = 0.001
+_ENOUGH = 20
+"""Packets from which on the times between them say something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +32,10 @@ class Watched:
         speed: of the car at the end, m/s.
         taken: CSP drives the car for somebody.
         packets, pictures: physics and graphics packets a second.
+        uneven: standard deviation of the times between pictures, as a share of their mean; infinite for too few.
         longest_gap: s without a physics packet.
         still: s since the last one.
+        silent: s since the last packet of either kind.
         assumptions: judged.
     """
 
@@ -39,8 +46,10 @@ class Watched:
     taken: bool = False
     packets: float = 0.0
     pictures: float = 0.0
+    uneven: float = math.inf
     longest_gap: float = 0.0
     still: float = 0.0
+    silent: float = 0.0
     assumptions: tuple[Finding, ...] = ()
 
     @property
@@ -79,20 +88,33 @@ def wait_until_live(seconds: float, stopped: Callable[[], bool]) -> None:
 class _Counter:
     """Counts the packets that are seen: what the game counts without showing it is of no use to anybody."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __init__(self, began: float) -> None:
+        self.moments = [began]
         self._last: int | None = None
 
-    def add(self, number: int) -> None:
-        self.count += self._last is not None and number != self._last
+    def add(self, number: int, moment: float) -> None:
+        if self._last is not None and number != self._last:
+            self.moments.append(moment)
         self._last = number
+
+    def per_second(self, until: float) -> float:
+        """Over the whole time; between the first and the last one where these are enough to be exact."""
+        seen = len(self.moments) - 1
+        if seen > _ENOUGH:
+            return (seen - 1) / (self.moments[-1] - self.moments[1])
+        return seen / max(until - self.moments[0], 1e-3)
+
+    @property
+    def uneven(self) -> float:
+        apart = [after - before for before, after in pairwise(self.moments[1:])]
+        return statistics.pstdev(apart) / statistics.fmean(apart) if len(apart) >= _ENOUGH else math.inf
 
 
 def _watched(
     pages: GamePages, static: Static, seconds: float, stopped: Callable[[], bool], now: Callable[[], float]
 ) -> Watched:
-    check, physics, graphics = AssumptionCheck(), _Counter(), _Counter()
     began = moved_at = now()
+    check, physics, graphics = AssumptionCheck(), _Counter(began), _Counter(began)
     longest = 0.0
     snapshot: Snapshot | None = None
     while snapshot is None or (now() - began < seconds and not stopped()):
@@ -106,19 +128,21 @@ def _watched(
         if not snapshot.duplicate:
             longest = max(longest, snapshot.read_at - moved_at)
             moved_at = snapshot.read_at
-        physics.add(snapshot.physics.packetId)
-        graphics.add(snapshot.graphics.packetId)
+        physics.add(snapshot.physics.packetId, snapshot.read_at)
+        graphics.add(snapshot.graphics.packetId, snapshot.read_at)
         time.sleep(_POLL_SECONDS)
-    passed = max(now() - began, 1e-3)
+    ended = now()
     return Watched(
         static=static,
         status=snapshot.status,
         speed=snapshot.physics.speedKmh / 3.6,
         taken=snapshot.car is not None and _controls_there(),
-        packets=physics.count / passed,
-        pictures=graphics.count / passed,
-        longest_gap=max(longest, now() - moved_at),
-        still=now() - moved_at,
+        packets=physics.per_second(ended),
+        pictures=graphics.per_second(ended),
+        uneven=graphics.uneven,
+        longest_gap=max(longest, ended - moved_at),
+        still=ended - moved_at,
+        silent=ended - max(physics.moments[-1], graphics.moments[-1]),
         assumptions=check.findings(),
     )
 

@@ -31,7 +31,9 @@ def main() -> None:
     options.shm.mkdir(parents=True, exist_ok=True)
     if options.root is not None:
         install(options.root, track, options.name, options.layout, not options.no_custom_ai)
-    allowed = not options.no_custom_ai and (options.root is None or custom_ai_allowed(options.root, options.name))
+    allowed = not options.no_custom_ai and (
+        options.root is None or custom_ai_allowed(options.root, options.name, options.layout)
+    )
     game = Game(options.shm, track, options.name, options.layout, allowed)
     lines: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()

@@ -172,12 +172,13 @@ class VirtualDevice:
         self._page.write(bytes(PAD_SIZE))
 
 
-def custom_ai_allowed(root: Path, track: str) -> bool:
-    """Whether CSP's settings in the install folder allow Custom AI on this track."""
+def custom_ai_allowed(root: Path, track: str, layout: str = "") -> bool:
+    """Whether CSP's settings in the install folder allow Custom AI on this track, or on this layout of it."""
+    folder = root / "content" / "tracks" / track
+    own = folder / layout / "data" / "surfaces.ini"
+    surfaces = own if own.is_file() else folder / "data" / "surfaces.ini"
     return _setting(root / "extension" / "config" / "new_behaviour.ini", "CUSTOM_AI", "ENABLED") and _setting(
-        root / "content" / "tracks" / track / "data" / "surfaces.ini",
-        "_EXTRA_PERMISSIONS",
-        "ALLOW_CUSTOM_AI_MANIPULATION",
+        surfaces, "_EXTRA_PERMISSIONS", "ALLOW_CUSTOM_AI_MANIPULATION"
     )
 
 

@@ -61,3 +61,12 @@ def test_a_bridge_looks_its_pairing_up_with_the_command_that_the_readme_shows(op
             out, err = bridge.communicate(timeout=60)
         assert "bridge connected" in running.log_text(), err
     assert operated.token not in out + err
+
+
+def test_a_plain_pairing_is_allowed_to_both_commands_of_make_bridge(operated: Operated) -> None:
+    said = make(operated, "-n", "bridge", "URI=ws://bridge:TOKEN@192.168.1.5:8765/", "ARGS=--allow-plain --rate 25")
+    out, err = said.communicate(timeout=60)
+    assert said.returncode == 0, err
+    pair, drive = (line for line in out.splitlines() if "-m bridge" in line)
+    assert pair.endswith("-m bridge pair --allow-plain")
+    assert drive.endswith("-m bridge drive --allow-plain --rate 25")

@@ -84,3 +84,17 @@ def test_an_unknown_extra_is_refused_with_the_known_ones() -> None:
     done = subprocess.run([sys.executable, str(SCRIPT), "gpu"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stderr == "setup: There is no extra called gpu; there are: bridge, cloud, dev, operator.\n"
+
+
+def test_an_environment_that_uv_made_gets_the_pip_that_it_lacks(setup: ModuleType) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(setup.VENV)], check=True)
+    pip = [str(setup.venv_python()), "-m", "pip", "--version"]
+    assert subprocess.run(pip, capture_output=True, check=False).returncode != 0
+    setup.provide_pip()
+    assert subprocess.run(pip, capture_output=True, check=False).returncode == 0
+
+
+def test_a_pip_that_cannot_be_added_is_a_sentence(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(setup.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1))
+    with pytest.raises(SystemExit, match=r"Remove the folder \.venv"):
+        setup.provide_pip()

@@ -76,6 +76,34 @@ def test_monzas_junior_course_is_a_closed_track_of_its_length_and_widths() -> No
     assert 1 / np.abs(track.curvature).max() > 15.0
 
 
+@pytest.mark.parametrize("side", [SIDE_LEFT, SIDE_RIGHT])
+@pytest.mark.parametrize(
+    ("first", "points", "metres"), [(600, 4, 50.0), (1000, 4, 90_000.0), (1564, 2, 50.0), (100, 40, 28.0)]
+)
+def test_a_paddock_beside_the_road_neither_refuses_the_file_nor_bends_the_track(
+    tmp_path: Path, side: int, first: int, points: int, metres: float
+) -> None:
+    path = real_data("fast_lane/monza_junior.ai")
+    data = path.read_bytes()
+    for row in range(first, first + points):
+        data = with_detail(data, row, side, metres)
+    track = fast_lane_track(write_fast_lane(tmp_path, TRACK, data), "monza/junior", 2401.0)
+    assert track.length == pytest.approx(2401, rel=0.01)
+    assert 1 / np.abs(track.curvature).max() > 15.0
+    assert (track.width_left + track.width_right).max() < 30.0
+    assert min(track.width_left.min(), track.width_right.min()) > 3.0
+
+
+def test_the_inside_of_a_bend_ends_before_its_middle(tmp_path: Path) -> None:
+    angle = np.linspace(0.0, 2 * np.pi, 160, endpoint=False)
+    ring = Track(25.0 * np.stack([np.cos(angle), np.sin(angle)], axis=1), np.full(160, 5.0), np.full(160, 5.0), "ring")
+    data = fast_lane(ring)
+    for row in range(points_in(data)):
+        data = with_detail(data, row, SIDE_LEFT, 29.0)
+    track = fast_lane_track(write_fast_lane(tmp_path, ring, data), "ring")
+    assert (track.width_left + track.width_right).max() == pytest.approx(25.0, abs=0.5)
+
+
 @pytest.mark.slow
 def test_the_reference_driver_laps_monzas_junior_course_cleanly() -> None:
     track = fast_lane_track(real_data("fast_lane/monza_junior.ai"), "monza/junior")
@@ -98,8 +126,10 @@ def test_a_road_that_does_not_come_back_to_its_start_is_refused(tmp_path: Path) 
     second = 16 + 20 * points_in(GOOD)
     details = GOOD[second + 4 : second + 4 + 72 * kept]
     data = with_count(GOOD[: 16 + 20 * kept], kept) + kept.to_bytes(4, "little") + details
-    with pytest.raises(TrackError, match="does not close"):
-        fast_lane_track(write_fast_lane(tmp_path, TRACK, data), "hill climb")
+    path = write_fast_lane(tmp_path, TRACK, data)
+    with pytest.raises(TrackError, match=r"does not close.*record-lap") as refused:
+        fast_lane_track(path, "hill climb")
+    assert str(path) in str(refused.value)
 
 
 def with_points_on_one_spot(data: bytes, row: int) -> bytes:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bridge.assetto_corsa.install import InstallError, find_fast_lane, find_install, installed_track
 from racing.track import Track, TrackError
 from tests.support.fast_lane_writer import write_fast_lane
+from tests.support.unprivileged import locked_out
 
 TRACK = Track.generate(3, 1200.0)
 on_linux = pytest.mark.skipif(sys.platform == "win32", reason="Steam's folders on Linux")
@@ -73,6 +74,26 @@ def test_a_wrong_name_is_refused_and_nothing_else_is_tried(tmp_path: Path, make:
     for given_root, environ, by in ((wrong, {}, "--ac-root"), (None, {"AC_ROOT": str(wrong)}, "AC_ROOT")):
         with pytest.raises(InstallError, match=f"{by} says .* {what}.*acs.exe"):
             find_install(given_root, environ, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser9/ac", "a\0b"])
+def test_a_name_that_no_folder_can_have_is_a_sentence(name: str) -> None:
+    for given_root, environ in ((Path(name), {}), (None, {"AC_ROOT": name})):
+        with pytest.raises(InstallError, match=r"says that Assetto Corsa is in .*acs\.exe"):
+            find_install(given_root, environ)
+
+
+@on_linux
+def test_a_locked_folder_is_a_sentence(tmp_path: Path) -> None:
+    game = game_in(tmp_path / "locked" / "ac")
+    steam_in(tmp_path / "locked", ".steam/steam")
+    with locked_out(tmp_path / "locked"):
+        with pytest.raises(InstallError, match="no folder that can be read"):
+            find_install(game)
+        with pytest.raises(InstallError, match="Steam was not found either"):
+            find_install(None, {}, tmp_path / "locked")
+        with pytest.raises(TrackError, match="record-lap"):
+            find_fast_lane(game, "spa")
 
 
 @on_linux

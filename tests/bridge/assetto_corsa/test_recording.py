@@ -1,8 +1,10 @@
 """Raw pages to a file and back: exact, bounded, readable after a crash, and clear about damage."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -88,6 +90,20 @@ def test_a_length_that_no_block_has_is_damage_and_takes_no_memory(tmp_path: Path
     path.write_bytes(path.read_bytes()[:8] + b"\xff\xff\xff\x7f" + bytes(100))
     with pytest.raises(RecordingDamaged, match="damaged at byte 8"):
         list(RecordingReader(path))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_block_that_inflates_beyond_all_bounds_is_damage_and_takes_no_memory(tmp_path: Path, named: bool) -> None:
+    path = written(tmp_path / "pages", packets(10))
+    bomb = zstandard.ZstdCompressor(write_content_size=named).compress(bytes(1 << 28))
+    path.write_bytes(path.read_bytes()[:8] + len(bomb).to_bytes(4, "little") + bomb)
+    tracemalloc.start()
+    try:
+        with pytest.raises(RecordingDamaged, match="damaged at byte 8"):
+            list(RecordingReader(path))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 25
+    finally:
+        tracemalloc.stop()
 
 
 def test_another_file_is_no_recording(tmp_path: Path) -> None:

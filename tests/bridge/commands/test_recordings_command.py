@@ -112,6 +112,25 @@ def test_without_a_game_no_file_is_made_and_what_is_no_recording_is_refused(shm:
     assert "no recording" in err
 
 
+@pytest.mark.parametrize("width", [("--left", "1.4"), ("--right", "51"), ("--right", "nan")])
+def test_an_impossible_road_is_refused_before_a_lap_is_driven(
+    shm: Path, tmp_path: Path, width: tuple[str, str]
+) -> None:
+    WrittenGame(shm)
+    code, said, err = run(shm, "record-lap", str(tmp_path / "my.csv"), *width)
+    assert (code, said) == (2, "")
+    assert width[0] in err
+
+
+def test_a_place_that_takes_no_file_is_refused_before_a_lap_is_driven(shm: Path, tmp_path: Path) -> None:
+    WrittenGame(shm)
+    for out in (tmp_path / "nowhere" / "my.csv", tmp_path, Path("/proc/my.csv")):
+        code, said, err = run(shm, "record-lap", str(out))
+        assert (code, said) == (2, "")
+        assert f"{out} cannot be written" in err
+    assert {path.name for path in tmp_path.iterdir()} <= {"elsewhere", "mine.acpages"}
+
+
 @contextmanager
 def circling(game: WrittenGame) -> Iterator[None]:
     """A car on a circle whose line it crosses after a fifth of a lap."""
@@ -143,6 +162,26 @@ def test_a_driven_lap_becomes_a_track_file(shm: Path, tmp_path: Path) -> None:
     track = Track.from_csv(out)
     assert track.length == pytest.approx(2.0 * math.pi * RADIUS, rel=0.02)
     assert float(track.width_left.mean()) == pytest.approx(5.0, abs=0.01)
+
+
+def test_a_driven_lap_is_kept_elsewhere_where_its_place_is_gone(
+    shm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, place = tmp_path / "home", tmp_path / "stick"
+    home.mkdir()
+    place.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    process = start(shm, "record-lap", str(place / "my.csv"))
+    with circling(WrittenGame(shm)):
+        assert process.stdout is not None
+        while "The lap has begun" not in process.stdout.readline():
+            assert process.poll() is None
+        place.rmdir()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    (kept,) = home.glob("my-*.csv")
+    assert f"The track is in {kept} instead" in err
+    assert Track.from_csv(kept).length == pytest.approx(2.0 * math.pi * RADIUS, rel=0.02)
 
 
 def test_a_lap_that_nobody_ends_makes_no_track(shm: Path, tmp_path: Path) -> None:

@@ -1,19 +1,23 @@
 """What the doctor says of the receiver: of the real one, and of servers that are wrong in one way each."""
 
 import socket
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from email.utils import formatdate
+from http import HTTPStatus
 from pathlib import Path
-from time import time
+from time import monotonic, time
 
 import pytest
+from websockets.exceptions import InvalidHandshake
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
+from bridge.dialing import LinkConnection
 from bridge.doctor import cloud
 from bridge.doctor.cloud import cloud_findings
 from bridge.doctor.messages import Finding
@@ -62,13 +66,36 @@ def clock_of(hours: float | None) -> Iterator[Pairing]:
             server.shutdown()
 
 
-def told(pairing: Pairing) -> dict[str, Finding]:
-    return {finding.message.name: finding for finding in cloud_findings(pairing)}
+def told(pairing: Pairing, stopped: Callable[[], bool] = lambda: False) -> dict[str, Finding]:
+    return {finding.message.name: finding for finding in cloud_findings(pairing, stopped)}
+
+
+@contextmanager
+def answering(status: int) -> Iterator[Pairing]:
+    """A server that answers every call with this HTTP status."""
+
+    def answer(connection: ServerConnection, request: Request) -> Response:
+        del request
+        return connection.respond(HTTPStatus(status), "no")
+
+    with serve(lambda _: None, "127.0.0.1", 0, process_request=answer) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield Pairing("127.0.0.1", server.socket.getsockname()[1], OTHER_TOKEN, tls=False)
+        finally:
+            server.shutdown()
+
+
+@contextmanager
+def silent() -> Iterator[Pairing]:
+    """A port where calls are taken and nobody says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield Pairing("127.0.0.1", server.getsockname()[1], OTHER_TOKEN, tls=False)
 
 
 def test_the_right_receiver_answers_at_once_and_nothing_of_the_run_changes(receiver: ThreadedReceiver) -> None:
     findings = told(receiver.pairing)
-    assert set(findings) == {"PAIRED", "RECEIVER", "ROUND_TRIP", "CLOCK"}
+    assert set(findings) == {"PAIRED", "RECEIVER_PLAIN", "ROUND_TRIP", "CLOCK"}
     assert receiver.store.read_batches(0, 10) == []
 
 
@@ -81,7 +108,7 @@ def test_a_wrong_token_is_told_without_it(receiver: ThreadedReceiver) -> None:
 def test_a_long_way_is_told(receiver: ThreadedReceiver) -> None:
     with FaultProxy(("127.0.0.1", receiver.port), latency=0.2) as proxy:
         findings = told(replace(receiver.pairing, port=proxy.port))
-    assert "RECEIVER" in findings
+    assert "RECEIVER_PLAIN" in findings
     assert float(findings["ROUND_TRIP_SLOW"].values["median"]) >= 400.0
 
 
@@ -110,3 +137,69 @@ def test_clocks_that_differ_are_told() -> None:
     for hours, name in ((2.0, "CLOCK_OFF"), (-2.0, "CLOCK_OFF"), (0.0, "CLOCK"), (None, "CLOCK_UNKNOWN")):
         with clock_of(hours) as pairing:
             assert name in told(pairing), hours
+
+
+@pytest.mark.parametrize(("status", "name"), [(429, "THROTTLED"), (503, "BUSY"), (404, "STRANGER"), (502, "STRANGER")])
+def test_whoever_answers_is_not_told_as_silence(status: int, name: str) -> None:
+    with answering(status) as pairing:
+        assert set(told(pairing)) == {"PAIRED", name}
+
+
+def test_it_ends_when_it_is_stopped_and_says_nothing_of_what_it_did_not_see() -> None:
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    began = monotonic()
+    with silent() as pairing:
+        assert set(told(pairing, stop.is_set)) == {"PAIRED"}
+    assert monotonic() - began < 5.0
+
+
+def test_silence_is_waited_for_no_longer_than_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud, "CALL_SECONDS", 0.3)
+    with silent() as pairing:
+        assert "nothing came back in time" in told(pairing)["UNREACHABLE"].says
+
+
+def test_a_resolver_that_never_answers_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud, "CALL_SECONDS", 0.3)
+    answered = threading.Event()
+
+    def never(*_: object, **__: object) -> None:
+        answered.wait(60.0)
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", never)
+    began = monotonic()
+    findings = told(Pairing("receiver.example", 8765, OTHER_TOKEN, "ab" * 32))
+    passed = monotonic() - began
+    answered.set()
+    assert "nothing came back in time" in findings["UNREACHABLE"].says
+    assert passed < 10.0
+
+
+@pytest.mark.parametrize("proxy", ["ftp://user:hunter2@proxy.example:1", "socks5://user:hunter2@127.0.0.1:1"])
+def test_a_proxy_that_cannot_be_used_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    for variable in ("https_proxy", "all_proxy"):
+        monkeypatch.setenv(variable, proxy)
+    monkeypatch.setitem(sys.modules, "python_socks", None)
+    finding = told(Pairing("receiver.example", 8765, OTHER_TOKEN, "ab" * 32))["PROXY"]
+    assert "no_proxy" in finding.says
+    assert "hunter2" not in finding.says
+
+
+def test_what_goes_wrong_on_the_way_is_told_without_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (
+        OSError(113, "Connect call failed ('127.0.0.77', 1)"),
+        OSError("Multiple exceptions: [Errno 111] Connect call failed ('127.0.0.77', 1)"),
+        InvalidHandshake("http://user:hunter2@127.0.0.77"),
+        ConnectionResetError(104, "127.0.0.77"),
+    ):
+
+        async def failing(pairing: Pairing, error: Exception = error) -> LinkConnection:
+            del pairing
+            raise error
+
+        monkeypatch.setattr(cloud, "dial", failing)
+        says = told(Pairing("receiver.example", 8765, OTHER_TOKEN))["UNREACHABLE"].says
+        assert "127.0.0.77" not in says, says
+        assert "hunter2" not in says

@@ -9,8 +9,10 @@ from bridge.doctor.files import install_findings, spool_finding
 from bridge.doctor.messages import Finding, Message
 from bridge.doctor.watching import Watched
 from racing.track import parse_track
+from tests.fake_ac.inputs import custom_ai_allowed
 from tests.fake_ac.install import install
 from tests.support.small_disk import SmallDisk
+from tests.support.unprivileged import locked_out
 
 TRACK = "seed:7:800"
 NO_GAME = Watched()
@@ -22,10 +24,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "ac"
 
 
-def on(track: str) -> Watched:
+def on(track: str, layout: str = "") -> Watched:
     static = Static()
     for place, letter in enumerate(track):
         static.track[place] = ord(letter)
+    for place, letter in enumerate(layout):
+        static.trackConfiguration[place] = ord(letter)
     return Watched(static=static, status=Status.LIVE, packets=333.0)
 
 
@@ -79,6 +83,32 @@ def test_what_csp_lacks_is_named(root: Path, file: str, was: str, now: str, mess
     assert told(on("fake_ring"), root)[2] is message
 
 
+@pytest.mark.parametrize(
+    "odd", [b"NAME=M\xfcller\n", b"KEY=before any section\n", b"[BASIC\n=\n[]\n\x00\n", b"\xff\xfe\n"]
+)
+def test_a_file_that_only_the_game_understands_is_read_all_the_same(root: Path, odd: bytes) -> None:
+    for file in ("data_manifest.ini", "new_behaviour.ini"):
+        path = root / "extension" / "config" / file
+        path.write_bytes(odd + path.read_bytes())
+    assert told(on("fake_ring"), root)[2] is Message.CSP
+
+
+def test_a_layout_has_permissions_of_its_own_or_those_of_the_track(tmp_path: Path) -> None:
+    install(tmp_path, parse_track(TRACK), "fake_ring", "short")
+    assert told(on("fake_ring", "short"), tmp_path)[2] is Message.CSP
+    shared = tmp_path / "content" / "tracks" / "fake_ring" / "data" / "surfaces.ini"
+    own = shared.parents[1] / "short" / "data" / "surfaces.ini"
+    own.parent.mkdir()
+    own.write_text("[SURFACE_0]\nKEY=ROAD\n")
+    findings = list(install_findings(on("fake_ring", "short"), tmp_path, None))
+    assert findings[2].message is Message.CSP_FORBIDDEN
+    assert str(own) in findings[2].says
+    assert custom_ai_allowed(tmp_path, "fake_ring")
+    assert not custom_ai_allowed(tmp_path, "fake_ring", "short")
+    own.write_bytes(shared.read_bytes())
+    assert custom_ai_allowed(tmp_path, "fake_ring", "short")
+
+
 def test_a_spool_has_room_or_less_than_it_may_take(tmp_path: Path) -> None:
     folder = tmp_path / "not" / "there" / "yet"
     assert spool_finding(folder, 1).message is Message.SPOOL
@@ -90,6 +120,25 @@ def test_a_folder_that_takes_no_files_is_told() -> None:
     finding = spool_finding(Path("/proc/self/spool"), 1)
     assert finding.message is Message.SPOOL_LOCKED
     assert "/proc/self" in finding.says
+
+
+def test_a_file_in_the_way_of_the_spool_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "spool"):
+        finding = spool_finding(folder, 1)
+        assert finding.message is Message.SPOOL_LOCKED
+        assert "is a file" in finding.says
+
+
+def test_a_locked_folder_in_the_way_of_the_spool_is_told(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir()
+    with locked_out(tmp_path / "locked"):
+        assert spool_finding(tmp_path / "locked" / "spool", 1).message is Message.SPOOL_LOCKED
+
+
+def test_a_disk_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.path.exists", lambda path: path is None)
+    assert "no such disk" in spool_finding(Path("Q:/spool"), 1).says
 
 
 def test_a_full_disk_is_told(tmp_path: Path) -> None:

@@ -78,7 +78,26 @@ def test_a_game_that_died_has_left_its_memory_behind(tmp_path: Path, monkeypatch
     with FakeGame(tmp_path) as game:
         game.live()
     monkeypatch.setenv("AC_SHM_DIR", str(game.shm))
-    assert seen()[-1].message is Message.STANDS_STILL
+    assert [finding.message for finding in seen()] == [Message.STANDS_STILL]
+
+
+@pytest.mark.parametrize("mode", ["menu", "pause", "replay"])
+def test_a_game_that_died_while_nobody_drove_is_not_taken_for_a_running_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    with FakeGame(tmp_path) as game:
+        game.live()
+        game.tell("mode", mode=mode)
+        wait_until(lambda: game.graphics("status") != Status.LIVE, "the page to show it")
+    monkeypatch.setenv("AC_SHM_DIR", str(game.shm))
+    assert [finding.message for finding in seen()] == [Message.STANDS_STILL]
+
+
+def test_where_nothing_moves_nothing_is_said_to_run(game: FakeGame) -> None:
+    game.tell("mode", mode="off")
+    wait_until(lambda: game.graphics("status") == Status.OFF, "the page to show it")
+    assert [finding.message for finding in seen()] == [Message.STANDS_STILL]
+    assert "menu before the session" in Message.STANDS_STILL.mend
 
 
 def test_a_capped_game_writes_too_rarely(game: FakeGame) -> None:
@@ -95,6 +114,15 @@ def test_a_healthy_game_is_ok_and_each_figure_alone_can_be_wrong() -> None:
     assert messages(replace(HEALTHY, packets=39.0))[2] is Message.PACKETS_FEW
     assert messages(replace(HEALTHY, pictures=30.0))[3] is Message.FRAMES_CAPPED
     assert messages(replace(HEALTHY, still=2.0))[-1] is Message.STANDS_STILL
+    assert messages(replace(HEALTHY, pictures=60.1, uneven=0.05))[3] is Message.FRAMES_EVEN
+    assert messages(replace(HEALTHY, pictures=60.1, uneven=0.4))[3] is Message.FRAMES
+    assert messages(replace(HEALTHY, pictures=66.0, uneven=0.05))[3] is Message.FRAMES
+
+
+def test_a_faster_drive_needs_more_packets() -> None:
+    watched = replace(HEALTHY, packets=100.0)
+    assert [finding.message for finding in game_findings(watched, rate=50.0)][2] is Message.PACKETS
+    assert [finding.message for finding in game_findings(watched, rate=60.0)][2] is Message.PACKETS_FEW
 
 
 def test_assumptions_are_told_by_what_the_drive_showed() -> None:
