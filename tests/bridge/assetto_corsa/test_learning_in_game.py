@@ -1,4 +1,4 @@
-"""SAC learns through the game as it does through the simulator: one trainer, and several PCs that drive in real time."""
+"""SAC learns through the game as it does through the simulator: one trainer, several PCs that drive in real time."""
 
 from contextlib import ExitStack
 from pathlib import Path
