@@ -1,9 +1,10 @@
 """Controls through the Custom AI memory of the Custom Shaders Patch (CSP): no driver, no filter, and teleports.
 
 Promises that the game has taken our controls before `open` returns (CSP answers with a page of its own, Car0), that the
-car is neutral whenever it is not driven, and that closing takes our page away. It does not restart sessions, which
-CSP's users report as unsafe, and cannot leave the "Drive" menu. Layout and names: layout.py, from CSP's wiki page
-"Custom AI". It imports no numpy: the process that guards the controls uses it.
+car is neutral whenever it is not driven, that closing takes our page away, and that whoever asks something of a car
+that another bridge has taken is told so. It does not restart sessions, which CSP's users report as unsafe, and cannot
+leave the "Drive" menu. Layout and names: layout.py, from CSP's wiki page "Custom AI". It imports no numpy: the process
+that guards the controls uses it.
 """
 
 import ctypes
@@ -93,16 +94,17 @@ class CustomAI:
         return self._page is not None and self._page.read()[OWNER] == self._owner
 
     def apply(self, steer: float, throttle: float, brake: float) -> None:
-        """Hold these controls until the next call; does nothing on closed controls."""
-        if self._page is not None:
-            self._hold(in_range(steer, throttle, brake))
-            if self._teleporting and time.monotonic() >= self._teleport_until:
-                self._set("teleport_to", Teleport.NONE)
-                self._teleporting = False
+        """Hold these controls until the next call; does nothing on closed controls.
+
+        Raises BackendUnavailable when another bridge has the car, as `teleport` and a button that is pressed do: what
+        the car does is not ours then.
+        """
+        if self._still_ours():
+            self._command(in_range(steer, throttle, brake))
 
     def neutral(self) -> None:
-        """Roll out under a gentle brake; does nothing on closed controls."""
-        self.apply(*NEUTRAL)
+        """Roll out under a gentle brake; does nothing on closed controls, or on those of another bridge."""
+        self._command(NEUTRAL)
 
     def close(self) -> None:
         """Leave neutral controls behind and take the page away; safe to call twice."""
@@ -117,20 +119,43 @@ class CustomAI:
 
     def teleport(self, position: Vector, direction: Vector) -> None:
         """Ask CSP to put the car there; the request is withdrawn by an `apply` or `neutral` TELEPORT_SECONDS later."""
-        if self._page is not None and self.ours:
+        if self._still_ours():
+            assert self._page is not None
             self._page.write(struct.pack("<6f", *position, *direction), CarControls.teleport_pos.offset)
             self._ask_for(Teleport.POSITION)
 
     def press(self, button: Button, down: bool) -> None:
-        """Shift up, or ask for the pits; raises KeyError for other buttons."""
+        """Shift up, or ask for the pits; a release withdraws either, and never raises but for other buttons, KeyError.
+
+        The guard of a bridge that stands still releases them: a release of the pits withdraws any teleport.
+        """
         if button not in self.buttons:
             raise KeyError(button)
-        if self._page is None:
+        if down and not self._still_ours():
             return
         if button is Button.GEAR_UP:
             self._set("gear_up", int(down))
         elif down:
             self._ask_for(Teleport.PITS)
+        else:
+            self._set("teleport_to", Teleport.NONE)
+
+    def _still_ours(self) -> bool:
+        """Whether there is a page to write into; raises BackendUnavailable when another bridge has taken it."""
+        if self._page is None:
+            return False
+        if not self.ours:
+            raise BackendUnavailable(
+                "another bridge has taken the car over through the Custom Shaders Patch: whoever comes last drives, so "
+                "this one must not go on. End one of the two, then start the other again."
+            )
+        return True
+
+    def _command(self, command: Command) -> None:
+        self._hold(command)
+        if self._teleporting and time.monotonic() >= self._teleport_until:
+            self._set("teleport_to", Teleport.NONE)
+            self._teleporting = False
 
     def _ask_for(self, where: Teleport) -> None:
         self._teleport_until = time.monotonic() + TELEPORT_SECONDS

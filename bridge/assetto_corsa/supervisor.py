@@ -113,7 +113,7 @@ class Supervised:
         """Roll out under a gentle brake; does nothing on closed controls. Never raises."""
         try:
             self.apply(*NEUTRAL)
-        except GuardLost:
+        except BackendUnavailable:
             self._backend.neutral()
 
     def close(self) -> None:

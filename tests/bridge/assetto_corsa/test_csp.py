@@ -114,13 +114,40 @@ def test_the_game_keeps_neutral_bytes_when_the_page_is_taken_away(memory: Path) 
     assert not (memory / CONTROLS).exists()
 
 
+def test_whoever_has_lost_the_car_is_told_so_and_changes_nothing(memory: Path, taken: CustomAI) -> None:
+    successor = CustomAI()
+    successor.open()
+    successor.apply(0.0, 0.5, 0.0)
+    left = (memory / CONTROLS).read_bytes()
+
+    for ask in (
+        lambda: taken.apply(1.0, 1.0, 0.0),
+        lambda: taken.teleport(Vector(1.0, 1.0, 1.0), Vector(0.0, 0.0, 1.0)),
+        lambda: taken.press(Button.GEAR_UP, True),
+        lambda: taken.press(Button.TO_PITS, True),
+    ):
+        with pytest.raises(BackendUnavailable, match="another bridge has taken the car"):
+            ask()
+
+    assert (memory / CONTROLS).read_bytes() == left
+    successor.close()
+
+
+def test_a_release_of_the_pits_withdraws_a_teleport(memory: Path, taken: CustomAI) -> None:
+    taken.teleport(Vector(1.0, 1.0, 1.0), Vector(0.0, 0.0, 1.0))
+    taken.press(Button.TO_PITS, False)
+
+    assert (memory / CONTROLS).read_bytes()[40] == 0
+
+
 def test_whoever_comes_last_drives_and_keeps_the_page(memory: Path, taken: CustomAI) -> None:
     successor = CustomAI()
     successor.open()
     successor.apply(0.0, 0.5, 0.0)
 
-    taken.apply(1.0, 1.0, 0.0)
-    taken.teleport(Vector(1.0, 1.0, 1.0), Vector(0.0, 0.0, 1.0))
+    taken.neutral()
+    taken.press(Button.GEAR_UP, False)
+    taken.press(Button.TO_PITS, False)
     taken.close()
 
     assert pedals(memory) == (0.5, 0.0, 0.0, 0.0, 0.0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bridge.assetto_corsa.csp import CustomAI
 from tests.fake_ac.inputs import CONTROLS_NAME
 from tests.support.fake_game import FakeGame
 from tests.support.game_drive import CONFIG, GameBridge, driving, publish, steps_of, stored
@@ -131,6 +132,23 @@ def test_a_killed_bridge_leaves_the_car_neutral(game: FakeGame, receiver: Thread
         bridge.process.kill()
         bridge.process.wait()
         wait_until(lambda: throttle_is_off(game), "neutral controls")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_bridge_whose_car_another_one_takes_ends_with_a_sentence(
+    game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AC_SHM_DIR", str(game.shm))
+    with driving(game, receiver, tmp_path) as bridge:
+        wait_for_steps(receiver, bridge, 10)
+        other = CustomAI()
+        other.open()
+        assert bridge.process.wait(PATIENCE) == ExitCode.FAILED, bridge.text
+        assert "another bridge has taken the car" in bridge.text
+        assert "Traceback" not in bridge.text
+        assert other.ours
+        other.close()
 
 
 @pytest.mark.slow
