@@ -75,13 +75,10 @@ class CustomAI:
         # Whoever comes last drives: a bridge that hangs, or what guards a dead one, must not disturb the next one.
         self._owner = os.urandom(3)
         page.write(self._owner, OWNER.start)
-        self._hold(NEUTRAL)
-        self._set("teleport_to", Teleport.NONE)
+        self._rest()
         # The clutch flags let the car start and change gears without a clutch pedal; autoshift does the gearbox's work.
         for flag in ("autoclutch_on_start", "autoclutch_on_change", "autoblip_active", "autoshift_active"):
             self._set(flag, 1)
-        for button in ("gear_up", "gear_dn"):
-            self._set(button, 0)
 
     def join(self) -> None:
         """Open the controls of the bridge that drives now, and change nothing; raises BackendUnavailable."""
@@ -109,12 +106,18 @@ class CustomAI:
     def close(self) -> None:
         """Leave neutral controls behind and take the page away; safe to call twice."""
         ours = self.ours
-        self._hold(NEUTRAL)
-        self._set("teleport_to", Teleport.NONE)
+        self._rest()
         page, self._page = self._page, None
         if page is not None and ours:
             page.remove()
         elif page is not None:
+            page.close()
+
+    def hand_over(self) -> None:
+        """Leave the page, neutral, to whoever has joined, and close ours; safe to call twice."""
+        self._rest()
+        page, self._page = self._page, None
+        if page is not None:
             page.close()
 
     def teleport(self, position: Vector, direction: Vector) -> None:
@@ -156,6 +159,12 @@ class CustomAI:
         if self._teleporting and time.monotonic() >= self._teleport_until:
             self._set("teleport_to", Teleport.NONE)
             self._teleporting = False
+
+    def _rest(self) -> None:
+        """Neutral, no gear and no teleport asked for."""
+        self._hold(NEUTRAL)
+        for request in ("teleport_to", "gear_up", "gear_dn"):
+            self._set(request, 0)
 
     def _ask_for(self, where: Teleport) -> None:
         self._teleport_until = time.monotonic() + TELEPORT_SECONDS
