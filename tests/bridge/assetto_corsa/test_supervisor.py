@@ -15,6 +15,7 @@ from bridge.assetto_corsa.csp import CustomAI
 from bridge.assetto_corsa.gamepad import Gamepad
 from bridge.assetto_corsa.guard import HEARTBEAT_SECONDS
 from bridge.assetto_corsa.supervisor import GuardLost, Supervised
+from bridge.assetto_corsa.vjoy import VJoy
 from tests.support.custom_ai import CONTROLS, answering, pedals
 from tests.support.fake_game import FakeGame
 from tests.support.waiting import wait_until
@@ -59,6 +60,18 @@ class VX360Gamepad:
         with open(os.environ["PAD_FILE"] + ".new", "w") as file:
             file.write(text)
         os.rename(os.environ["PAD_FILE"] + ".new", os.environ["PAD_FILE"])
+"""
+
+
+JOYSTICK = """
+import os
+from types import SimpleNamespace
+
+class VJoyDevice:
+    def __init__(self, number):
+        self.data = SimpleNamespace(wAxisX=0, wAxisY=0, wAxisZ=0, wAxisZRot=0, lButtons=0)
+    def update(self):
+        return not os.path.exists(os.environ["PAD_FILE"] + ".broken")
 """
 
 
@@ -306,6 +319,18 @@ def test_two_bridges_do_not_share_a_pad(pad_file: Path) -> None:
         second.open()
     first.close()
     wait_until(lambda: pad_file.read_text() == "unplugged", "the pad goes")
+
+
+def test_a_joystick_whose_driver_fails_is_not_driven_on(pad_file: Path) -> None:
+    (pad_file.parent / "pyvjoy.py").write_text(JOYSTICK)
+    backend = Supervised(VJoy(), hold_seconds=0.0)
+    backend.open()
+    backend.apply(1.0, 1.0, 0.0)
+
+    pad_file.with_name("pad.broken").touch()
+
+    commanded_until_lost(backend)
+    backend.close()
 
 
 def test_ctrl_c_in_the_terminal_is_not_for_the_guard(memory: Path) -> None:
