@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +20,7 @@ from bridge.assetto_corsa.vjoy import VJoy
 from racing.track import Track
 from tests.support.fake_game import FakeGame
 from tests.support.waiting import wait_until
+from tests.support.wired_joystick import WiredJoystick
 
 TRACK = Track.generate(7)
 PITS = (-500.0, -500.0)
@@ -289,24 +288,6 @@ def test_the_fake_game_lets_its_car_roll(fake_game: FakeGame) -> None:
 
     assert sight.speed > 3.0
     assert Starts(TRACK, flat).off_track(sight.position) is None
-
-
-class WiredJoystick:
-    """pyvjoy's interface, wired to the fake game's virtual joystick."""
-
-    def __init__(self, game: FakeGame) -> None:
-        self.data: Any = SimpleNamespace(wAxisX=0, wAxisY=0, wAxisZ=0, wAxisZRot=0, lButtons=0)
-        self._device = game.device()
-
-    def update(self) -> object:
-        data = self.data
-        self._device.show(
-            steer=(data.wAxisX - 0x4000) / 0x4000,
-            throttle=(data.wAxisY - 1) / 0x7FFF,
-            brake=(data.wAxisZ - 1) / 0x7FFF,
-            buttons=frozenset(number for number in range(1, 33) if data.lButtons >> number - 1 & 1),
-        )
-        return 1
 
 
 def test_the_fake_game_brings_its_car_to_a_start_by_the_buttons_of_a_joystick(fake_game: FakeGame) -> None:
