@@ -2,7 +2,7 @@
 
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -120,12 +120,13 @@ def test_whoever_has_lost_the_car_is_told_so_and_changes_nothing(memory: Path, t
     successor.apply(0.0, 0.5, 0.0)
     left = (memory / CONTROLS).read_bytes()
 
-    for ask in (
+    asks: list[Callable[[], None]] = [
         lambda: taken.apply(1.0, 1.0, 0.0),
         lambda: taken.teleport(Vector(1.0, 1.0, 1.0), Vector(0.0, 0.0, 1.0)),
         lambda: taken.press(Button.GEAR_UP, True),
         lambda: taken.press(Button.TO_PITS, True),
-    ):
+    ]
+    for ask in asks:
         with pytest.raises(BackendUnavailable, match="another bridge has taken the car"):
             ask()
 

@@ -1,6 +1,7 @@
 """The vJoy backend, on a stand-in with the interface of pyvjoy's VJoyDevice."""
 
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -78,7 +79,12 @@ def test_a_closed_joystick_is_left_neutral_because_vjoy_keeps_it_so(joystick: St
 def test_a_driver_that_takes_nothing_any_more_is_said(joystick: StandInJoystick, backend: VJoy) -> None:
     joystick.taken = 0
 
-    for ask in (lambda: backend.apply(0.0, 1.0, 0.0), backend.neutral, lambda: backend.press(Button.TO_PITS, True)):
+    asks: list[Callable[[], None]] = [
+        lambda: backend.apply(0.0, 1.0, 0.0),
+        backend.neutral,
+        lambda: backend.press(Button.TO_PITS, True),
+    ]
+    for ask in asks:
         with pytest.raises(BackendUnavailable, match="does not take positions any more"):
             ask()
     backend.close()
