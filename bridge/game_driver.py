@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bridge.assetto_corsa.car import NotDriving
-from bridge.assetto_corsa.controls import BackendUnavailable
+from bridge.assetto_corsa.controls import NEUTRAL, BackendUnavailable, Command, ControlShaping
 from bridge.assetto_corsa.guarded_car import GuardedCar
 from bridge.assetto_corsa.memory import GameError
 from bridge.drive import CannotDrive
 from racing.driving import EpisodeEnd, Step, VectorDriving
 from racing.policy import Policy
-from racing.task import Float32Array
+from racing.task import Float32Array, controls_of
 
 _LOOK_SECONDS = 0.1
 """How often a game that is not driven is looked at."""
@@ -54,6 +54,7 @@ class GameDriver:
         collecting: whether steps are wanted; driving goes on without.
         random: of the exploration; None to drive as well as the policy can.
         same_session: raises GameError when the game no longer drives what it drove at the start.
+        shaping: of what the policy asks for; what comes of it is the action that is recorded.
     """
 
     over = False
@@ -67,10 +68,12 @@ class GameDriver:
         collecting: Callable[[], bool],
         random: np.random.Generator | None,
         same_session: Callable[[], None],
+        shaping: ControlShaping,
     ) -> None:
         self._driving, self._car, self._policy = driving, car, policy
         self._record, self._collecting, self._random = record, collecting, random
-        self._same_session = same_session
+        self._same_session, self._shaping = same_session, shaping
+        self._applied = NEUTRAL
         self._observation: Float32Array | None = None
         self._held: deque[_Held] = deque()
         self._steps, self._total_reward = 0, 0.0
@@ -100,7 +103,7 @@ class GameDriver:
         observation = self._observation
         assert observation is not None
         try:
-            step = self._driving.step(policy.act(observation, self._random))
+            step = self._driving.step(self._shaped(policy.act(observation, self._random)))
         except NotDriving as interruption:
             self._interrupt(str(interruption))
             return None
@@ -109,6 +112,7 @@ class GameDriver:
             if self._held:
                 self._held.pop()
             raise CannotDrive(str(lost)) from lost
+        self._applied = _command(step.action)
         self._steps += 1
         self._total_reward += float(step.reward[0])
         self._observation = None if step.episodes else step.observation
@@ -129,6 +133,7 @@ class GameDriver:
         try:
             self._same_session()
             self._observation = self._driving.reset()
+            self._applied = NEUTRAL
         except NotDriving as interruption:
             self._interrupt(str(interruption))
         except BackendUnavailable as lost:
@@ -140,6 +145,13 @@ class GameDriver:
                 raise CannotDrive(str(error)) from error
             self._interrupt(why)
         return self._observation is not None
+
+    def _shaped(self, wanted: Float32Array) -> Float32Array:
+        """The action that is applied in place of `wanted`, (1, 2); the same where nothing is shaped."""
+        if not self._shaping.on:
+            return wanted
+        command = self._shaping.shaped(self._applied, _command(wanted), self._driving.period)
+        return np.array([[command.steer, command.throttle - command.brake]], np.float32)
 
     def _why_not(self) -> str | None:
         try:
@@ -193,3 +205,9 @@ class GameDriver:
             self._held.append(replace(last, step=truncated))
         while self._held:
             self._release()
+
+
+def _command(action: Float32Array) -> Command:
+    """What an action (1, 2) means to the car."""
+    controls = controls_of(action)
+    return Command(float(controls.steer[0]), float(controls.throttle[0]), float(controls.brake[0]))

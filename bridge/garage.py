@@ -156,6 +156,7 @@ def _game_driver(
         collecting=lambda: not link.state.done,
         random=np.random.default_rng(seed),
         same_session=session.check,
+        shaping=session.shaping,
     )
 
 

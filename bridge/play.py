@@ -35,7 +35,14 @@ def play_game(session: Session, task: Task, policy: Policy, wanted: Wanted, stop
     """Drive the game's car until told to stop; raises CannotDrive. `session.car` stays open, neutral."""
     driving = VectorDriving(session.car, task, RealTimeClock(1.0 / task.config.control_hz), restarts=False)
     driver = GameDriver(
-        driving, session.car, lambda: policy, _forgotten, lambda: True, random=None, same_session=session.check
+        driving,
+        session.car,
+        lambda: policy,
+        _forgotten,
+        lambda: True,
+        random=None,
+        same_session=session.check,
+        shaping=session.shaping,
     )
     waiting, told = Waiting(), _Laps(wanted)
     try:

@@ -9,12 +9,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from bridge.assetto_corsa.car import AssettoCorsaCar, NotDriving
-from bridge.assetto_corsa.controls import Backend, choose_backend
+from bridge.assetto_corsa.controls import Backend, ControlShaping, choose_backend
 from bridge.assetto_corsa.csp import CustomAI
 from bridge.assetto_corsa.fast_lane import read_fast_lane
 from bridge.assetto_corsa.gamepad import Gamepad
@@ -61,6 +61,7 @@ class GameSettings:
         panic_key: as panic_switch names it.
         yield_to_human: let go when somebody steers or brakes, where the game shows it: not with CSP.
         need_window: drive only while the game's window is in front.
+        shaping: of what the policy asks for.
     """
 
     root: Path | None = None
@@ -70,15 +71,17 @@ class GameSettings:
     panic_key: str = "end"
     yield_to_human: bool = True
     need_window: bool = True
+    shaping: ControlShaping = field(default_factory=ControlShaping)
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A game that can be driven: its track and car, and a check that it is still the same."""
+    """A game that can be driven: its track and car, a check that it is still the same, and how controls are shaped."""
 
     track: Track
     car: GuardedCar
     check: Callable[[], None]
+    shaping: ControlShaping
 
 
 def game_runs() -> bool:
@@ -140,7 +143,8 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
     # The game ignores wheel and pedals while CSP has its car: there is nobody to be seen, only to be mistaken.
     visible = settings.yield_to_human and backend.name != CustomAI.name
     gate = SafetyGate(panic, in_front, settings.need_window, Tolerance() if visible else None)
-    return Session(track, GuardedCar(AssettoCorsaCar(pages, backend, start), backend, gate), check)
+    car = GuardedCar(AssettoCorsaCar(pages, backend, start), backend, gate)
+    return Session(track, car, check, settings.shaping)
 
 
 def _await_live(pages: GamePages, wait: bool, stop: threading.Event) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bridge.assetto_corsa.car import AssettoCorsaCar
-from bridge.assetto_corsa.controls import Backend, Button
+from bridge.assetto_corsa.controls import Backend, Button, ControlShaping
 from bridge.assetto_corsa.csp import CustomAI
 from bridge.assetto_corsa.guarded_car import GuardedCar
 from bridge.assetto_corsa.pages import GamePages
@@ -29,6 +29,7 @@ from tests.support.waiting import wait_until
 from tests.support.wired_joystick import WiredJoystick
 
 CONFIG = TaskConfig()
+OFF = ControlShaping()
 SIGNATURE = task_signature(CONFIG)
 STEER_APPLIED = [channel.name for channel in CHANNELS].index("steer_applied")
 
@@ -58,7 +59,14 @@ class Driven:
         driving = VectorDriving(self.car, task, RealTimeClock(1.0 / CONFIG.control_hz), restarts=False)
         policy = Policy.from_bytes(following_policy(SIGNATURE, 1), SIGNATURE)
         self.driver = GameDriver(
-            driving, self.car, lambda: policy, self._take, lambda: True, random=None, same_session=lambda: None
+            driving,
+            self.car,
+            lambda: policy,
+            self._take,
+            lambda: True,
+            random=None,
+            same_session=lambda: None,
+            shaping=OFF,
         )
 
     def drive(self) -> str | None:
