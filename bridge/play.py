@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bridge.assetto_corsa.session import Session
 from bridge.drive import Waiting
 from bridge.game_driver import GameDriver
+from bridge.priority import prepare_control_thread
 from racing.clock import RealTimeClock, SimulatedClock
 from racing.driving import Step, VectorDriving
 from racing.policy import Policy
@@ -45,6 +46,7 @@ def play_game(session: Session, task: Task, policy: Policy, wanted: Wanted, stop
         shaping=session.shaping,
     )
     waiting, told = Waiting(), _Laps(wanted)
+    prepare_control_thread(real_time=True)
     try:
         while not stop.is_set() and not told.enough:
             why = driver.waits_for()
