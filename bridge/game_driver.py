@@ -26,6 +26,9 @@ from racing.task import Float32Array, controls_of
 _LOOK_SECONDS = 0.1
 """How often a game that is not driven is looked at."""
 
+_TELL_SECONDS = 1.0
+"""Enough to tell a human at the wheel from a twitch (safety.Tolerance)."""
+
 
 @dataclass(slots=True)
 class _Held:
@@ -130,6 +133,10 @@ class GameDriver:
         if (why := self._why_not()) is not None:
             self._interrupt(why)
             return False
+        if self._car.suspicious:
+            # Is it a human? That is soon known, and then there is a reason or none.
+            self._car.neutral()
+            return False
         try:
             self._same_session()
             self._observation = self._driving.reset()
@@ -139,8 +146,8 @@ class GameDriver:
         except BackendUnavailable as lost:
             raise CannotDrive(str(lost)) from lost
         except GameError as error:
-            # Whoever pauses the game, or ends it, during a start finds it waiting when he comes back.
-            why = self._why_not()
+            # Whoever pauses the game, ends it, or steers during a start finds it waiting when he comes back.
+            why = self._why_not_soon()
             if why is None:
                 raise CannotDrive(str(error)) from error
             self._interrupt(why)
@@ -158,6 +165,13 @@ class GameDriver:
             return self._car.why_not()
         except BackendUnavailable as lost:
             raise CannotDrive(str(lost)) from lost
+
+    def _why_not_soon(self) -> str | None:
+        """As _why_not, for as long as it takes to tell a human from a twitch."""
+        until = time.monotonic() + _TELL_SECONDS
+        while (why := self._why_not()) is None and time.monotonic() < until:
+            self._car.neutral()
+        return why
 
     def _taken(self, newest: _Held) -> Step | None:
         if not self._collecting():

@@ -11,7 +11,7 @@ from bridge.assetto_corsa.controls import Backend, Button, ControlShaping
 from bridge.assetto_corsa.csp import CustomAI
 from bridge.assetto_corsa.guarded_car import GuardedCar
 from bridge.assetto_corsa.pages import GamePages
-from bridge.assetto_corsa.reset import FreshStart, PagesGame
+from bridge.assetto_corsa.reset import FreshStart, Limits, PagesGame
 from bridge.assetto_corsa.safety import SafetyGate, Tolerance
 from bridge.assetto_corsa.supervisor import GuardLost
 from bridge.assetto_corsa.vjoy import VJoy
@@ -53,7 +53,8 @@ class Driven:
         backend.open()
         pages = GamePages()
         gate = SafetyGate(lambda: False, lambda: self.window, True, tolerance)
-        self._start = FreshStart(PagesGame(pages), backend, None)
+        self.touched_in_a_start: FakeGame | None = None
+        self._start = FreshStart(PagesGame(pages), backend, None, Limits(restart=3.0, stand=4.0))
         self.car = GuardedCar(AssettoCorsaCar(pages, backend, self._begin), backend, gate)
         task = Task(Track.generate(7), CONFIG)
         driving = VectorDriving(self.car, task, RealTimeClock(1.0 / CONFIG.control_hz), restarts=False)
@@ -87,6 +88,8 @@ class Driven:
 
     def _begin(self) -> None:
         self.started += 1
+        if self.touched_in_a_start is not None:
+            self.touched_in_a_start.tell("human", steer=-0.8, wins=True)
         self._start()
 
     def _take(self, observation: Float32Array, step: Step, _version: int) -> None:
@@ -139,6 +142,29 @@ def test_no_start_is_tried_while_the_policy_must_not_drive(game: FakeGame) -> No
     assert "window is not in front" in (driven.drive() or "")
 
     assert driven.started == 0
+    driven.car.close()
+
+
+def test_no_start_is_tried_while_somebody_steers(game: FakeGame) -> None:
+    driven = Driven(VJoy(lambda: WiredJoystick(game)), Tolerance())
+    game.tell("human", steer=-0.8, wins=True)
+    wait_until(lambda: game.physics("steerAngle") < -0.7, "the wheels to be turned")
+
+    wait_until(lambda: "somebody steers" in (driven.drive() or ""), "the human to be seen", 10.0, 0.001)
+
+    assert driven.started == 0
+    driven.car.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_somebody_who_steers_during_a_start_is_waited_for_and_ends_nothing(game: FakeGame) -> None:
+    driven = Driven(VJoy(lambda: WiredJoystick(game)), Tolerance())
+    driven.touched_in_a_start = game
+
+    wait_until(lambda: "somebody steers" in (driven.drive() or ""), "the human to be seen", 30.0, 0.001)
+
+    assert driven.started == 1
     driven.car.close()
 
 
