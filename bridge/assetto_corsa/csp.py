@@ -13,7 +13,6 @@ import os
 import struct
 import time
 
-from bridge.assetto_corsa import controls
 from bridge.assetto_corsa.controls import NEUTRAL, BackendUnavailable, Button, Command, Vector, in_range
 from bridge.assetto_corsa.layout import CAR_CONTROLS_PAGE, CAR_PAGE, CarControls, CarData, Teleport
 from bridge.assetto_corsa.memory import GameError, GameNotRunning, PageUnusable, WritablePage, create_page, open_page
@@ -46,12 +45,20 @@ class CustomAI:
         self._answer_seconds = answer_seconds
         self._page: WritablePage | None = None
         self._owner = b""
+        self._found: bytes | None = None
         self._teleport_until = 0.0
         self._teleporting = False
 
     def why_not(self) -> str | None:
         """Why CSP does not take the car over; None when it does. Takes at most `answer_seconds`."""
-        return None if self._page is not None else controls.why_not(self)
+        if self._page is not None:
+            return None
+        try:
+            self.open()
+        except BackendUnavailable as unavailable:
+            return str(unavailable)
+        self._give_back()
+        return None
 
     def open(self) -> None:
         """Offer neutral controls and wait for CSP's answer; raises BackendUnavailable."""
@@ -61,7 +68,7 @@ class CustomAI:
         self.attach()
         if self._answered(answered_before):
             return
-        self.close()
+        self._give_back()
         raise BackendUnavailable(
             f"the Custom Shaders Patch has not taken the car over within {self._answer_seconds:g} s. Enter a session "
             "(not a pause or a replay); CSP must be 0.1.78 or newer; set ENABLED=1 in the section [CUSTOM_AI] of "
@@ -72,6 +79,7 @@ class CustomAI:
     def attach(self) -> None:
         """Open the controls, neutral, without waiting for an answer; raises BackendUnavailable."""
         page = self._page = _own_page()
+        self._found = page.read() if page.existed else None
         # Whoever comes last drives: a bridge that hangs, or what guards a dead one, must not disturb the next one.
         self._owner = os.urandom(3)
         page.write(self._owner, OWNER.start)
@@ -142,6 +150,14 @@ class CustomAI:
             self._ask_for(Teleport.PITS)
         else:
             self._set("teleport_to", Teleport.NONE)
+
+    def _give_back(self) -> None:
+        """Close what was only tried: a page that was there, and whoever drives through it, stays as it was found."""
+        if self._found is not None and self._page is not None and self.ours:
+            self._page.write(self._found)
+            self._page.close()
+            self._page = None
+        self.close()
 
     def _still_ours(self) -> bool:
         """Whether there is a page to write into; raises BackendUnavailable when another bridge has taken it."""

@@ -23,6 +23,7 @@ from bridge.assetto_corsa.controls import Backend, BackendUnavailable, Button
 from bridge.assetto_corsa.csp import CustomAI
 from bridge.assetto_corsa.gamepad import Gamepad
 from bridge.assetto_corsa.vjoy import VJoy
+from bridge.priority import put_this_thread_first
 
 HEARTBEAT_SECONDS = 0.3
 """A control loop that said nothing for so long stands still: six periods at 20 Hz."""
@@ -57,6 +58,7 @@ class Inbox:
             return messages if messages or not self._ended else None
 
     def _read(self) -> None:
+        put_this_thread_first()
         rest = b""
         while True:
             try:
@@ -149,6 +151,8 @@ def main(name: str, hold_seconds: float) -> int:
     `hold_seconds` is for how long they are held neutral when that process has ended.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The game may want every core, and a guard that is late is taken for one that hangs.
+    put_this_thread_first()
     lock, backend = None, _made(name)
     try:
         if isinstance(backend, CustomAI):

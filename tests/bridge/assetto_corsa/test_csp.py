@@ -48,6 +48,23 @@ def test_an_answer_that_is_left_over_from_an_earlier_game_is_none(memory: Path) 
         assert CustomAI().why_not() is None
 
 
+def test_whoever_only_tries_leaves_the_car_to_the_bridge_that_has_it(memory: Path, taken: CustomAI) -> None:
+    assert CustomAI().why_not() is None
+    taken.apply(0.0, 0.5, 0.0)
+    assert pedals(memory) == (0.5, 0.0, 0.0, 0.0, 0.0)
+
+
+def test_whoever_gets_no_answer_leaves_the_page_of_another_bridge(memory: Path) -> None:
+    waiting = CustomAI()
+    waiting.attach()
+    with pytest.raises(BackendUnavailable, match="has not taken the car over"):
+        CustomAI(answer_seconds=0.05).open()
+
+    assert waiting.ours
+    assert (memory / CONTROLS).exists()
+    waiting.close()
+
+
 def test_the_page_is_72_bytes_and_neutral_until_somebody_drives(memory: Path, taken: CustomAI) -> None:
     page = (memory / CONTROLS).read_bytes()
 
