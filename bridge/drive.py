@@ -8,9 +8,7 @@ simulated time ends its drive, one in real time is driven on. However a drive en
 was collected is committed, and what is unsent was offered for a few seconds more; the rest waits in the spool.
 """
 
-import gc
 import logging
-import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -20,7 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from bridge.link import Link
-from bridge.priority import put_this_thread_first
+from bridge.priority import prepare_control_thread
 from bridge.recorder import Recorder
 from racing.car import Car, Controls
 from racing.driving import EpisodeEnd, Step, VectorDriving
@@ -32,8 +30,6 @@ LAST_SEND_SECONDS = 5.0
 """For so long an ending drive offers what is unsent."""
 _WAIT_SECONDS = 0.005
 _SHOW_SECONDS = 0.25
-_SWITCH_SECONDS = 0.001
-"""How long another thread may hold the interpreter while the control thread wants it; Python's own is 5 ms."""
 _SAY_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
@@ -221,12 +217,7 @@ class Drive:
 
     def run(self) -> ExitCode:
         """Drive; returns how it ended. What went wrong is in the log, in a sentence."""
-        # Nothing made so far is garbage soon; the collector need not look at it again while we drive.
-        gc.collect()
-        gc.freeze()
-        sys.setswitchinterval(_SWITCH_SECONDS)
-        if self.real_time:
-            put_this_thread_first()
+        prepare_control_thread(self.real_time)
         try:
             with Progress("driving", self.steps) as progress:
                 try:

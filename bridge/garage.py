@@ -29,7 +29,7 @@ from racing.clock import Clock, RealTimeClock, SimulatedClock
 from racing.driving import VectorDriving
 from racing.recorded_car import RecordedCar, RecordingError
 from racing.simulator import SimulatedCar
-from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP, Task, TaskConfig
+from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP, Task, TaskConfig, task_signature
 from racing.track import Track, parse_track
 from racing.track_file import TrackError
 from wire.codec import Column, Layout
@@ -98,17 +98,16 @@ def assembled_drive(
         Stopped: `stop` was set while the game was waited for.
     """
     with ExitStack() as closing:
-        session = None if settings.game is None else game_session(settings.game, stop, settings.seed)
-        if session is not None:
+        if settings.game is None:
+            session, (car, task) = None, _car_and_task(settings)
+            spool = closing.enter_context(_opened_spool(settings, task.signature))
+        else:
+            # Whoever cannot collect must not take the car from the bridge that drives it, so the game comes last.
+            config = task_config(settings.task, _DEFAULT_RATE if settings.rate is None else settings.rate)
+            spool = closing.enter_context(_opened_spool(settings, task_signature(config)))
+            session = game_session(settings.game, stop, settings.seed)
             closing.callback(session.car.close)
-        try:
-            car, task = _car_and_task(settings, session)
-            spool = closing.enter_context(Spool(settings.spool, settings.spool_limit_bytes))
-            spool.bind_signature(task.signature)
-        except (TrackError, RecordingError) as error:
-            raise SettingsError(str(error)) from error
-        except SpoolError as error:
-            raise _of_spool(error) from error
+            car, task = session.car, Task(session.track, config)
         played, real_time = isinstance(car, RecordedCar), settings.real_time or session is not None
         introduction = Introduction(
             signature=task.signature,
@@ -157,13 +156,33 @@ def _game_driver(
         collecting=lambda: not link.state.done,
         random=np.random.default_rng(seed),
         same_session=session.check,
+        shaping=session.shaping,
     )
 
 
-def _car_and_task(settings: Settings, session: Session | None) -> tuple[Car, Task]:
-    if session is not None:
-        config = task_config(settings.task, _DEFAULT_RATE if settings.rate is None else settings.rate)
-        return session.car, Task(session.track, config)
+@contextmanager
+def _opened_spool(settings: Settings, signature: str) -> Iterator[Spool]:
+    """The spool, locked, for experience of this task; raises SettingsError."""
+    with ExitStack() as closing:
+        try:
+            spool = closing.enter_context(Spool(settings.spool, settings.spool_limit_bytes))
+            spool.bind_signature(signature)
+        except SpoolError as error:
+            raise SettingsError(
+                str(error), ExitCode.DISK_FULL if isinstance(error, SpoolFull) else ExitCode.USAGE
+            ) from error
+        yield spool
+
+
+def _car_and_task(settings: Settings) -> tuple[Car, Task]:
+    """A car other than the game's, and its task; raises SettingsError."""
+    try:
+        return _other_car_and_task(settings)
+    except (TrackError, RecordingError) as error:
+        raise SettingsError(str(error)) from error
+
+
+def _other_car_and_task(settings: Settings) -> tuple[Car, Task]:
     track = parse_track(settings.track)
     if settings.recording is None:
         config = task_config(settings.task, _DEFAULT_RATE if settings.rate is None else settings.rate)
@@ -208,10 +227,6 @@ def task_config(texts: Sequence[str], rate: float) -> TaskConfig:
         return TaskConfig(**values)
     except ValueError as error:
         raise SettingsError(f"The task's settings do not fit: {error}.") from error
-
-
-def _of_spool(error: SpoolError) -> SettingsError:
-    return SettingsError(str(error), ExitCode.DISK_FULL if isinstance(error, SpoolFull) else ExitCode.USAGE)
 
 
 def _own_version() -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bridge.assetto_corsa.session import Session
 from bridge.drive import Waiting
 from bridge.game_driver import GameDriver
+from bridge.priority import prepare_control_thread
 from racing.clock import RealTimeClock, SimulatedClock
 from racing.driving import Step, VectorDriving
 from racing.policy import Policy
@@ -35,9 +36,17 @@ def play_game(session: Session, task: Task, policy: Policy, wanted: Wanted, stop
     """Drive the game's car until told to stop; raises CannotDrive. `session.car` stays open, neutral."""
     driving = VectorDriving(session.car, task, RealTimeClock(1.0 / task.config.control_hz), restarts=False)
     driver = GameDriver(
-        driving, session.car, lambda: policy, _forgotten, lambda: True, random=None, same_session=session.check
+        driving,
+        session.car,
+        lambda: policy,
+        _forgotten,
+        lambda: True,
+        random=None,
+        same_session=session.check,
+        shaping=session.shaping,
     )
     waiting, told = Waiting(), _Laps(wanted)
+    prepare_control_thread(real_time=True)
     try:
         while not stop.is_set() and not told.enough:
             why = driver.waits_for()

@@ -1,16 +1,29 @@
-"""Puts the control thread before other work of this PC, where the system lets an ordinary user do that.
+"""Lets the control thread be on time: before other threads of ours, and before other work of this PC.
 
-Promises nothing but the attempt: Windows allows it, Linux only to who may use negative nice values. The control thread
-sleeps nearly all the time, so nothing else, the game least of all, is kept from running.
+Promises nothing but the attempt: Windows lets an ordinary user raise a thread, Linux only who may use negative nice
+values. The control thread sleeps nearly all the time, so nothing else, the game least of all, is kept from running.
 """
 
+import gc
 import logging
 import os
 import sys
 
 _NICE = -10
 _HIGHEST = 2
+_SWITCH_SECONDS = 0.001
+"""How long another thread may hold the interpreter while the control thread wants it; Python's own is 5 ms."""
 _log = logging.getLogger(__name__)
+
+
+def prepare_control_thread(real_time: bool) -> None:
+    """To be called by the thread that drives, once all is made; `real_time`: it must not be late."""
+    # Nothing made so far is garbage soon; the collector need not look at it again while we drive.
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    if real_time:
+        put_this_thread_first()
 
 
 def put_this_thread_first() -> bool:

@@ -1,8 +1,8 @@
 """The game's car with what must stop a policy in front of it: the panic key, a lost window, a human at the wheel.
 
 Promises that there is no state, and with it no step and no experience, while the policy must not drive; that the
-controls are neutral then, or released while a human drives; and that nothing reaches a car whose guard is gone. What
-counts is decided in safety.py.
+controls are neutral then, or released while a human drives; and that nothing reaches a car whose guard is gone, or that
+another bridge has taken. What counts is decided in safety.py.
 """
 
 import time
@@ -49,17 +49,23 @@ class GuardedCar:
         except NotDriving:
             self._commanded = NEUTRAL
             # A hit of the panic key counts in a pause, too.
-            self._gate.reason(self._now(), False, _NO_PACKET, NEUTRAL, NEUTRAL)
+            self._gate.reason(self._now(), False, _NO_PACKET, NEUTRAL, NEUTRAL, 0.0)
             raise
         latest = self._car.latest
         assert latest is not None
         physics = latest.physics
         measured = Command(-physics.steerAngle, physics.gas, physics.brake)
-        reason = self._gate.reason(self._now(), True, physics.packetId, self._commanded, measured)
+        speed = physics.speedKmh / 3.6
+        reason = self._gate.reason(self._now(), True, physics.packetId, self._commanded, measured, speed)
         if reason is not None:
             self._command(RELEASED if self._gate.human_drives else NEUTRAL)
             raise NotDriving(f"The policy does not drive: {reason}.", Status.LIVE)
         return state
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether the latest state may be a human's doing, which is not sure yet."""
+        return self._gate.suspicious
 
     def why_not(self) -> str | None:
         """Why nothing can be driven now, a sentence; None when it can. Takes as long as `read`."""
@@ -70,7 +76,7 @@ class GuardedCar:
         return None
 
     def apply(self, controls: Controls) -> None:
-        """Send these controls; raises BackendUnavailable once, when the process that guards them is gone."""
+        """Send these controls; raises BackendUnavailable once, when the guard or the car itself is lost to us."""
         self._command(Command(float(controls.steer[0]), float(controls.throttle[0]), float(controls.brake[0])))
 
     def neutral(self) -> None:
@@ -82,13 +88,17 @@ class GuardedCar:
         """Do nothing: the game's time passes by itself."""
 
     def reset(self, which: BoolArray) -> None:
-        """Bring the car to a start, neutral if that fails; raises GameError."""
+        """Bring the car to a start, neutral if that fails; raises GameError, and BackendUnavailable as `apply` does."""
         self._commanded = NEUTRAL
         try:
             self._car.reset(which)
         except GameError:
             self._backend.neutral()
             raise
+        except BackendUnavailable:
+            self._guard_lost = True
+            raise
+        self._gate.forget()
 
     def close(self) -> None:
         """Leave the controls neutral and let go of the game; safe to call twice."""

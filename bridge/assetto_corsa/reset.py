@@ -28,6 +28,8 @@ STANDING = 1.0
 """m/s; below it a car stands (it may still settle on its springs)."""
 NEAR = 5.0
 """m from the place that was asked for: the game moves a car to where it finds ground and no other car."""
+ON_LEVEL = 3.0
+"""m of height: below it is another level of a road that crosses itself; lines and cars are measured differently."""
 MOVED = 3.0
 """m; what stands still does not move so far."""
 PRESS_SECONDS = 0.8
@@ -35,6 +37,12 @@ PRESS_SECONDS = 0.8
 _ALMOST_NONE = 0.05
 _STILL_SECONDS = 1.0
 _POLL_SECONDS = 0.01
+_ASK_AGAIN_SECONDS = 0.3
+"""CSP sees a teleport for a moment only; a game that hangs then has missed it."""
+_NOT_BEGUN_SECONDS = 0.5
+"""A lap clock below it has not begun to run."""
+_UNMOVED_SECONDS = 3.0
+"""For so long a restart must have had no effect before a car that stands at the start is taken for restarted."""
 _SHIFT_SECONDS = 0.1
 _THROTTLE_AFTER_SECONDS = 1.0
 _SHIFT_THROTTLE = 0.2
@@ -85,6 +93,7 @@ class Sight:
     throttle: float
     brake: float
     lap_clock: float
+    in_pits: bool = False
 
 
 class Game(Protocol):
@@ -118,6 +127,7 @@ class PagesGame:
             throttle=physics.gas,
             brake=physics.brake,
             lap_clock=graphics.iCurrentTime / 1000.0,
+            in_pits=bool(graphics.isInPit or graphics.isInPitLane),
         )
 
 
@@ -154,6 +164,8 @@ class FreshStart:
         # Which way the game turns teleport_dir is not documented, and mods contradict each other: it is found out.
         self._direction_sign = 1.0
         self._packet, self._packet_at = -1, -math.inf
+        # Where a restart has brought the car; it may stand there already when the next one is asked for.
+        self._grid: Sight | None = None
         self.way = ""
 
     def __call__(self) -> None:
@@ -203,10 +215,20 @@ class FreshStart:
         x, z = game_position(np.array(start.position))
         look_x, look_z = game_direction(start.heading)
         sign = self._direction_sign
-        self._backend.teleport(
-            Vector(float(x), start.elevation, float(z)), Vector(sign * float(look_x), 0.0, sign * float(look_z))
-        )
-        return self._wait(lambda sight: _away_from(start, sight), self._limits.place, settle=_SETTLE_SECONDS)
+        position = Vector(float(x), start.elevation, float(z))
+        direction = Vector(sign * float(look_x), 0.0, sign * float(look_z))
+        self._backend.teleport(position, direction)
+        asked = self._now()
+
+        def there(sight: Sight) -> str | None:
+            nonlocal asked
+            missing = _away_from(start, sight)
+            if missing is not None and self._now() - asked >= _ASK_AGAIN_SECONDS:
+                self._backend.teleport(position, direction)
+                asked = self._now()
+            return missing
+
+        return self._wait(there, self._limits.place, settle=_SETTLE_SECONDS)
 
     def _roll(self, speed: float) -> str | None:
         """Speed up along the track; a car that does not reach `speed` in time rolls as it is, if it is on the track."""
@@ -240,35 +262,53 @@ class FreshStart:
             before = self._look()
         except GameError as error:
             return str(error)
-        shown = []
+        pressed = self._now()
+        shown_else = False
 
-        def began_anew(sight: Sight) -> str | None:
-            shown.append(sight.status)
-            if (
-                any(status is not Status.LIVE for status in shown)
-                or sight.lap_clock < before.lap_clock
-                or math.dist(sight.position, before.position) > MOVED
-            ):
+        def anew(sight: Sight) -> str | None:
+            nonlocal shown_else
+            shown_else = shown_else or sight.status is not Status.LIVE
+            if self._began_anew(button, before, sight, shown_else, self._now() - pressed):
                 return None
             return f"nothing has happened after the button {button.value}; is it bound in the game?"
 
         self._press(button)
-        missing = self._wait(began_anew, self._limits.restart, live=False)
-        if missing is not None:
-            return missing
-        missing = self._wait(_nothing_more, self._limits.live)
-        if missing is not None and Button.START_SESSION in self._backend.buttons:
-            self._press(Button.START_SESSION)
-            missing = self._wait(_nothing_more, self._limits.restart)
-        return missing or self._stand(_nothing_more)
+        missing = self._wait(lambda sight: None if shown_else else anew(sight), self._limits.restart, live=False)
+        if missing is None:
+            missing = self._wait(_nothing_more, self._limits.live)
+            if missing is not None and Button.START_SESSION in self._backend.buttons:
+                self._press(Button.START_SESSION)
+                missing = self._wait(_nothing_more, self._limits.restart)
+        # A pause is no restart: only a game that is LIVE again shows what has become of the car.
+        missing = missing or self._wait(anew, self._limits.live) or self._stand(_nothing_more)
+        if missing is None and button is Button.RESET_SESSION:
+            self._grid = self._look()
+        return missing
+
+    def _began_anew(self, button: Button, before: Sight, sight: Sight, shown_else: bool, waited: float) -> bool:
+        """Whether the car is where this button brings it, by what was seen before it was pressed.
+
+        `shown_else`: the game was not LIVE in between; `waited`: s since the button was pressed.
+        """
+        if sight.lap_clock < before.lap_clock or math.dist(sight.position, before.position) > MOVED:
+            return True
+        if button is Button.TO_PITS:
+            return sight.in_pits
+        # A car that stands where sessions start does not move when one does, and its clock has not begun.
+        known = self._grid is not None and math.dist(sight.position, self._grid.position) <= NEAR
+        fresh = before.lap_clock < _NOT_BEGUN_SECONDS and before.speed < STANDING
+        return (known and waited > _UNMOVED_SECONDS) or ((known or fresh) and shown_else)
 
     def _press(self, button: Button) -> None:
         until = self._now() + PRESS_SECONDS
         self._backend.press(button, True)
-        while self._now() < until:
-            self._backend.neutral()
-            self._sleep(_POLL_SECONDS)
-        self._backend.press(button, False)
+        try:
+            while self._now() < until:
+                self._backend.neutral()
+                self._sleep(_POLL_SECONDS)
+        finally:
+            # Whatever ends a start (the panic key, Ctrl-C): a button that stays down restarts the session later.
+            self._backend.press(button, False)
 
     def _stand(self, check: Check) -> str | None:
         """Wait until the car stands in a forward gear with neutral controls; what is missing after that."""
@@ -286,10 +326,11 @@ class FreshStart:
                 return "the game shows more brake than is commanded: somebody touches the controls"
             return check(sight)
 
-        missing = self._wait(standing, self._limits.stand, settle=_SETTLE_SECONDS)
-        if Button.GEAR_UP in self._backend.buttons:
-            self._backend.press(Button.GEAR_UP, False)
-        return missing
+        try:
+            return self._wait(standing, self._limits.stand, settle=_SETTLE_SECONDS)
+        finally:
+            if Button.GEAR_UP in self._backend.buttons:
+                self._backend.press(Button.GEAR_UP, False)
 
     def _shift(self, waited: float) -> None:
         """Ask for the first gear: by the button, pressed in turns; where that is not bound, by a little throttle."""
@@ -345,7 +386,12 @@ def _nothing_more(_sight: Sight) -> str | None:
 
 def _away_from(start: Start, sight: Sight) -> str | None:
     away = math.dist(start.position, sight.position)
-    return f"the car is {away:.0f} m from where it was put" if away > NEAR else None
+    if away > NEAR:
+        return f"the car is {away:.0f} m from where it was put"
+    height = sight.elevation - start.elevation
+    if abs(height) > ON_LEVEL:
+        return f"the car is {abs(height):.0f} m {'above' if height > 0.0 else 'below'} where it was put"
+    return None
 
 
 def _askew(start: Start, sight: Sight) -> str | None:

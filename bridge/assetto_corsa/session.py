@@ -9,12 +9,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from bridge.assetto_corsa.car import AssettoCorsaCar, NotDriving
-from bridge.assetto_corsa.controls import Backend, choose_backend
+from bridge.assetto_corsa.controls import Backend, ControlShaping, choose_backend
 from bridge.assetto_corsa.csp import CustomAI
 from bridge.assetto_corsa.fast_lane import read_fast_lane
 from bridge.assetto_corsa.gamepad import Gamepad
@@ -24,7 +24,7 @@ from bridge.assetto_corsa.layout import PHYSICS_PAGE, Status, text
 from bridge.assetto_corsa.memory import GameError, GameNotRunning, open_page
 from bridge.assetto_corsa.pages import PHYSICS_BYTES, GamePages
 from bridge.assetto_corsa.reset import FreshStart, PagesGame
-from bridge.assetto_corsa.safety import SafetyGate, Tolerance, game_in_front, panic_switch
+from bridge.assetto_corsa.safety import SafetyGate, Tolerance, front_watch, panic_switch
 from bridge.assetto_corsa.starts import LineElevation, Starts
 from bridge.assetto_corsa.supervisor import Supervised
 from bridge.assetto_corsa.vjoy import VJoy
@@ -61,6 +61,7 @@ class GameSettings:
         panic_key: as panic_switch names it.
         yield_to_human: let go when somebody steers or brakes, where the game shows it: not with CSP.
         need_window: drive only while the game's window is in front.
+        shaping: of what the policy asks for.
     """
 
     root: Path | None = None
@@ -70,15 +71,17 @@ class GameSettings:
     panic_key: str = "end"
     yield_to_human: bool = True
     need_window: bool = True
+    shaping: ControlShaping = field(default_factory=ControlShaping)
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A game that can be driven: its track and car, and a check that it is still the same."""
+    """A game that can be driven: its track and car, a check that it is still the same, and how controls are shaped."""
 
     track: Track
     car: GuardedCar
     check: Callable[[], None]
+    shaping: ControlShaping
 
 
 def game_runs() -> bool:
@@ -101,7 +104,7 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
         NoBackend (controls.py): its car cannot be controlled.
         Stopped: `stop` was set meanwhile.
     """
-    panic = _Latch(panic_switch(settings.panic_key))
+    panic, in_front = panic_switch(settings.panic_key), front_watch()
     pages = GamePages()
     try:
         _await_live(pages, settings.wait, stop)
@@ -119,9 +122,11 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
     )
 
     def patiently(seconds: float) -> None:
-        """Sleep within a start, which takes seconds, unless somebody wants it to end."""
+        """Sleep within a start, which takes seconds, unless it must end."""
         if panic():
             raise NotDriving("The panic key was hit; start the bridge again to drive on.", Status.LIVE)
+        if settings.need_window and in_front() is False:
+            raise NotDriving("The policy does not drive: the game's window is not in front.", Status.LIVE)
         if stop.is_set():
             raise NotDriving("The bridge is about to end.", Status.LIVE)
         time.sleep(seconds)
@@ -137,19 +142,9 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
     start = FreshStart(PagesGame(pages), backend, starts, sleep=patiently)
     # The game ignores wheel and pedals while CSP has its car: there is nobody to be seen, only to be mistaken.
     visible = settings.yield_to_human and backend.name != CustomAI.name
-    gate = SafetyGate(panic, game_in_front, settings.need_window, Tolerance() if visible else None)
-    return Session(track, GuardedCar(AssettoCorsaCar(pages, backend, start), backend, gate), check)
-
-
-class _Latch:
-    """Stays true once it was; two places ask for the same key."""
-
-    def __init__(self, source: Callable[[], bool]) -> None:
-        self._source, self._hit = source, False
-
-    def __call__(self) -> bool:
-        self._hit = self._source() or self._hit
-        return self._hit
+    gate = SafetyGate(panic, in_front, settings.need_window, Tolerance() if visible else None)
+    car = GuardedCar(AssettoCorsaCar(pages, backend, start), backend, gate)
+    return Session(track, car, check, settings.shaping)
 
 
 def _await_live(pages: GamePages, wait: bool, stop: threading.Event) -> None:

@@ -25,6 +25,8 @@ _AHEAD = 120.0
 _FULL_LOCK = 0.35
 """rad of the front wheels at full lock, assumed: most road cars have more, most racing cars a little less."""
 _WHEELBASE = 2.7
+_SAME_WAY = 0.7
+"""Cosine of 45 degrees: the line cuts bends, and levels cross at more than that."""
 _ROLL_THROTTLE = 0.7
 
 
@@ -43,13 +45,17 @@ class Starts:
 
     Args:
         track: in the ground plane.
-        elevation: of the road at a position (2,), m.
+        elevation: of the road at a position (2,) that leads in a direction (rad), m.
         seed: makes them repeatable; None for others each time.
         rolling: share of the starts that roll, 0 to 1.
     """
 
     def __init__(
-        self, track: Track, elevation: Callable[[FloatArray], float], seed: int | None = None, rolling: float = 0.7
+        self,
+        track: Track,
+        elevation: Callable[[FloatArray, float], float],
+        seed: int | None = None,
+        rolling: float = 0.7,
     ) -> None:
         self._track = track
         self._elevation = elevation
@@ -66,10 +72,11 @@ class Starts:
         allowed = math.sqrt(_GRIP / max(float(np.abs(ahead).max()), 1e-4))
         share = float(self._random.uniform(0.3, 0.9))
         rolls = bool(self._random.random() < self._rolling)
+        heading = float(self._track.heading_at(np.array([s]))[0])
         return Start(
             position=(float(position[0]), float(position[1])),
-            elevation=self._elevation(position) + ABOVE_GROUND,
-            heading=float(self._track.heading_at(np.array([s]))[0]),
+            elevation=self._elevation(position, heading) + ABOVE_GROUND,
+            heading=heading,
             speed=min(share * allowed, FASTEST_ROLL) if rolls else 0.0,
         )
 
@@ -90,17 +97,25 @@ class Starts:
 
 
 class LineElevation:
-    """The road's height at a position: that of the nearest point of a line, such as the game's own.
+    """The road's height at a position: that of the nearest point of a line that leads the same way.
+
+    Where the road crosses itself on a bridge, the nearest point may be of the other level; it leads across.
 
     Args:
-        points: (n, 2) positions in m.
+        points: (n, 2) positions along a closed line, in order, m.
         elevation: (n,) their heights in m.
     """
 
     def __init__(self, points: FloatArray, elevation: FloatArray) -> None:
         self._points, self._heights = points, elevation
+        along = np.roll(points, -1, axis=0) - np.roll(points, 1, axis=0)
+        self._headings = np.arctan2(along[:, 1], along[:, 0])
 
-    def __call__(self, position: FloatArray) -> float:
-        """Height in m at `position` (2,)."""
+    def __call__(self, position: FloatArray, heading: float) -> float:
+        """Height in m at `position` (2,) of the road that leads along `heading`, rad."""
         offset = self._points - position
-        return float(self._heights[int(np.einsum("ij,ij->i", offset, offset).argmin())])
+        away = np.einsum("ij,ij->i", offset, offset)
+        other = np.cos(self._headings - heading) < _SAME_WAY
+        if not other.all():
+            away[other] = np.inf
+        return float(self._heights[int(away.argmin())])

@@ -1,42 +1,34 @@
 """Guards the controls with a process of its own, so that a car whose driver dies or hangs does not drive on.
 
 Promises that within HEARTBEAT_SECONDS of the last command the controls are neutral, however the bridge ended (SIGKILL
-and a crash of the interpreter included) or why its control loop stands still, that this holds until commands come
-again, and that nobody drives unguarded: a command raises GuardLost once the guard is gone. CSP's memory is written by
-the bridge itself, and the guard only writes when it must; pads and joysticks vanish or freeze with the process that
-feeds them, so the guard is that process and the bridge's commands go through it (a pipe, about 0.1 ms). The guard
-starts fast: it imports no numpy.
+and a crash of the interpreter included) or why its control loop stands still; that this holds until commands come
+again, and for HOLD_SECONDS after the end, an orderly one too, so that the car slows down before the game has it back;
+and that nobody drives unguarded: a command raises GuardLost once the guard is gone or does not answer, and no command
+ever waits for it. CSP's memory is written by the bridge itself, and the guard only writes when it must; pads and
+joysticks vanish or freeze with the process that feeds them, so the guard is that process and the bridge's commands go
+through it (a pipe, about 0.1 ms). guard.py is the other end.
 """
 
 import logging
 import os
-import signal
-import struct
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from pathlib import Path
 
 from bridge.assetto_corsa import controls
 from bridge.assetto_corsa.controls import NEUTRAL, Backend, BackendUnavailable, Button, Vector
 from bridge.assetto_corsa.csp import CustomAI
-from bridge.assetto_corsa.gamepad import Gamepad
-from bridge.assetto_corsa.vjoy import VJoy
+from bridge.assetto_corsa.guard import APPLY, BEAT, BUTTONS, HEARTBEAT_SECONDS, MESSAGE, PRESS, READY, RELEASE
 
-HEARTBEAT_SECONDS = 0.3
-"""A control loop that sent nothing for so long stands still: six periods at 20 Hz."""
 HOLD_SECONDS = 3.0
-"""For so long the guard of a dead bridge holds the controls neutral: the car slows down before the game has it back."""
+"""For so long the controls of a bridge that has ended, or lost its guard, are held neutral."""
+ANSWER_SECONDS = 1.0
+"""A guard that answers nothing for so long hangs."""
+_MOST_UNANSWERED = 128
+"""Messages: 2 KiB, half of what the smallest pipe holds (Windows), so that a write never waits for the guard."""
 _START_SECONDS = 10.0
-_END_SECONDS = 5.0
-_WHILE_STILL_SECONDS = 0.02
-_MESSAGE = struct.Struct("<cBxx3f")
-"""What is said (_BEAT, _APPLY, _PRESS + button, _RELEASE + button, _CLOSE), and a command."""
-_BEAT, _APPLY, _PRESS, _RELEASE, _CLOSE = b"b", b"a", b"p", b"r", b"c"
-_READY = "ready"
-_BUTTONS = tuple(Button)
 
 _log = logging.getLogger(__name__)
 
@@ -50,15 +42,15 @@ class Supervised:
 
     Args:
         backend: closed; CustomAI is used as it is, of Gamepad and VJoy the guard opens one of its own.
-        hold_seconds: for so long the guard holds the controls neutral after the bridge died.
+        hold_seconds: for so long the controls are held neutral after the bridge has ended, s.
     """
 
     def __init__(self, backend: Backend, hold_seconds: float = HOLD_SECONDS) -> None:
         self._backend = backend
         self._hold_seconds = hold_seconds
-        self._direct = backend.name == CustomAI.name
-        self._guard: subprocess.Popen[bytes] | None = None
-        self._said_at = 0.0
+        self._direct = backend if isinstance(backend, CustomAI) else None
+        self._guard: _Guard | None = None
+        self._lost = False
 
     @property
     def name(self) -> str:
@@ -78,7 +70,7 @@ class Supervised:
     @property
     def guard_pid(self) -> int | None:
         """The guard's process id; None while closed."""
-        return None if self._guard is None else self._guard.pid
+        return None if self._guard is None else self._guard.process.pid
 
     def why_not(self) -> str | None:
         """Why the guarded backend cannot be used; None when it can."""
@@ -88,52 +80,47 @@ class Supervised:
         """Take the controls, neutral, and start the guard; raises BackendUnavailable."""
         if self._guard is not None:
             return
-        if self._direct:
-            self._backend.open()
+        if self._direct is not None:
+            self._direct.open()
         try:
-            self._guard = _started(self.name, self._hold_seconds)
+            self._guard = _Guard(_started(self.name, self._hold_seconds))
         except BackendUnavailable:
             self._backend.close()
             raise
-        self._said_at = time.monotonic()
+        self._lost = False
 
     def apply(self, steer: float, throttle: float, brake: float) -> None:
-        """Hold these controls until the next call; does nothing on closed controls. Raises GuardLost."""
+        """Hold these controls until the next call; does nothing on closed controls.
+
+        Raises GuardLost, and what the guarded backend raises.
+        """
         if self._guard is None:
             return
-        still = time.monotonic() - self._said_at
-        if still > HEARTBEAT_SECONDS:
+        if (still := self._guard.still) > HEARTBEAT_SECONDS:
             _log.info("nothing was commanded for %.2f s; the controls were neutral meanwhile", still)
         # The guard must know first that we are back, or it could take this command away.
-        self._say(_BEAT if self._direct else _APPLY, 0, steer, throttle, brake)
-        if self._direct:
-            self._backend.apply(steer, throttle, brake)
+        self._say(APPLY if self._direct is None else BEAT, 0, steer, throttle, brake)
+        if self._direct is not None:
+            self._direct.apply(steer, throttle, brake)
 
     def neutral(self) -> None:
         """Roll out under a gentle brake; does nothing on closed controls. Never raises."""
         try:
             self.apply(*NEUTRAL)
-        except GuardLost:
-            self._backend.neutral()
+        except BackendUnavailable as lost:
+            _log.debug("neutral without us: %s", lost)
 
     def close(self) -> None:
-        """Leave the controls neutral and give them back; ends the guard. Safe to call twice."""
+        """Leave the controls neutral, and to the guard, which gives them back a little later. Safe to call twice."""
         guard, self._guard = self._guard, None
-        if guard is None:
+        if guard is None or self._lost:
             return
-        self._backend.close()
-        try:
-            assert guard.stdin is not None
-            with guard.stdin as pipe:
-                pipe.write(_MESSAGE.pack(_CLOSE, 0, *NEUTRAL))
-            guard.wait(_END_SECONDS)
-        except OSError:
-            guard.wait()
-        except subprocess.TimeoutExpired:
-            guard.kill()
-            guard.wait()
-        assert guard.stdout is not None
-        guard.stdout.close()
+        if guard.gone:
+            self._lose()
+            return
+        if self._direct is not None:
+            self._direct.hand_over()
+        guard.end()
 
     def teleport(self, position: Vector, direction: Vector) -> None:
         """As the guarded backend does."""
@@ -143,24 +130,100 @@ class Supervised:
         """Press or release a bound button; raises KeyError for other buttons, and GuardLost."""
         if button not in self.buttons:
             raise KeyError(button)
-        if self._direct:
-            self._backend.press(button, down)
+        if self._direct is not None:
+            self._direct.press(button, down)
         elif self._guard is not None:
-            self._say(_PRESS if down else _RELEASE, _BUTTONS.index(button), *NEUTRAL)
+            self._say(PRESS if down else RELEASE, BUTTONS.index(button), *NEUTRAL)
 
     def _say(self, what: bytes, button: int, steer: float, throttle: float, brake: float) -> None:
         assert self._guard is not None
-        assert self._guard.stdin is not None
         try:
-            # Unbuffered: one small write is in the pipe as a whole or not at all.
-            self._guard.stdin.write(_MESSAGE.pack(what, button, steer, throttle, brake))
+            if self._lost:
+                raise BrokenPipeError
+            self._guard.say(MESSAGE.pack(what, button, steer, throttle, brake))
         except OSError as error:
-            self._backend.neutral()
+            if not self._lost:
+                self._lose()
             raise GuardLost(
-                "The process that guards the controls has ended, and nobody drives without it. Start the bridge again; "
-                "if it happens anew, look whether something on this PC (an antivirus program?) ends it."
+                "The process that guards the controls has ended, or did not answer and was ended, and nobody drives "
+                "without it. Start the bridge again; if it happens anew, look whether something on this PC (an "
+                "antivirus program?) ends it."
             ) from error
-        self._said_at = time.monotonic()
+
+    def _lose(self) -> None:
+        """Be the guard of a guard: hold the controls neutral for a while, and give them back."""
+        self._lost = True
+        if self._direct is not None:
+            self._direct.neutral()
+        # Opening a pad takes its time, and whoever drives must learn at once that he does not.
+        threading.Thread(target=self._hold_alone, name="neutral").start()
+
+    def _hold_alone(self) -> None:
+        try:
+            self._backend.open()
+        except BackendUnavailable as error:
+            _log.error("the car's controls stay as they are, stop it by hand: %s", error)
+            return
+        time.sleep(self._hold_seconds)
+        self._backend.close()
+
+
+class _Guard:
+    """The running process, whose answers are counted.
+
+    Attributes: process: the guard's.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        self.process = process
+        self._said = self._answered = 0
+        self._said_at = self._waiting_since = time.monotonic()
+        threading.Thread(target=self._listen, name="guard", daemon=True).start()
+
+    @property
+    def still(self) -> float:
+        """For how long nothing was said to it, s."""
+        return time.monotonic() - self._said_at
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended; one that hangs is ended by asking."""
+        if self._said > self._answered and time.monotonic() - self._waiting_since > ANSWER_SECONDS:
+            self.process.kill()
+            return True
+        return self.process.poll() is not None
+
+    def say(self, message: bytes) -> None:
+        """Send it, without waiting; raises OSError when the guard has ended, or hangs (it is ended then)."""
+        now = time.monotonic()
+        if self._said == self._answered or now - self._said_at > HEARTBEAT_SECONDS:
+            # Nothing was to be answered, or we stood still ourselves and have not read what it answered.
+            self._waiting_since = now
+        elif now - self._waiting_since > ANSWER_SECONDS:
+            self.process.kill()
+            raise TimeoutError
+        self._said_at = now
+        if self._said - self._answered >= _MOST_UNANSWERED:
+            # It hangs, which is known soon, or is a second's worth of commands behind: a later one will do.
+            return
+        self._said += 1
+        assert self.process.stdin is not None
+        # Unbuffered: one small write is in the pipe as a whole or not at all.
+        self.process.stdin.write(message)
+
+    def end(self) -> None:
+        """Tell it that the bridge has ended; it holds the controls a while longer and nobody waits for that."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def _listen(self) -> None:
+        stdout = self.process.stdout
+        assert stdout is not None
+        with stdout:
+            while answers := stdout.read(4096):
+                self._answered += len(answers)
+                self._waiting_since = time.monotonic()
+        self.process.wait()
 
 
 def _started(name: str, hold_seconds: float) -> "subprocess.Popen[bytes]":
@@ -173,7 +236,7 @@ def _started(name: str, hold_seconds: float) -> "subprocess.Popen[bytes]":
     else:
         flags, session = 0, True
     guard = subprocess.Popen(
-        [sys.executable, "-m", "bridge.assetto_corsa.supervisor", name, str(hold_seconds)],
+        [sys.executable, "-m", "bridge.assetto_corsa.guard", name, str(hold_seconds)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
@@ -182,7 +245,7 @@ def _started(name: str, hold_seconds: float) -> "subprocess.Popen[bytes]":
         creationflags=flags,
     )
     answer = _first_line(guard)
-    if answer == _READY:
+    if answer == READY:
         return guard
     guard.kill()
     guard.wait()
@@ -210,87 +273,3 @@ def _first_line(guard: "subprocess.Popen[bytes]") -> str:
     reader.start()
     reader.join(_START_SECONDS)
     return lines[0] if lines else ""
-
-
-class _Inbox:
-    """What came through the pipe, read by a thread; ends with the pipe."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._messages: deque[bytes] = deque()
-        self._news = threading.Condition()
-        self._ended = False
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def take(self, seconds: float) -> list[bytes] | None:
-        """The messages that came, after waiting at most so long for the first; None once the pipe has ended."""
-        with self._news:
-            if not self._messages and not self._ended:
-                self._news.wait(seconds)
-            messages = list(self._messages)
-            self._messages.clear()
-            return messages if messages or not self._ended else None
-
-    def _read(self) -> None:
-        rest = b""
-        while True:
-            try:
-                data = os.read(self._descriptor, 4096)
-            except OSError:
-                data = b""
-            rest += data
-            whole = len(rest) - len(rest) % _MESSAGE.size
-            with self._news:
-                self._messages.extend(rest[at : at + _MESSAGE.size] for at in range(0, whole, _MESSAGE.size))
-                self._ended = not data
-                self._news.notify()
-            if not data:
-                return
-            rest = rest[whole:]
-
-
-def guard(backend: Backend, inbox: _Inbox, hold_seconds: float) -> None:
-    """Do what the messages say, neutral while there are none, until the pipe ends."""
-    closing = False
-    seconds = HEARTBEAT_SECONDS
-    while (messages := inbox.take(seconds)) is not None:
-        if not messages:
-            backend.neutral()
-        seconds = HEARTBEAT_SECONDS if messages else _WHILE_STILL_SECONDS
-        for message in messages:
-            what, button, steer, throttle, brake = _MESSAGE.unpack(message)
-            if what == _APPLY:
-                backend.apply(steer, throttle, brake)
-            elif what in (_PRESS, _RELEASE):
-                backend.press(_BUTTONS[button], what == _PRESS)
-            closing = closing or what == _CLOSE
-    if not closing:
-        backend.neutral()
-        time.sleep(hold_seconds)
-    elif backend.name == CustomAI.name:
-        # The bridge has taken its page away by itself; the next bridge's may lie there already.
-        return
-    backend.close()
-
-
-def main(name: str, hold_seconds: float) -> int:
-    """Guard the controls of this name for the process at the other end of standard input."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        backend: Backend
-        if name == CustomAI.name:
-            backend = joined = CustomAI()
-            joined.join()
-        else:
-            backend = {Gamepad.name: Gamepad, VJoy.name: VJoy}[name]()
-            backend.open()
-    except BackendUnavailable as unavailable:
-        print(unavailable, flush=True)
-        return 1
-    print(_READY, flush=True)
-    guard(backend, _Inbox(sys.stdin.fileno()), hold_seconds)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], float(sys.argv[2])))

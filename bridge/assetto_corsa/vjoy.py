@@ -1,8 +1,9 @@
 """Controls through vJoy, a virtual joystick for Windows (the package pyvjoy).
 
 Promises the axes X steering (+ right), Y throttle, Z brake and RZ clutch over vJoy's whole range, the buttons of
-BUTTONS, that all of it changes at once, and that pyvjoy is imported only when the joystick is opened. vJoy keeps the
-last position when its feeder dies, so the guarding process takes the joystick over then. It cannot teleport.
+BUTTONS, that all of it changes at once or BackendUnavailable says that the driver does not take it any more, and that
+pyvjoy is imported only when the joystick is opened. vJoy keeps the last position when its feeder dies, so somebody must
+take the joystick over then. It cannot teleport.
 """
 
 import importlib
@@ -89,20 +90,24 @@ class VJoy:
             self._joystick = self._make()
             self._joystick.data.lButtons = 0
             self._joystick.data.wAxisZRot = LOWEST
-            self.neutral()
+            try:
+                self.neutral()
+            except BackendUnavailable:
+                self._joystick = None
+                raise
 
     def apply(self, steer: float, throttle: float, brake: float) -> None:
-        """Hold these controls until the next call; does nothing on closed controls."""
+        """Hold these controls until the next call; does nothing on closed controls. Raises BackendUnavailable."""
         if self._joystick is not None:
             command = in_range(steer, throttle, brake)
             data = self._joystick.data
             data.wAxisX = _axis((1.0 - command.steer) / 2.0)
             data.wAxisY = _axis(command.throttle)
             data.wAxisZ = _axis(command.brake)
-            self._joystick.update()
+            _send(self._joystick)
 
     def neutral(self) -> None:
-        """Roll out under a gentle brake; does nothing on closed controls."""
+        """Roll out under a gentle brake; does nothing on closed controls. Raises BackendUnavailable."""
         self.apply(*NEUTRAL)
 
     def close(self) -> None:
@@ -121,12 +126,20 @@ class VJoy:
         raise CannotTeleport(f"vJoy cannot put the car at {position}, {direction}")
 
     def press(self, button: Button, down: bool) -> None:
-        """Press or release a bound button; does nothing on closed controls."""
+        """Press or release a bound button; does nothing on closed controls. Raises BackendUnavailable."""
         bit = 1 << (BUTTONS[button] - 1)
         if self._joystick is not None:
             data = self._joystick.data
             data.lButtons = data.lButtons | bit if down else data.lButtons & ~bit
-            self._joystick.update()
+            _send(self._joystick)
+
+
+def _send(joystick: Joystick) -> None:
+    if not joystick.update():
+        raise BackendUnavailable(
+            "vJoy's driver does not take positions any more, so the car does what it was told last. Look whether the "
+            "device is still enabled in 'Configure vJoy', then start the bridge again."
+        )
 
 
 def _axis(share: float) -> int:

@@ -19,8 +19,12 @@ from bridge.commands.game_options import (
     CarKind,
     IgnoreHuman,
     PanicKey,
+    PedalRate,
+    Smoothing,
+    SteerRate,
     Wait,
     chosen_car,
+    chosen_shaping,
     game_settings,
 )
 from bridge.commands.options import AllowPlain, Uri, give_up, pairing_of
@@ -81,6 +85,9 @@ def drive(
     panic_key: PanicKey = "end",
     ignore_human: IgnoreHuman = False,
     any_window: AnyWindow = False,
+    steer_rate: SteerRate = None,
+    pedal_rate: PedalRate = None,
+    smoothing: Smoothing = 0.0,
     recording: Annotated[Path | None, typer.Option(help="Recorded telemetry (CSV), for --car recorded.")] = None,
     spool: Annotated[
         Path | None, typer.Option(help="Folder where experience waits until it is safe; default: in your config.")
@@ -104,10 +111,11 @@ def drive(
     configure_logging("bridge")
     stop = stop_on_signals()
     car = chosen_car(car, track, cars)
+    shaping = chosen_shaping(car, steer_rate, pedal_rate, smoothing)
     recording = _recording_for(car, recording, track, {"--cars": cars, "--seed": seed})
     game = None
     if car is CarKind.ASSETTO_CORSA:
-        game = game_settings(track, cars, ac_root, backend, wait, panic_key, ignore_human, any_window)
+        game = game_settings(track, cars, ac_root, backend, wait, panic_key, ignore_human, any_window, shaping)
     settings = Settings(
         recording=recording,
         track=track or _TRACK,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bridge.assetto_corsa.controls import ControlShaping
 from bridge.assetto_corsa.safety import PANIC_KEYS
 from bridge.assetto_corsa.session import BackendKind, GameSettings, game_runs
 from bridge.commands.options import give_up
@@ -56,6 +57,47 @@ IgnoreHuman = Annotated[
 AnyWindow = Annotated[
     bool, typer.Option("--any-window", help="Drive on when the game's window is not in front (Windows).")
 ]
+SteerRate = Annotated[
+    float | None,
+    typer.Option(
+        "--steer-rate",
+        metavar="LOCKS",
+        help="Game: most change of steering a second, 1 from straight to full lock; default: no limit.",
+    ),
+]
+PedalRate = Annotated[
+    float | None,
+    typer.Option(
+        "--pedal-rate",
+        metavar="PEDALS",
+        help="Game: most change of throttle less brake a second, 1 for a whole pedal; default: no limit.",
+    ),
+]
+Smoothing = Annotated[
+    float,
+    typer.Option(
+        "--smoothing",
+        metavar="SECONDS",
+        help="Game: time constant of a low pass before these limits; default: none. What is applied is what is "
+        "recorded.",
+    ),
+]
+
+
+def chosen_shaping(
+    car: CarKind, steer_rate: float | None, pedal_rate: float | None, smoothing: float
+) -> ControlShaping:
+    """The options that shape controls; gives up where they make no sense or another car is driven."""
+    try:
+        shaping = ControlShaping(steer_rate, pedal_rate, smoothing)
+    except ValueError as error:
+        give_up(f"The controls cannot be shaped like this: {error}. Mend --steer-rate, --pedal-rate or --smoothing.")
+    if shaping.on and car is not CarKind.ASSETTO_CORSA:
+        give_up(
+            "--steer-rate, --pedal-rate and --smoothing shape the controls of the game's car, and another one is "
+            "driven here; leave them out."
+        )
+    return shaping
 
 
 def chosen_car(car: CarKind, track: str | None, cars: int | None) -> CarKind:
@@ -78,6 +120,7 @@ def game_settings(
     panic_key: str,
     ignore_human: bool,
     any_window: bool,
+    shaping: ControlShaping,
 ) -> GameSettings:
     """The options for the real game; gives up where they do not fit it."""
     if cars is not None:
@@ -86,4 +129,4 @@ def game_settings(
         give_up("--track seed:... is for simulated cars; for the game give a CSV file, or leave --track out.")
     if panic_key not in PANIC_KEYS:
         give_up(f"--panic-key {panic_key} is not one of {', '.join(PANIC_KEYS)}.")
-    return GameSettings(ac_root, track, backend, wait, panic_key, not ignore_human, not any_window)
+    return GameSettings(ac_root, track, backend, wait, panic_key, not ignore_human, not any_window, shaping)

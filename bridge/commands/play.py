@@ -15,8 +15,12 @@ from bridge.commands.game_options import (
     CarKind,
     IgnoreHuman,
     PanicKey,
+    PedalRate,
+    Smoothing,
+    SteerRate,
     Wait,
     chosen_car,
+    chosen_shaping,
     game_settings,
 )
 from bridge.commands.options import give_up
@@ -59,6 +63,9 @@ def play(
     panic_key: PanicKey = "end",
     ignore_human: IgnoreHuman = False,
     any_window: AnyWindow = False,
+    steer_rate: SteerRate = None,
+    pedal_rate: PedalRate = None,
+    smoothing: Smoothing = 0.0,
     seed: Annotated[int | None, typer.Option(min=0, help="Makes the starts repeatable.")] = None,
 ) -> None:
     """Let a learned policy drive the game's car, or a simulated one. Ends with Ctrl-C, orderly."""
@@ -68,12 +75,13 @@ def play(
     configure_logging("bridge")
     stop = stop_on_signals()
     car = chosen_car(car, track, None)
+    shaping = chosen_shaping(car, steer_rate, pedal_rate, smoothing)
     wanted = Wanted(laps, typer.echo)
     try:
         config = task_config(task or (), rate)
         policy = _policy(model, config)
         if car is CarKind.ASSETTO_CORSA:
-            game = game_settings(track, None, ac_root, backend, wait, panic_key, ignore_human, any_window)
+            game = game_settings(track, None, ac_root, backend, wait, panic_key, ignore_human, any_window, shaping)
             ended = _in_game(game, config, policy, wanted, stop, seed)
         elif car is CarKind.SIMULATED:
             ended = _simulated(track or _TRACK, config, policy, wanted, stop, real_time, seed)

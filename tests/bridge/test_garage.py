@@ -6,8 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from bridge.assetto_corsa.csp import CustomAI
+from bridge.assetto_corsa.session import GameSettings
 from bridge.garage import Settings, SettingsError, assembled_drive
+from bridge.spool import Spool
 from racing.track import Track
+from tests.support.fake_game import FakeGame
 from tests.support.recordings import along, straight, write
 from tests.support.small_disk import SmallDisk
 from wire.pairing import Pairing
@@ -83,3 +87,18 @@ def test_a_spool_without_room_to_begin_with_has_an_exit_code_of_its_own(settings
         error = refusal(replace(settings, spool=disk.folder / "spool"))
     assert error.exit_code is ExitCode.DISK_FULL
     assert "free the disk" in str(error)
+
+
+def test_a_bridge_that_cannot_collect_leaves_the_game_to_who_drives_it(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeGame(tmp_path) as game, Spool(settings.spool, settings.spool_limit_bytes):
+        monkeypatch.setenv("AC_SHM_DIR", str(game.shm))
+        game.live()
+        driver = CustomAI()
+        driver.open()
+        error = refusal(replace(settings, game=GameSettings(root=game.root)))
+        driver.apply(0.0, 0.5, 0.0)
+        assert driver.ours
+        driver.close()
+    assert "spool" in str(error)

@@ -2,7 +2,7 @@
 
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,23 @@ def test_an_answer_that_is_left_over_from_an_earlier_game_is_none(memory: Path) 
     assert CustomAI(answer_seconds=0.05).why_not() is not None
     with answering(memory, first_packet=78):
         assert CustomAI().why_not() is None
+
+
+def test_whoever_only_tries_leaves_the_car_to_the_bridge_that_has_it(memory: Path, taken: CustomAI) -> None:
+    assert CustomAI().why_not() is None
+    taken.apply(0.0, 0.5, 0.0)
+    assert pedals(memory) == (0.5, 0.0, 0.0, 0.0, 0.0)
+
+
+def test_whoever_gets_no_answer_leaves_the_page_of_another_bridge(memory: Path) -> None:
+    waiting = CustomAI()
+    waiting.attach()
+    with pytest.raises(BackendUnavailable, match="has not taken the car over"):
+        CustomAI(answer_seconds=0.05).open()
+
+    assert waiting.ours
+    assert (memory / CONTROLS).exists()
+    waiting.close()
 
 
 def test_the_page_is_72_bytes_and_neutral_until_somebody_drives(memory: Path, taken: CustomAI) -> None:
@@ -114,13 +131,41 @@ def test_the_game_keeps_neutral_bytes_when_the_page_is_taken_away(memory: Path) 
     assert not (memory / CONTROLS).exists()
 
 
+def test_whoever_has_lost_the_car_is_told_so_and_changes_nothing(memory: Path, taken: CustomAI) -> None:
+    successor = CustomAI()
+    successor.open()
+    successor.apply(0.0, 0.5, 0.0)
+    left = (memory / CONTROLS).read_bytes()
+
+    asks: list[Callable[[], None]] = [
+        lambda: taken.apply(1.0, 1.0, 0.0),
+        lambda: taken.teleport(Vector(1.0, 1.0, 1.0), Vector(0.0, 0.0, 1.0)),
+        lambda: taken.press(Button.GEAR_UP, True),
+        lambda: taken.press(Button.TO_PITS, True),
+    ]
+    for ask in asks:
+        with pytest.raises(BackendUnavailable, match="another bridge has taken the car"):
+            ask()
+
+    assert (memory / CONTROLS).read_bytes() == left
+    successor.close()
+
+
+def test_a_release_of_the_pits_withdraws_a_teleport(memory: Path, taken: CustomAI) -> None:
+    taken.teleport(Vector(1.0, 1.0, 1.0), Vector(0.0, 0.0, 1.0))
+    taken.press(Button.TO_PITS, False)
+
+    assert (memory / CONTROLS).read_bytes()[40] == 0
+
+
 def test_whoever_comes_last_drives_and_keeps_the_page(memory: Path, taken: CustomAI) -> None:
     successor = CustomAI()
     successor.open()
     successor.apply(0.0, 0.5, 0.0)
 
-    taken.apply(1.0, 1.0, 0.0)
-    taken.teleport(Vector(1.0, 1.0, 1.0), Vector(0.0, 0.0, 1.0))
+    taken.neutral()
+    taken.press(Button.GEAR_UP, False)
+    taken.press(Button.TO_PITS, False)
     taken.close()
 
     assert pedals(memory) == (0.5, 0.0, 0.0, 0.0, 0.0)

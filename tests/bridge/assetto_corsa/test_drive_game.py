@@ -1,7 +1,9 @@
 """`ac-bridge drive` on the fake game with a real receiver: what is driven arrives, and nothing else does."""
 
+import os
 import signal
 import struct
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bridge.assetto_corsa.csp import CustomAI
 from tests.fake_ac.inputs import CONTROLS_NAME
 from tests.support.fake_game import FakeGame
 from tests.support.game_drive import CONFIG, GameBridge, driving, publish, steps_of, stored
 from tests.support.receivers import ThreadedReceiver
 from tests.support.waiting import wait_until
+from wire.pairing import format_pairing
 from wire.process import ExitCode
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fake game's pages are files here")
@@ -135,6 +139,23 @@ def test_a_killed_bridge_leaves_the_car_neutral(game: FakeGame, receiver: Thread
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+def test_a_bridge_whose_car_another_one_takes_ends_with_a_sentence(
+    game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AC_SHM_DIR", str(game.shm))
+    with driving(game, receiver, tmp_path) as bridge:
+        wait_for_steps(receiver, bridge, 10)
+        other = CustomAI()
+        other.open()
+        assert bridge.process.wait(PATIENCE) == ExitCode.FAILED, bridge.text
+        assert "another bridge has taken the car" in bridge.text
+        assert "Traceback" not in bridge.text
+        assert other.ours
+        other.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_panic_key_lets_go_of_the_car_for_good(game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path) -> None:
     with driving(game, receiver, tmp_path) as bridge:
         wait_for_steps(receiver, bridge, 10)
@@ -170,6 +191,46 @@ def test_without_a_game_there_is_a_sentence_and_with_wait_patience(
         bridge.says("waiting for the game: start it")
         game.tell("come_back", into="live")
         assert bridge.process.wait(PATIENCE) == ExitCode.OK, bridge.text
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_shaped_controls_are_what_the_game_gets_and_what_is_stored(
+    game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path
+) -> None:
+    shaping = ("--steer-rate", "0.4", "--pedal-rate", "1", "--smoothing", "0.05")
+    given: list[tuple[float, float]] = []
+    with driving(game, receiver, tmp_path, "--steps", "60", *shaping) as bridge:
+
+        def ended() -> bool:
+            wish = game.truth()["wish"]
+            given.append((-wish["steer"], wish["gas"] - wish["brake"]))
+            return bridge.process.poll() is not None
+
+        wait_until(ended, "the drive", PATIENCE)
+        assert bridge.process.returncode == ExitCode.OK, bridge.text
+    actions = np.concatenate([batch.actions for batch in stored(receiver)])
+    ends = np.concatenate([batch.truncated | batch.terminated for batch in stored(receiver)])
+    changes = np.abs(np.diff(actions, axis=0))[~ends[:-1]]
+    assert np.all(changes <= np.array([0.4, 1.0]) / 20.0 + 1e-4)
+    assert changes[:, 0].max() > 0.015, "the limit is reached"
+    distance = np.abs(actions[:, None] - np.array(given)[None]).max(axis=2).min(axis=1)
+    assert np.mean(distance < 1e-4) > 0.5, "the game was given the stored actions, as often as it was looked at"
+
+
+def test_shaping_is_for_the_game(receiver: ThreadedReceiver, tmp_path: Path) -> None:
+    uri = format_pairing(receiver.pairing)
+    for options in (("--car", "simulated", "--steer-rate", "2"), ("--car", "assetto-corsa", "--pedal-rate", "0")):
+        found = subprocess.run(
+            [sys.executable, "-m", "bridge", "drive", "--spool", str(tmp_path / "spool"), *options],
+            env=os.environ | {"AC_BRIDGE_URI": uri},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert found.returncode == ExitCode.USAGE, found.stderr
+        assert "--steer-rate" in found.stderr
+        assert "Traceback" not in found.stderr
 
 
 @pytest.mark.slow

@@ -1,27 +1,19 @@
-"""The way to a start: by a game that is scripted to misbehave in simulated time, and by the fake game in real time."""
+"""The way to a start, by a game that is scripted to misbehave in simulated time."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from bridge.assetto_corsa.axes import ground_position
+from bridge.assetto_corsa.car import NotDriving
 from bridge.assetto_corsa.controls import NEUTRAL, Backend, Button, Command, Vector
-from bridge.assetto_corsa.csp import CustomAI
 from bridge.assetto_corsa.layout import Status
 from bridge.assetto_corsa.memory import GameNotRunning
-from bridge.assetto_corsa.pages import GamePages
-from bridge.assetto_corsa.reset import FreshStart, GameDoesNotAnswer, Limits, PagesGame, Sight
+from bridge.assetto_corsa.reset import FreshStart, GameDoesNotAnswer, Limits, Sight
 from bridge.assetto_corsa.starts import LineElevation, Starts
-from bridge.assetto_corsa.vjoy import VJoy
 from racing.track import Track
-from tests.support.fake_game import FakeGame
-from tests.support.waiting import wait_until
 
 TRACK = Track.generate(7)
 PITS = (-500.0, -500.0)
@@ -37,11 +29,16 @@ class Scripted:
         self.held: set[Button] = set()
         self.pressed: list[Button] = []
         self.command = NEUTRAL
+        self.pauses_instead = False
         self.gone = self.frozen = self.deaf = self.grounded = self.turned_round = self.stuck_in_neutral = (
             self.restarts_live
         ) = False
         self.human_steers = 0.0
         self.teleports = 0
+        self.places: set[Vector] = set()
+        self.misses = 0
+        self.below = 0.0
+        self.panic_at = math.inf
 
     # What a reset sees and how time passes.
     def look(self) -> Sight:
@@ -54,6 +51,8 @@ class Scripted:
 
     def sleep(self, seconds: float) -> None:
         self.time += seconds
+        if self.time >= self.panic_at:
+            raise NotDriving("The panic key was hit.", Status.LIVE)
         if not self.frozen and self.sight.status is Status.LIVE:
             speed = max(0.0, self.sight.speed + (10.0 * self.command.throttle - 50.0 * self.command.brake) * seconds)
             along = speed * seconds * np.array([math.cos(self.sight.heading), math.sin(self.sight.heading)])
@@ -86,11 +85,20 @@ class Scripted:
 
     def teleport(self, position: Vector, direction: Vector) -> None:
         self.teleports += 1
-        if not self.deaf and not self.grounded and self.sight.status is Status.LIVE:
+        self.places.add(position)
+        self.misses -= 1
+        if not self.deaf and not self.grounded and self.misses < 0 and self.sight.status is Status.LIVE:
             x, y = ground_position(position.x, position.z)
             heading = math.atan2(direction.x, direction.z) + (math.pi if self.turned_round else 0.0)
             gear = 0 if self.stuck_in_neutral or Button.GEAR_UP in self.buttons else 1
-            self.sight = replace(self.sight, position=(float(x), float(y)), heading=heading, speed=0.0, gear=gear)
+            self.sight = replace(
+                self.sight,
+                position=(float(x), float(y)),
+                elevation=position.y - self.below,
+                heading=heading,
+                speed=0.0,
+                gear=gear,
+            )
 
     def press(self, button: Button, down: bool) -> None:
         if not down or button in self.held:
@@ -102,17 +110,23 @@ class Scripted:
             return
         if button is Button.GEAR_UP and not self.stuck_in_neutral:
             self.sight = replace(self.sight, gear=self.sight.gear + 1)
+        elif self.pauses_instead:
+            paused = button is Button.RESET_SESSION
+            self.sight = replace(self.sight, status=Status.PAUSE if paused else Status.LIVE, speed=0.0)
         elif button is Button.RESET_SESSION:
+            gear = 0 if self.stuck_in_neutral else 1
             status = Status.LIVE if self.restarts_live else Status.OFF
-            self.sight = replace(self.sight, status=status, position=PITS, speed=0.0, gear=1, lap_clock=0.0)
+            self.sight = replace(self.sight, status=status, position=PITS, speed=0.0, gear=gear, lap_clock=0.0)
         elif button is Button.START_SESSION and self.sight.status is Status.OFF:
             self.sight = replace(self.sight, status=Status.LIVE)
         elif button is Button.TO_PITS:
-            self.sight = replace(self.sight, position=PITS, speed=0.0, gear=0 if self.stuck_in_neutral else 1)
+            gear = 0 if self.stuck_in_neutral else 1
+            self.sight = replace(self.sight, position=PITS, speed=0.0, gear=gear, in_pits=True)
 
 
-def flat(_position: object) -> float:
-    return 2.0
+def flat(_position: object, _heading: float) -> float:
+    """The height of the fake game's road, m."""
+    return 12.5
 
 
 def fresh_start(game: Scripted, rolling: float = 0.0) -> FreshStart:
@@ -209,8 +223,83 @@ def test_where_a_teleport_fails_the_pits_are_tried() -> None:
     start()
 
     assert start.way == "pits"
-    assert game.teleports == Limits().places
+    assert len(game.places) == Limits().places
     assert game.sight.position == pytest.approx(PITS)
+
+
+def test_a_teleport_that_the_game_has_missed_is_asked_for_again() -> None:
+    game = csp()
+    game.misses = 3
+    start = fresh_start(game)
+
+    start()
+
+    assert start.way == "teleport"
+    assert (game.teleports, len(game.places)) == (4, 1)
+
+
+def test_a_car_on_the_level_below_is_not_where_it_was_put() -> None:
+    game = csp()
+    game.below = 6.0
+    start = fresh_start(game)
+
+    start()
+
+    assert start.way == "pits"
+
+
+def test_a_car_that_stands_in_its_pit_is_at_a_start() -> None:
+    game = csp()
+    game.grounded = True
+    game.sight = replace(game.sight, position=PITS, speed=0.0, gear=1, lap_clock=0.0, in_pits=True)
+    start = fresh_start(game)
+
+    start()
+
+    assert start.way == "pits"
+
+
+@pytest.mark.parametrize("restarts_live", [True, False])
+def test_a_car_that_stands_at_the_start_is_restarted_again_and_again(restarts_live: bool) -> None:
+    game = pad()
+    game.restarts_live = restarts_live
+    start = fresh_start(game)
+
+    for _ in range(3):
+        start()
+        assert start.way == "restart"
+
+
+def test_the_first_restart_of_a_session_that_has_just_begun_is_believed() -> None:
+    game = pad()
+    game.sight = replace(game.sight, position=PITS, speed=0.0, gear=1, lap_clock=0.0)
+    start = fresh_start(game)
+
+    start()
+
+    assert start.way == "restart"
+
+
+def test_a_pause_is_not_taken_for_a_restart() -> None:
+    game = pad()
+    game.pauses_instead = True
+
+    with pytest.raises(GameDoesNotAnswer, match="nothing has happened after the button __CM_RESET_SESSION"):
+        fresh_start(game)()
+
+
+@pytest.mark.parametrize("at", [0.3, 0.98, 1.18])
+def test_whatever_ends_a_start_leaves_no_button_held(at: float) -> None:
+    game = pad()
+    game.buttons |= {Button.GEAR_UP}
+    game.stuck_in_neutral = True
+    game.restarts_live = True
+    game.panic_at = at
+    with pytest.raises(NotDriving):
+        fresh_start(game)()
+
+    assert game.pressed
+    assert not game.held
 
 
 @pytest.mark.parametrize(
@@ -247,110 +336,16 @@ def test_a_game_that_is_not_live_is_never_at_a_start(status: Status, said: str) 
 def test_the_road_is_as_high_as_the_line_next_to_it() -> None:
     road = LineElevation(np.array([[0.0, 0.0], [10.0, 0.0]]), np.array([5.0, 7.0]))
 
-    assert road(np.array([1.0, 3.0])) == 5.0
-    assert road(np.array([8.0, -3.0])) == 7.0
+    assert road(np.array([1.0, 3.0]), 0.0) == 5.0
+    assert road(np.array([8.0, -3.0]), 0.0) == 7.0
 
 
-@pytest.fixture
-def fake_game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGame]:
-    with FakeGame(tmp_path) as game:
-        monkeypatch.setenv("AC_SHM_DIR", str(game.shm))
-        yield game
+def test_where_the_road_crosses_itself_the_height_is_that_of_the_level_that_is_driven() -> None:
+    around = np.linspace(0.0, 2.0 * np.pi, 200, endpoint=False)
+    # A figure of eight that crosses itself at the origin, once on the ground and once on a bridge.
+    points = 200.0 * np.stack([np.sin(around), np.sin(around) * np.cos(around)], axis=1)
+    road = LineElevation(points, np.where(np.cos(around) > 0.0, 0.0, 7.0))
 
-
-def test_the_fake_game_brings_its_car_to_a_start_by_teleport(fake_game: FakeGame) -> None:
-    fake_game.live()
-    fake_game.tell("put", s=300.0, speed=20.0)
-    backend = CustomAI()
-    backend.open()
-    starts = Starts(TRACK, flat, seed=3, rolling=0.0)
-    drawn = Starts(TRACK, flat, seed=3, rolling=0.0).draw()
-    with GamePages() as pages:
-        game = PagesGame(pages)
-        start = FreshStart(game, backend, starts)
-        start()
-        sight = game.look()
-
-    assert start.way == "teleport"
-    assert math.dist(sight.position, drawn.position) < 5.0
-    assert math.cos(sight.heading - drawn.heading) > 0.99
-    backend.close()
-
-
-def test_the_fake_game_lets_its_car_roll(fake_game: FakeGame) -> None:
-    fake_game.live()
-    backend = CustomAI()
-    backend.open()
-    with GamePages() as pages:
-        game = PagesGame(pages)
-        FreshStart(game, backend, Starts(TRACK, flat, seed=5, rolling=1.0))()
-        sight = game.look()
-    backend.close()
-
-    assert sight.speed > 3.0
-    assert Starts(TRACK, flat).off_track(sight.position) is None
-
-
-class WiredJoystick:
-    """pyvjoy's interface, wired to the fake game's virtual joystick."""
-
-    def __init__(self, game: FakeGame) -> None:
-        self.data: Any = SimpleNamespace(wAxisX=0, wAxisY=0, wAxisZ=0, wAxisZRot=0, lButtons=0)
-        self._device = game.device()
-
-    def update(self) -> object:
-        data = self.data
-        self._device.show(
-            steer=(data.wAxisX - 0x4000) / 0x4000,
-            throttle=(data.wAxisY - 1) / 0x7FFF,
-            brake=(data.wAxisZ - 1) / 0x7FFF,
-            buttons=frozenset(number for number in range(1, 33) if data.lButtons >> number - 1 & 1),
-        )
-        return 1
-
-
-def test_the_fake_game_brings_its_car_to_a_start_by_the_buttons_of_a_joystick(fake_game: FakeGame) -> None:
-    fake_game.live()
-    fake_game.tell("put", s=300.0, speed=20.0)
-    backend = VJoy(lambda: WiredJoystick(fake_game))
-    backend.open()
-    with GamePages() as pages:
-        game = PagesGame(pages)
-        start = FreshStart(game, backend, None)
-        start()
-        sight = game.look()
-    backend.close()
-
-    assert start.way == "restart"
-    assert TRACK.length - float(TRACK.project(np.array([sight.position])).s[0]) < 30.0, "on the grid, before the line"
-
-
-def test_the_fake_game_in_its_menu_is_reported_within_the_limits(fake_game: FakeGame) -> None:
-    fake_game.live()
-    backend = CustomAI()
-    backend.open()
-    fake_game.tell("mode", mode="menu")
-    limits = Limits(live=0.2, restart=0.5, stand=0.5)
-    with GamePages() as pages:
-        start = FreshStart(PagesGame(pages), backend, Starts(TRACK, flat, seed=3), limits)
-
-        with pytest.raises(GameDoesNotAnswer, match="a menu"):
-            start()
-    backend.close()
-
-
-def test_the_units_of_a_sight_are_those_of_racing(fake_game: FakeGame) -> None:
-    fake_game.live()
-    fake_game.tell("put", s=100.0, gap=1.0, speed=15.0)
-    with GamePages() as pages:
-        game = PagesGame(pages)
-
-        def along() -> float:
-            return float(TRACK.project(np.array([game.look().position])).s[0])
-
-        wait_until(lambda: 100.0 < along() < 130.0, "the place is that of the track")
-        sight = game.look()
-    at = TRACK.project(np.array([sight.position]))
-
-    assert 8.0 < sight.speed < 16.0, "rolling out in m/s"
-    assert math.cos(sight.heading - at.heading[0]) > 0.95
+    for x in (-1.0, 0.0, 1.0):
+        assert road(np.array([x, x]), np.pi / 4.0) == 0.0
+        assert road(np.array([x, -x]), 3.0 * np.pi / 4.0) == 7.0

@@ -1,6 +1,7 @@
 """The vJoy backend, on a stand-in with the interface of pyvjoy's VJoyDevice."""
 
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,11 +17,12 @@ class StandInJoystick:
     def __init__(self) -> None:
         self.data: Any = SimpleNamespace(wAxisX=0, wAxisY=0, wAxisZ=0, wAxisZRot=0, lButtons=0x40)
         self.sent: list[tuple[int, int, int, int, int]] = []
+        self.taken = 1
 
     def update(self) -> object:
         data = self.data
         self.sent.append((data.wAxisX, data.wAxisY, data.wAxisZ, data.wAxisZRot, data.lButtons))
-        return 1
+        return self.taken
 
 
 @pytest.fixture
@@ -72,6 +74,21 @@ def test_a_closed_joystick_is_left_neutral_because_vjoy_keeps_it_so(joystick: St
     backend.apply(1.0, 1.0, 0.0)
 
     assert joystick.sent[-1] == (0x4000, 0x1, 1 + round(0.3 * 0x7FFF), 0x1, 0)
+
+
+def test_a_driver_that_takes_nothing_any_more_is_said(joystick: StandInJoystick, backend: VJoy) -> None:
+    joystick.taken = 0
+
+    asks: list[Callable[[], None]] = [
+        lambda: backend.apply(0.0, 1.0, 0.0),
+        backend.neutral,
+        lambda: backend.press(Button.TO_PITS, True),
+    ]
+    for ask in asks:
+        with pytest.raises(BackendUnavailable, match="does not take positions any more"):
+            ask()
+    backend.close()
+    assert VJoy(lambda: joystick).why_not() is not None
 
 
 def test_vjoy_cannot_teleport(backend: VJoy) -> None:
