@@ -27,7 +27,7 @@ from bridge.commands.game_options import (
     chosen_shaping,
     game_settings,
 )
-from bridge.commands.options import AllowPlain, Uri, give_up, pairing_of
+from bridge.commands.options import TWO_PAIRINGS, AllowPlain, PairingCommand, Uri, give_up, pairing_of
 from bridge.pairing_command import look_up_pairing
 from bridge.pairing_file import config_folder
 from wire.pairing import Pairing
@@ -95,14 +95,7 @@ def drive(
     spool_limit_mib: Annotated[int, typer.Option(min=1, help="Most experience that may wait, MiB.")] = 2048,
     steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps, once they are stored.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Makes starts and exploration repeatable.")] = None,
-    pairing_command: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COMMAND",
-            help="Prints the pairing string; run at the start and while nobody answers, for a run whose address "
-            "changes with each instance.",
-        ),
-    ] = None,
+    pairing_command: PairingCommand = None,
     allow_plain: AllowPlain = False,
 ) -> None:
     """Drive for a run: experience up, weights down. Ends with Ctrl-C, orderly."""
@@ -132,7 +125,7 @@ def drive(
     look_up = None
     if pairing_command is not None:
         if uri is not None:
-            give_up("--uri and --pairing-command both say whom to call; leave one out.")
+            give_up(TWO_PAIRINGS)
         look_up = partial(look_up_pairing, pairing_command, allow_plain, stop)
     pairing = pairing_of(uri, allow_plain, look_up, stop)
     try:

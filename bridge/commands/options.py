@@ -32,7 +32,8 @@ PairingCommand = Annotated[
     typer.Option(
         "--pairing-command",
         metavar="COMMAND",
-        help="Prints the pairing string, for a run whose address changes with each instance.",
+        help="Prints the pairing string, for a run whose address changes with each instance; `drive` runs it at the "
+        "start and while nobody answers.",
     ),
 ]
 TWO_PAIRINGS = "--uri and --pairing-command both say whom to call; leave one out."

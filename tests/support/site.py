@@ -117,7 +117,7 @@ class Site:
         command = [sys.executable, "-m", "scripts.leash", module, *map(str, arguments)]
         if size_limit is not None:
             command = ["prlimit", f"--fsize={size_limit}:", *command]
-        variables = self._environment() | (environment or {})
+        variables = {**self._environment(), **(environment or {})}
         with self.log_file(name).open("ab") as log:
             self._log_began[name] = log.tell()
             self._processes[name] = subprocess.Popen(
