@@ -41,7 +41,7 @@ class WaitedForCar(SimulatedCar):
         return super().read()
 
 
-def driven(held_up: list[float], waits: list[float]) -> tuple[list[bool], list[float]]:
+def driven(held_up: list[float], waits: list[float]) -> tuple[list[bool], list[int]]:
     """Whether each of five steps was late, and how long it took, ms."""
     time = Time()
     task = Task(TRACK, TaskConfig(control_hz=20.0))
