@@ -99,7 +99,8 @@ class _ConsoleHandler(logging.Handler):
             else:
                 sys.stderr.write(line + "\n")
                 sys.stderr.flush()
-        except (OSError, ValueError):
+        except Exception:
+            # As logging's own handlers do: a line that cannot be written must not end who writes the next one.
             self.handleError(record)
 
 

@@ -86,6 +86,18 @@ def test_a_log_that_is_written_aside_is_whole_and_in_order_also_after_an_error()
     assert len(lines) == 502
 
 
+def test_a_line_that_cannot_be_written_does_not_end_a_log_that_is_written_aside() -> None:
+    done = run_python(
+        "import logging; from wire.process import configure_logging, fields, logging_aside; configure_logging('p')\n"
+        "class Broken:\n    def __str__(self): raise TypeError('no text')\n"
+        "with logging_aside():\n"
+        "    logging.info('broken', extra=fields(value=Broken()))\n"
+        "    logging.info('whole')"
+    )
+    assert done.returncode == 0
+    assert "event=whole" in done.stderr.splitlines()[-1]
+
+
 def test_who_logs_aside_never_waits_and_loses_the_newest_lines_at_most() -> None:
     goes_on, written = threading.Event(), []
 
