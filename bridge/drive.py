@@ -1,30 +1,32 @@
 """The control loop: observes, acts by the newest policy, and hands each step to the recorder.
 
-It is the only thing the control thread does: the disk and the network have threads of their own, and no step waits
-for either. A policy is swapped between two steps. A car in simulated time waits for the first policy, for room in the
-spool, and for the trainer when it leads by too much; a car in real time waits for nothing, drives with neutral
-controls before the first policy and is not recorded then. When the run is done, nothing more is collected: a car in
-simulated time ends its drive, one in real time is driven on. However a drive ends, the car's controls are neutral, what
-was collected is committed, and what is unsent was offered for a few seconds more; the rest waits in the spool.
+It is the only thing the control thread does: the disk, the network and the terminal have threads of their own, and no
+step waits for any of them. A policy is swapped between two steps. A car in simulated time waits for the first policy,
+for room in the spool, and for the trainer when it leads by too much; a car in real time waits for nothing, drives with
+neutral controls before the first policy and is not recorded then. When the run is done, nothing more is collected: a
+car in simulated time ends its drive, one in real time is driven on. However a drive ends, the driver has let go of the
+car, what was collected is committed, and what is unsent was offered for a few seconds more; the rest waits in the
+spool.
 """
 
 import logging
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from bridge.link import Link
-from bridge.priority import prepare_control_thread
+from bridge.priority import control_thread
 from bridge.recorder import Recorder
-from racing.car import Car, Controls
+from racing.car import Car
 from racing.driving import EpisodeEnd, Step, VectorDriving
 from racing.recorded_car import RecordedCar
-from racing.task import ACTION_SIZE
-from wire.process import ExitCode, Progress, fields
+from racing.task import ACTION_SIZE, controls_of
+from wire.process import ExitCode, Progress, fields, logging_aside
 
 LAST_SEND_SECONDS = 5.0
 """For so long an ending drive offers what is unsent."""
@@ -116,7 +118,8 @@ class PolicyDriver:
         return step
 
     def finish(self) -> None:
-        """Nothing is held back; the cars are let go of at the end of the drive."""
+        """Neutral controls; nothing is held back."""
+        self._driving.car.apply(controls_of(self._neutral))
 
 
 class RecordingDriver:
@@ -164,7 +167,7 @@ class RecordingDriver:
         return step
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Nothing is held back, and nobody steers what was recorded."""
 
 
 @dataclass
@@ -217,18 +220,14 @@ class Drive:
 
     def run(self) -> ExitCode:
         """Drive; returns how it ended. What went wrong is in the log, in a sentence."""
-        prepare_control_thread(self.real_time)
-        try:
-            with Progress("driving", self.steps) as progress:
-                try:
-                    self._drive(progress)
-                except CannotDrive as error:
-                    self._failure = error
-                self.driver.finish()
+        with logging_aside(), self._shown():
+            try:
+                with control_thread(self.real_time):
+                    self._drive_and_finish()
                 if not self._interrupted and self._failure is None:
-                    self._deliver(progress)
-        finally:
-            self._let_go()
+                    self._deliver()
+            finally:
+                self._let_go()
         return self._judged()
 
     @property
@@ -247,33 +246,56 @@ class Drive:
         self._told_done = done
         return ending
 
-    def _drive(self, progress: Progress) -> None:
-        shown, waiting = 0.0, Waiting()
+    def _drive_and_finish(self) -> None:
+        try:
+            self._drive()
+        except CannotDrive as error:
+            self._failure = error
+        finally:
+            self.driver.finish()
+
+    def _drive(self) -> None:
+        waiting = Waiting()
         while not self._interrupted and not self.driver.over:
             if self.steps is not None and self.tally.steps >= self.steps:
                 return
             if self._learning_is_over():
                 return
-            now = time.monotonic()
-            if now - shown >= _SHOW_SECONDS:
-                self._show(progress)
-                shown = now
             why = self.driver.waits_for()
-            waiting.say(why, now)
+            waiting.say(why, time.monotonic())
             if why is not None:
                 self.stop.wait(_WAIT_SECONDS)
             elif (step := self.driver.step()) is not None:
                 self.tally.count(step)
 
-    def _deliver(self, progress: Progress) -> None:
+    def _deliver(self) -> None:
         """Wait until what was driven is stored, or safe."""
         _log.info("nothing more is driven; waiting until everything is " + ("safe" if self.until_safe else "stored"))
         while not self._interrupted:
-            self._show(progress)
             done = self.link.all_safe if self.until_safe else self.link.all_stored
             if self.recorder.pending_steps == 0 and done:
                 return
             self.stop.wait(_WAIT_SECONDS)
+
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Show how far it is, by a thread that alone waits for the terminal."""
+        ended = threading.Event()
+
+        def show() -> None:
+            with Progress("driving", self.steps) as progress:
+                while not ended.is_set():
+                    self._show(progress)
+                    ended.wait(_SHOW_SECONDS)
+                self._show(progress)
+
+        display = threading.Thread(target=show, name="display", daemon=True)
+        display.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            display.join()
 
     def _show(self, progress: Progress) -> None:
         state, tally = self.link.state, self.tally
@@ -288,13 +310,11 @@ class Drive:
         )
 
     def _let_go(self) -> None:
-        """Neutral controls, then everything committed and closed, whatever of it fails."""
+        """Everything committed and closed, whatever of it fails; the car was let go of when the driver finished."""
         with ExitStack() as closing:
             closing.callback(self.car.close)
             closing.callback(self._hang_up)
             closing.callback(self.recorder.close)
-            neutral = np.zeros(self.car.count)
-            self.car.apply(Controls(steer=neutral, throttle=neutral, brake=neutral))
 
     def _hang_up(self) -> None:
         self.link.close(0.0 if self.link.refusal else LAST_SEND_SECONDS)

@@ -5,21 +5,24 @@ as it is for a run (pauses, menus and a human at the wheel included); a simulate
 computed, or with the wall clock.
 """
 
+import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bridge.assetto_corsa.session import Session
 from bridge.drive import Waiting
 from bridge.game_driver import GameDriver
-from bridge.priority import prepare_control_thread
+from bridge.priority import control_thread
 from racing.clock import RealTimeClock, SimulatedClock
 from racing.driving import Step, VectorDriving
 from racing.policy import Policy
 from racing.simulator import SimulatedCar
 from racing.task import Float32Array, Task
 from racing.track import Track
+from wire.process import logging_aside
 
 _WAIT_SECONDS = 0.005
 
@@ -45,18 +48,19 @@ def play_game(session: Session, task: Task, policy: Policy, wanted: Wanted, stop
         same_session=session.check,
         shaping=session.shaping,
     )
-    waiting, told = Waiting(), _Laps(wanted)
-    prepare_control_thread(real_time=True)
-    try:
-        while not stop.is_set() and not told.enough:
-            why = driver.waits_for()
-            waiting.say(why, time.monotonic())
-            if why is not None:
-                stop.wait(_WAIT_SECONDS)
-            elif (step := driver.step()) is not None:
-                told.take(step)
-    finally:
-        driver.finish()
+    with logging_aside(), _said_aside(wanted) as aside:
+        waiting, told = Waiting(), _Laps(aside)
+        with control_thread(real_time=True):
+            try:
+                while not stop.is_set() and not told.enough:
+                    why = driver.waits_for()
+                    waiting.say(why, time.monotonic())
+                    if why is not None:
+                        stop.wait(_WAIT_SECONDS)
+                    elif (step := driver.step()) is not None:
+                        told.take(step)
+            finally:
+                driver.finish()
 
 
 def play_simulated(
@@ -91,6 +95,24 @@ class _Laps:
             self._wanted.say(f"lap {self._count}: {lap.time:.3f} s{'' if lap.clean else ', not clean'}")
         for end in step.episodes:
             self._wanted.say(f"begun anew after {end.steps} steps: {end.reason.replace('_', ' ')}")
+
+
+@contextmanager
+def _said_aside(wanted: Wanted) -> Iterator[Wanted]:
+    """The same, said by a thread of its own: whoever drives must not wait for a terminal that stands still."""
+    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+    def say() -> None:
+        while (line := lines.get()) is not None:
+            wanted.say(line)
+
+    speaker = threading.Thread(target=say, name="laps", daemon=True)
+    speaker.start()
+    try:
+        yield Wanted(wanted.laps, lines.put)
+    finally:
+        lines.put(None)
+        speaker.join()
 
 
 def _forgotten(_observation: Float32Array, _step: Step, _version: int) -> None:

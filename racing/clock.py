@@ -1,8 +1,9 @@
 """Clocks that pace a driving loop: one that lets simulated time fly, one that keeps to the wall clock.
 
-The real-time clock corrects its drift (deadlines are multiples of the period from the first tick, so that a
-late step does not push all later ones) and marks a step as late. It does not catch up: periods that were
-missed are skipped, since a real game has gone on meanwhile.
+The real-time clock corrects its drift (deadlines are multiples of the period from the last start, so that small
+delays do not add up) and tells whether a step took as long as it should. It does not catch up: after a step that took
+another time a whole period begins, since a real game has gone on meanwhile and a short step would be as wrong as the
+long one before it.
 """
 
 import time
@@ -17,8 +18,11 @@ class Clock(Protocol):
     def start(self) -> None:
         """Begin a period now; called after a reset, whose duration counts for nobody."""
 
-    def tick(self) -> bool:
-        """Wait for the end of the running period; True when it was already over (the step is late)."""
+    def tick(self) -> None:
+        """Wait for the end of the running period."""
+
+    def late(self, seconds: float) -> bool:
+        """Whether a step that took so long, s, did not take a period; if so, a period begins now."""
 
 
 class SimulatedClock:
@@ -27,8 +31,11 @@ class SimulatedClock:
     def start(self) -> None:
         """Nothing to begin."""
 
-    def tick(self) -> bool:
-        """Return False at once."""
+    def tick(self) -> None:
+        """Return at once."""
+
+    def late(self, seconds: float) -> bool:  # noqa: ARG002 - what the clock on the wall says is of no interest here
+        """Return False."""
         return False
 
 
@@ -38,7 +45,7 @@ class RealTimeClock:
 
     Args:
         period: control period in s.
-        tolerance: how much later than its deadline a step may end, in s, before it counts as late.
+        tolerance: by how much a step may be longer or shorter than the period, s, before it counts as late.
         now, sleep: the time source (monotonic, s) and the wait; others than the default serve tests.
     """
 
@@ -46,7 +53,6 @@ class RealTimeClock:
     tolerance: float = 0.002
     now: Callable[[], float] = time.perf_counter
     sleep: Callable[[float], None] = time.sleep
-    late_ticks: int = field(default=0, init=False)
     _deadline: float = field(default=float("nan"), init=False)
 
     def __post_init__(self) -> None:
@@ -62,16 +68,18 @@ class RealTimeClock:
         """Set the first deadline one period from now."""
         self._deadline = self.now() + self.period
 
-    def tick(self) -> bool:
-        """Sleep until the deadline and set the next one; True when the deadline had passed already."""
+    def tick(self) -> None:
+        """Sleep until the deadline, at least, and set the next one."""
         if self._deadline != self._deadline:
             self.start()
         remaining = self._deadline - self.now()
-        late = remaining < -self.tolerance
         if remaining > 0.0:
             self.sleep(remaining)
-        self.late_ticks += late
-        behind = self.now() - self._deadline
-        missed_periods = max(0, int(behind / self.period))
-        self._deadline += (1 + missed_periods) * self.period
+        self._deadline += self.period
+
+    def late(self, seconds: float) -> bool:
+        """Whether `seconds` is not the period, too little as well as too much; if so, a period begins now."""
+        late = not abs(seconds - self.period) <= self.tolerance
+        if late:
+            self._deadline = self.now() + self.period
         return late

@@ -45,7 +45,7 @@ class Step:
         reward: (N,) float32.
         terminated, truncated: (N,) bool.
         action_age: (N,) float32, s from reading the state to applying the action computed from it.
-        late: the period was over before the step was.
+        late: the step did not take a period: from one state to the next it was longer, or shorter.
         laps, episodes: what ended in this step.
     """
 
@@ -68,7 +68,7 @@ class VectorDriving:
         car: where states come from and controls go to.
         task: what is observed and rewarded.
         clock: paces the steps; default: simulated time.
-        now: time source for the action's age, s.
+        now: time source for the action's age and the steps' durations, s.
         restarts: begin new episodes within the step in which one ended; False where whoever drives does it by `reset`,
             because a start takes its time, or can fail, and what ended must not be lost with it.
     """
@@ -145,8 +145,11 @@ class VectorDriving:
         self.car.apply(controls_of(applied))
         age = self._now() - self._read_at
         self.car.advance(self.period)
-        late = self.clock.tick()
+        self.clock.tick()
+        began = self._read_at
         self._read()
+        # Judged by when the states were read: a sleep or a read that took too long is in the step that it lengthened.
+        late = self.clock.late(self._read_at - began)
         self._memory, outcome = self.task.advance(self._memory, self._state, applied)
         observed = self.task.observe(self._state, self._memory)
         return applied, observed, outcome, np.full(self.car.count, age, np.float32), late

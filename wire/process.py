@@ -6,14 +6,18 @@ the work itself.
 
 from __future__ import annotations
 
+import copy
 import enum
 import logging
+import logging.handlers
+import queue
 import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import FrameType, TracebackType
 from typing import IO, Any
@@ -26,6 +30,7 @@ PLAIN_PROGRESS_SECONDS = 10.0
 """Without a terminal, a progress line is written at most this often."""
 
 _CONSOLE = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+_MOST_WAITING_LINES = 10_000
 _NEEDS_QUOTES = re.compile(r'[\s"=\\]|^$')
 _log = logging.getLogger(__name__)
 
@@ -94,7 +99,8 @@ class _ConsoleHandler(logging.Handler):
             else:
                 sys.stderr.write(line + "\n")
                 sys.stderr.flush()
-        except (OSError, ValueError):
+        except Exception:
+            # As logging's own handlers do: a line that cannot be written must not end who writes the next one.
             self.handleError(record)
 
 
@@ -113,6 +119,42 @@ def configure_logging(name: str, level: int | str = logging.INFO) -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
+
+
+class _Aside(logging.handlers.QueueHandler):
+    """Hands records on as they are; where too many wait already, the newest are lost, and nobody waits."""
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        # What is logged may change until it is written; the text may not. An error is written out later.
+        record = copy.copy(record)
+        record.msg, record.args = record.getMessage(), None
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        with suppress(queue.Full):
+            self.queue.put_nowait(record)
+
+
+@contextmanager
+def logging_aside() -> Iterator[None]:
+    """Let a thread of its own write the log, so that who logs never waits for a terminal that stands still.
+
+    A terminal does so while text is selected in a Windows console, after Ctrl-S, or when its ssh stalls. At the end,
+    also by an exception, everything is written before this returns.
+    """
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    lines: queue.Queue[logging.LogRecord] = queue.Queue(_MOST_WAITING_LINES)
+    listener = logging.handlers.QueueListener(lines, *handlers, respect_handler_level=True)
+    listener.start()
+    root.handlers[:] = [_Aside(lines)]
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        # The listener's end is a line as well, and must find room.
+        lines.join()
+        listener.stop()
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

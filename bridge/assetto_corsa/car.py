@@ -1,9 +1,9 @@
 """The real game's car, as the task and the bridge drive it: states from the pages, controls to a backend.
 
 Promises that a state is of a packet that was not returned before, written by a game that is LIVE: in a pause, a menu or
-a replay, when packets stand still, when the game is gone or the car was put elsewhere, there is no state but
-NotDriving, and the controls are neutral. It waits for a packet for a moment and for nothing else; only `reset` takes
-its time.
+a replay, when packets stand still, when the game is gone, CSP has let go of the car, the car was put elsewhere or
+nobody looked for too long, there is no state but NotDriving, and the controls are neutral. It waits for a packet for a
+moment and for nothing else; only `reset` takes its time.
 """
 
 import math
@@ -13,18 +13,34 @@ from collections.abc import Callable
 import numpy as np
 
 from bridge.assetto_corsa.controls import Backend
-from bridge.assetto_corsa.layout import Status
+from bridge.assetto_corsa.csp import CustomAI
+from bridge.assetto_corsa.guard import HEARTBEAT_SECONDS
+from bridge.assetto_corsa.layout import Graphics, Status
 from bridge.assetto_corsa.memory import GameError
 from bridge.assetto_corsa.pages import GamePages, Snapshot
-from bridge.assetto_corsa.state import StateReader
+from bridge.assetto_corsa.state import CarMoved, StateReader
 from racing.car import BoolArray, CarState, Controls
 
 PATIENCE = 0.1
 """s that a read waits for the next packet; the game writes one every 3 to 17 ms."""
 JUMP = 10.0
 """m by which a car may miss where its speed can have brought it; beyond, somebody moved it."""
+SPEED_JUMP = 15.0
+"""m/s by which a car's speed may change beyond what brakes and tyres do to it, unless it hits something."""
+HARDEST_BRAKING = 60.0
+"""m/s^2 that no car's brakes, tyres and engine reach."""
 _POLL = 0.0005
+_LAP_CLOCK_JUMP = 1000
+"""ms by which the lap's clock may go back: its pictures are not written in step with packets."""
 
+_NOTHING_WRITTEN = (
+    f"The game has written nothing for {PATIENCE:g} s: it is loading, hangs, or has ended and left its shared memory "
+    "behind. If it stays so, restart the game (under Proton, simshmbridge as well)."
+)
+_CSP_LET_GO = (
+    "The Custom Shaders Patch has let go of the car: its data of it stand still, so no command reaches the game. If it "
+    "stays so, start the bridge again."
+)
 _WHAT_IS_SHOWN = {
     Status.OFF: "The game shows a menu: nothing is driven. Start the session with its Drive button.",
     Status.REPLAY: "The game shows a replay: nothing is driven. Leave the replay.",
@@ -36,7 +52,8 @@ class NotDriving(GameError):
     """There is no state to drive from; the text says why.
 
     Attributes:
-        status: what the game shows; LIVE when the car was moved; None when the game is gone or its packets stand still.
+        status: what the game shows; LIVE also when what was driven is no step; None when the game is gone or its
+            packets stand still.
     """
 
     def __init__(self, text: str, status: Status | None) -> None:
@@ -72,8 +89,9 @@ class AssettoCorsaCar:
         self._start_afresh = start_afresh
         self._states = states or StateReader()
         self._now, self._sleep = now, sleep
+        self._by_csp = backend.name == CustomAI.name
         self._packet: int | None = None
-        self._before: tuple[CarState, float] | None = None
+        self._before: tuple[CarState, Snapshot] | None = None
         self.latest: Snapshot | None = None
 
     @property
@@ -90,14 +108,14 @@ class AssettoCorsaCar:
         try:
             snapshot = self._next_packet()
             state = self._states.state(snapshot)
-            self._check_moved(state, snapshot.read_at)
+            self._check_whole(state, snapshot)
         except NotDriving:
             self._interrupt()
             raise
         except GameError as error:
             self._interrupt()
-            raise NotDriving(str(error), None) from error
-        self._before = (state, snapshot.read_at)
+            raise NotDriving(str(error), Status.LIVE if isinstance(error, CarMoved) else None) from error
+        self._before = (state, snapshot)
         self.latest = snapshot
         return state
 
@@ -128,35 +146,56 @@ class AssettoCorsaCar:
             if snapshot.status is not Status.LIVE:
                 raise NotDriving(_WHAT_IS_SHOWN[snapshot.status], snapshot.status)
             packet = snapshot.physics.packetId
-            if self._packet is not None and packet != self._packet:
+            # The first packet that is seen may be what a dead game left behind; the next one cannot.
+            new = self._packet is not None and packet != self._packet
+            if new and (snapshot.car is not None or not self._by_csp):
                 self._packet = packet
                 return snapshot
-            # The first packet that is seen may be what a dead game left behind; the next one cannot.
-            self._packet = packet
+            if self._packet is None:
+                self._packet = packet
             if self._now() > deadline:
-                raise NotDriving(
-                    f"The game has written nothing for {PATIENCE:g} s: it is loading, hangs, or has ended and left its "
-                    "shared memory behind. If it stays so, restart the game (under Proton, simshmbridge as well).",
-                    None,
-                )
+                raise NotDriving(_CSP_LET_GO if new else _NOTHING_WRITTEN, Status.LIVE if new else None)
             self._sleep(_POLL)
 
-    def _check_moved(self, state: CarState, read_at: float) -> None:
-        """Notice a restart of the session or a return to the pits that was not our reset."""
+    def _check_whole(self, state: CarState, snapshot: Snapshot) -> None:
+        """Notice what is no step: a bridge that stood still, a restart or a return to the pits that was not our reset.
+
+        Raises NotDriving and CarMoved.
+        """
         if self._before is None:
             return
-        before, before_at = self._before
-        speed = max(float(np.hypot(*before.velocity[0])), float(np.hypot(*state.velocity[0])))
-        moved = math.dist(before.position[0], state.position[0])
-        if moved > speed * (read_at - before_at) + JUMP:
+        before, then = self._before
+        passed = snapshot.read_at - then.read_at
+        if passed > HEARTBEAT_SECONDS:
             raise NotDriving(
-                f"The car was moved by {moved:.0f} m at once: the session was restarted or the car brought to the "
-                "pits. Driving begins anew from there.",
+                f"Nothing was read for {passed:.1f} s: this PC slept, or the bridge stood still, and the car was "
+                "braked meanwhile. Driving begins anew.",
                 Status.LIVE,
             )
+        slower, faster = sorted(float(np.hypot(*each.velocity[0])) for each in (before, state))
+        moved = math.dist(before.position[0], state.position[0])
+        if moved > faster * passed + JUMP:
+            what = f"was moved by {moved:.0f} m at once"
+        elif faster - slower > SPEED_JUMP + HARDEST_BRAKING * passed and not state.collided[0]:
+            what = f"changed its speed by {faster - slower:.0f} m/s at once without a hit"
+        elif _lap_taken_back(then.graphics, snapshot.graphics):
+            what = "has begun its lap anew"
+        else:
+            return
+        raise CarMoved(what)
 
     def _interrupt(self) -> None:
         self._backend.neutral()
         self._states.interrupt()
         self._packet = None
         self._before = None
+
+
+def _lap_taken_back(then: Graphics, now: Graphics) -> bool:
+    """Whether laps or the lap's clock went back other than at the line, where the clock begins anew by itself."""
+    if now.completedLaps < then.completedLaps:
+        return True
+    # Crossed from near 1 to near 0; a track without the game's line is at 0 all along.
+    at_line = now.normalizedCarPosition < 0.5 * then.normalizedCarPosition or now.normalizedCarPosition == 0.0
+    went_back = now.iCurrentTime < then.iCurrentTime - _LAP_CLOCK_JUMP
+    return went_back and now.completedLaps == then.completedLaps and not at_line

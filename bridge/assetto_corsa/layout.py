@@ -17,9 +17,6 @@ GRAPHICS_PAGE = "acpmf_graphics"
 STATIC_PAGE = "acpmf_static"
 CAR_CONTROLS_PAGE = "AcTools.CSP.NewBehaviour.CustomAI.CarControls0.v0"
 CAR_PAGE = "AcTools.CSP.NewBehaviour.CustomAI.Car0.v0"
-SIM_STATE_PAGE = "AcTools.CSP.NewBehaviour.CustomAI.SimState.v0"
-SIM_STATE_V1_PAGE = "AcTools.CSP.NewBehaviour.CustomAI.SimState.v1"
-"""Since CSP 0.2.8; the first four bytes are those of v0."""
 
 _int = ctypes.c_int32
 _uint = ctypes.c_uint32
@@ -312,23 +309,6 @@ class CarData(ctypes.LittleEndianStructure):
     )
 
 
-class SimState(ctypes.LittleEndianStructure):
-    """What CSP's Custom AI does to the simulation: flags 0 or 1; time_scale (v1 only) over real time."""
-
-    _pack_ = 4
-    _fields_ = (
-        ("pause", _byte),
-        ("restart_session", _byte),
-        ("disable_collisions", _byte),
-        ("extra_sleep_ms", _byte),
-        ("time_scale", _float),
-    )
-
-
-SIM_STATE_BYTES = 4
-"""Bytes of SimState.v0: without time_scale."""
-
-
 def text(units: "ctypes.Array[ctypes.c_uint16]") -> str:
     """What is written in a wide string of a page, up to its first zero; what is no UTF-16 becomes U+FFFD."""
     return bytes(units).decode("utf-16-le", errors="replace").split("\0", 1)[0]
@@ -365,7 +345,6 @@ _OFFICIAL: Mapping[type[ctypes.LittleEndianStructure], tuple[int, Mapping[str, i
         {"velocity": 40, "look": 64, "position": 88, "local_velocity": 100, "wheels": 148, "lap_time_ms": 644}
         | {"spline_position": 656, "collision_counter": 664, "wheels_valid_surface": 668},
     ),
-    SimState: (8, {"extra_sleep_ms": 3, "time_scale": 4}),
 }
 
 

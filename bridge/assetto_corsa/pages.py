@@ -27,8 +27,10 @@ from bridge.assetto_corsa.memory import GameError, Page, open_page
 PHYSICS_BYTES, GRAPHICS_BYTES, STATIC_BYTES, CAR_BYTES = 580, 296, 684, 672
 LOOK_AGAIN_SECONDS = 1.0
 """Pages whose packets stand still are opened anew so often: they may be the remains of a game that is gone."""
-CAR_FRESH_SECONDS = 0.5
-"""CSP's car data count for so long after they last changed; then CSP has let go of the car."""
+CAR_FRESH_SECONDS = 0.09
+"""CSP's car data count for so long after they last changed; then CSP has let go of the car. It is two pictures at 25 a
+second, and less than two control periods at 20 Hz."""
+_LOOK_FOR_CAR_SECONDS = 0.1
 _TRIES = 16
 
 
@@ -163,7 +165,7 @@ class GamePages:
         if self._car is None:
             if now < self._look_for_car_at:
                 return None
-            self._look_for_car_at = now + LOOK_AGAIN_SECONDS
+            self._look_for_car_at = now + _LOOK_FOR_CAR_SECONDS
             try:
                 self._car = open_page(CAR_PAGE, CAR_BYTES)
             except GameError:

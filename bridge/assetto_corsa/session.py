@@ -20,9 +20,9 @@ from bridge.assetto_corsa.fast_lane import read_fast_lane
 from bridge.assetto_corsa.gamepad import Gamepad
 from bridge.assetto_corsa.guarded_car import GuardedCar
 from bridge.assetto_corsa.install import InstallError, find_fast_lane, find_install, installed_track
-from bridge.assetto_corsa.layout import PHYSICS_PAGE, Status, text
-from bridge.assetto_corsa.memory import GameError, GameNotRunning, open_page
-from bridge.assetto_corsa.pages import PHYSICS_BYTES, GamePages
+from bridge.assetto_corsa.layout import Status, text
+from bridge.assetto_corsa.memory import GameError, GameNotRunning
+from bridge.assetto_corsa.pages import GamePages, Snapshot
 from bridge.assetto_corsa.reset import FreshStart, PagesGame
 from bridge.assetto_corsa.safety import SafetyGate, Tolerance, front_watch, panic_switch
 from bridge.assetto_corsa.starts import LineElevation, Starts
@@ -32,7 +32,10 @@ from racing.track import Track, TrackError, parse_track
 from wire.process import fields
 
 SAY_SECONDS = 10.0
-_POLL_SECONDS = 0.05
+ALIVE_SECONDS = 0.3
+"""A game that runs has written something within so long, in its menu and in a pause as well."""
+_LIFELESS_SECONDS = 2.0
+_LOOK_SECONDS = 0.05
 _log = logging.getLogger(__name__)
 
 
@@ -85,12 +88,28 @@ class Session:
 
 
 def game_runs() -> bool:
-    """Whether the game's shared memory is there, which it is while the game runs."""
+    """Whether a game writes its shared memory now; says so where that only lies there. Takes up to ALIVE_SECONDS."""
     try:
-        open_page(PHYSICS_PAGE, PHYSICS_BYTES).close()
-    except GameError:
+        with GamePages(csp=False) as pages:
+            first, until = _packets(pages.read()), time.monotonic() + ALIVE_SECONDS
+            while time.monotonic() < until:
+                time.sleep(_LOOK_SECONDS)
+                if _packets(pages.read()) != first:
+                    return True
+    except GameNotRunning:
         return False
-    return True
+    except GameError as error:
+        _log.warning("Assetto Corsa is not taken to run", extra=fields(reason=error))
+        return False
+    _log.warning(
+        "the shared memory of Assetto Corsa is here, but nothing writes it: another tool has made it, or a game that "
+        "is gone has left it, so the game is not taken to run; if it does, add --car assetto-corsa"
+    )
+    return False
+
+
+def _packets(snapshot: Snapshot) -> tuple[int, int]:
+    return snapshot.physics.packetId, snapshot.graphics.packetId
 
 
 def opened_session(settings: GameSettings, stop: threading.Event, seed: int | None = None) -> Session:
@@ -109,7 +128,7 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
     try:
         _await_live(pages, settings.wait, stop)
         static = pages.static()
-        name, layout = text(static.track), text(static.trackConfiguration)
+        name, layout, model = text(static.track), text(static.trackConfiguration), text(static.carModel)
         track, elevation = _track(settings, name, layout, float(static.trackSPlineLength))
         backend = _backend(settings.backend)
     except BaseException:
@@ -138,6 +157,11 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
                 f"The game is on another track now ({text(now.track)} {text(now.trackConfiguration)}) than at the "
                 f"start ({name} {layout}). Start the bridge again to drive there."
             )
+        if text(now.carModel) != model:
+            raise GameError(
+                f"The game drives another car now ({text(now.carModel)}) than at the start ({model}), and what is "
+                "learned of one is wrong for the other. Start the bridge again to drive it."
+            )
 
     start = FreshStart(PagesGame(pages), backend, starts, sleep=patiently)
     # The game ignores wheel and pedals while CSP has its car: there is nobody to be seen, only to be mistaken.
@@ -148,28 +172,42 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
 
 
 def _await_live(pages: GamePages, wait: bool, stop: threading.Event) -> None:
-    """Return when the game is LIVE and a new packet was seen."""
-    say_at, first = 0.0, None
+    """Return when the game is LIVE and a new packet was seen; with `wait`, whatever is wrong with it until then."""
+    said: str | None = None
+    say_at = 0.0
+    seen: tuple[int, int] | None = None
+    seen_at = 0.0
     while not stop.is_set():
+        now = time.monotonic()
         try:
             snapshot = pages.read()
-            if snapshot.status is Status.LIVE:
-                packet = snapshot.physics.packetId
-                if first is not None and packet != first:
-                    return
-                first = packet
-                why = "the game to go on: its packets stand still"
-            else:
-                first, why = None, f"the game, which shows {_SHOWN[snapshot.status]}"
+            before, seen = seen, _packets(snapshot)
+            if snapshot.status is Status.LIVE and before is not None and seen[0] != before[0]:
+                return
+            if seen != before:
+                seen_at = now
+            why = _why_not_live(snapshot.status, now - seen_at > _LIFELESS_SECONDS)
         except GameNotRunning as absent:
             if not wait:
                 raise GameNotRunning(f"{absent} With --wait, it is waited for.") from absent
-            first, why = None, "the game: start it, and a session in it"
-        if time.monotonic() >= say_at and (first is None or say_at):
+            seen, why = None, "the game: start it, and a session in it"
+        except GameError as error:
+            if not wait:
+                raise
+            seen, why = None, f"the game. {error}"
+        if why is not None and (why != said or now >= say_at):
             _log.info(f"waiting for {why}")
-            say_at = time.monotonic() + SAY_SECONDS
-        stop.wait(_POLL_SECONDS)
+            said, say_at = why, now + SAY_SECONDS
+        stop.wait(_LOOK_SECONDS)
     raise Stopped
+
+
+def _why_not_live(shown: Status, lifeless: bool) -> str | None:
+    """What is waited for; None between two packets of a game that is LIVE."""
+    if lifeless:
+        was = "" if shown is Status.LIVE else f", which shows {_SHOWN[shown]}"
+        return f"the game{was}: it writes nothing, so it hangs, or is gone; if it stays so, start it again"
+    return None if shown is Status.LIVE else f"the game, which shows {_SHOWN[shown]}"
 
 
 _SHOWN = {

@@ -61,7 +61,7 @@ ASSUMPTIONS = (
         "the middle of the tyres' contact points is as fresh as the packet and fixed to the car; carCoordinates are of "
         "the picture before, and tell at a standstill where the car's own point is from there",
         "the official description: contact points are on the physics page, in world coordinates",
-        "contact points further from carCoordinates than a car is long: then these are used",
+        "contact points that were never within a car's length of carCoordinates: then these are used",
     ),
     Assumption(
         "steering",
@@ -100,6 +100,16 @@ class StateUnusable(GameError):
     """The game wrote a value that is no number."""
 
 
+class CarMoved(GameError):
+    """The car has done what no car does by itself; `what` says so after "The car"."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"The car {what}: the session was restarted, or the car brought to the pits. Driving begins anew from "
+            "there."
+        )
+
+
 class StateReader:
     """Makes states of snapshots, and remembers what a single snapshot cannot tell: time, and hits since the reset.
 
@@ -117,12 +127,15 @@ class StateReader:
         self._damage: FloatArray | None = None
         self._hits: int | None = None
         self._from_contacts: FloatArray = np.zeros((1, 2))
+        self._contacts_tell = False
+        self._car_packet: int | None = None
 
     def state(self, snapshot: Snapshot) -> CarState:
         """The car as the snapshot has it; N is 1, time is that of driving since the first state.
 
         Raises:
             StateUnusable: a value that driving needs is NaN or infinite.
+            CarMoved: the pages have the car at two places.
         """
         physics, car = snapshot.physics, snapshot.car
         heading = ground_heading([physics.heading])
@@ -167,18 +180,32 @@ class StateReader:
 
     def _position(self, snapshot: Snapshot, heading: FloatArray, speed: float) -> FloatArray:
         """(1, 2) m, of the same moment as the rest of the physics page wherever something tells it."""
-        if snapshot.car is not None:
-            return ground_position([snapshot.car.position[0]], [snapshot.car.position[2]])
+        contacts, car = _contacts(snapshot.physics), snapshot.car
+        moves = car is not None and car.packet_id != self._car_packet
+        self._car_packet = None if car is None else car.packet_id
+        if car is not None and moves:
+            position = ground_position([car.position[0]], [car.position[2]])
+            apart = position - contacts
+            if float(np.hypot(*apart[0])) < _CAR_LENGTH:
+                self._contacts_tell = True
+                self._learn(apart, heading)
+            return position
         drawn = ground_position([snapshot.graphics.carCoordinates[0]], [snapshot.graphics.carCoordinates[2]])
-        points = snapshot.physics.tyreContactPoint
-        contacts = ground_position([sum(point[0] for point in points) / 4.0], [sum(point[2] for point in points) / 4.0])
         apart = drawn - contacts
-        if not float(np.hypot(*apart[0])) < _CAR_LENGTH + _PICTURE * speed:
+        if float(np.hypot(*apart[0])) < _CAR_LENGTH + _PICTURE * speed:
+            self._contacts_tell = True
+            if speed < _STANDING:
+                self._learn(apart, heading)
+        elif self._contacts_tell and np.isfinite(contacts).all():
+            # Its tyres are there already, and the picture before shows it here.
+            raise CarMoved(f"was moved by {np.hypot(*apart[0]):.0f} m at once")
+        else:
             return drawn
-        if speed < _STANDING:
-            # A vector turns as a velocity does.
-            self._from_contacts = body_velocity(apart, heading)
         return contacts + body_velocity(self._from_contacts, -heading)
+
+    def _learn(self, from_contacts: FloatArray, heading: FloatArray) -> None:
+        """Where the car's own point is, seen from its tyres; a vector turns as a velocity does."""
+        self._from_contacts = body_velocity(from_contacts, heading)
 
     def _hit(self, physics: Physics, car: CarData | None) -> bool:
         damage = np.array(physics.carDamage[:])
@@ -193,9 +220,19 @@ class StateReader:
         return self._collided
 
 
+def _contacts(physics: Physics) -> FloatArray:
+    """(1, 2) m, the middle of the tyres' contact points; not a number where the page has none, which is all zeros."""
+    points = physics.tyreContactPoint
+    if not any(any(point) for point in points):
+        return np.full((1, 2), np.nan)
+    return ground_position([sum(point[0] for point in points) / 4.0], [sum(point[2] for point in points) / 4.0])
+
+
 def _check_numbers(state: CarState) -> None:
-    for name in ("position", "heading", "velocity", "yaw_rate", "acceleration", "steer", "throttle", "brake"):
-        if not np.isfinite(getattr(state, name)).all():
+    """Of everything that the source reports: one value that is no number makes all that is learned from it none."""
+    for name in CarState.__dataclass_fields__:
+        values = getattr(state, name)
+        if values is not None and not np.isfinite(values).all():
             raise StateUnusable(
                 f"The game reports a {name.replace('_', ' ')} that is no number, as it does while a car is being "
                 "loaded or when a mod breaks its physics. If it stays so, restart the session or take another car."

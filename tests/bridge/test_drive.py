@@ -28,9 +28,9 @@ answers_sigterm = pytest.mark.skipif(sys.platform == "win32", reason="Windows ha
 
 
 class Bridge:
-    """`python -m bridge drive` as a child process; its log is a file."""
+    """`python -m bridge drive` as a child process; its log is a file, or what `stderr` is open on."""
 
-    def __init__(self, server: WireServer, folder: Path, *arguments: str) -> None:
+    def __init__(self, server: WireServer, folder: Path, *arguments: str, stderr: int | None = None) -> None:
         self.log = folder / "bridge.log"
         self.spool = folder / "spool"
         environment = os.environ | {
@@ -40,7 +40,10 @@ class Bridge:
         options = ["--spool", str(self.spool), "--seed", "1", "--track", "seed:7:1200", *arguments]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "bridge", "drive", *options], cwd=ROOT, env=environment, stderr=log
+                [sys.executable, "-m", "bridge", "drive", *options],
+                cwd=ROOT,
+                env=environment,
+                stderr=log if stderr is None else stderr,
             )
 
     def ended(self, seconds: float = 30.0) -> int:

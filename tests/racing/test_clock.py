@@ -1,4 +1,4 @@
-"""The real-time clock keeps its rate, marks what is late, and does not run after what it missed."""
+"""The real-time clock keeps its rate, knows a step of another length, and does not run after what it missed."""
 
 import pytest
 
@@ -22,12 +22,12 @@ def clock(time: Time, period: float = 0.05) -> RealTimeClock:
     return RealTimeClock(period, now=time, sleep=time.sleep)
 
 
-def test_a_step_in_time_ends_at_its_deadline() -> None:
+def test_a_period_ends_at_its_deadline() -> None:
     time = Time()
     pace = clock(time)
     pace.start()
     time.now += 0.03
-    assert pace.tick() is False
+    pace.tick()
     assert time.now == pytest.approx(100.05)
 
 
@@ -42,46 +42,39 @@ def test_small_delays_do_not_add_up_over_a_thousand_steps() -> None:
     assert time.now == pytest.approx(100.0 + 1000 * 0.05, abs=0.001)
 
 
-def test_a_step_beyond_its_deadline_is_late_and_counted() -> None:
-    time = Time()
-    pace = clock(time)
-    pace.start()
-    time.now += 0.06
-    assert pace.tick() is True
-    assert pace.late_ticks == 1
+@pytest.mark.parametrize("seconds", [0.05, 0.0515, 0.0485])
+def test_a_step_that_took_a_period_is_not_late(seconds: float) -> None:
+    assert not clock(Time()).late(seconds)
 
 
-def test_the_step_after_a_late_one_keeps_to_the_original_grid() -> None:
-    time = Time()
-    pace = clock(time)
-    pace.start()
-    time.now += 0.06
-    pace.tick()
-    assert pace.tick() is False
-    assert time.now == pytest.approx(100.10)
+@pytest.mark.parametrize("seconds", [0.053, 0.047, 4.0, 0.0, float("nan")])
+def test_a_step_that_took_another_time_is_late(seconds: float) -> None:
+    assert clock(Time()).late(seconds)
 
 
-def test_missed_periods_are_skipped_not_run_after() -> None:
+def test_after_a_late_step_a_whole_period_begins_and_nothing_is_run_after() -> None:
     time = Time()
     pace = clock(time)
     pace.start()
     time.now += 1.02
-    assert pace.tick() is True
-    assert pace.tick() is False
-    assert time.now == pytest.approx(101.05)
-    assert pace.late_ticks == 1
+    pace.tick()
+    assert time.now == pytest.approx(101.02)
+    assert pace.late(1.02)
+    pace.tick()
+    assert time.now == pytest.approx(101.07)
 
 
 def test_the_first_tick_without_a_start_begins_a_period() -> None:
     time = Time()
-    assert clock(time).tick() is False
+    clock(time).tick()
     assert time.now == pytest.approx(100.05)
 
 
 def test_simulated_time_never_waits_and_is_never_late() -> None:
     pace = SimulatedClock()
     pace.start()
-    assert pace.tick() is False
+    pace.tick()
+    assert not pace.late(4.0)
 
 
 def test_a_period_of_nothing_is_refused() -> None:

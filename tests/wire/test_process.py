@@ -7,6 +7,7 @@ import logging
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -66,6 +67,57 @@ def test_configuring_twice_writes_each_line_once() -> None:
     )
     assert len(done.stderr.splitlines()) == 1
     assert "process=b" in done.stderr
+
+
+def test_a_log_that_is_written_aside_is_whole_and_in_order_also_after_an_error() -> None:
+    done = run_python(
+        "import logging; from wire.process import configure_logging, fields, logging_aside; configure_logging('p')\n"
+        "with logging_aside():\n"
+        "    for number in range(500): logging.info('line %d', number, extra=fields(number=number))\n"
+        "    try: 1 / 0\n"
+        "    except ZeroDivisionError: logging.exception('caught')\n"
+        "    raise RuntimeError('the end')"
+    )
+    lines = done.stderr.splitlines()
+    assert [f'event="line {number}" number={number}' in line for number, line in enumerate(lines[:500])] == [True] * 500
+    assert "event=caught" in lines[500]
+    assert "ZeroDivisionError" in lines[500]
+    assert 'event="ended by an unexpected error"' in lines[501]
+    assert len(lines) == 502
+
+
+def test_a_line_that_cannot_be_written_does_not_end_a_log_that_is_written_aside() -> None:
+    done = run_python(
+        "import logging; from wire.process import configure_logging, fields, logging_aside; configure_logging('p')\n"
+        "class Broken:\n    def __str__(self): raise TypeError('no text')\n"
+        "with logging_aside():\n"
+        "    logging.info('broken', extra=fields(value=Broken()))\n"
+        "    logging.info('whole')"
+    )
+    assert done.returncode == 0
+    assert "event=whole" in done.stderr.splitlines()[-1]
+
+
+def test_who_logs_aside_never_waits_and_loses_the_newest_lines_at_most() -> None:
+    goes_on, written = threading.Event(), []
+
+    class Stalled(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            goes_on.wait(60.0)
+            written.append(record.getMessage())
+
+    root = logging.getLogger()
+    before, root.handlers[:] = root.handlers[:], [Stalled()]
+    try:
+        with process.logging_aside():
+            for number in range(20_000):
+                root.warning("line %d", number)
+            assert not written
+            goes_on.set()
+    finally:
+        root.handlers[:] = before
+    assert 10_000 <= len(written) <= 10_001
+    assert written[:2] == ["line 0", "line 1"]
 
 
 WAITER = (

@@ -112,6 +112,22 @@ def test_a_page_that_means_something_else_is_found_out(change: Change, names: se
     assert contradicted(change) == names
 
 
+@pytest.mark.parametrize("pictures", [30, 60, 144])
+@pytest.mark.parametrize(("pace", "verdict"), [(1.0, Verdict.HOLDS), (0.9, Verdict.CONTRADICTED)])
+def test_a_lap_clock_that_moves_once_a_picture_is_judged_by_its_pace(
+    pictures: int, pace: float, verdict: Verdict
+) -> None:
+    def seen_in_pictures() -> Iterator[Snapshot]:
+        """Five seconds, 333 packets a second."""
+        for packet in range(1665):
+            now = packet / 333.0
+            graphics = Graphics(status=int(Status.LIVE))
+            graphics.iCurrentTime = round(1000.0 * pace * (now * pictures // 1.0) / pictures)
+            yield Snapshot(Physics(packetId=packet), graphics, None, 100.0 + now, duplicate=False)
+
+    assert findings(seen_in_pictures())["time"].verdict is verdict
+
+
 def test_a_game_that_hangs_for_a_moment_still_keeps_time() -> None:
     def hang(_: Physics, graphics: Graphics, __: CarData) -> None:
         graphics.iCurrentTime -= min(graphics.iCurrentTime // 2, 1500)

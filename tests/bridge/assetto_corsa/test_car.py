@@ -12,15 +12,16 @@ from bridge.assetto_corsa.layout import Status
 from bridge.assetto_corsa.memory import GameError
 from bridge.assetto_corsa.pages import GamePages
 from racing.car import Car, Controls
-from tests.support.game_pages import GRAPHICS, LIVE, OFF, PAUSE, PHYSICS, REPLAY, Moments, WrittenGame
+from tests.support.game_pages import CAR, GRAPHICS, LIVE, OFF, PAUSE, PHYSICS, REPLAY, Moments, WrittenGame
 from tests.support.idle_backend import IdleBackend
 
 
 class Track:
     """A car on a written game: whenever the car waits, the game does what comes next, or writes a packet."""
 
-    def __init__(self, folder: Path) -> None:
-        self.game, self.moments, self.wires = WrittenGame(folder), Moments(), IdleBackend()
+    def __init__(self, folder: Path, csp: bool = False) -> None:
+        self.game, self.moments, self.wires = WrittenGame(folder, csp), Moments(), IdleBackend()
+        self.takes_over = csp
         self.resets = 0
         self.events: list[Callable[[], None]] = []
         self.writes = True
@@ -33,7 +34,13 @@ class Track:
         if self.events:
             self.events.pop(0)()
         elif self.writes:
-            self.game.packet()
+            self.packet()
+
+    def packet(self) -> None:
+        """The game writes a packet, and so does CSP while it has the car."""
+        self.game.packet()
+        if self.takes_over:
+            self.game.car_packet()
 
     def start_afresh(self) -> None:
         self.resets += 1
@@ -41,7 +48,7 @@ class Track:
     def read(self, seconds: float = 0.05) -> None:
         """A state one control period later."""
         self.moments.now += seconds
-        self.game.packet()
+        self.packet()
         self.car.read()
 
 
@@ -143,9 +150,103 @@ def test_a_car_that_somebody_moved_starts_a_new_story(track: Track) -> None:
 def test_a_car_at_full_speed_is_not_taken_for_a_moved_one(track: Track) -> None:
     track.game.drive(where=(0.0, 0.0, 0.0), velocity=(0.0, 0.0, 90.0))
     track.car.read()
-    track.moments.now += 0.5
-    track.game.drive(where=(0.0, 0.0, 50.0), velocity=(0.0, 0.0, 90.0))
-    assert track.car.read().position[0, 0] == 50.0
+    track.moments.now += 0.25
+    track.game.drive(where=(0.0, 0.0, 30.0), velocity=(0.0, 0.0, 90.0))
+    assert track.car.read().position[0, 0] == 30.0
+
+
+def test_a_bridge_that_stood_still_has_driven_no_step(track: Track) -> None:
+    track.car.read()
+    track.read(0.29)
+    track.moments.now += 4.0
+    with pytest.raises(NotDriving, match=r"Nothing was read for 4\.0 s") as caught:
+        track.car.read()
+    assert caught.value.status is Status.LIVE
+    assert track.wires.sent == ["neutral"]
+    track.car.read()
+    track.read()
+
+
+def test_a_restart_at_the_same_place_is_seen_by_the_speed(track: Track) -> None:
+    track.car.read()
+    track.game.drive(velocity=(0.0, 0.0, 17.0))
+    track.read()
+    track.game.drive(velocity=(0.0, 0.0, 30.0))
+    track.read()
+    track.game.drive(velocity=(0.0, 0.0, 0.0))
+    with pytest.raises(NotDriving, match="changed its speed by 30 m/s at once without a hit"):
+        track.car.read()
+
+
+def test_a_hit_may_stop_a_car_at_once(track: Track) -> None:
+    track.car.read()
+    track.read()
+    track.game.put(PHYSICS, 224, "f", 1.0)
+    track.game.drive(velocity=(0.0, 0.0, 0.0))
+    assert track.car.read().collided[0]
+
+
+def lap(track: Track, completed: int, clock_ms: int, place: float) -> None:
+    """What the picture shows: laps, the lap's clock, and where along the track from 0 to 1."""
+    track.game.put(GRAPHICS, 132, "i", completed)
+    track.game.put(GRAPHICS, 140, "i", clock_ms)
+    track.game.put(GRAPHICS, 248, "f", place)
+
+
+@pytest.mark.parametrize(
+    ("laps", "clock", "place"), [(1, 10_000, 0.31), (0, 60_100, 0.31)], ids=["the clock went back", "a lap was taken"]
+)
+def test_a_lap_that_begins_anew_within_the_track_is_a_restart(
+    track: Track, laps: int, clock: int, place: float
+) -> None:
+    lap(track, 1, 60_000, 0.3)
+    track.car.read()
+    lap(track, laps, clock, place)
+    with pytest.raises(NotDriving, match="has begun its lap anew"):
+        track.read()
+
+
+@pytest.mark.parametrize(
+    ("laps", "clock", "place"),
+    [(1, 59_500, 0.999), (2, 20, 0.001), (1, 20, 0.001), (1, 20, 0.0)],
+    ids=["a little jitter", "a lap", "the line without a lap before it", "a track whose places the game does not know"],
+)
+def test_a_lap_clock_that_begins_anew_at_the_line_is_driving(track: Track, laps: int, clock: int, place: float) -> None:
+    lap(track, 1, 60_000, 0.999)
+    track.car.read()
+    lap(track, laps, clock, place)
+    track.read()
+
+
+@pytest.fixture
+def csp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Track:
+    """A car that CSP drives."""
+    monkeypatch.setenv("AC_SHM_DIR", str(tmp_path))
+    monkeypatch.setattr(IdleBackend, "name", "csp")
+    track = Track(tmp_path, csp=True)
+    track.game.put(CAR, 88, "3f", 10.0, 0.0, 20.0)
+    return track
+
+
+def test_a_car_that_csp_lets_go_of_is_driven_no_further_than_two_periods(csp: Track) -> None:
+    csp.car.read()
+    csp.read()
+    csp.takes_over = False
+    csp.read()
+    with pytest.raises(NotDriving, match="Custom Shaders Patch has let go of the car") as caught:
+        csp.read()
+    assert caught.value.status is Status.LIVE
+    assert csp.wires.sent == ["neutral"]
+    csp.takes_over = True
+    csp.car.read()
+
+
+def test_a_packet_of_csp_that_comes_a_moment_later_is_waited_for(csp: Track) -> None:
+    csp.car.read()
+    csp.takes_over = False
+    csp.events = [lambda: None] * 20 + [csp.game.car_packet]
+    csp.read(0.145)
+    assert not csp.events
 
 
 def test_a_value_that_is_no_number_is_no_state(track: Track) -> None:

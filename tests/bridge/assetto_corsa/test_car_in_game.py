@@ -9,6 +9,7 @@ import pytest
 
 from bridge.assetto_corsa.assumptions import AssumptionCheck, Verdict
 from bridge.assetto_corsa.car import AssettoCorsaCar, NotDriving
+from bridge.assetto_corsa.csp import CustomAI
 from bridge.assetto_corsa.layout import Status, text
 from bridge.assetto_corsa.pages import GamePages
 from bridge.assetto_corsa.state import StateReader
@@ -45,6 +46,12 @@ def drivable(car: AssettoCorsaCar) -> bool:
 def read_many(car: AssettoCorsaCar) -> None:
     for _ in range(100):
         car.read()
+
+
+def read_while_fast(car: AssettoCorsaCar) -> None:
+    """Read on; a state of a slow car is one of the new session, which may not follow on the old one."""
+    while True:
+        assert car.read().velocity[0, 0] > 25.0
 
 
 def test_the_pages_say_what_really_is(game: FakeGame) -> None:
@@ -100,6 +107,39 @@ def test_a_car_that_is_put_elsewhere_is_noticed(game: FakeGame, car: AssettoCors
     game.tell("put", s=400.0)
     with pytest.raises(NotDriving, match="moved by"):
         read_many(car)
+
+
+@pytest.mark.parametrize("metres_before_the_grid", [400.0, 1.0], ids=["elsewhere", "where it would begin"])
+@pytest.mark.parametrize("pictures_hz", [333.0, 20.0])
+def test_a_restart_of_the_session_is_never_a_state(
+    game: FakeGame, car: AssettoCorsaCar, metres_before_the_grid: float, pictures_hz: float
+) -> None:
+    game.tell("rates", graphics_hz=pictures_hz)
+    game.tell("restart", into="live")
+    game.tell("put", s=game.truth()["s"] - metres_before_the_grid, speed=30.0)
+    wait_until(lambda: drivable(car), "a state")
+    game.tell("restart", into="live")
+    with pytest.raises(NotDriving, match="the session was restarted") as caught:
+        read_while_fast(car)
+    assert caught.value.status is Status.LIVE
+    wait_until(lambda: drivable(car), "a state of the new session")
+
+
+def test_a_car_that_csp_lets_go_of_is_driven_again_when_it_is_taken_back(game: FakeGame) -> None:
+    backend = CustomAI()
+    backend.open()
+    car = AssettoCorsaCar(GamePages(), backend, start_afresh=game.live)
+    try:
+        wait_until(lambda: drivable(car), "a state")
+        game.tell("custom_ai", allowed=False)
+        game.tell("restart", into="live")
+        wait_until(lambda: not drivable(car), "the restart to be noticed")
+        with pytest.raises(NotDriving, match="Custom Shaders Patch has let go of the car"):
+            car.read()
+        game.tell("custom_ai", allowed=True)
+        wait_until(lambda: drivable(car), "a state of the car that was taken back")
+    finally:
+        car.close()
 
 
 def test_time_goes_on_as_it_does_here(car: AssettoCorsaCar) -> None:

@@ -1,8 +1,11 @@
-"""What the control thread does within a step, call by call: nothing with the disk, the network or a compressor."""
+"""What the control thread does while it drives, call by call: nothing with disk, network, terminal or compressor."""
 
+import io
+import logging
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 
 from bridge.assetto_corsa.session import GameSettings
-from bridge.drive import Driver
+from bridge.drive import Drive, Driver
 from bridge.garage import Settings, assembled_drive
 from racing.driving import Step
 from racing.task import TaskConfig, task_signature
@@ -19,35 +22,65 @@ from tests.support.policies import as_update, following_policy
 from tests.support.wire_server import WireServer
 from wire.process import ExitCode
 
-FORBIDDEN_FILES = ("/sqlite3/", "/websockets/", "/zstandard/", "/asyncio/", "/bridge/spool.py", "/wire/codec.py")
+FORBIDDEN_FILES = (
+    "/sqlite3/",
+    "/websockets/",
+    "/zstandard/",
+    "/asyncio/",
+    "/rich/",
+    "/bridge/spool.py",
+    "/wire/codec.py",
+)
 FORBIDDEN_MODULES = ("_socket", "_ssl", "_sqlite3", "sqlite3", "zstandard", "zlib", "select")
 FORBIDDEN_NAMES = ("open", "fsync", "unlink", "replace", "rename")
 
 
 class Watched:
-    """A driver whose steps are watched: `seen` holds the calls that have no place in them."""
+    """A driver that pauses the game once; the loop around it is watched: `seen` holds the calls out of place in it."""
 
-    def __init__(self, driver: Driver) -> None:
-        self._driver = driver
+    def __init__(self, driver: Driver, game: FakeGame) -> None:
+        self._driver, self._game = driver, game
         self.seen: set[str] = set()
         self.over, self.calls = False, 0
+        self._steps = self._waits = 0
 
     @property
     def version(self) -> int:
         return self._driver.version
 
     def waits_for(self) -> str | None:
-        return self._driver.waits_for()
+        why = self._driver.waits_for()
+        self._waits += why is not None
+        if self._waits == 20:
+            with self._unwatched():
+                self._game.live()
+        return why
 
     def finish(self) -> None:
         self._driver.finish()
 
     def step(self) -> Step | None:
+        self._steps += 1
+        if self._steps == 50:
+            with self._unwatched():
+                self._game.tell("mode", mode="pause")
+        return self._driver.step()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
         sys.setprofile(self._look)
         try:
-            return self._driver.step()
+            yield
         finally:
             sys.setprofile(None)
+
+    @contextmanager
+    def _unwatched(self) -> Iterator[None]:
+        sys.setprofile(None)
+        try:
+            yield
+        finally:
+            sys.setprofile(self._look)
 
     def _look(self, frame: FrameType, event: str, argument: Any) -> None:
         self.calls += 1
@@ -59,6 +92,8 @@ class Watched:
             module, name = getattr(argument, "__module__", None), argument.__name__
             if module in FORBIDDEN_MODULES or (module in ("posix", "nt", "io", "_io") and name in FORBIDDEN_NAMES):
                 self.seen.add(f"{module}.{name}")
+            if name in ("write", "flush") and isinstance(argument.__self__, io.TextIOBase | io.BufferedIOBase):
+                self.seen.add(f"{type(argument.__self__).__name__}.{name}")
 
 
 @pytest.fixture
@@ -72,7 +107,31 @@ def game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGame]:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(sys.platform != "linux", reason="the fake game's pages are files here")
-def test_a_step_touches_no_disk_no_network_and_no_compressor(game: FakeGame, tmp_path: Path) -> None:
+def test_the_loop_touches_no_disk_no_network_no_terminal_and_no_compressor(
+    game: FakeGame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    drive_on = Drive._drive
+
+    def watched_drive(drive: Drive) -> None:
+        assert isinstance(drive.driver, Watched)
+        with drive.driver.watched():
+            drive_on(drive)
+
+    monkeypatch.setattr(Drive, "_drive", watched_drive)
+    with (tmp_path / "log").open("w") as log:
+        monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(log)])
+        watched = driven_and_watched(game, tmp_path)
+    assert watched.calls > 1000
+    # A start looks into the session's page, which is memory by another name; it is no step.
+    assert watched.seen <= {"posix.open"}
+    text = (tmp_path / "log").read_text()
+    assert "waiting for the game. The game is paused" in text
+    assert "driving" in text.splitlines()
+
+
+def driven_and_watched(game: FakeGame, tmp_path: Path) -> Watched:
+    """What was seen in a drive of a hundred steps with a pause in it."""
     settings = Settings(
         recording=None,
         track="",
@@ -90,11 +149,9 @@ def test_a_step_touches_no_disk_no_network_and_no_compressor(game: FakeGame, tmp
     with WireServer() as server:
         server.greeting = [as_update(following_policy(task_signature(TaskConfig()), 1), 1)]
         with assembled_drive(server.pairing, settings, threading.Event()) as drive:
-            watched = drive.driver = Watched(drive.driver)
+            watched = drive.driver = Watched(drive.driver, game)
             try:
                 assert drive.run() == ExitCode.OK
             finally:
                 sys.setswitchinterval(interval)
-    assert watched.calls > 1000
-    # A start looks into the session's page, which is memory by another name; it is no step.
-    assert watched.seen <= {"posix.open"}
+    return watched

@@ -6,9 +6,9 @@ import struct
 import pytest
 
 from bridge.assetto_corsa import layout
-from bridge.assetto_corsa.layout import CarControls, CarData, CarWheel, Graphics, Physics, SimState, Static, text
+from bridge.assetto_corsa.layout import CarControls, CarData, CarWheel, Graphics, Physics, Static, text
 
-SIZES = {Physics: 580, Graphics: 296, Static: 684, CarControls: 72, CarData: 672, CarWheel: 120, SimState: 8}
+SIZES = {Physics: 580, Graphics: 296, Static: 684, CarControls: 72, CarData: 672, CarWheel: 120}
 
 # Byte, struct code and field, as the description of the pages has them; not derived from the declarations.
 PHYSICS = """
@@ -47,7 +47,6 @@ CAR = """
 WHEEL = """
 0 3f position; 60 3f velocity; 72 f slip_ratio; 76 f load; 84 f angular_velocity; 112 f slip_angle_deg; 116 f nd_slip
 """
-SIM_STATE = "0 B pause; 1 B restart_session; 2 B disable_collisions; 3 B extra_sleep_ms; 4 f time_scale"
 
 FIELDS = [
     (structure, int(offset), code, name)
@@ -58,7 +57,6 @@ FIELDS = [
         (CarControls, CONTROLS),
         (CarData, CAR),
         (CarWheel, WHEEL),
-        (SimState, SIM_STATE),
     ]
     for offset, code, name in (entry.split() for entry in table.split(";"))
 ]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from bridge.assetto_corsa.pages import GamePages
-from bridge.assetto_corsa.state import ASSUMPTIONS, StateReader, StateUnusable
+from bridge.assetto_corsa.state import ASSUMPTIONS, CarMoved, StateReader, StateUnusable
 from racing.car import CarState
-from tests.support.game_pages import CAR, PHYSICS, Moments, WrittenGame
+from tests.support.game_pages import CAR, GRAPHICS, PHYSICS, Moments, WrittenGame
 
 
 class Rig:
@@ -141,6 +141,35 @@ def test_tyres_that_are_somewhere_else_tell_nothing(rig: Rig, away: float) -> No
     assert rig.state().position.tolist() == [[20.0, 10.0]]
 
 
+def test_tyres_that_part_from_what_is_drawn_are_a_car_that_was_moved(rig: Rig) -> None:
+    rig.game.drive(where=(10.0, 0.0, 20.0), velocity=(0.0, 0.0, 60.0))
+    contacts(rig.game, 30.0)
+    rig.state()
+    contacts(rig.game, 32.0)
+    with pytest.raises(CarMoved, match="was moved by 12 m at once"):
+        rig.state()
+    rig.game.drive(where=(10.0, 0.0, 400.0), velocity=(0.0, 0.0, 0.0))
+    assert rig.state().position[0] == pytest.approx([400.0, 10.0])
+
+
+def test_a_page_without_tyres_tells_nothing_also_near_the_origin(rig: Rig) -> None:
+    rig.game.drive(where=(1.0, 0.0, 2.0))
+    rig.game.put(PHYSICS, 420, "12f", *[0.0] * 12)
+    assert rig.state().position.tolist() == [[2.0, 1.0]]
+    rig.game.put(GRAPHICS, 252, "3f", 1.0, 0.0, 99.0)
+    assert rig.state().position.tolist() == [[99.0, 1.0]]
+
+
+def test_a_packet_of_csp_gives_one_position_and_then_the_tyres_tell_where_the_same_point_is(csp: Rig) -> None:
+    csp.game.drive(where=(10.0, 0.0, 20.0), velocity=(0.0, 0.0, 30.0))
+    contacts(csp.game, 20.0)
+    csp.game.put(CAR, 88, "3f", 10.0, 0.0, 20.4)
+    assert csp.state().position[0] == pytest.approx([20.4, 10.0])
+    csp.game.drive(where=(10.0, 0.0, 20.0), velocity=(0.0, 0.0, 30.0))
+    contacts(csp.game, 21.5)
+    assert csp.state().position[0] == pytest.approx([21.9, 10.0])
+
+
 def test_a_source_that_steers_in_degrees_is_told_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AC_SHM_DIR", str(tmp_path))
     rig = Rig(tmp_path, full_lock=320.0)
@@ -203,6 +232,19 @@ def test_a_value_that_is_no_number_is_no_state(rig: Rig, offset: int, name: str)
     rig.game.put(PHYSICS, offset, "f", math.nan)
     with pytest.raises(StateUnusable, match=f"a {name} that is no number"):
         rig.state()
+
+
+@pytest.mark.parametrize(("offset", "name"), [(72, "wheel load"), (104, "wheel angular speed")])
+def test_a_wheel_that_is_no_number_is_no_state(rig: Rig, offset: int, name: str) -> None:
+    rig.game.put(PHYSICS, offset, "f", math.inf)
+    with pytest.raises(StateUnusable, match=f"a {name} that is no number"):
+        rig.state()
+
+
+def test_a_slip_of_csp_that_is_no_number_is_no_state(csp: Rig) -> None:
+    csp.game.put(CAR, 148 + 116, "f", math.nan)
+    with pytest.raises(StateUnusable, match="a wheel slip that is no number"):
+        csp.state()
 
 
 def test_every_assumption_names_its_source_and_what_contradicts_it() -> None:
