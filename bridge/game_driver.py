@@ -18,6 +18,7 @@ from bridge.assetto_corsa.car import NotDriving
 from bridge.assetto_corsa.controls import NEUTRAL, BackendUnavailable, Command, ControlShaping
 from bridge.assetto_corsa.guarded_car import GuardedCar
 from bridge.assetto_corsa.memory import GameError
+from bridge.assetto_corsa.rolling import RollingStart
 from bridge.drive import CannotDrive
 from racing.driving import EpisodeEnd, Step, VectorDriving
 from racing.policy import Policy
@@ -58,6 +59,7 @@ class GameDriver:
         random: of the exploration; None to drive as well as the policy can.
         same_session: raises GameError when the game no longer drives what it drove at the start.
         shaping: of what the policy asks for; what comes of it is the action that is recorded.
+        rolling: brings the car up to speed before the policy drives; None where every start is a standing one.
     """
 
     over = False
@@ -72,10 +74,11 @@ class GameDriver:
         random: np.random.Generator | None,
         same_session: Callable[[], None],
         shaping: ControlShaping,
+        rolling: RollingStart | None,
     ) -> None:
         self._driving, self._car, self._policy = driving, car, policy
         self._record, self._collecting, self._random = record, collecting, random
-        self._same_session, self._shaping = same_session, shaping
+        self._same_session, self._shaping, self._rolling = same_session, shaping, rolling
         self._applied = NEUTRAL
         self._observation: Float32Array | None = None
         self._held: deque[_Held] = deque()
@@ -106,7 +109,8 @@ class GameDriver:
         observation = self._observation
         assert observation is not None
         try:
-            step = self._driving.step(self._shaped(policy.act(observation, self._random)))
+            wanted, version = self._chosen(policy, observation)
+            step = self._driving.step(self._shaped(wanted))
         except NotDriving as interruption:
             self._interrupt(str(interruption))
             return None
@@ -120,7 +124,7 @@ class GameDriver:
         self._total_reward += float(step.reward[0])
         self._observation = None if step.episodes else step.observation
         doubtful = self._car.suspicious
-        return self._taken(_Held(observation, step, policy.version, self._steps, self._total_reward, doubtful))
+        return self._taken(_Held(observation, step, version, self._steps, self._total_reward, doubtful))
 
     def finish(self) -> None:
         """Let go of the car; the episode that was being driven is truncated."""
@@ -141,6 +145,8 @@ class GameDriver:
             self._same_session()
             self._observation = self._driving.reset()
             self._applied = NEUTRAL
+            if self._rolling is not None:
+                self._rolling.begin(self._driving.state)
         except NotDriving as interruption:
             self._interrupt(str(interruption))
         except BackendUnavailable as lost:
@@ -152,6 +158,13 @@ class GameDriver:
                 raise CannotDrive(str(error)) from error
             self._interrupt(why)
         return self._observation is not None
+
+    def _chosen(self, policy: Policy, observation: Float32Array) -> tuple[Float32Array, int]:
+        """The action (1, 2) that is wanted now, and the version of the policy that chose it; 0 for none."""
+        rolled = None if self._rolling is None else self._rolling.action(self._driving.state)
+        if rolled is not None:
+            return rolled, 0
+        return policy.act(observation, self._random), policy.version
 
     def _shaped(self, wanted: Float32Array) -> Float32Array:
         """The action that is applied in place of `wanted`, (1, 2); the same where nothing is shaped."""

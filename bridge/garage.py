@@ -157,6 +157,7 @@ def _game_driver(
         random=np.random.default_rng(seed),
         same_session=session.check,
         shaping=session.shaping,
+        rolling=session.rolling,
     )
 
 

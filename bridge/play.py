@@ -47,6 +47,7 @@ def play_game(session: Session, task: Task, policy: Policy, wanted: Wanted, stop
         random=None,
         same_session=session.check,
         shaping=session.shaping,
+        rolling=session.rolling,
     )
     with logging_aside(), _said_aside(wanted) as aside:
         waiting, told = Waiting(), _Laps(aside)

@@ -1,10 +1,10 @@
 """Brings the game's car to a start, by a ladder of ways, and believes none of them before it has seen the result.
 
-The ways, in this order, as far as the controls have them: a teleport onto the track (a random place, pointing along the
-track, and then a rolling start), the bound buttons that restart the session and dismiss its menu, the bound button for
-the pits. Promises that `FreshStart` returns only when the game is LIVE and writes packets, the car stands (below
-STANDING m/s) where it was to be, in a forward gear, with neutral controls; that every way has a time limit on a
-monotonic clock; and that the end is GameDoesNotAnswer, which tells the user what was tried. It starts no game.
+The ways, in this order, as far as the controls have them: a teleport onto the track (a random place, pointing along
+it), the bound buttons that restart the session and dismiss its menu, the bound button for the pits. Promises that
+`FreshStart` returns only when the game is LIVE and writes packets, the car stands (below STANDING m/s) where it was to
+be, in a forward gear, with neutral controls; that every way has a time limit on a monotonic clock; and that the end is
+GameDoesNotAnswer, which tells the user what was tried. It starts no game.
 """
 
 import logging
@@ -63,14 +63,13 @@ class Limits:
     """How long each step may take, s, and how often a place may be tried.
 
     Attributes: live: until the game is LIVE; place: until a teleported car is there; stand: until it stands, in gear,
-    with neutral controls; restart: until a restart shows; roll: until a rolling start has its speed; places: tries.
+    with neutral controls; restart: until a restart shows; places: tries.
     """
 
     live: float = 2.0
     place: float = 2.0
     stand: float = 5.0
     restart: float = 15.0
-    roll: float = 8.0
     places: int = 2
 
 
@@ -147,6 +146,7 @@ class FreshStart:
 
     Attributes:
         way: which one brought the car to its latest start; empty before the first.
+        start: where it was teleported; None where another way brought it, and before the first.
     """
 
     def __init__(
@@ -167,10 +167,12 @@ class FreshStart:
         # Where a restart has brought the car; it may stand there already when the next one is asked for.
         self._grid: Sight | None = None
         self.way = ""
+        self.start: Start | None = None
 
     def __call__(self) -> None:
         """Return with the car at a start; raises GameDoesNotAnswer."""
         self._packet, self._packet_at = -1, self._now()
+        self.start = None
         tried = []
         for way, go in (("teleport", self._teleport), ("restart", self._restart), ("pits", self._to_pits)):
             began = self._now()
@@ -200,15 +202,15 @@ class FreshStart:
         return missing
 
     def _put(self, start: Start) -> str | None:
-        """Put the car at `start` and let it roll; what is missing after that."""
+        """Put the car at `start`; what is missing after that."""
         missing = self._place(start)
         if missing is None and math.cos(self._look().heading - start.heading) < 0.0:
             self._direction_sign = -self._direction_sign
             missing = self._place(start)
         if missing is None:
             missing = self._stand(lambda sight: _away_from(start, sight) or _askew(start, sight))
-        if missing is None and start.speed > 0.0:
-            missing = self._roll(start.speed)
+        if missing is None:
+            self.start = start
         return missing
 
     def _place(self, start: Start) -> str | None:
@@ -229,24 +231,6 @@ class FreshStart:
             return missing
 
         return self._wait(there, self._limits.place, settle=_SETTLE_SECONDS)
-
-    def _roll(self, speed: float) -> str | None:
-        """Speed up along the track; a car that does not reach `speed` in time rolls as it is, if it is on the track."""
-        assert self._starts is not None
-        until = self._now() + self._limits.roll
-        while True:
-            try:
-                sight = self._look()
-            except GameError as error:
-                return str(error)
-            missing = self._blocked(sight) or self._starts.off_track(sight.position)
-            if missing is not None:
-                self._backend.neutral()
-                return missing
-            if sight.speed >= speed or self._now() >= until:
-                return None
-            self._backend.apply(*self._starts.along(sight.position, sight.heading, sight.speed))
-            self._sleep(_POLL_SECONDS)
 
     def _restart(self) -> str | None:
         return self._by_button(Button.RESET_SESSION)

@@ -24,6 +24,7 @@ from bridge.assetto_corsa.layout import Status, text
 from bridge.assetto_corsa.memory import GameError, GameNotRunning
 from bridge.assetto_corsa.pages import GamePages, Snapshot
 from bridge.assetto_corsa.reset import FreshStart, PagesGame
+from bridge.assetto_corsa.rolling import RollingStart
 from bridge.assetto_corsa.safety import SafetyGate, Tolerance, front_watch, panic_switch
 from bridge.assetto_corsa.starts import LineElevation, Starts
 from bridge.assetto_corsa.supervisor import Supervised
@@ -79,12 +80,17 @@ class GameSettings:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A game that can be driven: its track and car, a check that it is still the same, and how controls are shaped."""
+    """A game that can be driven.
+
+    Attributes: track, car: of it; check: raises GameError when it is not the same any more; shaping: of controls;
+    rolling: how episodes begin, None for standing.
+    """
 
     track: Track
     car: GuardedCar
     check: Callable[[], None]
     shaping: ControlShaping
+    rolling: RollingStart | None
 
 
 def game_runs() -> bool:
@@ -168,7 +174,8 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
     visible = settings.yield_to_human and backend.name != CustomAI.name
     gate = SafetyGate(panic, in_front, settings.need_window, Tolerance() if visible else None)
     car = GuardedCar(AssettoCorsaCar(pages, backend, start), backend, gate)
-    return Session(track, car, check, settings.shaping)
+    rolling = None if starts is None else RollingStart(starts, lambda: start.start)
+    return Session(track, car, check, settings.shaping, rolling)
 
 
 def _await_live(pages: GamePages, wait: bool, stop: threading.Event) -> None:

@@ -1,7 +1,7 @@
 """Where a car that can be teleported begins: random places of the track, and how fast it rolls there.
 
 Promises places near the centreline, pointing along the track, at the road's height; rolling speeds that the road ahead
-allows; and steering that keeps a car on the road while it speeds up. It moves no car: reset.py does.
+allows; and steering that keeps a car on the road while it speeds up. It moves no car: reset.py and rolling.py do.
 """
 
 import math
@@ -14,14 +14,14 @@ from bridge.assetto_corsa.controls import Command
 from racing.car import FloatArray
 from racing.track import Track
 
-FASTEST_ROLL = 20.0
-"""m/s; a GT3 car needs 4 s to it, and each start takes that from driving."""
+FASTEST_ROLL = 25.0
+"""m/s; a GT3 car needs 5 s to it."""
 ABOVE_GROUND = 0.1
 """m that a car is put above the line's height, so that it drops onto the road and not through it."""
 _GRIP = 6.0
-"""m/s^2 across the car that any car has on any dry road."""
-_AHEAD = 120.0
-"""m of road ahead whose bends limit a rolling start."""
+"""m/s^2 that any car can be turned or braked with on any dry road."""
+_AHEAD = np.arange(0.0, 120.0, 4.0)
+"""m of road ahead whose bends limit a rolling start: from FASTEST_ROLL a car stops within half of it."""
 _FULL_LOCK = 0.35
 """rad of the front wheels at full lock, assumed: most road cars have more, most racing cars a little less."""
 _WHEELBASE = 2.7
@@ -68,8 +68,6 @@ class Starts:
         left, right = self._track.widths_at(np.array([s]))
         gap = float(self._random.uniform(-0.25, 0.25) * min(left[0], right[0]))
         position = self._track.position_at(np.array([s]), gap)[0]
-        ahead = self._track.curvature_at(s + np.arange(0.0, _AHEAD, 4.0))
-        allowed = math.sqrt(_GRIP / max(float(np.abs(ahead).max()), 1e-4))
         share = float(self._random.uniform(0.3, 0.9))
         rolls = bool(self._random.random() < self._rolling)
         heading = float(self._track.heading_at(np.array([s]))[0])
@@ -77,14 +75,18 @@ class Starts:
             position=(float(position[0]), float(position[1])),
             elevation=self._elevation(position, heading) + ABOVE_GROUND,
             heading=heading,
-            speed=min(share * allowed, FASTEST_ROLL) if rolls else 0.0,
+            speed=share * self._allowed(s) if rolls else 0.0,
         )
 
-    def off_track(self, position: tuple[float, float]) -> str | None:
-        """Says that this position is beside the road; None when it is on it."""
-        at = self._track.project(np.array([position]))
-        beside = max(float((at.gap - at.width_left)[0]), float((-at.gap - at.width_right)[0]))
-        return f"the car left the road by {beside:.0f} m" if beside > 0.0 else None
+    def allowed(self, position: tuple[float, float]) -> float:
+        """m/s at which every bend ahead can still be taken, by a car that brakes for it; at most FASTEST_ROLL."""
+        return self._allowed(float(self._track.project(np.array([position])).s[0]))
+
+    def _allowed(self, s: float) -> float:
+        bends = np.maximum(np.abs(self._track.curvature_at(s + _AHEAD)), 1e-4)
+        # What the bend allows, and what can be braked away until there.
+        squares = _GRIP / bends + 2.0 * _GRIP * _AHEAD
+        return min(math.sqrt(float(squares.min())), FASTEST_ROLL)
 
     def along(self, position: tuple[float, float], heading: float, speed: float) -> Command:
         """What speeds a car up along the centreline: pure pursuit (Coulter, 1992) under a steady throttle."""

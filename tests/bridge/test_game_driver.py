@@ -68,6 +68,7 @@ class Driven:
             random=None,
             same_session=lambda: None,
             shaping=OFF,
+            rolling=None,
         )
 
     def drive(self) -> str | None:

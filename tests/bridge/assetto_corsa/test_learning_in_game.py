@@ -20,7 +20,7 @@ __all__ = ["s3"]
 pytestmark = [pytest.mark.game, pytest.mark.timeout(900)]
 
 PCS = 3
-STEPS = 8_000
+STEPS = 6_000
 UPDATES_PER_STEP = 2.0
 VERSIONS = 3
 LEARNING_SECONDS = 420.0
@@ -33,7 +33,7 @@ def learned(folder: Path, s3: MotoS3, in_game: bool) -> tuple[list[WeightsRow], 
         del settings[name]
     settings |= {"learning_starts": 500, "updates_per_step": UPDATES_PER_STEP, "max_lead_steps": 200}
     with ExitStack() as opened:
-        site = opened.enter_context(Site(folder / "site", s3, **settings))
+        site = opened.enter_context(Site(folder / f"run-{folder.name}", s3, **settings))
         site.start_receiver()
         site.wait_for_receiver()
         site.start_trainer()

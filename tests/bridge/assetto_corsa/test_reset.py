@@ -129,8 +129,8 @@ def flat(_position: object, _heading: float) -> float:
     return 12.5
 
 
-def fresh_start(game: Scripted, rolling: float = 0.0) -> FreshStart:
-    starts = Starts(TRACK, flat, seed=1, rolling=rolling) if game.can_teleport else None
+def fresh_start(game: Scripted) -> FreshStart:
+    starts = Starts(TRACK, flat, seed=1) if game.can_teleport else None
     return FreshStart(game, game, starts, now=game.now, sleep=game.sleep)
 
 
@@ -176,14 +176,6 @@ def test_a_game_that_turns_cars_the_other_way_is_found_out_once() -> None:
     start()
     assert game.teleports == 3
     assert math.cos(game.sight.heading - TRACK.project(np.array([game.sight.position])).heading[0]) > 0.99
-
-
-def test_a_rolling_start_is_on_the_track_and_fast() -> None:
-    game = csp()
-    fresh_start(game, rolling=1.0)()
-
-    assert game.sight.speed > 3.0
-    assert Starts(TRACK, flat).off_track(game.sight.position) is None
 
 
 def test_without_a_teleport_the_session_is_restarted_and_its_menu_dismissed() -> None:

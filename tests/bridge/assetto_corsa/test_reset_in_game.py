@@ -37,8 +37,8 @@ def test_the_fake_game_brings_its_car_to_a_start_by_teleport(fake_game: FakeGame
     fake_game.tell("put", s=300.0, speed=20.0)
     backend = CustomAI()
     backend.open()
-    starts = Starts(TRACK, flat, seed=3, rolling=0.0)
-    drawn = Starts(TRACK, flat, seed=3, rolling=0.0).draw()
+    starts = Starts(TRACK, flat, seed=3)
+    drawn = Starts(TRACK, flat, seed=3).draw()
     with GamePages() as pages:
         game = PagesGame(pages)
         start = FreshStart(game, backend, starts)
@@ -49,20 +49,6 @@ def test_the_fake_game_brings_its_car_to_a_start_by_teleport(fake_game: FakeGame
     assert math.dist(sight.position, drawn.position) < 5.0
     assert math.cos(sight.heading - drawn.heading) > 0.99
     backend.close()
-
-
-def test_the_fake_game_lets_its_car_roll(fake_game: FakeGame) -> None:
-    fake_game.live()
-    backend = CustomAI()
-    backend.open()
-    with GamePages() as pages:
-        game = PagesGame(pages)
-        FreshStart(game, backend, Starts(TRACK, flat, seed=5, rolling=1.0))()
-        sight = game.look()
-    backend.close()
-
-    assert sight.speed > 3.0
-    assert Starts(TRACK, flat).off_track(sight.position) is None
 
 
 def test_the_fake_game_brings_its_car_to_a_start_by_the_buttons_of_a_joystick(fake_game: FakeGame) -> None:
