@@ -48,7 +48,7 @@ class _Held:
 
 
 class GameDriver:
-    """Drives with the newest policy.
+    """Drives with the newest policy, once a start has rolled.
 
     Args:
         driving: the car and its task, made with restarts=False.
@@ -110,7 +110,7 @@ class GameDriver:
         assert observation is not None
         try:
             wanted, version = self._chosen(policy, observation)
-            step = self._driving.step(self._shaped(wanted))
+            step = _named(self._driving.step(self._shaped(wanted)), version)
         except NotDriving as interruption:
             self._interrupt(str(interruption))
             return None
@@ -232,6 +232,13 @@ class GameDriver:
             self._held.append(replace(last, step=truncated))
         while self._held:
             self._release()
+
+
+def _named(step: Step, version: int) -> Step:
+    """The step, its end called after the rolling start where that brought it about: no policy is to blame."""
+    if version != 0 or not step.episodes:
+        return step
+    return replace(step, episodes=tuple(replace(end, reason="start") for end in step.episodes))
 
 
 def _command(action: Float32Array) -> Command:

@@ -1,4 +1,4 @@
-"""Drives on a learned policy and nothing else: no run, no spool, no exploration.
+"""Drives on a learned policy: no run, no spool, no exploration.
 
 Promises laps on standard output as they are completed, and a car that is let go of at the end. The game's car is driven
 as it is for a run (pauses, menus and a human at the wheel included); a simulated one goes as fast as it can be
@@ -8,9 +8,9 @@ computed, or with the wall clock.
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 from bridge.assetto_corsa.session import Session
 from bridge.drive import Waiting
@@ -36,7 +36,10 @@ class Wanted:
 
 
 def play_game(session: Session, task: Task, policy: Policy, wanted: Wanted, stop: threading.Event) -> None:
-    """Drive the game's car until told to stop; raises CannotDrive. `session.car` stays open, neutral."""
+    """Drive the game's car until told to stop; `session.car` stays open, neutral.
+
+    Raises CannotDrive, and the OSError of `wanted.say`.
+    """
     driving = VectorDriving(session.car, task, RealTimeClock(1.0 / task.config.control_hz), restarts=False)
     driver = GameDriver(
         driving,
@@ -49,11 +52,11 @@ def play_game(session: Session, task: Task, policy: Policy, wanted: Wanted, stop
         shaping=session.shaping,
         rolling=session.rolling,
     )
-    with logging_aside(), _said_aside(wanted) as aside:
-        waiting, told = Waiting(), _Laps(aside)
+    with logging_aside(), _Aside(wanted.say) as aside:
+        waiting, told = Waiting(), _Laps(Wanted(wanted.laps, aside.say))
         with control_thread(real_time=True):
             try:
-                while not stop.is_set() and not told.enough:
+                while not stop.is_set() and not told.enough and not aside.broken:
                     why = driver.waits_for()
                     waiting.say(why, time.monotonic())
                     if why is not None:
@@ -98,22 +101,42 @@ class _Laps:
             self._wanted.say(f"begun anew after {end.steps} steps: {end.reason.replace('_', ' ')}")
 
 
-@contextmanager
-def _said_aside(wanted: Wanted) -> Iterator[Wanted]:
-    """The same, said by a thread of its own: whoever drives must not wait for a terminal that stands still."""
-    lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+class _Aside:
+    """Says what it is given by a thread of its own: whoever drives must not wait for a terminal that stands still.
 
-    def say() -> None:
-        while (line := lines.get()) is not None:
-            wanted.say(line)
+    Attributes: broken: what is said arrives nowhere any more; the block of `with` ends with the reason.
+    """
 
-    speaker = threading.Thread(target=say, name="laps", daemon=True)
-    speaker.start()
-    try:
-        yield Wanted(wanted.laps, lines.put)
-    finally:
-        lines.put(None)
-        speaker.join()
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._lines = say, queue.SimpleQueue[str | None]()
+        self._reason: OSError | None = None
+        self._speaker = threading.Thread(target=self._speak, name="laps", daemon=True)
+
+    @property
+    def broken(self) -> bool:
+        """Whether what is said arrives nowhere."""
+        return self._reason is not None
+
+    def say(self, line: str) -> None:
+        """Have this said, soon."""
+        self._lines.put(line)
+
+    def __enter__(self) -> Self:
+        self._speaker.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.put(None)
+        self._speaker.join()
+        if self._reason is not None:
+            raise self._reason
+
+    def _speak(self) -> None:
+        try:
+            while (line := self._lines.get()) is not None:
+                self._say(line)
+        except OSError as error:
+            self._reason = error
 
 
 def _forgotten(_observation: Float32Array, _step: Step, _version: int) -> None:

@@ -45,7 +45,7 @@ class Step:
         reward: (N,) float32.
         terminated, truncated: (N,) bool.
         action_age: (N,) float32, s from reading the state to applying the action computed from it.
-        late: the step did not take a period: from one state to the next it was longer, or shorter.
+        late: by our clock the step did not take a period: from one state to the next it was longer, or shorter.
         laps, episodes: what ended in this step.
     """
 

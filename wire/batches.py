@@ -123,9 +123,9 @@ class Batch:
         rewards: (T,) float32.
         terminated: (T,) bool. After a terminated or truncated step a new run begins.
         truncated: (T,) bool.
-        policy_versions: (T,) uint32, the weights that chose the action (0: none yet).
+        policy_versions: (T,) uint32, the weights that chose the action; 0 where none did, as in a rolling start.
         action_ages: (T,) float32 >= 0, s between the observation and the moment the action was applied.
-        late: (T,) bool, the control loop missed its deadline in this step.
+        late: (T,) bool, the step did not take a control period: longer, or shorter after a longer one.
         laps: laps that ended in this batch, by row.
         episodes: episodes that ended in this batch, by row.
     """

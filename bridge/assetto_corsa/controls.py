@@ -164,11 +164,6 @@ class ControlShaping:
         if not (self.smoothing >= 0.0 and math.isfinite(self.smoothing)):
             raise ValueError(f"smoothing is {self.smoothing} s; it must be 0 or more")
 
-    @staticmethod
-    def like_published(steering_lock_degrees: float) -> "ControlShaping":
-        """The limits of assetto_corsa_gym (arXiv 2407.16680) for a steering wheel with this lock to one side."""
-        return ControlShaping(steer_rate=900.0 / steering_lock_degrees, pedal_rate=12.0)
-
     @property
     def on(self) -> bool:
         """Whether it changes anything."""

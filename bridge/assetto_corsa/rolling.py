@@ -39,6 +39,8 @@ class RollingStart:
 
     def action(self, state: CarState) -> Float32Array | None:
         """(1, 2) what speeds the car up; None once the policy drives, until the next `begin`."""
+        if self._speed == 0.0:
+            return None
         speed = float(np.hypot(*state.velocity[0]))
         position = float(state.position[0, 0]), float(state.position[0, 1])
         if speed >= min(self._speed, self._starts.allowed(position)) or float(state.time[0]) >= self._until:

@@ -34,7 +34,7 @@ from wire.process import fields
 
 SAY_SECONDS = 10.0
 ALIVE_SECONDS = 0.3
-"""A game that runs has written something within so long, in its menu and in a pause as well."""
+"""A game that draws pictures has written something within so long, be it in a pause."""
 _LIFELESS_SECONDS = 2.0
 _LOOK_SECONDS = 0.05
 _log = logging.getLogger(__name__)
@@ -93,8 +93,17 @@ class Session:
     rolling: RollingStart | None
 
 
+class GameUnclear(GameError):
+    """The game's shared memory is here, and whether it runs cannot be told from it; the text says what to do."""
+
+
 def game_runs() -> bool:
-    """Whether a game writes its shared memory now; says so where that only lies there. Takes up to ALIVE_SECONDS."""
+    """Whether a game writes its shared memory now. Takes up to ALIVE_SECONDS.
+
+    Raises:
+        GameUnclear: it lies there and nothing writes it, or it cannot be read.
+    """
+    why = "nothing writes it: the game shows a menu, loads or hangs, or another tool or a game that is gone has left it"
     try:
         with GamePages(csp=False) as pages:
             first, until = _packets(pages.read()), time.monotonic() + ALIVE_SECONDS
@@ -105,13 +114,11 @@ def game_runs() -> bool:
     except GameNotRunning:
         return False
     except GameError as error:
-        _log.warning("Assetto Corsa is not taken to run", extra=fields(reason=error))
-        return False
-    _log.warning(
-        "the shared memory of Assetto Corsa is here, but nothing writes it: another tool has made it, or a game that "
-        "is gone has left it, so the game is not taken to run; if it does, add --car assetto-corsa"
+        why = f"it cannot be read: {error}"
+    raise GameUnclear(
+        f"The shared memory of Assetto Corsa is here, but {why}. Say what to drive: --car assetto-corsa (which waits "
+        "for it) or --car simulated."
     )
-    return False
 
 
 def _packets(snapshot: Snapshot) -> tuple[int, int]:
@@ -140,7 +147,7 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
     except BaseException:
         pages.close()
         raise
-    starts = None if elevation is None else Starts(track, elevation, seed)
+    starts = Starts(track, elevation, seed) if elevation is not None and backend.can_teleport else None
     _log.info(
         "the game is driven",
         extra=fields(track=name, layout=layout, metres=track.length, controls=backend.name, teleports=bool(starts)),

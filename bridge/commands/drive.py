@@ -103,7 +103,7 @@ def drive(
 
     configure_logging("bridge")
     stop = stop_on_signals()
-    car = chosen_car(car, track, cars)
+    car = chosen_car(car, track, cars, wait)
     shaping = chosen_shaping(car, steer_rate, pedal_rate, smoothing)
     recording = _recording_for(car, recording, track, {"--cars": cars, "--seed": seed})
     game = None

@@ -9,7 +9,7 @@ import typer
 
 from bridge.assetto_corsa.controls import ControlShaping
 from bridge.assetto_corsa.safety import PANIC_KEYS
-from bridge.assetto_corsa.session import BackendKind, GameSettings, game_runs
+from bridge.assetto_corsa.session import BackendKind, GameSettings, GameUnclear, game_runs
 from bridge.commands.options import give_up
 
 _log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ Car = Annotated[
     CarKind,
     typer.Option(
         help="What to drive. auto: Assetto Corsa's car when the game runs on this PC, else a simulated one; also a "
-        "simulated one when --cars or a --track seed:... asks for it."
+        "simulated one when --cars or a --track seed:... asks for it, and the game with --wait."
     ),
 ]
 AcRoot = Annotated[
@@ -100,13 +100,20 @@ def chosen_shaping(
     return shaping
 
 
-def chosen_car(car: CarKind, track: str | None, cars: int | None) -> CarKind:
-    """What `auto` means here and now; says so."""
+def chosen_car(car: CarKind, track: str | None, cars: int | None, wait: bool) -> CarKind:
+    """What `auto` means here and now, and says so; gives up where it cannot be told, or `wait` makes no sense."""
+    simulated = cars is not None or (track is not None and track.startswith("seed:"))
+    if wait and (car not in (CarKind.AUTO, CarKind.ASSETTO_CORSA) or simulated):
+        give_up("--wait waits for the game, and another car is asked for; leave one of them out.")
     if car is not CarKind.AUTO:
         return car
-    simulated = cars is not None or (track is not None and track.startswith("seed:"))
-    if simulated or not game_runs():
-        return CarKind.SIMULATED
+    if wait:
+        return CarKind.ASSETTO_CORSA
+    try:
+        if simulated or not game_runs():
+            return CarKind.SIMULATED
+    except GameUnclear as unclear:
+        give_up(str(unclear))
     _log.info("Assetto Corsa runs on this PC, so its car is driven; for a simulated one, add --car simulated")
     return CarKind.ASSETTO_CORSA
 

@@ -74,7 +74,7 @@ def play(
 
     configure_logging("bridge")
     stop = stop_on_signals()
-    car = chosen_car(car, track, None)
+    car = chosen_car(car, track, None, wait)
     shaping = chosen_shaping(car, steer_rate, pedal_rate, smoothing)
     wanted = Wanted(laps, typer.echo)
     try:

@@ -17,7 +17,7 @@ class Counters(msgspec.Struct, kw_only=True):
 
     Attributes:
         steps: environment steps taken in, late ones included.
-        late_steps: steps whose control deadline was missed; they are not learned from.
+        late_steps: steps that took another time than a control period; they are not learned from.
         updates: gradient updates.
         episodes, ends: ended episodes, in all and by reason.
         laps, clean_laps: completed laps; clean ones never had more than two wheels out.

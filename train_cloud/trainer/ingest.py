@@ -2,7 +2,7 @@
 
 Every batch that the store holds is inserted; it is counted unless a checkpoint's counters hold it already. So the
 same code follows a live run, rebuilds the buffer after a restart, and takes in again what a lost instance's
-bridges send a second time. Steps that missed their control deadline are counted but not learned from.
+bridges send a second time. Late steps, which took another time than a control period, are counted but not learned from.
 """
 
 import logging

@@ -115,12 +115,6 @@ def test_what_shaping_returns_is_an_action_of_the_task() -> None:
     assert between == pytest.approx(Command(0.0, 0.0, 0.2)), "never both pedals: throttle less brake says it all"
 
 
-def test_published_limits_are_in_degrees_of_the_wheel() -> None:
-    shaping = ControlShaping.like_published(steering_lock_degrees=450.0)
-
-    assert (shaping.steer_rate, shaping.pedal_rate) == (2.0, 12.0)
-
-
 @pytest.mark.parametrize(
     "bad", [{"steer_rate": 0.0}, {"pedal_rate": -1.0}, {"smoothing": -0.1}, {"smoothing": math.nan}]
 )

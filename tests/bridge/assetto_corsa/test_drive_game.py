@@ -20,7 +20,6 @@ from tests.support.waiting import wait_until
 from wire.pairing import format_pairing
 from wire.process import ExitCode
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fake game's pages are files here")
 PATIENCE = 60.0
 _ROLLS_SLOWLY = 0
 """A seed whose first start rolls, at 8 m/s."""

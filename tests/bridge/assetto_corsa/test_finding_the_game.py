@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import typer
 
 from bridge.assetto_corsa import session
 from bridge.assetto_corsa.memory import GameError, GameNotRunning, PageUnusable
 from bridge.assetto_corsa.pages import GamePages
-from bridge.assetto_corsa.session import GameSettings, Stopped, game_runs, opened_session
+from bridge.assetto_corsa.session import GameSettings, GameUnclear, Stopped, game_runs, opened_session
+from bridge.commands.game_options import CarKind, chosen_car
 from tests.support.fake_game import FakeGame
 from tests.support.game_pages import GRAPHICS, LIVE, OFF, PAUSE, PHYSICS, STATIC, WrittenGame
 from tests.support.waiting import wait_until
@@ -45,19 +47,29 @@ class Going:
             self._game.put(self._page, 0, "i", packet)
 
 
-def test_without_pages_no_game_runs(caplog: pytest.LogCaptureFixture) -> None:
+def test_without_pages_no_game_runs() -> None:
     assert not game_runs()
-    assert not caplog.records
+    assert chosen_car(CarKind.AUTO, None, None, wait=False) is CarKind.SIMULATED
+
+
+def test_whoever_waits_for_the_game_drives_no_other_car() -> None:
+    assert chosen_car(CarKind.AUTO, None, None, wait=True) is CarKind.ASSETTO_CORSA
+    for car, track, cars in ((CarKind.SIMULATED, None, None), (CarKind.AUTO, "seed:3", None), (CarKind.AUTO, None, 4)):
+        with pytest.raises(typer.Exit):
+            chosen_car(car, track, cars, wait=True)
 
 
 @pytest.mark.parametrize("status", [OFF, PAUSE, LIVE])
-def test_pages_that_nobody_writes_are_no_game_and_it_is_said(
-    folder: Path, status: int, caplog: pytest.LogCaptureFixture
+def test_pages_that_nobody_writes_are_no_reason_to_drive_a_simulated_car_into_the_run(
+    folder: Path, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     WrittenGame(folder).show(status)
-    assert not game_runs()
-    assert "nothing writes it" in caplog.text
-    assert "--car assetto-corsa" in caplog.text
+    with pytest.raises(typer.Exit):
+        chosen_car(CarKind.AUTO, None, None, wait=False)
+    said = capsys.readouterr().err
+    assert "nothing writes it" in said
+    assert "--car assetto-corsa" in said
+    assert chosen_car(CarKind.AUTO, "seed:3", None, wait=False) is CarKind.SIMULATED
 
 
 @pytest.mark.parametrize(("page", "status"), [(PHYSICS, LIVE), (GRAPHICS, PAUSE), (GRAPHICS, OFF)])
@@ -68,10 +80,10 @@ def test_a_game_whose_packets_come_runs_whatever_it_shows(folder: Path, page: st
         assert game_runs()
 
 
-def test_a_page_that_may_not_be_read_is_no_game_and_it_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_page_that_cannot_be_read_is_not_taken_for_no_game(folder: Path) -> None:
     (folder / PHYSICS).write_bytes(b"")
-    assert not game_runs()
-    assert "not taken to run" in caplog.text
+    with pytest.raises(GameUnclear, match="acpmf_physics"):
+        game_runs()
 
 
 @contextmanager

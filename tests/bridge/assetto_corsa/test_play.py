@@ -3,10 +3,15 @@
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from bridge.assetto_corsa.session import GameSettings, opened_session
+from bridge.play import Wanted, play_game
+from racing.policy import Policy
+from racing.task import Task, TaskConfig
 from tests.support.fake_game import FakeGame
 from tests.support.game_drive import ROOT, SIGNATURE, GameBridge
 from tests.support.policies import following_policy, policy_file
@@ -53,7 +58,6 @@ def test_a_model_that_cannot_drive_gets_a_sentence(tmp_path: Path, content: byte
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(sys.platform != "linux", reason="the fake game's pages are files here")
 def test_a_policy_drives_the_game_without_a_run(tmp_path: Path) -> None:
     with FakeGame(tmp_path, "seed:7") as game:
         game.live()
@@ -72,3 +76,21 @@ def test_a_policy_drives_the_game_without_a_run(tmp_path: Path) -> None:
             bridge.process.kill()
             bridge.process.wait()
     assert not bridge.spool.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_laps_that_can_be_told_to_nobody_end_the_play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop = threading.Event()
+    policy = Policy.from_bytes(policy_file(SIGNATURE, 1), SIGNATURE)
+
+    def closed(_line: str) -> None:
+        raise BrokenPipeError
+
+    with FakeGame(tmp_path) as game:
+        monkeypatch.setenv("AC_SHM_DIR", str(game.shm))
+        game.live()
+        session = opened_session(GameSettings(root=game.root), stop, seed=1)
+        with pytest.raises(BrokenPipeError):
+            play_game(session, Task(session.track, TaskConfig()), policy, Wanted(None, closed), stop)
+        session.car.close()
