@@ -123,6 +123,18 @@ def test_two_bridges_do_not_share_a_pad(pad_file: Path) -> None:
     wait_until(lambda: pad_file.read_text() == "unplugged", "the pad goes")
 
 
+def test_a_lock_that_is_no_lock_is_said_by_the_bridge(pad_file: Path) -> None:
+    first = Supervised(Gamepad(), hold_seconds=0.0)
+    first.open()
+    (lock,) = pad_file.parent.glob("ac-bridge-gamepad*.lock")
+    first.close()
+    wait_until(lambda: pad_file.read_text() == "unplugged", "the pad goes")
+    lock.write_text("somebody else's file" * 10)
+
+    with pytest.raises(BackendUnavailable, match=r"ac-bridge-gamepad.*\.lock cannot be used: file is not a database"):
+        Supervised(Gamepad()).open()
+
+
 def test_a_joystick_whose_driver_fails_is_not_driven_on(pad_file: Path) -> None:
     (pad_file.parent / "pyvjoy.py").write_text(JOYSTICK)
     backend = Supervised(VJoy(), hold_seconds=0.0)
