@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.assetto_corsa.controls import Button, Vector
+from bridge.assetto_corsa.controls import BackendUnavailable, Button, Vector
 from bridge.assetto_corsa.csp import CustomAI
 from bridge.assetto_corsa.guard import HEARTBEAT_SECONDS
 from bridge.assetto_corsa.supervisor import GuardLost, Supervised
@@ -170,6 +170,15 @@ def test_ctrl_c_in_the_terminal_is_not_for_the_guard(memory: Path) -> None:
 
     assert pedals(memory) == (0.5, 0.0, 0.0, 0.0, 0.0)
     backend.close()
+
+
+def test_controls_whose_guard_cannot_be_started_are_given_back(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(memory / "forbidden"))
+
+    with pytest.raises(BackendUnavailable, match=r"cannot be started \(.*forbidden"):
+        Supervised(CustomAI()).open()
+
+    assert not (memory / CONTROLS).exists()
 
 
 def test_the_car_of_a_killed_bridge_comes_to_a_stop_in_the_game(
