@@ -30,6 +30,9 @@ def take(name: str, seconds: float) -> sqlite3.Connection:
         where = str(path)
         lock = sqlite3.connect(path, timeout=seconds, isolation_level=None)
         lock.execute("BEGIN EXCLUSIVE")
+        # Of a file that may only be read SQLite takes a lock that keeps nobody out, and says nothing.
+        if not os.access(path, os.W_OK):
+            raise PermissionError("it may only be read")
     except (sqlite3.Error, OSError) as error:
         if lock is not None:
             lock.close()

@@ -53,7 +53,7 @@ def test_a_lock_that_may_only_be_read_is_no_other_bridge(folder: Path) -> None:
     lock.chmod(0o400)
     reason = refused()
     assert not isinstance(reason, InUse)
-    assert "readonly" in str(reason)
+    assert "it may only be read" in str(reason)
 
 
 def test_without_any_temporary_folder_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
