@@ -6,7 +6,8 @@ mode the game filters the stick by itself, which the doctor tells how to switch 
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Protocol, cast
 
 from bridge.assetto_corsa import controls
@@ -87,45 +88,65 @@ class Gamepad:
         """Plug the pad in, neutral; raises BackendUnavailable."""
         if self._pad is None:
             self._pad = self._make()
-            self.neutral()
+            try:
+                self.neutral()
+            except BackendUnavailable:
+                self.close()
+                raise
 
     def apply(self, steer: float, throttle: float, brake: float) -> None:
-        """Hold these controls until the next call; does nothing on closed controls."""
+        """Hold these controls until the next call; does nothing on closed controls. Raises BackendUnavailable."""
         if self._pad is not None:
             command = in_range(steer, throttle, brake)
-            self._pad.left_joystick_float(0.0 - command.steer, 0.0)
-            self._pad.right_trigger_float(command.throttle)
-            self._pad.left_trigger_float(command.brake)
-            self._pad.update()
+            with _telling():
+                self._pad.left_joystick_float(0.0 - command.steer, 0.0)
+                self._pad.right_trigger_float(command.throttle)
+                self._pad.left_trigger_float(command.brake)
+                self._pad.update()
 
     def neutral(self) -> None:
-        """Roll out under a gentle brake; does nothing on closed controls."""
+        """Roll out under a gentle brake; does nothing on closed controls. Raises BackendUnavailable."""
         self.apply(*NEUTRAL)
 
     def close(self) -> None:
-        """Put the pad at rest and unplug it; safe to call twice."""
+        """Put the pad at rest and unplug it; safe to call twice, and with a driver that is gone."""
         pad, self._pad = self._pad, None
         if pad is not None:
-            pad.reset()
-            pad.update()
+            # A pad whose driver is gone is gone as well.
+            with suppress(Exception):
+                pad.reset()
+                pad.update()
             # Versions up to 0.1.0 unplug when the object goes, later ones have close() for it.
-            unplug = getattr(pad, "close", None)
-            if unplug is not None:
-                unplug()
+            with suppress(Exception):
+                getattr(pad, "close", lambda: None)()
 
     def teleport(self, position: Vector, direction: Vector) -> None:
         """A pad has no such button; raises CannotTeleport."""
         raise CannotTeleport(f"a gamepad cannot put the car at {position}, {direction}")
 
     def press(self, button: Button, down: bool) -> None:
-        """Press or release a bound button; does nothing on closed controls."""
+        """Press or release a bound button; does nothing on closed controls. Raises BackendUnavailable."""
         code = BUTTONS[button]
         if self._pad is not None:
-            if down:
-                self._pad.press_button(code)
-            else:
-                self._pad.release_button(code)
-            self._pad.update()
+            with _telling():
+                if down:
+                    self._pad.press_button(code)
+                else:
+                    self._pad.release_button(code)
+                self._pad.update()
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # vgamepad raises a bare Exception with the driver's code on Windows, and OSErrors of uinput on Linux.
+        raise BackendUnavailable(
+            f"the driver of the virtual pad takes nothing any more ({type(error).__name__}: {error}), so the game has "
+            "lost the pad or keeps what it was told last. Look whether the driver is still there (ViGEmBus on Windows, "
+            "uinput on Linux), then start this again."
+        ) from error
 
 
 def _no_driver(error: Exception) -> BackendUnavailable:

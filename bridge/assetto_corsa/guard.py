@@ -9,18 +9,16 @@ the other end.
 
 import os
 import signal
-import sqlite3
 import struct
 import sys
-import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 from bridge.assetto_corsa.controls import Backend, BackendUnavailable, Button
 from bridge.assetto_corsa.csp import CustomAI
+from bridge.assetto_corsa.device_lock import take
 from bridge.assetto_corsa.gamepad import Gamepad
 from bridge.assetto_corsa.vjoy import VJoy
 from bridge.priority import put_this_thread_first
@@ -122,21 +120,6 @@ def _answer(count: int) -> None:
         return
 
 
-def _alone(name: str, seconds: float) -> sqlite3.Connection:
-    """Wait for the end of another guard of these controls, then keep the next one waiting; the lock dies with us."""
-    user = f"-{os.getuid()}" if hasattr(os, "getuid") else ""
-    path = Path(tempfile.gettempdir()) / f"ac-bridge-{name}{user}.lock"
-    lock = sqlite3.connect(path, timeout=seconds, isolation_level=None)
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        lock.close()
-        raise BackendUnavailable(
-            f"another bridge drives through {name} ({error}: {path}). End that one, then start this one again."
-        ) from error
-    return lock
-
-
 def _silence() -> None:
     """Hold nobody up who waits for the end of what we print: the bridge has ended, we hold the car a while longer."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -158,7 +141,7 @@ def main(name: str, hold_seconds: float) -> int:
         if isinstance(backend, CustomAI):
             backend.join()
         else:
-            lock = _alone(name, hold_seconds + _SPARE_SECONDS)
+            lock = take(name, hold_seconds + _SPARE_SECONDS)
             backend.open()
     except BackendUnavailable as unavailable:
         print(unavailable, flush=True)

@@ -235,15 +235,22 @@ def _started(name: str, hold_seconds: float) -> "subprocess.Popen[bytes]":
         flags, session = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW, False
     else:
         flags, session = 0, True
-    guard = subprocess.Popen(
-        [sys.executable, "-m", "bridge.assetto_corsa.guard", name, str(hold_seconds)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        bufsize=0,
-        env=os.environ | {"PYTHONPATH": path},
-        start_new_session=session,
-        creationflags=flags,
-    )
+    try:
+        guard = subprocess.Popen(
+            [sys.executable, "-m", "bridge.assetto_corsa.guard", name, str(hold_seconds)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env=os.environ | {"PYTHONPATH": path},
+            start_new_session=session,
+            creationflags=flags,
+        )
+    except OSError as error:
+        raise BackendUnavailable(
+            f"the process that guards the controls cannot be started ({error}), and nobody drives without it. See that "
+            f"nothing on this PC (an antivirus program?) forbids {sys.executable} and that it is not short of memory "
+            "or processes, then start the bridge again."
+        ) from error
     answer = _first_line(guard)
     if answer == READY:
         return guard

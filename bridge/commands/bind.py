@@ -1,12 +1,14 @@
 """`ac-bridge bind`: holds the virtual pad plugged in and moves what is to be bound in the game, one thing at a time.
 
 A pad that nobody can touch cannot be bound otherwise: the game waits for something to be pressed. Promises that nothing
-moves but what was asked for with Enter, that it is at rest again afterwards, and that the pad stays until Ctrl-C.
+moves but what was asked for with Enter, that it is at rest again afterwards, that the pad stays until Ctrl-C, and that
+no bridge drives through it meanwhile.
 """
 
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 HOLD_SECONDS = 1.0
 """So long a button is held, or an axis at its end."""
+IN_USE_SECONDS = 5.0
+"""So long a device may still be in use: a bridge that has just ended holds it for 3 s."""
 
 
 def bind(
@@ -35,29 +39,35 @@ def bind(
         give_up("CSP's Custom AI needs no binding: it reaches the game without a device.")
     # A person's Ctrl-C ends what waits for Enter; a supervisor's signal shall put the pad at rest just the same.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    device = _plugged_in(backend)
-    try:
-        typer.echo(f"The {device.name} is plugged in until Ctrl-C. Choose it in the game's control settings.")
-        _offer(device, delay)
-    except (KeyboardInterrupt, EOFError):
-        typer.echo("\nUnplugged.")
-    finally:
-        device.close()
+    from bridge.assetto_corsa.controls import BackendUnavailable, NoBackend
+
+    with ExitStack() as held:
+        try:
+            device = _plugged_in(backend, held)
+            typer.echo(f"The {device.name} is plugged in until Ctrl-C. Choose it in the game's control settings.")
+            _offer(device, delay)
+        except (KeyboardInterrupt, EOFError):
+            typer.echo("\nUnplugged.")
+        except (BackendUnavailable, NoBackend) as error:
+            give_up(str(error), ExitCode.FAILED)
 
 
-def _plugged_in(kind: BackendKind) -> "Backend":
-    from bridge.assetto_corsa.controls import RELEASED, NoBackend, choose_backend
+def _plugged_in(kind: BackendKind, held: ExitStack) -> "Backend":
+    """The device to be moved, which nobody else has until `held` ends; raises BackendUnavailable and NoBackend."""
+    from bridge.assetto_corsa.controls import RELEASED, choose_backend
+    from bridge.assetto_corsa.device_lock import take
     from bridge.assetto_corsa.gamepad import Gamepad
     from bridge.assetto_corsa.vjoy import VJoy
 
-    devices: list[Backend] = [Gamepad(), VJoy()]
-    try:
-        device = choose_backend([device for device in devices if kind in (BackendKind.AUTO, device.name)])
-    except NoBackend as error:
-        give_up(str(error), ExitCode.FAILED)
+    devices = [device for device in (Gamepad(), VJoy()) if kind in (BackendKind.AUTO, device.name)]
+    # Where any will do, all must be free: a pad beside the joystick of a bridge would move the car that it drives.
+    for device in devices:
+        held.enter_context(closing(take(device.name, IN_USE_SECONDS)))
+    chosen = choose_backend(devices)
+    held.callback(chosen.close)
     # Neutral is a gentle brake, which the game would take for what is being bound.
-    device.apply(*RELEASED)
-    return device
+    chosen.apply(*RELEASED)
+    return chosen
 
 
 def _offer(device: "Backend", delay: float) -> None:

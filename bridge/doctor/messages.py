@@ -110,7 +110,12 @@ class Message(Enum):
     )
     CONTROLS_TAKEN = (
         *("controls", _SKIPPED, "not tried, since somebody drives through CSP's Custom AI already"),
-        "End that bridge first (if there is none, restart the session), " + _AGAIN,
+        "End that bridge, or wait 3 s if it has just ended or was killed (if neither helps, restart the session), "
+        + _AGAIN,
+    )
+    CONTROLS_IN_USE = (
+        *("controls", _SKIPPED, "not tried, since another bridge, or `ac-bridge bind`, has the {backend}"),
+        "End that one, or wait 3 s if it has just ended or was killed, " + _AGAIN,
     )
     CONTROLS_NO_GAME = "controls", _SKIPPED, "{backend} can only be tried while the game is live", "See above."
     STEERS = "steering", _OK, "the game follows {backend} ({share} of what was asked for)", ""

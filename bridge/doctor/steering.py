@@ -1,15 +1,17 @@
 """Tries the controls: which of them answer, and, when asked to, whether the game steers as they say.
 
-Promises never to give throttle, and to try nothing while the car moves or somebody drives it through CSP: taking the
-controls from a driver is worse than not knowing. Turning the wheels needs `move` and a standing car, which is braked
-meanwhile; it is given up as soon as the car rolls.
+Promises never to give throttle, and to try nothing while the car moves, or a bridge drives it through CSP or has one of
+the devices: taking the controls from a driver is worse than not knowing. Turning the wheels needs `move` and a standing
+car, which is braked meanwhile; it is given up as soon as the car rolls.
 """
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 
 from bridge.assetto_corsa.controls import Backend, BackendUnavailable
 from bridge.assetto_corsa.csp import CustomAI
+from bridge.assetto_corsa.device_lock import InUse, take
 from bridge.assetto_corsa.layout import Status
 from bridge.assetto_corsa.memory import GameError
 from bridge.assetto_corsa.pages import GamePages
@@ -34,20 +36,47 @@ def control_findings(watched: Watched, backends: Sequence[Backend], move: bool) 
         yield found(Message.CONTROLS_TAKEN)
     elif watched.live and watched.speed > STANDING:
         yield found(Message.CONTROLS_MOVING, speed=f"{3.6 * watched.speed:.0f}")
+    elif (taken := next((backend.name for backend in backends if _in_use(backend)), None)) is not None:
+        yield found(Message.CONTROLS_IN_USE, backend=taken)
     else:
-        yield from _tried(watched, backends, move)
+        with ExitStack() as locks:
+            yield from _tried(watched, backends, move, locks)
         return
     yield found(Message.STEER_NOT_NOW) if move else found(Message.STEER_UNASKED)
 
 
-def _tried(watched: Watched, backends: Sequence[Backend], move: bool) -> Iterator[Finding]:
+def _in_use(backend: Backend) -> bool:
+    """Whether another bridge has this pad or joystick; not where its lock cannot be used, which its trial says."""
+    try:
+        with ExitStack() as lock:
+            _lock(backend, lock)
+    except BackendUnavailable as error:
+        return isinstance(error, InUse)
+    return False
+
+
+def _lock(backend: Backend, locks: ExitStack) -> None:
+    """Keep bridges from it until `locks` ends, except from CSP's page, which says itself who drives."""
+    if backend.name != CustomAI.name:
+        locks.enter_context(closing(take(backend.name, 0.0)))
+
+
+def _why_not(backend: Backend, locks: ExitStack) -> str | None:
+    try:
+        _lock(backend, locks)
+    except BackendUnavailable as unavailable:
+        return str(unavailable)
+    return backend.why_not()
+
+
+def _tried(watched: Watched, backends: Sequence[Backend], move: bool, locks: ExitStack) -> Iterator[Finding]:
     answering: list[Backend] = []
     untried = False
     for backend in backends:
         if backend.name == CustomAI.name and not watched.live:
             untried = True
             yield found(Message.CONTROLS_NO_GAME, backend=backend.name)
-        elif (why := backend.why_not()) is None:
+        elif (why := _why_not(backend, locks)) is None:
             answering.append(backend)
             yield found(Message.BACKEND, backend=backend.name)
         else:

@@ -36,8 +36,8 @@ def test_it_waits_for_the_address_and_then_for_the_receiver(operated: Operated) 
         # Before: the address of an instance that is gone, then one at which nobody listens yet.
         operated.publish(there, "i-0gone000000000000")
         later = [
-            threading.Timer(0.5, lambda: operated.publish(_nobody(there), operated.instance_id)),
-            threading.Timer(1.5, lambda: operated.publish(there, operated.instance_id)),
+            threading.Timer(1.5, lambda: operated.publish(_nobody(there), operated.instance_id)),
+            threading.Timer(3.0, lambda: operated.publish(there, operated.instance_id)),
         ]
         for timer in later:
             timer.start()

@@ -1,6 +1,7 @@
 """The gamepad backend, on a stand-in with the interface and the rounding of vgamepad's VX360Gamepad."""
 
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -15,7 +16,7 @@ class StandInPad:
 
     def __init__(self) -> None:
         self.sent: list[tuple[int, int, int, int]] = []
-        self.closed = False
+        self.closed = self.lost = False
         self.reset()
 
     def left_joystick_float(self, x_value_float: float, y_value_float: float) -> None:
@@ -38,6 +39,8 @@ class StandInPad:
         self.buttons = self.left = self.right = self.x = 0
 
     def update(self) -> None:
+        if self.lost:
+            raise Exception("VIGEM_ERROR_BUS_NOT_FOUND")
         self.sent.append((self.buttons, self.left, self.right, self.x))
 
     def close(self) -> None:
@@ -95,6 +98,24 @@ def test_the_pad_is_at_rest_before_it_goes(pad: StandInPad, backend: Gamepad) ->
     backend.apply(1.0, 1.0, 0.0)
 
     assert pad.sent[-1] == REST
+    assert pad.closed
+
+
+def test_a_driver_that_goes_is_said_and_the_pad_is_let_go_of(pad: StandInPad, backend: Gamepad) -> None:
+    pad.lost = True
+
+    asks: list[Callable[[], None]] = [
+        lambda: backend.apply(0.0, 1.0, 0.0),
+        backend.neutral,
+        lambda: backend.press(Button.TO_PITS, True),
+    ]
+    for ask in asks:
+        with pytest.raises(BackendUnavailable, match=r"takes nothing any more \(Exception: VIGEM_ERROR_BUS_NOT_FOUND"):
+            ask()
+    backend.close()
+    assert pad.closed
+    pad.closed = False
+    assert "takes nothing any more" in str(Gamepad(lambda: pad).why_not())
     assert pad.closed
 
 

@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from bridge.assetto_corsa.device_lock import InUse, take
 from tests.support.waiting import wait_until
 
 pytestmark = [
@@ -38,6 +40,8 @@ class VX360Gamepad:
     def reset(self):
         self.buttons, self.x, self.left, self.right = 0, 0.0, 0.0, 0.0
     def update(self):
+        if os.path.exists(os.environ["PAD_LOG"] + ".lost"):
+            raise Exception("VIGEM_ERROR_BUS_NOT_FOUND")
         self.note([self.buttons, self.x, self.right, self.left])
     def close(self):
         self.note("unplugged")
@@ -48,6 +52,12 @@ class VX360Gamepad:
 """A report is: buttons, stick (right positive), right trigger, left trigger."""
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """With the stand-in, where `folder` has it, and locks of devices of its own."""
+    path = os.pathsep.join([str(folder / "modules"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return os.environ | {"PYTHONPATH": path, "PAD_LOG": str(folder / "log"), "TMPDIR": str(folder)}
+
+
 class Bound:
     """A running `bind`."""
 
@@ -55,12 +65,11 @@ class Bound:
         (folder / "modules").mkdir()
         (folder / "modules" / "vgamepad.py").write_text(VGAMEPAD)
         self._log = folder / "log"
-        path = os.pathsep.join([str(folder / "modules"), *filter(None, [os.environ.get("PYTHONPATH")])])
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             [sys.executable, "-m", "bridge", "bind", "--delay", "0"],
             cwd=PROJECT,
-            env=os.environ | {"PYTHONPATH": path, "PAD_LOG": str(self._log)},
+            env=environment(folder),
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,
@@ -120,11 +129,45 @@ def test_a_movement_that_is_cut_short_ends_at_rest(tmp_path: Path) -> None:
         assert bind.reports[-2:] == [REST, "unplugged"]
 
 
-def test_without_a_device_it_says_what_is_missing() -> None:
+def test_a_driver_that_goes_ends_it_with_a_sentence(tmp_path: Path) -> None:
+    with bound(tmp_path) as bind:
+        bind.shows(REST)
+        bind.answer("3")
+        bind.shows([0, 0.0, 1.0, 0.0])
+        (tmp_path / "log.lost").touch()
+        out, err = bind.process.communicate(timeout=30)
+        assert bind.process.returncode == 1
+        assert bind.reports[-1] == "unplugged"
+    assert "takes nothing any more" in err
+    assert len(err.splitlines()) == 1
+    assert "Unplugged." not in out
+
+
+def test_a_pad_that_is_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with closing(take("gamepad", 0.0)), bound(tmp_path) as bind:
+        _, err = bind.process.communicate(timeout=30)
+        assert bind.process.returncode == 1
+        assert bind.reports == []
+    assert err.startswith("another bridge drives through gamepad")
+    assert len(err.splitlines()) == 1
+
+
+def test_the_pad_that_it_moves_is_not_driven(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with bound(tmp_path) as bind:
+        bind.shows(REST)
+        for device in ("gamepad", "vjoy"):
+            with pytest.raises(InUse, match="`ac-bridge bind` holds it"):
+                take(device, 0.0)
+
+
+def test_without_a_device_it_says_what_is_missing(tmp_path: Path) -> None:
     for backend, code, says in (("vjoy", 1, "vjoy: "), ("csp", 2, "needs no binding")):
         done = subprocess.run(
             [sys.executable, "-m", "bridge", "bind", "--backend", backend],
             cwd=PROJECT,
+            env=environment(tmp_path),
             capture_output=True,
             text=True,
             check=False,

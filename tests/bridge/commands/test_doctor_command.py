@@ -30,6 +30,7 @@ def doctor(folder: Path, *arguments: str, **environment: str) -> "subprocess.Com
 def started(folder: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
     """Begin to run it with settings and shared memory of its own."""
     lonely = {"AC_BRIDGE_CONFIG_DIR": str(folder / "settings"), "AC_SHM_DIR": str(folder / "none"), "HOME": str(folder)}
+    lonely["TMPDIR"] = str(folder)
     command = [sys.executable, "-m", "bridge", "doctor", "--seconds", "0.5", *arguments]
     inherited = {name: value for name, value in os.environ.items() if name not in ("AC_BRIDGE_URI", "AC_ROOT")}
     return subprocess.Popen(

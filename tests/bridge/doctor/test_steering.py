@@ -1,12 +1,16 @@
 """What the doctor says of the controls, against a fake game that is steered, or not, through CSP and a virtual pad."""
 
+import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bridge.assetto_corsa.controls import Backend
 from bridge.assetto_corsa.csp import CustomAI
+from bridge.assetto_corsa.device_lock import InUse, take
 from bridge.assetto_corsa.gamepad import Gamepad
 from bridge.doctor import steering
 from bridge.doctor.messages import Message
@@ -48,8 +52,9 @@ class WiredPad:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(steering, "TURN_SECONDS", 0.4)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +117,37 @@ def test_a_bridge_that_drives_through_csp_keeps_the_controls() -> None:
     assert bridge.ours
     bridge.close()
     assert told(seen(), CustomAI())[0] is Message.BACKEND
+
+
+def test_no_second_pad_is_plugged_in_beside_the_one_of_a_bridge(game: FakeGame) -> None:
+    def plugged_in() -> WiredPad:
+        raise AssertionError("a second pad")
+
+    backends: list[Backend] = [CustomAI(), Gamepad(make=plugged_in)]
+    with closing(take("gamepad", 0.0)):
+        first, last = control_findings(seen(), backends, move=True)
+    assert (first.message, last.message) == (Message.CONTROLS_IN_USE, Message.STEER_NOT_NOW)
+    assert "gamepad" in first.says
+    assert not game.truth()["custom_ai"]
+
+
+def test_no_bridge_gets_the_pad_while_it_is_tried(game: FakeGame) -> None:
+    def plugged_in() -> WiredPad:
+        with pytest.raises(InUse):
+            take("gamepad", 0.0)
+        return WiredPad(game.device(), 1.0)
+
+    assert told(seen(), Gamepad(make=plugged_in), move=True) == [Message.BACKEND, Message.STEERS]
+    take("gamepad", 0.0).close()
+
+
+def test_a_lock_that_cannot_be_used_is_the_reason_why_a_pad_does_not_answer(
+    game: FakeGame, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    first, second, _ = control_findings(seen(), [pad(game)], move=False)
+    assert (first.message, second.message) == (Message.BACKEND_NOT, Message.NO_BACKEND)
+    assert "cannot be used: unable to open" in first.says
 
 
 def test_custom_ai_can_only_be_tried_in_a_live_game(game: FakeGame) -> None:

@@ -1,0 +1,66 @@
+"""A bridge that drives with a guard, in a process that can be killed, and how its guard's end is seen."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bridge.assetto_corsa.supervisor import GuardLost, Supervised
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+_BRIDGE = """
+import sys, time
+from bridge.assetto_corsa.{module} import {backend}
+from bridge.assetto_corsa.supervisor import Supervised
+backend = Supervised({backend}(), hold_seconds=0.5)
+backend.open()
+print(backend.guard_pid, flush=True)
+while True:
+    backend.apply(1.0, 1.0, 0.0)
+    time.sleep(0.02)
+"""
+
+
+def started(module: str, backend: str) -> tuple["subprocess.Popen[str]", int]:
+    """A bridge that drives flat out to the left, and the process id of its guard."""
+    bridge = subprocess.Popen(
+        [sys.executable, "-c", _BRIDGE.format(module=module, backend=backend)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert bridge.stdout is not None
+    return bridge, int(bridge.stdout.readline())
+
+
+def gone(process: int) -> bool:
+    """Whether there is no such process any more, or only its remains."""
+    try:
+        return "State:\tZ" in Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return True
+
+
+def end(bridge: "subprocess.Popen[str]") -> None:
+    bridge.kill()
+    with bridge:
+        bridge.wait()
+
+
+def commanded_until_lost(backend: Supervised) -> float:
+    """The longest that a command took, s, until one was refused because the guard is lost."""
+    longest = [0.0]
+
+    def lost() -> bool:
+        began = time.perf_counter()
+        try:
+            backend.apply(1.0, 1.0, 0.0)
+        except GuardLost:
+            return True
+        finally:
+            longest[0] = max(longest[0], time.perf_counter() - began)
+        return False
+
+    wait_until(lost, "the bridge notices", every=0.001)
+    return longest[0]
