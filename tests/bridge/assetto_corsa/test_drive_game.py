@@ -62,6 +62,7 @@ def throttle_is_off(game: FakeGame) -> bool:
     return bool(wish["gas"] == 0.0 and wish["steer"] == 0.0 and wish["brake"] > 0.0)
 
 
+@pytest.mark.slow
 def test_the_game_that_runs_is_chosen_and_its_experience_arrives(
     game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path
 ) -> None:
@@ -184,6 +185,7 @@ def test_a_game_that_does_not_obey_ends_the_drive_with_a_sentence(
     assert steps_of(receiver) == 0
 
 
+@pytest.mark.slow
 def test_without_a_game_there_is_a_sentence_and_with_wait_patience(
     game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path
 ) -> None:

@@ -110,6 +110,7 @@ def waiting(wait: bool, caplog: pytest.LogCaptureFixture) -> Iterator[list[BaseE
         thread.join()
 
 
+@pytest.mark.slow
 def test_a_game_that_died_in_its_pause_is_told_from_one_that_pauses(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -114,6 +114,7 @@ def test_the_pad_of_an_orderly_end_is_held_neutral_and_the_next_bridge_waits_for
     wait_until(lambda: pad_file.read_text() == "unplugged", "the pad goes")
 
 
+@pytest.mark.slow
 def test_two_bridges_do_not_share_a_pad(pad_file: Path) -> None:
     first, second = Supervised(Gamepad(), hold_seconds=0.0), Supervised(Gamepad(), hold_seconds=0.0)
     first.open()

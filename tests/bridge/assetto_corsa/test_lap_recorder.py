@@ -70,6 +70,7 @@ def test_a_lap_from_line_to_line_is_picked_out_of_a_drive_and_becomes_the_track(
     np.testing.assert_array_equal(again.width_right, track.width_right)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     rate=st.sampled_from([20.0, 25.0, 60.0, 333.0]),

@@ -36,6 +36,7 @@ def model(folder: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_policy_laps_in_the_simulator(tmp_path: Path) -> None:
     found = play(str(model(tmp_path)), "--car", "simulated", "--track", "seed:7:1200", "--laps", "1", "--seed", "1")
     assert found.returncode == ExitCode.OK, found.stderr

@@ -51,6 +51,7 @@ def test_the_fake_game_brings_its_car_to_a_start_by_teleport(fake_game: FakeGame
     backend.close()
 
 
+@pytest.mark.slow
 def test_the_fake_game_brings_its_car_to_a_start_by_the_buttons_of_a_joystick(fake_game: FakeGame) -> None:
     fake_game.live()
     fake_game.tell("put", s=300.0, speed=20.0)
