@@ -22,9 +22,9 @@ from websockets.http11 import USER_AGENT
 from websockets.typing import Subprotocol
 
 from bridge.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
+from runtime.logs import fields
 from wire.messages import MAX_DOWN_FRAME_BYTES, PROTOCOL
 from wire.pairing import Pairing, PinMismatch, basic_auth_header, check_pin, is_loopback
-from wire.process import fields
 
 DIAL_INTERVAL_S = (1.0, 1.4)
 """A new attempt starts after a random time in this range; random, so that many bridges do not dial in step."""

@@ -21,12 +21,14 @@ import numpy as np
 
 from bridge.link import Link
 from bridge.priority import control_thread
-from bridge.recorder import Recorder
+from experience.recorder import Recorder
 from racing.car import Car
 from racing.driving import EpisodeEnd, Step, VectorDriving
 from racing.recorded_car import RecordedCar
 from racing.task import ACTION_SIZE, controls_of
-from wire.process import ExitCode, Progress, fields, logging_aside
+from runtime.exit_codes import ExitCode
+from runtime.logs import fields, logging_aside
+from runtime.progress import Progress
 
 LAST_SEND_SECONDS = 5.0
 """For so long an ending drive offers what is unsent."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from bridge.refusal import Refused
 from bridge.spool import Spool
 from racing.policy import Policy, PolicyError
+from runtime.logs import fields
 from wire.delivery import Outbox, StreamConflict
 from wire.messages import (
     Ack,
@@ -27,7 +28,6 @@ from wire.messages import (
     WeightsUpdate,
     Welcome,
 )
-from wire.process import fields
 
 MAX_UNACKNOWLEDGED_BYTES = 256 * 1024
 """More than this is not sent ahead of its acknowledgement, so that a Ping on a slow line is not stuck behind it."""

@@ -22,8 +22,9 @@ from bridge.drive import Drive, Driver, PolicyDriver, RecordingDriver
 from bridge.exchange import Introduction
 from bridge.game_driver import GameDriver
 from bridge.link import Link
-from bridge.recorder import Recorder
 from bridge.spool import Spool, SpoolError, SpoolFull
+from experience.codec import Column, Layout
+from experience.recorder import Recorder
 from racing.car import Car
 from racing.clock import Clock, RealTimeClock, SimulatedClock
 from racing.driving import VectorDriving
@@ -32,9 +33,8 @@ from racing.simulator import SimulatedCar
 from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP, Task, TaskConfig, task_signature
 from racing.track import Track, parse_track
 from racing.track_file import TrackError
-from wire.codec import Column, Layout
+from runtime.exit_codes import ExitCode
 from wire.pairing import Pairing
-from wire.process import ExitCode
 
 LAYOUT = Layout(Column(OBSERVATION_SIZE, step=OBSERVATION_STEP), Column(ACTION_SIZE, step=ACTION_STEP))
 _DEFAULT_RATE = 20.0

@@ -20,8 +20,9 @@ from bridge.refusal import Refused
 from bridge.session import Session
 from bridge.spool import Spool, SpoolFull
 from racing.policy import Policy
+from runtime.exit_codes import ExitCode
+from runtime.logs import fields
 from wire.pairing import Pairing, PairingError
-from wire.process import ExitCode, fields
 
 SUSPECT_SECONDS = 1.5
 """After so much silence (a Pong is due twice a second) a new connection is dialled beside the old one."""

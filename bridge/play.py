@@ -22,7 +22,7 @@ from racing.policy import Policy
 from racing.simulator import SimulatedCar
 from racing.task import Float32Array, Task
 from racing.track import Track
-from wire.process import logging_aside
+from runtime.logs import logging_aside
 
 _WAIT_SECONDS = 0.005
 

@@ -1,6 +1,6 @@
 """The end of a bridge's efforts: what the receiver, or the pairing, makes impossible for good."""
 
-from wire.process import ExitCode
+from runtime.exit_codes import ExitCode
 
 
 class Refused(Exception):

@@ -8,7 +8,7 @@ from websockets.exceptions import ConnectionClosed
 from bridge.dialing import LinkConnection
 from bridge.exchange import Exchange, SessionOver
 from bridge.refusal import Refused
-from wire.codec import FrameError, decode_down, encode_frame
+from wire.frames import FrameError, decode_down, encode_frame
 from wire.messages import CloseCode, DownMessage, Ping, Welcome
 
 PING_SECONDS = 0.5

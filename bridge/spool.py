@@ -18,7 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from wire.process import fields
+from experience.sink import SinkFull
+from runtime.logs import fields
 
 DEFAULT_LIMIT_BYTES = 2 * 2**30
 _ROW_BYTES = 64
@@ -43,7 +44,7 @@ class SpoolError(RuntimeError):
     """The spool cannot be used; the text says why and what to do."""
 
 
-class SpoolFull(SpoolError):
+class SpoolFull(SpoolError, SinkFull):
     """No room for another batch, on the disk or within the limit; nothing was changed."""
 
 

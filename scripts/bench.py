@@ -10,7 +10,7 @@ import argparse
 import subprocess
 import sys
 
-from wire.process import ExitCode
+from runtime.exit_codes import ExitCode
 
 BENCHES = ("wire", "receiver", "simulator", "inference", "learner", "realtime")
 

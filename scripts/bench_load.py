@@ -18,9 +18,10 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from experience.codec import Batch, encode_batch
 from racing.task import ACTION_SIZE, OBSERVATION_SIZE, on_action_grid, on_observation_grid
 from train_cloud.signature import layout
-from wire.codec import Batch, decode_down, encode_batch, encode_frame
+from wire.frames import decode_down, encode_frame
 from wire.messages import MAX_DOWN_FRAME_BYTES, PROTOCOL, Ack, Hello, TransitionBatch, Welcome
 from wire.pairing import Pairing, basic_auth_header
 

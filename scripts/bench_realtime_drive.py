@@ -14,8 +14,8 @@ import msgspec
 from bridge.assetto_corsa.session import GameSettings
 from bridge.garage import Settings, assembled_drive
 from racing.clock import RealTimeClock
+from runtime.logs import configure_logging
 from wire.pairing import parse_pairing
-from wire.process import configure_logging
 
 
 class Wanted(msgspec.Struct, frozen=True):

@@ -21,7 +21,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from bridge.chunks import Chunk, assemble
+from experience.chunks import Chunk, assemble
+from experience.codec import Batch, decode_batch, encode_batch
 from racing.driving import VectorDriving
 from racing.recorded_car import RecordedCar
 from racing.reference_driver import ReferenceDriver
@@ -30,7 +31,6 @@ from racing.task import Float32Array, Task, TaskConfig
 from racing.track import Track
 from scripts.bench_setting import setting
 from train_cloud.signature import layout
-from wire.codec import Batch, decode_batch, encode_batch
 
 RECORDING = Path("telemetry/monza_25hz_two_laps.csv")
 RECORDED_TRACK = Path("tracks/monza.csv")

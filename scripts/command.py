@@ -1,7 +1,8 @@
 """What every operator's command does the same way: its option for the deployment, its exit codes, its errors in words.
 
-Promises that whatever a user can cause ends with a sentence on standard error and a code of wire.process.ExitCode, and
-that no sentence holds a secret: AWS's own words are quoted by code only, never with a request's content.
+Promises that whatever a user can cause ends with a sentence on standard error and a code of
+runtime.exit_codes.ExitCode, and that no sentence holds a secret: AWS's own words are quoted by code
+only, never with a request's content.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as NoConnection
 
+from runtime.exit_codes import ExitCode
 from scripts.deployment import OperatorError
 from train_cloud.object_store import ObjectStoreError
-from wire.process import ExitCode
 
 DeploymentFile = Annotated[
     Path | None,

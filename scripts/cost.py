@@ -19,6 +19,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from runtime.exit_codes import ExitCode
 from scripts.cloud import Cloud
 from scripts.command import DeploymentFile, command_line, note
 from scripts.deployment import Deployment, OperatorError, load_deployment
@@ -26,7 +27,6 @@ from scripts.run_record import RunRecord
 from train_cloud.object_store import ObjectStoreError
 from train_cloud.run_config import BucketConfig, RunConfig, TaskSettings
 from train_cloud.settings import ConfigError, load_settings
-from wire.process import ExitCode
 
 PRICES = Path("terraform/prices.json")
 BUDGET_USD = 20.0

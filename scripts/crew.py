@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from runtime.logs import fields
 from scripts.leash import GRACE_SECONDS
-from wire.process import fields
 
 LAST_WORDS = 8
 """Lines of a log that are shown when its process has ended early."""

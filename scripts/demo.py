@@ -23,6 +23,10 @@ import typer
 
 from racing.track import Track, parse_track
 from racing.track_file import TrackError
+from runtime.exit_codes import ExitCode
+from runtime.logs import configure_logging, fields
+from runtime.progress import Progress, duration
+from runtime.signals import stop_on_signals
 from scripts import demo_report, demo_settings
 from scripts.crew import Crew, EndedEarly
 from scripts.demo_judge import LAPS_IN_A_ROW, Judge
@@ -32,7 +36,6 @@ from train_cloud.run_config import RunConfig
 from train_cloud.signature import task_config
 from train_cloud.store import Store
 from wire.pairing import new_token
-from wire.process import ExitCode, Progress, configure_logging, duration, fields, stop_on_signals
 
 START_SECONDS = 90.0
 """A process that is not up after this time never will be."""

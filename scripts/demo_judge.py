@@ -14,8 +14,8 @@ from racing.policy import Policy
 from racing.reference_driver import ReferenceDriver
 from racing.task import TaskConfig, task_signature
 from racing.track import Track
+from runtime.logs import fields
 from train_cloud.store import Store
-from wire.process import fields
 
 LAPS_IN_A_ROW = 3
 POLL_SECONDS = 1.0

@@ -14,10 +14,10 @@ from rich.table import Table
 from racing.car import FloatArray
 from racing.evaluation import Drive
 from racing.track import Track
+from runtime.progress import duration
 from scripts.demo_judge import LAPS_IN_A_ROW, Judge
 from train_cloud.object_store import s3_client
 from train_cloud.run_config import BucketConfig
-from wire.process import duration
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from typing import Literal
 
 import msgspec
 
+from runtime.exit_codes import ExitCode
 from train_cloud.settings import ConfigError, parse_settings
-from wire.process import ExitCode
 
 TERRAFORM_FOLDER = Path("terraform")
 TERRAFORM_SECONDS = 60.0

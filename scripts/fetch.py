@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from runtime.logs import configure_logging
 from scripts.cloud import Cloud
 from scripts.command import DeploymentFile, command_line, note
 from scripts.deployment import Deployment, OperatorError, load_deployment
@@ -21,7 +22,6 @@ from scripts.run_record import METRICS, RUN_CONFIG
 from train_cloud.object_store import ObjectNotFound, ObjectStore
 from train_cloud.run_config import BucketConfig, ConfigError, RunConfig, parse_run_config
 from train_cloud.trainer.manifest import MANIFEST, Checkpoint, CheckpointError, find_newest
-from wire.process import configure_logging
 
 MODELS = Path("models")
 

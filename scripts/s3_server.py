@@ -10,7 +10,9 @@ from pathlib import Path
 
 from moto.server import ThreadedMotoServer
 
-from wire.process import ExitCode, configure_logging, stop_on_signals
+from runtime.exit_codes import ExitCode
+from runtime.logs import configure_logging
+from runtime.signals import stop_on_signals
 
 
 def main(file: Path) -> ExitCode:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime, timedelta
 
+from runtime.exit_codes import ExitCode
 from scripts.cloud import Cloud
 from scripts.command import DeploymentFile, command_line
 from scripts.deployment import Deployment, OperatorError, load_deployment
 from scripts.run_record import RunRecord
-from wire.process import ExitCode
 
 GUARD_HOURS = 1.0
 """How much later than the instance's own limit, which keeps a reason, the guard outside it acts; as in compute.tf."""

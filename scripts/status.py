@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from runtime.progress import duration
 from scripts.cloud import Cloud, Group
 from scripts.command import DeploymentFile, command_line
 from scripts.demo_report import lap_text
@@ -23,7 +24,6 @@ from scripts.dialling import Unreachable, metrics
 from scripts.run_record import Ending, RunRecord
 from train_cloud.trainer.manifest import LATEST
 from wire.pairing import PinMismatch
-from wire.process import duration
 
 
 class Status(msgspec.Struct, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from wire.process import duration
+from runtime.progress import duration
 
 POLL_SECONDS = 3.0
 

@@ -111,7 +111,7 @@ locals {
   code_files = toset(concat(
     ["pyproject.toml", "constraints.txt"],
     flatten([
-      for folder in ["racing", "wire", "train_cloud"] : [
+      for folder in ["runtime", "racing", "wire", "experience", "train_cloud"] : [
         for file in fileset("${local.code_root}/${folder}", "**") : "${folder}/${file}"
         # Not the interpreter's caches, nor what an editor or a test left behind.
         if can(regex("\\.(py|sh|service|timer|path|conf)$", file))

@@ -19,9 +19,9 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
+from runtime.logs import fields
 from train_cloud.run_config import BucketConfig
 from wire.pairing import is_loopback
-from wire.process import fields
 
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)

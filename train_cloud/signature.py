@@ -5,9 +5,9 @@ Receiver and trainer both ask here, so that they refuse the same things. It deci
 
 import msgspec
 
+from experience.codec import Column, Layout
 from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP, TaskConfig, task_signature
 from train_cloud.run_config import RunConfig, TaskSettings
-from wire.codec import Column, Layout
 
 
 def task_config(config: RunConfig) -> TaskConfig:

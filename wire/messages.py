@@ -95,7 +95,7 @@ class Hello(_Message, frozen=True, tag="hello"):
 
 
 class TransitionBatch(_Message, frozen=True, tag="transition_batch"):
-    """One numbered batch of experience; `blob` is what `wire.codec.encode_batch` returned."""
+    """One numbered batch of experience; `blob` is what `experience.codec.encode_batch` returned."""
 
     number: BatchNumber
     blob: Annotated[bytes, Meta(max_length=MAX_BLOB_BYTES)]

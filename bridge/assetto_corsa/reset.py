@@ -22,7 +22,7 @@ from bridge.assetto_corsa.layout import Status
 from bridge.assetto_corsa.memory import GameError
 from bridge.assetto_corsa.pages import GamePages
 from bridge.assetto_corsa.starts import Start, Starts
-from wire.process import fields
+from runtime.logs import fields
 
 STANDING = 1.0
 """m/s; below it a car stands (it may still settle on its springs)."""

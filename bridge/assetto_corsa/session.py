@@ -30,7 +30,7 @@ from bridge.assetto_corsa.starts import LineElevation, Starts
 from bridge.assetto_corsa.supervisor import Supervised
 from bridge.assetto_corsa.vjoy import VJoy
 from racing.track import Track, TrackError, parse_track
-from wire.process import fields
+from runtime.logs import fields
 
 SAY_SECONDS = 10.0
 ALIVE_SECONDS = 0.3

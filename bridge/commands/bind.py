@@ -15,7 +15,7 @@ import typer
 
 from bridge.assetto_corsa.session import BackendKind
 from bridge.commands.options import give_up
-from wire.process import ExitCode
+from runtime.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from bridge.assetto_corsa.controls import Backend

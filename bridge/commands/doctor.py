@@ -13,8 +13,9 @@ from bridge.commands.game_options import AcRoot, Backend
 from bridge.commands.options import TWO_PAIRINGS, AllowPlain, PairingCommand, Uri, give_up
 from bridge.pairing_command import COMMAND_SECONDS, look_up_pairing
 from bridge.pairing_file import config_folder, found_uri
+from runtime.exit_codes import ExitCode
+from runtime.signals import stop_on_signals
 from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
-from wire.process import ExitCode, stop_on_signals
 
 if TYPE_CHECKING:
     from threading import Event

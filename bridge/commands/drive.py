@@ -30,8 +30,10 @@ from bridge.commands.game_options import (
 from bridge.commands.options import TWO_PAIRINGS, AllowPlain, PairingCommand, Uri, give_up, pairing_of
 from bridge.pairing_command import look_up_pairing
 from bridge.pairing_file import config_folder
+from runtime.exit_codes import ExitCode
+from runtime.logs import configure_logging
+from runtime.signals import stop_on_signals
 from wire.pairing import Pairing
-from wire.process import ExitCode, configure_logging, stop_on_signals
 
 if TYPE_CHECKING:
     from threading import Event

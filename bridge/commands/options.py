@@ -12,8 +12,8 @@ import typer
 
 from bridge.pairing_command import NoAnswer
 from bridge.pairing_file import URI_VARIABLE, config_folder, found_uri
+from runtime.exit_codes import ExitCode
 from wire.pairing import Pairing, PairingError, parse_pairing
-from wire.process import ExitCode
 
 Uri = Annotated[
     str | None,

@@ -24,7 +24,9 @@ from bridge.commands.game_options import (
     game_settings,
 )
 from bridge.commands.options import give_up
-from wire.process import ExitCode, configure_logging, stop_on_signals
+from runtime.exit_codes import ExitCode
+from runtime.logs import configure_logging
+from runtime.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from threading import Event

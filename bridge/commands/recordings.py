@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bridge.commands.options import give_up
-from wire.process import ExitCode, stop_on_signals
+from runtime.exit_codes import ExitCode
+from runtime.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from bridge.assetto_corsa.patience import PatientPages

@@ -45,7 +45,7 @@ run "keeps_the_run_safely_and_uploads_each_file_of_the_code" {
   }
 
   assert {
-    condition     = alltrue([for path in ["pyproject.toml", "constraints.txt", "wire/__init__.py", "racing/__init__.py", "train_cloud/run_config.py"] : contains(keys(aws_s3_object.code), path)])
+    condition     = alltrue([for path in ["pyproject.toml", "constraints.txt", "runtime/__init__.py", "wire/__init__.py", "racing/__init__.py", "experience/__init__.py", "train_cloud/run_config.py"] : contains(keys(aws_s3_object.code), path)])
     error_message = "A part of the code is left behind."
   }
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from experience.codec import decode_batch
 from tests.box.cloud import ENDPOINT, Cloud, Instance
 from tests.support.aws_server import REGION, environment
 from tests.support.script import Script, check_whole
@@ -23,7 +24,6 @@ from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectStore
 from train_cloud.run_config import BucketConfig
 from train_cloud.signature import layout
-from wire.codec import decode_batch
 
 NAME = "ac-box"
 TRAINING: Mapping[str, object] = {

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experience.codec import decode_batch
 from racing.task import TaskConfig, task_signature
+from runtime.exit_codes import ExitCode
 from tests.bridge.test_drive import Bridge, stored_steps
 from tests.support.policies import weights_update
 from tests.support.waiting import wait_until
 from tests.support.wire_server import WireServer
-from wire.codec import decode_batch
 from wire.messages import Pace
-from wire.process import ExitCode
 
 pytestmark = [
     pytest.mark.slow,

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from bridge.spool import Spool
+from experience.codec import decode_batch
 from racing.task import TaskConfig, task_signature
+from runtime.exit_codes import ExitCode
 from tests.support.policies import policy_file, weights_update
 from tests.support.waiting import wait_until
 from tests.support.wire_server import WireServer
-from wire.codec import decode_batch
 from wire.messages import Error, ErrorCode, Pace, WeightsUpdate
 from wire.pairing import format_pairing
-from wire.process import ExitCode
 
 ROOT = Path(__file__).parents[2]
 SIGNATURE = task_signature(TaskConfig())

@@ -12,18 +12,18 @@ from bridge.drive import Drive, PolicyDriver
 from bridge.exchange import Introduction
 from bridge.garage import LAYOUT
 from bridge.link import Link
-from bridge.recorder import Recorder
 from bridge.refusal import Refused
 from bridge.spool import Spool
+from experience.codec import decode_batch
+from experience.recorder import Recorder
 from racing.car import Controls
 from racing.driving import Step, VectorDriving
 from racing.simulator import SimulatedCar
 from racing.task import ACTION_SIZE, OBSERVATION_SIZE, Float32Array, Task, TaskConfig, task_signature
 from racing.track import Track
+from runtime.exit_codes import ExitCode
 from tests.support.policies import weights_update
 from tests.support.wire_server import WireServer
-from wire.codec import decode_batch
-from wire.process import ExitCode
 
 SIGNATURE = task_signature(TaskConfig())
 STEPS_BEFORE_THE_FAILURE = 30

@@ -11,11 +11,11 @@ from bridge.assetto_corsa.session import GameSettings
 from bridge.garage import Settings, SettingsError, assembled_drive
 from bridge.spool import Spool
 from racing.track import Track
+from runtime.exit_codes import ExitCode
 from tests.support.fake_game import FakeGame
 from tests.support.recordings import along, straight, write
 from tests.support.small_disk import SmallDisk
 from wire.pairing import Pairing
-from wire.process import ExitCode
 
 NOBODY = Pairing("127.0.0.1", 9, "abcdefghijklmnop0123456789", tls=False)
 

@@ -11,6 +11,7 @@ import pytest
 from bridge import dialing
 from bridge.link import Link
 from bridge.spool import Spool
+from runtime.exit_codes import ExitCode
 from tests.support.certificates import certificate
 from tests.support.fault_proxy import FaultProxy
 from tests.support.links import INTRODUCTION, append, running
@@ -20,7 +21,6 @@ from tests.support.waiting import wait_until
 from tests.support.wire_server import TOKEN, WireServer
 from wire.messages import Drain, Error, ErrorCode, Pace, TransitionBatch
 from wire.pairing import Pairing
-from wire.process import ExitCode
 
 
 @pytest.fixture

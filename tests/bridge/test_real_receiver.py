@@ -14,10 +14,12 @@ import pytest
 
 from bridge.exchange import Introduction
 from bridge.spool import Spool
+from experience.codec import Batch, decode_batch
 from racing.driving import VectorDriving
 from racing.recorded_car import RecordedCar
 from racing.task import Task, TaskConfig
 from racing.track import parse_track
+from runtime.exit_codes import ExitCode
 from tests.support.fault_proxy import FaultProxy
 from tests.support.links import running
 from tests.support.moto_s3 import MotoS3, s3
@@ -33,8 +35,6 @@ from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.ingest import Ingest
 from train_cloud.trainer.learners import SpacesOnly
 from train_cloud.trainer.replay import PackedReplayBuffer
-from wire.codec import Batch, decode_batch
-from wire.process import ExitCode
 
 __all__ = ["s3"]
 

@@ -16,6 +16,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
+from runtime.exit_codes import ExitCode
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.receivers import Client, blob, hello
 from tests.support.script import Script
@@ -25,10 +26,9 @@ from tests.support.waiting import wait_until
 from train_cloud.object_store import CALL_SECONDS
 from train_cloud.trainer.checkpoint import MODEL
 from train_cloud.trainer.manifest import LATEST, Manifest
-from wire.codec import encode_text
+from wire.frames import encode_text
 from wire.messages import MAX_UP_FRAME_BYTES, CloseCode, Error, ErrorCode, Transition, TransitionBatch
 from wire.pairing import basic_auth_header, parse_pairing
-from wire.process import ExitCode
 
 __all__ = ["s3"]
 

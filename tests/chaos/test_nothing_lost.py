@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from runtime.exit_codes import ExitCode
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.script import Script
 from tests.support.site import BRIDGE, RECEIVER, TRAINER, Site, check_experience
 from tests.support.waiting import wait_until
 from train_cloud.receiver.segments import FOLDER
 from train_cloud.trainer.manifest import LATEST
-from wire.process import ExitCode
 
 __all__ = ["s3"]
 

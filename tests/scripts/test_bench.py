@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from runtime.exit_codes import ExitCode
 from scripts import bench
 from scripts.bench_load import STEPS_PER_SECOND, Measured
 from scripts.bench_receiver import Row
 from scripts.bench_setting import setting
-from wire.process import ExitCode
 
 ROOT = Path(__file__).parents[2]
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from experience.codec import Batch
 from scripts.bench_wire import (
     FORMATS,
     OURS,
@@ -18,7 +19,6 @@ from scripts.bench_wire import (
     simulated_batches,
 )
 from tests.support.real_data import real_data
-from wire.codec import Batch
 
 THOSE_COMPARED = tuple(one for one in FORMATS if one.name in {OURS, *PROMISED_SHARES})
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, NoCredentialsError, SSOTokenLoadError
 
+from runtime.exit_codes import ExitCode
 from scripts.command import told
 from tests.support.aws_server import environment
 from tests.support.operated import BUCKET, Operated, operated
 from tests.support.tools import need_tools
-from wire.process import ExitCode
 
 __all__ = ["operated"]
 

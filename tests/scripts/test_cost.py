@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from runtime.exit_codes import ExitCode
 from scripts.command import command_line
 from scripts.cost import cost
 from tests.support.operated import Operated, operated
-from wire.process import ExitCode
 
 __all__ = ["operated"]
 

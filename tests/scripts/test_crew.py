@@ -17,7 +17,7 @@ from tests.support.waiting import wait_until
 PATIENT = """
 import sys
 from pathlib import Path
-from wire.process import stop_on_signals
+from runtime.signals import stop_on_signals
 
 folder, stop = Path(sys.argv[1]), stop_on_signals()
 (folder / "up").touch()

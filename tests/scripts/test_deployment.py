@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from runtime.exit_codes import ExitCode
 from scripts.cloud import Cloud
 from scripts.deployment import OperatorError, load_deployment
 from scripts.start import start
@@ -15,7 +16,6 @@ from tests.support.aws_server import AwsServer, environment
 from tests.support.operated import Operated, operated
 from tests.support.stack import Stack
 from tests.support.tools import need_tools
-from wire.process import ExitCode
 
 __all__ = ["operated"]
 

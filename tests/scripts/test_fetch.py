@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from runtime.exit_codes import ExitCode
 from scripts.fetch import fetch
 from tests.support.operated import BUCKET, RUN_ID, Operated, operated
 from tests.support.runs import run_config
 from train_cloud.run_config import load_run_config
 from train_cloud.trainer.manifest import FOLDER, LATEST, MANIFEST, FileEntry, Manifest
-from wire.process import ExitCode
 
 __all__ = ["operated"]
 

@@ -7,10 +7,10 @@ import time
 
 import pytest
 
+from runtime.exit_codes import ExitCode
 from scripts import logs as logs_module
 from scripts.logs import logs
 from tests.support.operated import Operated, operated
-from wire.process import ExitCode
 
 __all__ = ["operated"]
 

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from runtime.exit_codes import ExitCode
 from scripts import dialling
 from scripts.capacity import explain
 from scripts.pair import pair
 from tests.support.operated import Operated, attempts_fail, operated
 from tests.support.receivers import TOKEN, Client, hello
 from wire.pairing import Pairing, parse_pairing
-from wire.process import ExitCode
 
 __all__ = ["operated"]
 

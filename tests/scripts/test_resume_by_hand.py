@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from runtime.exit_codes import ExitCode
 from scripts.fetch import fetch
 from scripts.stop import stop
 from tests.support.operated import BUCKET, Operated, operated
@@ -23,7 +24,6 @@ from train_cloud.run_config import RunConfig
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.manifest import find_newest
 from wire.pairing import Pairing, parse_pairing
-from wire.process import ExitCode
 
 __all__ = ["operated"]
 

@@ -7,6 +7,7 @@ import threading
 import msgspec
 import pytest
 
+from runtime.exit_codes import ExitCode
 from scripts import dialling
 from scripts import rotate_token as rotate_module
 from scripts.pair import pair
@@ -15,7 +16,6 @@ from tests.support.operated import Operated, operated
 from tests.support.receivers import TOKEN, ReceiverProcess
 from tests.support.waiting import wait_until
 from wire.pairing import parse_pairing
-from wire.process import ExitCode
 
 __all__ = ["operated"]
 

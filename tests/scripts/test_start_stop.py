@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+from runtime.exit_codes import ExitCode
 from scripts.start import start
 from scripts.stop import stop
 from tests.support.operated import NAME, RUN_ID, Operated, operated
-from wire.process import ExitCode
 
 __all__ = ["operated"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from runtime.exit_codes import ExitCode
 from scripts.status import status
 from tests.support.operated import Operated, operated
 from tests.support.receivers import Client, hello
 from train_cloud.trainer.manifest import LATEST
-from wire.process import ExitCode
 
 __all__ = ["operated"]
 

@@ -21,8 +21,9 @@ import boto3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
+from runtime.exit_codes import ExitCode
+from runtime.signals import stop_on_signals
 from tests.support.aws_fidelity import mend_moto, set_spot_prices
-from wire.process import ExitCode, stop_on_signals
 
 REGION = "us-east-1"
 ACCOUNT = "123456789012"

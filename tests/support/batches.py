@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wire.codec import Batch, Column, EpisodeRecord, LapRecord, Layout
+from experience.codec import Batch, Column, EpisodeRecord, LapRecord, Layout
 
 GRID_LAYOUT = Layout(Column(5, step=2.0**-12), Column(2, step=2.0**-15))
 

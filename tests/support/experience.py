@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from experience.codec import Batch, EpisodeRecord, LapRecord, encode_batch
 from racing.task import ACTION_SIZE, OBSERVATION_SIZE, on_action_grid, on_observation_grid
 from train_cloud.signature import layout
 from train_cloud.store import IncomingBatch
-from wire.codec import Batch, EpisodeRecord, LapRecord, encode_batch
 
 STREAM = "a" * 32
 

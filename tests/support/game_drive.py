@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from experience.codec import Batch, decode_batch
 from racing.task import TaskConfig, task_signature
 from tests.support.fake_game import FakeGame
 from tests.support.policies import policy_file
@@ -15,7 +16,6 @@ from tests.support.receivers import ThreadedReceiver
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from train_cloud.signature import layout
-from wire.codec import Batch, decode_batch
 from wire.pairing import format_pairing
 
 ROOT = Path(__file__).parents[2]

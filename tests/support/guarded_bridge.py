@@ -38,7 +38,8 @@ def gone(process: int) -> bool:
     """Whether there is no such process any more, or only its remains."""
     try:
         return "State:\tZ" in Path(f"/proc/{process}/status").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
+        # It may end between the opening of the file and the reading.
         return True
 
 

@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from experience.codec import encode_batch
 from tests.support.experience import made_up_batch
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
@@ -26,7 +27,7 @@ from train_cloud.receiver.server import Receiver
 from train_cloud.run_config import RunConfig
 from train_cloud.signature import expected_signature, layout
 from train_cloud.store import Store
-from wire.codec import decode_down, encode_batch, encode_frame, encode_text
+from wire.frames import decode_down, encode_frame, encode_text
 from wire.messages import PROTOCOL, Ack, DownMessage, Hello, TransitionBatch, UpMessage, Welcome
 from wire.pairing import Pairing, basic_auth_header, parse_pairing
 

@@ -159,7 +159,7 @@ class ScratchInstance:
         files = dict(more or {}) | {
             "train_cloud/instance/install.sh": install.encode(),
             "train_cloud/__init__.py": b"",
-            "wire/process.py": b"x = 1\n" * 1000,
+            "runtime/logs.py": b"x = 1\n" * 1000,
         }
         manifest = "".join(f"{hashlib.sha256(data).hexdigest()}  {path}\n" for path, data in files.items())
         for path, data in (files | {"MANIFEST": manifest.encode()}).items():

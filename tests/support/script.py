@@ -12,10 +12,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from experience.batches import TIMING_STEP
+from experience.codec import Batch
 from racing.driving import EpisodeEnd, Lap, Step
 from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP
-from wire.batches import TIMING_STEP
-from wire.codec import Batch
 
 _MIX: Final = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 _PRIMES: Final = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F)
@@ -97,7 +97,7 @@ class Script:
         }
 
     def step(self, tick: int) -> tuple[npt.NDArray[np.float32], Step, int]:
-        """(observation that was acted on (N, D), the step of all cars, policy version), for bridge.recorder."""
+        """(observation that was acted on (N, D), the step of all cars, policy version), for experience.recorder."""
         at = np.array([tick])
         rows = [self.rows(car, at) for car in range(self.cars)]
         joined = {field.name: np.concatenate([getattr(row, field.name) for row in rows]) for field in fields(Rows)}

@@ -18,12 +18,14 @@ from pathlib import Path
 from bridge.exchange import Introduction
 from bridge.garage import LAYOUT
 from bridge.link import Link
-from bridge.recorder import Recorder
 from bridge.spool import Spool
+from experience.recorder import Recorder
 from racing.task import ACTION_SIZE, OBSERVATION_SIZE, TaskConfig, task_signature
+from runtime.exit_codes import ExitCode
+from runtime.logs import configure_logging, fields
+from runtime.signals import stop_on_signals
 from tests.support.script import Script
 from wire.pairing import parse_pairing
-from wire.process import ExitCode, configure_logging, fields, stop_on_signals
 
 URI = "AC_BRIDGE_URI"
 _LOOK_SECONDS = 0.01

@@ -18,6 +18,7 @@ from types import TracebackType
 import msgspec
 
 from bridge.spool import Spool
+from experience.codec import decode_batch
 from tests.support.fault_proxy import FaultProxy
 from tests.support.moto_s3 import MotoS3
 from tests.support.runs import run_config
@@ -31,7 +32,6 @@ from train_cloud.signature import layout
 from train_cloud.store import Store, StoredBatch, StoreError, TrainerProgress
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.manifest import find_newest
-from wire.codec import decode_batch
 from wire.pairing import Pairing, PairingError, format_pairing, new_token, parse_pairing
 
 RECEIVER, TRAINER, BRIDGE = "receiver", "trainer", "bridge"

@@ -17,8 +17,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from wire.codec import decode_up, encode_frame
 from wire.delivery import Inbox, Verdict
+from wire.frames import decode_up, encode_frame
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
     PROTOCOL,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experience.codec import Batch, decode_batch
 from tests.support.fake_game import FakeGame
 from tests.support.fault_proxy import FaultProxy
 from tests.support.moto_s3 import MotoS3, s3
@@ -17,7 +18,6 @@ from tests.support.runs import run_config
 from tests.support.windows import Windows, WindowsProcess, windows_path
 from train_cloud.signature import expected_signature, layout
 from train_cloud.store import Store
-from wire.codec import Batch, decode_batch
 from wire.pairing import format_pairing
 
 __all__ = ["s3"]

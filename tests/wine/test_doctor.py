@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from runtime.exit_codes import ExitCode
 from tests.support.windows import Windows
 from tests.wine.gaming_pc import Run, bridge, run, s3
 from wire.pairing import format_pairing
-from wire.process import ExitCode
 
 __all__ = ["run", "s3"]
 pytestmark = [pytest.mark.wine, pytest.mark.timeout(300)]

@@ -7,10 +7,10 @@ import re
 
 import pytest
 
+from runtime.exit_codes import ExitCode
 from tests.support.waiting import wait_until
 from tests.support.windows import Windows, WindowsProcess, windows_path
 from tests.wine.gaming_pc import HZ, Run, bridge, run, s3
-from wire.process import ExitCode
 
 __all__ = ["run", "s3"]
 pytestmark = [pytest.mark.wine, pytest.mark.timeout(300)]

@@ -1,8 +1,8 @@
 """What the instance's units call: `python -m train_cloud.instance COMMAND --config FILE --folder DIR --run-folder DIR`.
 
-Each command does one thing and ends; the exit codes are wire.process.ExitCode. `secrets` and `prepare` make an instance
-ready, `budget` is a look each minute and `account` the last one, `finished` and `checkpoint` follow events,
-`store-environment` serves the next instance.
+Each command does one thing and ends; the exit codes are runtime.exit_codes.ExitCode. `secrets` and `prepare`
+make an instance ready, `budget` is a look each minute and `account` the last one, `finished` and `checkpoint`
+follow events, `store-environment` serves the next instance.
 """
 
 import argparse
@@ -11,6 +11,8 @@ import os
 import sys
 from pathlib import Path
 
+from runtime.exit_codes import ExitCode
+from runtime.logs import configure_logging, fields
 from train_cloud.instance.budget import keep_account, tick
 from train_cloud.instance.clients import ParameterError, aws_client
 from train_cloud.instance.deployment import Deployment, load_deployment
@@ -23,7 +25,6 @@ from train_cloud.instance.secrets import fetch_secrets
 from train_cloud.object_store import ObjectStore, ObjectStoreError
 from train_cloud.settings import ConfigError
 from train_cloud.store import Store, StoreError
-from wire.process import ExitCode, configure_logging, fields
 
 COMMANDS = ("prepare", "secrets", "budget", "account", "finished", "checkpoint", "store-environment")
 PATIENCE = "AC_PATIENCE_SECONDS"

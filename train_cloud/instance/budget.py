@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from runtime.logs import fields
 from train_cloud.instance.budget_state import BudgetState, Instance, load_state, save_state
 from train_cloud.instance.clients import ParameterError, aws_client
 from train_cloud.instance.deployment import Deployment
@@ -22,7 +23,6 @@ from train_cloud.instance.shipping import ship_log
 from train_cloud.instance.spend import price_steps, spent_usd
 from train_cloud.object_store import ObjectStoreError
 from train_cloud.receiver.tls import write_private
-from wire.process import fields
 
 LOOKED = "looked"
 """File in the run folder with the life second of the last look, a whole number; lifeline.sh ends who looks no more."""

@@ -13,8 +13,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from runtime.logs import fields
 from train_cloud.object_store import CONNECT_SECONDS, READ_SECONDS, Backoff
-from wire.process import fields
 
 UNSET = "unset"
 """Value of a parameter that Terraform made and nobody has filled."""

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import zstandard
 
+from runtime.logs import fields
 from train_cloud.instance.clients import keep_trying
 from train_cloud.object_store import ObjectStore, ObjectStoreDenied, ObjectStoreUnavailable
-from wire.process import fields
 
 LEVEL = 1
 """Of zstd: the upload waits for nobody, but the trainer wants the cores."""

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from wire.process import fields
+from runtime.logs import fields
 
 CURSOR = "journal.cursor"
 READ_SECONDS = 20.0

@@ -10,8 +10,8 @@ from datetime import datetime
 
 import msgspec
 
+from runtime.logs import fields
 from train_cloud.object_store import ObjectNotFound, ObjectStore
-from wire.process import fields
 
 FOLDER = "lives/"
 STARTED = "started"

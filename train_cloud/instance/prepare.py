@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
+from runtime.logs import fields
 from train_cloud.instance.clients import UNSET, ParameterError, keep_trying, read_parameter, write_parameter
 from train_cloud.instance.deployment import Deployment
 from train_cloud.instance.metadata import Metadata, MetadataError
 from train_cloud.object_store import ObjectStoreError, ObjectStoreUnavailable
 from train_cloud.receiver.tls import load_identity, new_pem, write_private
-from wire.process import fields
 
 TLS_FILE = "tls.pem"
 RUN_FILE = "run.json"

@@ -8,11 +8,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from runtime.logs import fields
 from train_cloud.instance.clients import UNSET, ParameterError, keep_trying, read_parameter
 from train_cloud.instance.config import InstanceConfig
 from train_cloud.receiver.tls import write_private
 from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
-from wire.process import fields
 
 TOKEN, WANDB_KEY = "token", "wandb_key"
 

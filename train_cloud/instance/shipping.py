@@ -15,9 +15,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from runtime.logs import fields
 from train_cloud.instance.journal import Entry, JournalError, entries_after, keep_cursor, read_cursor
 from train_cloud.object_store import ObjectStore, ObjectStoreError
-from wire.process import fields
 
 CHUNK_BYTES = 4 * 2**20
 """Size of one object before compression."""

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from wire.process import fields
+from runtime.logs import fields
 
 PRODUCTS = ["Linux/UNIX", "Linux/UNIX (Amazon VPC)"]
 """Two names of one price: which of them AWS states depends on the account's age."""

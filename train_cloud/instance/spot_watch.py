@@ -121,7 +121,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def _say(level: str, event: str, **values: object) -> None:
-    """A line in the form of wire.process, which needs more than the standard library."""
+    """A line in the form of runtime.logs, which needs more than the standard library."""
     moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     line = {"time": moment, "level": level, "process": "spot-watch", "event": event, **values}
     text = " ".join(f"{key}={_quoted(str(value))}" for key, value in line.items())

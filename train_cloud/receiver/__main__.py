@@ -2,7 +2,7 @@
 
 DIR holds the store, the TLS identity and, while the receiver listens, pairing.txt (a secret, 0600). The bridge token is
 read from the file that AC_TRAINING_TOKEN_FILE names. An empty DIR is first filled from the bucket. SIGTERM ends it in
-order; the exit codes are wire.process.ExitCode.
+order; the exit codes are runtime.exit_codes.ExitCode.
 """
 
 import argparse
@@ -14,6 +14,9 @@ import threading
 import time
 from pathlib import Path
 
+from runtime.exit_codes import ExitCode
+from runtime.logs import configure_logging, fields
+from runtime.signals import stop_on_signals
 from train_cloud import notify
 from train_cloud.object_store import ObjectStore, ObjectStoreError
 from train_cloud.receiver.backup import Backup
@@ -24,7 +27,6 @@ from train_cloud.run_config import ConfigError, RunConfig, load_run_config
 from train_cloud.signature import expected_signature
 from train_cloud.store import Store, StoreError, StoreFull
 from wire.pairing import Pairing, PairingError, format_pairing, is_loopback, parse_pairing
-from wire.process import ExitCode, configure_logging, fields, stop_on_signals
 
 TOKEN_FILE = "AC_TRAINING_TOKEN_FILE"
 FINAL_BACKUP_SECONDS = 20.0

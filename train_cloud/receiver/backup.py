@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from runtime.logs import fields
 from train_cloud.object_store import (
     CALL_SECONDS,
     Backoff,
@@ -19,7 +20,6 @@ from train_cloud.object_store import (
 )
 from train_cloud.receiver.segments import MAX_SEGMENT_BYTES, encode_segment, make_segment
 from train_cloud.store import Store, StoreError
-from wire.process import fields
 
 MAX_BATCHES = 2048
 """Most batches in one segment."""

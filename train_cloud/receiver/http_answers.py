@@ -15,10 +15,10 @@ from typing import Final
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
+from runtime.logs import fields
 from train_cloud.receiver.auth import Gate, HttpAnswer
 from train_cloud.receiver.writer import Outcome, Result
 from train_cloud.store import Store, StoreError
-from wire.process import fields
 
 HEALTH, METRICS = "/healthz", "/metrics"
 BACKUP_FAILING_SECONDS: Final = 120.0

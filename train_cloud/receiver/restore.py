@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
 
+from runtime.logs import fields
 from train_cloud import notify
 from train_cloud.object_store import GaveUp, ObjectNotFound, ObjectStore, patiently
 from train_cloud.receiver.segments import FOLDER, Segment, SegmentError, SegmentKey, decode_segment, parse_key
 from train_cloud.store import Store, StoredBatch, StreamState
-from wire.process import fields
 
 DOWNLOADS_AT_ONCE = 8
 

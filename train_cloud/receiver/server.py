@@ -19,6 +19,8 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from runtime.logs import fields
+from runtime.progress import Progress
 from train_cloud import notify
 from train_cloud.receiver.auth import Gate
 from train_cloud.receiver.http_answers import WRITER_BUSY_SECONDS, HttpAnswers, State, Vitals, address_of
@@ -28,7 +30,7 @@ from train_cloud.receiver.writer import Job, Result, Writer
 from train_cloud.run_config import RunConfig
 from train_cloud.signature import bridge_options, expected_signature, layout
 from train_cloud.store import DONE_STATE, Store, StoreError, WeightsRow
-from wire.codec import encode_frame, encode_text
+from wire.frames import encode_frame, encode_text
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
     PROTOCOL,
@@ -40,7 +42,6 @@ from wire.messages import (
     WeightsUpdate,
     Welcome,
 )
-from wire.process import Progress, fields
 
 HELLO_SECONDS: Final = 10.0
 KEEPALIVE_SECONDS: Final = 5.0

@@ -14,10 +14,10 @@ import numpy as np
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from experience.codec import Batch, CodecError, Layout, encode_batch
 from train_cloud.receiver.writer import Job, Outcome, Result
-from wire.codec import Batch, CodecError, FrameError, Layout, decode_up, encode_batch, encode_frame, encode_text
 from wire.delivery import Inbox, Verdict
-from wire.frames import FrameTooLarge
+from wire.frames import FrameError, FrameTooLarge, decode_up, encode_frame, encode_text
 from wire.messages import (
     Ack,
     CloseCode,

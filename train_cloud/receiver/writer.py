@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from experience.codec import CodecError, Layout, decode_batch
 from train_cloud.store import IncomingBatch, Store, StoreError
-from wire.codec import CodecError, Layout, decode_batch
 
 MAX_GROUP: Final = 256
 """Most batches in one transaction."""

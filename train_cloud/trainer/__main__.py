@@ -10,8 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+from runtime.exit_codes import ExitCode
+from runtime.logs import configure_logging, fields
+from runtime.signals import stop_on_signals
 from train_cloud.run_config import ConfigError, load_run_config
-from wire.process import ExitCode, configure_logging, fields, stop_on_signals
 
 _log = logging.getLogger("train_cloud.trainer")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from wire.process import fields
+from runtime.logs import fields
 
 ROWS, INPUTS, OUTPUTS = 256, 128, 128
 EXACT = 1e-5

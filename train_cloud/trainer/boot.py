@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from wire.process import fields
+from runtime.logs import fields
 
 BOOT_STEPS = "boot_steps"
 FIRST_GRADIENT = "first_gradient"

@@ -5,7 +5,7 @@ Counting is separate from learning: a step counts once in the life of a run, how
 
 import msgspec
 
-from wire.batches import Batch
+from experience.batches import Batch
 
 RECENT_EPISODES = 100
 CRASHED = "crash"

@@ -9,11 +9,11 @@ import logging
 
 import numpy as np
 
+from experience.codec import Batch, CodecError, Layout, decode_batch
+from runtime.logs import fields
 from train_cloud.store import Store
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.replay import PackedReplayBuffer
-from wire.codec import Batch, CodecError, Layout, decode_batch
-from wire.process import fields
 
 BATCHES_A_READ = 64
 

@@ -10,6 +10,8 @@ import threading
 import time
 from typing import Any
 
+from runtime.logs import fields
+from runtime.progress import Progress
 from train_cloud import notify
 from train_cloud.run_config import RunConfig
 from train_cloud.signature import expected_signature, layout
@@ -25,7 +27,6 @@ from train_cloud.trainer.publish import Publisher
 from train_cloud.trainer.replay import PackedReplayBuffer
 from train_cloud.trainer.tracking import Tracking
 from train_cloud.trainer.uploads import Uploads
-from wire.process import Progress, fields
 
 IDLE_SECONDS = 0.01
 REPORT_SECONDS = 10.0

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from runtime.logs import fields
 from train_cloud import notify
 from train_cloud.object_store import ObjectNotFound, ObjectStore
-from wire.process import fields
 
 FOLDER = "checkpoints/"
 LATEST = FOLDER + "LATEST"

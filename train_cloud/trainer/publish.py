@@ -3,11 +3,11 @@
 import hashlib
 import logging
 
+from runtime.logs import fields
 from train_cloud.store import Store, StoreFull
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.export import export_policy
 from train_cloud.trainer.learners import Learner
-from wire.process import fields
 
 _log = logging.getLogger(__name__)
 

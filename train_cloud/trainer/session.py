@@ -15,6 +15,8 @@ from typing import TypeVar
 
 import torch
 
+from runtime.exit_codes import ExitCode
+from runtime.logs import fields
 from train_cloud import notify
 from train_cloud.object_store import (
     PATIENCE_SECONDS,
@@ -35,7 +37,6 @@ from train_cloud.trainer.loop import Trainer
 from train_cloud.trainer.manifest import CheckpointError, find_newest
 from train_cloud.trainer.tracking import Tracking
 from train_cloud.trainer.uploads import AnotherWriter, Uploads
-from wire.process import ExitCode, fields
 
 DONE = "DONE"
 STORE_FILE = "store.db"

@@ -12,11 +12,11 @@ from typing import Any
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from runtime.logs import fields
 from train_cloud import notify
 from train_cloud.object_store import ObjectNotFound, ObjectStore, ObjectStoreError
 from train_cloud.run_config import RunConfig
 from train_cloud.trainer.weights_and_biases import WandbCurves
-from wire.process import fields
 
 TENSORBOARD = "tensorboard"
 FLUSH_SECONDS = 10

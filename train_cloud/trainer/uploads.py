@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from runtime.logs import fields
 from train_cloud.object_store import (
     Backoff,
     ObjectNotFound,
@@ -19,7 +20,6 @@ from train_cloud.object_store import (
     PreconditionFailed,
 )
 from train_cloud.trainer.manifest import LATEST, MANIFEST, Checkpoint
-from wire.process import fields
 
 METRICS = "metrics.json"
 

@@ -21,9 +21,9 @@ from typing import Any
 
 import msgspec
 
+from runtime.logs import configure_logging, fields
 from train_cloud.object_store import Backoff
 from train_cloud.run_config import RunConfig
-from wire.process import configure_logging, fields
 
 KEY_FILE = "AC_TRAINING_WANDB_KEY_FILE"
 FINISH_SECONDS = 8.0

@@ -17,10 +17,10 @@ from bridge.drive import Drive, Driver
 from bridge.garage import Settings, assembled_drive
 from racing.driving import Step
 from racing.task import TaskConfig, task_signature
+from runtime.exit_codes import ExitCode
 from tests.support.fake_game import FakeGame
 from tests.support.policies import as_update, following_policy
 from tests.support.wire_server import WireServer
-from wire.process import ExitCode
 
 FORBIDDEN_FILES = (
     "/sqlite3/",
@@ -29,7 +29,7 @@ FORBIDDEN_FILES = (
     "/asyncio/",
     "/rich/",
     "/bridge/spool.py",
-    "/wire/codec.py",
+    "/experience/codec.py",
 )
 FORBIDDEN_MODULES = ("_socket", "_ssl", "_sqlite3", "sqlite3", "zstandard", "zlib", "select")
 FORBIDDEN_NAMES = ("open", "fsync", "unlink", "replace", "rename")

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from bridge.assetto_corsa.csp import CustomAI
+from runtime.exit_codes import ExitCode
 from tests.fake_ac.inputs import CONTROLS_NAME
 from tests.support.fake_game import FakeGame
 from tests.support.game_drive import CONFIG, GameBridge, driving, publish, steps_of, stored
 from tests.support.receivers import ThreadedReceiver
 from tests.support.waiting import wait_until
 from wire.pairing import format_pairing
-from wire.process import ExitCode
 
 PATIENCE = 60.0
 _ROLLS_SLOWLY = 0

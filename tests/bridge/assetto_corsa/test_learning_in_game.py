@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from experience.codec import decode_batch
 from racing.track import parse_track
 from scripts import demo_settings
 from tests.support.fake_game import FakeGame
@@ -20,7 +21,6 @@ from tests.support.skill import next_versions, skills
 from tests.support.waiting import wait_until
 from train_cloud.signature import layout
 from train_cloud.store import Store
-from wire.codec import decode_batch
 
 __all__ = ["s3"]
 pytestmark = [pytest.mark.game, pytest.mark.timeout(900)]

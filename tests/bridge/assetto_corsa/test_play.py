@@ -12,11 +12,11 @@ from bridge.assetto_corsa.session import GameSettings, opened_session
 from bridge.play import Wanted, play_game
 from racing.policy import Policy
 from racing.task import Task, TaskConfig
+from runtime.exit_codes import ExitCode
 from tests.support.fake_game import FakeGame
 from tests.support.game_drive import ROOT, SIGNATURE, GameBridge
 from tests.support.policies import following_policy, policy_file
 from tests.support.waiting import wait_until
-from wire.process import ExitCode
 
 
 def play(*options: str) -> "subprocess.CompletedProcess[str]":

@@ -76,7 +76,7 @@ def test_a_fresh_role_and_a_slow_network_are_waited_for(scratch: ScratchInstance
     scratch.upload_code()
     scratch.weather.fail("s3 PUT", "403 Forbidden", count=1)
     scratch.weather.fail("s3 HEAD", "503 Service Unavailable", count=1)
-    scratch.weather.fail("wire/process.py", "503 Slow Down", count=1)
+    scratch.weather.fail("runtime/logs.py", "503 Slow Down", count=1)
     scratch.imds.failures = 1
 
     scratch.execute("boot.sh")
@@ -97,11 +97,11 @@ def _failure(scratch: ScratchInstance) -> str:
 
 def test_a_missing_object_is_named(scratch: ScratchInstance) -> None:
     scratch.upload_code()
-    scratch.aws.client("s3").delete_object(Bucket="ac-scratch-bucket", Key=f"code/{CODE}/wire/process.py")
+    scratch.aws.client("s3").delete_object(Bucket="ac-scratch-bucket", Key=f"code/{CODE}/runtime/logs.py")
 
     text = _failure(scratch)
 
-    assert f"code/{CODE}/wire/process.py is missing from the bucket ac-scratch-bucket. Run terraform apply" in text
+    assert f"code/{CODE}/runtime/logs.py is missing from the bucket ac-scratch-bucket. Run terraform apply" in text
     assert text.startswith("The boot failed after the step done_check:")
 
 
@@ -118,7 +118,7 @@ def test_a_manifest_that_is_none_is_refused(scratch: ScratchInstance, line: str)
 
 def test_a_file_that_was_changed_is_refused(scratch: ScratchInstance) -> None:
     scratch.upload_code()
-    scratch.put(f"code/{CODE}/wire/process.py", b"evil")
+    scratch.put(f"code/{CODE}/runtime/logs.py", b"evil")
 
     assert "are not what its MANIFEST says" in _failure(scratch)
 

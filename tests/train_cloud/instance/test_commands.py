@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from runtime.exit_codes import ExitCode
 from tests.support.instance import TOKEN, InstanceSite
 from tests.support.instance import site as site
 from train_cloud.store import Store
-from wire.process import ExitCode
 
 
 def run(site: InstanceSite, command: str, *arguments: object, **environment: str) -> tuple[int, str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from runtime.exit_codes import ExitCode
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.receivers import Client as Bridge
 from tests.support.receivers import ReceiverProcess, blob, hello, receiver_process
@@ -20,7 +21,6 @@ from train_cloud.run_config import RunConfig
 from train_cloud.store import Store
 from wire.messages import Ack, Drain, TransitionBatch
 from wire.pairing import basic_auth_header, check_pin, format_pairing
-from wire.process import ExitCode
 
 __all__ = ["s3"]
 

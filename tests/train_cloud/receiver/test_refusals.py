@@ -14,11 +14,12 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from experience.codec import Column, LapRecord, Layout, encode_batch
 from tests.support.experience import made_up_batch
 from tests.support.receivers import CONFIG, ThreadedReceiver, blob, hello
 from tests.support.waiting import wait_until
 from train_cloud.run_config import TaskSettings
-from wire.codec import Column, LapRecord, Layout, encode_batch, encode_frame
+from wire.frames import encode_frame
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
     PROTOCOL,
@@ -159,7 +160,7 @@ def _nan_batch() -> bytes:
     """A batch that only a broken bridge can make: sound in every respect but for a lap time that is NaN."""
     batch = replace(made_up_batch(1), laps=(LapRecord(0, math.nan, True),))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("wire.codec.check_batch", lambda _: None)
+        patch.setattr("experience.codec.check_batch", lambda _: None)
         return encode_batch(batch)
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from experience.codec import decode_batch
 from tests.support.experience import made_up_batch
 from tests.support.fault_proxy import FaultProxy
 from tests.support.receivers import CONFIG, Client, ThreadedReceiver, blob, hello
 from tests.support.waiting import wait_until
 from train_cloud.receiver import server, session
 from train_cloud.store import Store, TrainerProgress
-from wire.codec import decode_batch
 from wire.messages import (
     Ack,
     CloseCode,

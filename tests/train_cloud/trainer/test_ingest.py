@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experience.codec import encode_batch
 from tests.support.experience import STREAM, incoming, made_up_batch
 from train_cloud.signature import layout
 from train_cloud.store import IncomingBatch, Store
@@ -12,7 +13,6 @@ from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.ingest import Ingest
 from train_cloud.trainer.learners import SpacesOnly
 from train_cloud.trainer.replay import PackedReplayBuffer
-from wire.codec import encode_batch
 
 ENV = SpacesOnly()
 

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from racing.policy import Policy
+from runtime.exit_codes import ExitCode
 from tests.support.experience import STREAM, incoming
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
@@ -30,7 +31,6 @@ from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.ingest import BATCHES_A_READ
 from train_cloud.trainer.loop import Trainer
 from train_cloud.trainer.manifest import find_newest
-from wire.process import ExitCode
 
 __all__ = ["s3"]
 

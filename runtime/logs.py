@@ -1,52 +1,31 @@
-"""What every process of the house does the same way: one logger set-up, one meaning of the exit codes, one
-answer to signals, one progress line. It promises that standard error carries one line per event, `key=value`
-throughout, and that a terminal's progress line never mixes with them. It starts nothing and knows nothing of
-the work itself.
+"""One logger set-up for every process: standard error carries one line per event, `key=value` throughout.
+
+A terminal's progress line (`runtime.progress`) never mixes with them: both go through one console.
 """
 
 from __future__ import annotations
 
 import copy
-import enum
 import logging
 import logging.handlers
 import queue
 import re
-import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from types import FrameType, TracebackType
-from typing import IO, Any
+from types import TracebackType
+from typing import Any
 
 from rich.console import Console
-from rich.live import Live
-from rich.text import Text
 
-PLAIN_PROGRESS_SECONDS = 10.0
-"""Without a terminal, a progress line is written at most this often."""
+CONSOLE = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+"""Standard error, for whatever is drawn beside log lines."""
 
-_CONSOLE = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 _MOST_WAITING_LINES = 10_000
 _NEEDS_QUOTES = re.compile(r'[\s"=\\]|^$')
 _log = logging.getLogger(__name__)
-
-
-class ExitCode(enum.IntEnum):
-    """How a process of the house ends; the README's table is this enum in words."""
-
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    REFUSED = 3
-    """The peer, or another writer of the same run, refused us; a retry would be refused again."""
-    DISK_FULL = 4
-    STORAGE = 5
-    """The S3 API was out of reach or denied us for good."""
-    INTERRUPTED = 130
 
 
 def fields(**values: object) -> dict[str, Any]:
@@ -94,8 +73,8 @@ class _ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-            if _CONSOLE.is_terminal:
-                _CONSOLE.print(line)
+            if CONSOLE.is_terminal:
+                CONSOLE.print(line)
             else:
                 sys.stderr.write(line + "\n")
                 sys.stderr.flush()
@@ -172,99 +151,3 @@ def _log_uncaught_in_thread(ended: threading.ExceptHookArgs) -> None:
             exc_info=(ended.exc_type, ended.exc_value, ended.exc_traceback),
             extra=fields(thread=name),
         )
-
-
-def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM, SIGINT (and SIGBREAK on Windows) set; call it in the main thread.
-
-    The signal only sets the event: the process ends when its work is in order. A person who presses Ctrl-C a
-    second time gets a KeyboardInterrupt; a repeated SIGTERM changes nothing: supervisors may send several.
-    """
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.is_set() and number == signal.SIGINT:
-            signal.default_int_handler(number, frame)
-        stop.set()
-
-    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
-        number = getattr(signal, name, None)
-        if number is not None:
-            signal.signal(number, on_signal)
-    return stop
-
-
-class Progress:
-    """How far a piece of work is, with rate and time left.
-
-    On a terminal one live line at the bottom; without one a plain log line at most every 10 s and at the end.
-    `total` is None when the end is not known. Rates count from the first update, so that a resumed run's head
-    start is not taken for speed.
-    """
-
-    def __init__(self, label: str, total: float | None = None, stream: IO[str] | None = None) -> None:
-        self._label, self._total = label, total
-        console = _CONSOLE if stream is None else Console(file=stream, highlight=False, markup=False)
-        self._live = Live("", console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
-        self._first: tuple[float, float] | None = None
-        self._last_plain = float("-inf")
-        self._last: dict[str, object] = {}
-
-    def update(self, done: float, **values: object) -> None:
-        """Say that `done` (of `total`, same unit) is reached; `values` are shown beside it."""
-        now = time.monotonic()
-        if self._first is None:
-            self._first = (now, done)
-            if self._live is not None:
-                self._live.start()
-        self._last = self._shown(now, done) | values
-        if self._live is not None:
-            self._live.update(Text(f"{self._label}  {key_values(self._last)}", no_wrap=True, overflow="ellipsis"))
-        elif now - self._last_plain >= PLAIN_PROGRESS_SECONDS:
-            self._last_plain = now
-            self._write()
-
-    def _shown(self, now: float, done: float) -> dict[str, object]:
-        assert self._first is not None
-        start, head_start = self._first
-        rate = (done - head_start) / (now - start) if now > start else 0.0
-        shown: dict[str, object] = {"done": "/".join(_amount(part) for part in (done, self._total) if part is not None)}
-        if rate > 0:
-            shown["per_second"] = f"{rate:.3g}"
-            if self._total is not None:
-                shown["left"] = duration(max(0.0, self._total - done) / rate)
-        return shown
-
-    def close(self) -> None:
-        """Take the live line away; the last state stays as a log line."""
-        if self._live is not None:
-            self._live.stop()
-        self._write()
-
-    def _write(self) -> None:
-        if self._last:
-            _log.info(self._label, extra=fields(**self._last))
-        self._last = {}
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def _amount(value: float) -> str:
-    """Counts in full, however large; other numbers in 6 digits."""
-    return f"{value:.0f}" if value == round(value) else f"{value:g}"
-
-
-def duration(seconds: float) -> str:
-    """`42s`, `3m07s`, `2h05m`: seconds in the form a person reads."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"

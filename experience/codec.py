@@ -1,7 +1,7 @@
-"""Batches of experience to self-contained blobs and back, exact to the bit; and the names of the whole codec.
+"""Batches of experience to self-contained blobs and back, exact to the bit.
 
-A blob is an envelope (`wire.envelope`) around a body that holds the layout, the runs, then all columns as
-signals of one matrix (`wire.columns`). Blobs are stored as they arrive, so a decoder must go on reading
+A blob is an envelope (`experience.envelope`) around a body that holds the layout, the runs, then all columns as
+signals of one matrix (`experience.columns`). Blobs are stored as they arrive, so a decoder must go on reading
 every version that was ever stored. Decoding never raises anything but CodecError, takes memory only
 within stated bounds, and returns only what `check_batch` accepts.
 """
@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from wire.batches import (
+from experience.batches import (
     DTYPES,
     MAX_STEPS_PER_BATCH,
     AnyArray,
@@ -30,10 +30,9 @@ from wire.batches import (
     check_contents,
     check_size,
 )
-from wire.bytestream import CodecError, Reader, varint
-from wire.columns import Rounded, Rows, pack_matrix, unpack_matrix
-from wire.envelope import open_blob, seal
-from wire.frames import FrameError, FrameTooLarge, decode_down, decode_up, encode_frame, encode_text
+from experience.bytestream import CodecError, Reader, varint
+from experience.columns import Rounded, Rows, pack_matrix, unpack_matrix
+from experience.envelope import open_blob, seal
 from wire.messages import MAX_BLOB_BYTES
 
 __all__ = [
@@ -43,16 +42,10 @@ __all__ = [
     "CodecError",
     "Column",
     "EpisodeRecord",
-    "FrameError",
-    "FrameTooLarge",
     "LapRecord",
     "Layout",
     "decode_batch",
-    "decode_down",
-    "decode_up",
     "encode_batch",
-    "encode_frame",
-    "encode_text",
 ]
 
 _NO_STEP: Final = 0

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.batches import GRID_LAYOUT, made_up_batch, same_bits
-from wire.batches import DTYPES, check_batch
-from wire.codec import (
+from experience.batches import DTYPES, check_batch
+from experience.codec import (
     MAX_STEPS_PER_BATCH,
     Batch,
     CodecError,
@@ -24,7 +23,8 @@ from wire.codec import (
     decode_batch,
     encode_batch,
 )
-from wire.envelope import MAX_BODY_BYTES, open_blob, seal
+from experience.envelope import MAX_BODY_BYTES, open_blob, seal
+from tests.support.batches import GRID_LAYOUT, made_up_batch, same_bits
 
 columns = st.builds(Column, st.integers(1, 6), st.sampled_from(DTYPES)) | st.builds(
     Column, st.integers(1, 6), step=st.sampled_from([2.0**-15, 2.0**-12, 1.0, 4.0])

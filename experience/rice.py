@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from wire.bytestream import CodecError, Reader, pack_integers, unpack_integers, varint
+from experience.bytestream import CodecError, Reader, pack_integers, unpack_integers, varint
 
 ZERO: Final = 31
 """Parameter of a stream that holds only zeros: nothing is written for it."""

@@ -2,7 +2,7 @@
 
 A blob is the letters "AT", a version byte, the body's length, the body squeezed by zstd, and a CRC-32 of
 all before it. Opening one takes memory only within MAX_BODY_BYTES, whatever it claims. What a body means
-is `wire.codec`'s affair.
+is `experience.codec`'s affair.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 import zstandard
 
-from wire.bytestream import CodecError, Reader, varint
+from experience.bytestream import CodecError, Reader, varint
 from wire.messages import MAX_BLOB_BYTES
 
 VERSION: Final = 1

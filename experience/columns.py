@@ -2,7 +2,7 @@
 
 Each signal is predicted from its own past (order 0, 1 or 2: nothing, the last value, the last two), or
 from another signal: an earlier action that the observation repeats a row later, or an action of which the
-next observation holds a rounded copy. What the best predictor leaves is written by `wire.rice`.
+next observation holds a rounded copy. What the best predictor leaves is written by `experience.rice`.
 Everything is exact, modulo 2**32.
 """
 
@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from wire import rice
-from wire.bytestream import CodecError, Reader, varint
+from experience import rice
+from experience.bytestream import CodecError, Reader, varint
 
 _HIGHEST_ORDER: Final = 2
 _FROM_PREVIOUS_ROW: Final = 3

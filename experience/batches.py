@@ -2,7 +2,7 @@
 
 A run is an unbroken sequence of steps of one car. Its observations are held once: T_r steps have T_r + 1
 rows, the last row being what the last step led to, so current and next observations are two views of the
-same rows. A batch is checked as a whole by `check_batch`; how it becomes bytes is `wire.codec`'s affair.
+same rows. A batch is checked as a whole by `check_batch`; how it becomes bytes is `experience.codec`'s affair.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from wire.bytestream import CodecError
+from experience.bytestream import CodecError
 
 MAX_STEPS_PER_BATCH: Final = 4096
 MAX_NUMBERS: Final = 2**20

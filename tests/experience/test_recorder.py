@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from bridge.recorder import Recorder
 from bridge.spool import Spool
+from experience.codec import Batch, Column, Layout, decode_batch
+from experience.recorder import Recorder
 from tests.support.waiting import wait_until
-from wire.codec import Batch, Column, Layout, decode_batch
 
 Rows = npt.NDArray[Any]
 LAYOUT = Layout(Column(3, step=2.0**-12), Column(2, step=2.0**-15))

@@ -12,7 +12,8 @@ import time
 
 import pytest
 
-from wire import process
+from runtime.logs import key_values, logging_aside
+from runtime.progress import Progress, duration
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
@@ -21,7 +22,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_log_line_is_key_value_pairs_on_standard_error() -> None:
     done = run_python(
-        "import logging; from wire.process import configure_logging, fields; configure_logging('receiver')\n"
+        "import logging; from runtime.logs import configure_logging, fields; configure_logging('receiver')\n"
         "logging.getLogger('x').info('batch stored', extra=fields(stream='ab', number=7, lag=0.1234567))"
     )
     assert done.stdout == ""
@@ -30,12 +31,12 @@ def test_a_log_line_is_key_value_pairs_on_standard_error() -> None:
 
 
 def test_a_value_with_a_line_break_cannot_forge_a_second_log_line() -> None:
-    assert process.key_values({"text": 'a\nlevel="error"'}) == 'text="a\\nlevel=\\"error\\""'
+    assert key_values({"text": 'a\nlevel="error"'}) == 'text="a\\nlevel=\\"error\\""'
 
 
 def test_an_exception_stays_on_one_line() -> None:
     done = run_python(
-        "import logging; from wire.process import configure_logging; configure_logging('p')\n"
+        "import logging; from runtime.logs import configure_logging; configure_logging('p')\n"
         "try: 1 / 0\nexcept ZeroDivisionError: logging.exception('cannot divide')"
     )
     assert len(done.stderr.splitlines()) == 1
@@ -43,7 +44,7 @@ def test_an_exception_stays_on_one_line() -> None:
 
 
 def test_an_exception_that_nobody_caught_is_one_line_too_and_the_process_fails() -> None:
-    done = run_python("from wire.process import configure_logging; configure_logging('p'); 1 / 0")
+    done = run_python("from runtime.logs import configure_logging; configure_logging('p'); 1 / 0")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert 'level=critical process=p event="ended by an unexpected error"' in line
@@ -52,7 +53,7 @@ def test_an_exception_that_nobody_caught_is_one_line_too_and_the_process_fails()
 
 def test_a_thread_that_dies_says_its_name() -> None:
     done = run_python(
-        "import threading; from wire.process import configure_logging; configure_logging('p')\n"
+        "import threading; from runtime.logs import configure_logging; configure_logging('p')\n"
         "thread = threading.Thread(target=lambda: 1 / 0, name='backup'); thread.start(); thread.join()"
     )
     (line,) = done.stderr.splitlines()
@@ -62,7 +63,7 @@ def test_a_thread_that_dies_says_its_name() -> None:
 
 def test_configuring_twice_writes_each_line_once() -> None:
     done = run_python(
-        "import logging; from wire.process import configure_logging\n"
+        "import logging; from runtime.logs import configure_logging\n"
         "configure_logging('a'); configure_logging('b'); logging.warning('once')"
     )
     assert len(done.stderr.splitlines()) == 1
@@ -71,7 +72,7 @@ def test_configuring_twice_writes_each_line_once() -> None:
 
 def test_a_log_that_is_written_aside_is_whole_and_in_order_also_after_an_error() -> None:
     done = run_python(
-        "import logging; from wire.process import configure_logging, fields, logging_aside; configure_logging('p')\n"
+        "import logging; from runtime.logs import configure_logging, fields, logging_aside; configure_logging('p')\n"
         "with logging_aside():\n"
         "    for number in range(500): logging.info('line %d', number, extra=fields(number=number))\n"
         "    try: 1 / 0\n"
@@ -88,7 +89,7 @@ def test_a_log_that_is_written_aside_is_whole_and_in_order_also_after_an_error()
 
 def test_a_line_that_cannot_be_written_does_not_end_a_log_that_is_written_aside() -> None:
     done = run_python(
-        "import logging; from wire.process import configure_logging, fields, logging_aside; configure_logging('p')\n"
+        "import logging; from runtime.logs import configure_logging, fields, logging_aside; configure_logging('p')\n"
         "class Broken:\n    def __str__(self): raise TypeError('no text')\n"
         "with logging_aside():\n"
         "    logging.info('broken', extra=fields(value=Broken()))\n"
@@ -109,7 +110,7 @@ def test_who_logs_aside_never_waits_and_loses_the_newest_lines_at_most() -> None
     root = logging.getLogger()
     before, root.handlers[:] = root.handlers[:], [Stalled()]
     try:
-        with process.logging_aside():
+        with logging_aside():
             for number in range(20_000):
                 root.warning("line %d", number)
             assert not written
@@ -121,7 +122,7 @@ def test_who_logs_aside_never_waits_and_loses_the_newest_lines_at_most() -> None
 
 
 WAITER = (
-    "import sys; from wire.process import stop_on_signals; stop = stop_on_signals()\n"
+    "import sys; from runtime.signals import stop_on_signals; stop = stop_on_signals()\n"
     "print('ready', flush=True)\n"
     "while not stop.wait(0.05): pass\n"
     "print('saved', flush=True); sys.exit(0)"
@@ -144,7 +145,7 @@ def test_without_a_terminal_progress_is_a_plain_line_and_not_one_per_update(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     stream = io.StringIO()
-    with caplog.at_level(logging.INFO), process.Progress("training", total=100, stream=stream) as progress:
+    with caplog.at_level(logging.INFO), Progress("training", total=100, stream=stream) as progress:
         for done in range(100):
             progress.update(done, laps=3)
     assert stream.getvalue() == ""
@@ -162,7 +163,7 @@ def test_a_resumed_count_is_not_taken_for_speed(
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     with (
         caplog.at_level(logging.INFO),
-        process.Progress("training", total=2000, stream=io.StringIO()) as progress,
+        Progress("training", total=2000, stream=io.StringIO()) as progress,
     ):
         progress.update(1000)
         progress.update(1500)
@@ -171,4 +172,4 @@ def test_a_resumed_count_is_not_taken_for_speed(
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.6, "1m00s"), (187, "3m07s"), (7500, "2h05m")])
 def test_durations_read_as_a_person_says_them(seconds: float, text: str) -> None:
-    assert process.duration(seconds) == text
+    assert duration(seconds) == text

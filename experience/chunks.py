@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from wire.batches import TIMING_STEP
-from wire.codec import Batch, EpisodeRecord, LapRecord, Layout
+from experience.batches import TIMING_STEP
+from experience.codec import Batch, EpisodeRecord, LapRecord, Layout
 
 if TYPE_CHECKING:
     from racing.driving import Step

@@ -1,7 +1,7 @@
-"""From the control loop to the spool: collects steps in preallocated rows and commits them in a thread of its own.
+"""From the control loop to a sink: collects steps in preallocated rows and commits them in a thread of its own.
 
 Promises that the control thread only copies rows, whatever the disk does; that steps are committed at least every
-`flush_seconds`; and that what cannot be collected (the writer lags, the spool is full, a value is not finite) is
+`flush_seconds`; and that what cannot be collected (the writer lags, the sink is full, a value is not finite) is
 counted and said, never stored in part. It does not wait for anything: a car that can wait asks `ready()` first.
 """
 
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bridge.chunks import Chunk, Float32Array, assemble
-from bridge.spool import Spool, SpoolFull
-from wire.batches import MAX_STEPS_PER_BATCH
-from wire.codec import Batch, CodecError, Layout, encode_batch
-from wire.process import fields
+from experience.batches import MAX_STEPS_PER_BATCH
+from experience.chunks import Chunk, Float32Array, assemble
+from experience.codec import Batch, CodecError, Layout, encode_batch
+from experience.sink import Sink, SinkFull
+from runtime.logs import fields
 
 if TYPE_CHECKING:
     from racing.driving import Step
@@ -32,7 +32,7 @@ class Recorder:
     """Collects the steps of one control loop.
 
     Args:
-        spool: where batches go.
+        sink: where batches go; a spool on the gaming PC.
         layout: columns of observations and actions.
         cars: number of cars, N; at most MAX_STEPS_PER_BATCH.
         on_commit: called in the writer's thread after each committed batch.
@@ -43,7 +43,7 @@ class Recorder:
 
     def __init__(
         self,
-        spool: Spool,
+        sink: Sink,
         layout: Layout,
         cars: int,
         *,
@@ -53,7 +53,7 @@ class Recorder:
         chunks: int = 8,
     ) -> None:
         capacity = max(1, min(flush_steps, MAX_STEPS_PER_BATCH) // cars)
-        self._spool, self._layout, self._on_commit = spool, layout, on_commit
+        self._sink, self._layout, self._on_commit = sink, layout, on_commit
         self._flush_seconds = flush_seconds
         self._changed = threading.Condition()
         self._free = deque(Chunk(capacity, cars, layout) for _ in range(chunks))
@@ -64,7 +64,7 @@ class Recorder:
         self.collected_steps = 0
         """Steps taken over by `record` so far."""
         self.committed_steps = 0
-        """Of these, how many the spool holds."""
+        """Of these, how many the sink holds."""
         self.lost_steps = 0
         """Steps that were not collected, or could not be committed."""
         self.failure: BaseException | None = None
@@ -76,7 +76,7 @@ class Recorder:
 
     @property
     def pending_steps(self) -> int:
-        """Collected steps that the spool does not hold yet."""
+        """Collected steps that the sink does not hold yet."""
         return self.collected_steps - self.committed_steps
 
     def ready(self) -> bool:
@@ -151,7 +151,7 @@ class Recorder:
                 self._changed.wait(self._flush_seconds / 4.0)
 
     def _store(self, chunk: Chunk) -> None:
-        batch = assemble(chunk, self._layout, self._spool.steps_of_car)
+        batch = assemble(chunk, self._layout, self._sink.steps_of_car)
         kept = 0
         if batch is not None:
             try:
@@ -173,8 +173,8 @@ class Recorder:
         told = False
         while True:
             try:
-                self._spool.append(blob, batch.steps, counts)
-            except SpoolFull as error:
+                self._sink.append(blob, batch.steps, counts)
+            except SinkFull as error:
                 if not told:
                     _log.error(
                         "no room for experience: driving goes on, collecting stops until there is room",

@@ -1,0 +1,1 @@
+"""What was lived: batches of steps, their codec, and the recorder that makes them."""

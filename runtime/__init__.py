@@ -1,0 +1,1 @@
+"""What every process needs, whatever its work: logs, signals, exit codes, progress, files."""

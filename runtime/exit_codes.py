@@ -1,0 +1,19 @@
+"""How processes of the house end: one meaning of each exit code."""
+
+from __future__ import annotations
+
+import enum
+
+
+class ExitCode(enum.IntEnum):
+    """How a process of the house ends; the README's table is this enum in words."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    """The peer, or another writer of the same run, refused us; a retry would be refused again."""
+    DISK_FULL = 4
+    STORAGE = 5
+    """The S3 API was out of reach or denied us for good."""
+    INTERRUPTED = 130

@@ -1,0 +1,95 @@
+"""How far a piece of work is: a live line on a terminal, log lines elsewhere; never mixed with the log."""
+
+from __future__ import annotations
+
+import logging
+import time
+from types import TracebackType
+from typing import IO
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from runtime.logs import CONSOLE, fields, key_values
+
+PLAIN_PROGRESS_SECONDS = 10.0
+"""Without a terminal, a progress line is written at most this often."""
+
+_log = logging.getLogger(__name__)
+
+
+class Progress:
+    """How far a piece of work is, with rate and time left.
+
+    On a terminal one live line at the bottom; without one a plain log line at most every 10 s and at the end.
+    `total` is None when the end is not known. Rates count from the first update, so that a resumed run's head
+    start is not taken for speed.
+    """
+
+    def __init__(self, label: str, total: float | None = None, stream: IO[str] | None = None) -> None:
+        self._label, self._total = label, total
+        console = CONSOLE if stream is None else Console(file=stream, highlight=False, markup=False)
+        self._live = Live("", console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+        self._first: tuple[float, float] | None = None
+        self._last_plain = float("-inf")
+        self._last: dict[str, object] = {}
+
+    def update(self, done: float, **values: object) -> None:
+        """Say that `done` (of `total`, same unit) is reached; `values` are shown beside it."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (now, done)
+            if self._live is not None:
+                self._live.start()
+        self._last = self._shown(now, done) | values
+        if self._live is not None:
+            self._live.update(Text(f"{self._label}  {key_values(self._last)}", no_wrap=True, overflow="ellipsis"))
+        elif now - self._last_plain >= PLAIN_PROGRESS_SECONDS:
+            self._last_plain = now
+            self._write()
+
+    def _shown(self, now: float, done: float) -> dict[str, object]:
+        assert self._first is not None
+        start, head_start = self._first
+        rate = (done - head_start) / (now - start) if now > start else 0.0
+        shown: dict[str, object] = {"done": "/".join(_amount(part) for part in (done, self._total) if part is not None)}
+        if rate > 0:
+            shown["per_second"] = f"{rate:.3g}"
+            if self._total is not None:
+                shown["left"] = duration(max(0.0, self._total - done) / rate)
+        return shown
+
+    def close(self) -> None:
+        """Take the live line away; the last state stays as a log line."""
+        if self._live is not None:
+            self._live.stop()
+        self._write()
+
+    def _write(self) -> None:
+        if self._last:
+            _log.info(self._label, extra=fields(**self._last))
+        self._last = {}
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _amount(value: float) -> str:
+    """Counts in full, however large; other numbers in 6 digits."""
+    return f"{value:.0f}" if value == round(value) else f"{value:g}"
+
+
+def duration(seconds: float) -> str:
+    """`42s`, `3m07s`, `2h05m`: seconds in the form a person reads."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
