@@ -15,8 +15,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from experience.bytestream import CodecError
-
 MAX_STEPS_PER_BATCH: Final = 4096
 MAX_NUMBERS: Final = 2**20
 """Most numbers that the observations and actions of a batch may hold, counting 64-bit ones twice."""
@@ -45,6 +43,11 @@ _INT32: Final = np.dtype(np.int32)
 _INT64: Final = np.dtype(np.int64)
 _UINT32: Final = np.dtype(np.uint32)
 _FLOAT32: Final = np.dtype(np.float32)
+
+
+class CodecError(ValueError):
+    """A batch cannot be encoded or decoded exactly; the text says in a sentence why."""
+
 
 AnyArray = npt.NDArray[Any]
 Float32Array = npt.NDArray[np.float32]
@@ -250,10 +253,3 @@ def _check_records(batch: Batch, steps: int) -> None:
             raise CodecError(f"An episode record of a batch has row {end.row} and {end.steps} steps, which cannot be.")
         if len(end.reason) > MAX_REASON_LENGTH:
             raise CodecError(f"The reason of an episode's end is longer than {MAX_REASON_LENGTH} characters.")
-
-
-class Records(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The sparse part of a batch, as it travels."""
-
-    laps: tuple[LapRecord, ...]
-    episodes: tuple[EpisodeRecord, ...]

@@ -1,38 +1,43 @@
 """Batches of experience to self-contained blobs and back, exact to the bit.
 
-A blob is an envelope (`experience.envelope`) around a body that holds the layout, the runs, then all columns as
-signals of one matrix (`experience.columns`). Blobs are stored as they arrive, so a decoder must go on reading
-every version that was ever stored. Decoding never raises anything but CodecError, takes memory only
-within stated bounds, and returns only what `check_batch` accepts.
+A blob is the letters "AT", a version, the length of a head, the head, the columns squeezed by zstd, and a CRC-32 of all
+before it. The head (MessagePack, in the clear) says the layout, the runs and the records, so that a decoder knows how
+many bytes the columns have before it allocates any: what it costs is linear in what an honest batch of that shape
+costs. A column is integers (k on its grid, else the number's own bits), each row less the row before, column after
+column, the lowest bytes of all first.
+
+Blobs are stored as they arrive, so a decoder goes on reading every version that was ever stored: `_DECODERS` has one
+for each. Decoding never raises anything but CodecError, and returns only what `check_batch` accepts.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Final
+import threading
+import zlib
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import zstandard
+from msgspec import Meta
 
 from experience.batches import (
     DTYPES,
     MAX_STEPS_PER_BATCH,
     AnyArray,
     Batch,
+    CodecError,
     Column,
     EpisodeRecord,
     Float32Array,
     LapRecord,
     Layout,
-    Records,
     check_batch,
     check_contents,
     check_size,
 )
-from experience.bytestream import CodecError, Reader, varint
-from experience.columns import Rounded, Rows, pack_matrix, unpack_matrix
-from experience.envelope import open_blob, seal
 from wire.messages import MAX_BLOB_BYTES
 
 __all__ = [
@@ -48,135 +53,210 @@ __all__ = [
     "encode_batch",
 ]
 
-_NO_STEP: Final = 0
-_STEP_BIAS: Final = 128
-_NO_SCALE: Final = 0
-_SCALE_BIAS: Final = 128
-_MAX_SCALE: Final = 60
-_MAX_RATIO: Final = 2**15
-_LARGEST_ON_GRID: Final = 2**22
-"""Numbers above it are as short as float bits, whose differences are smaller."""
-_TERMINATED: Final = np.int32(1)
-_TRUNCATED: Final = np.int32(2)
-_LATE: Final = np.int32(4)
-_MORE_SIGNALS: Final = 4
-"""Beside observations and actions: rewards, action ages, flags and policy versions."""
-_RECORDS: Final = msgspec.msgpack.Decoder(Records)
+VERSION: Final = 2
+"""The version that is written. 1 was a predictor-and-Rice coder, of which nothing was ever deployed."""
+_MAGIC: Final = b"AT"
+_LENGTH_BYTES: Final = 4
+_CRC_BYTES: Final = 4
+_HEAD_AT: Final = len(_MAGIC) + 1 + _LENGTH_BYTES
+_LEVEL: Final = 3
+_TERMINATED: Final = 1
+_TRUNCATED: Final = 2
+_LATE: Final = 4
+_FLOAT_STEP: Final = 2.0**-14
+"""Rewards and ages that all lie on this grid travel as its integers, whose high bytes are nearly all zero."""
+_FLOAT_BOUND: Final = 2.0**9
+"""Within it, every number of that grid is exact in float32 (24 bits)."""
+
+_Integer = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Integers = Annotated[list[_Integer], Meta(min_length=1, max_length=MAX_STEPS_PER_BATCH)]
+_ColumnHead = tuple[_Integer, Annotated[int, Meta(ge=0, le=len(DTYPES) - 1)], int | None]
+_local = threading.local()
+
+
+class _Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What of a batch stands in the clear; columns as (size, place in DTYPES, exponent of the grid's step)."""
+
+    observation: _ColumnHead
+    action: _ColumnHead
+    run_lengths: _Integers
+    run_cars: _Integers
+    run_first_steps: _Integers
+    gridded: tuple[bool, bool]
+    """Whether rewards, and ages, travel as integers of _FLOAT_STEP."""
+    laps: tuple[LapRecord, ...]
+    episodes: tuple[EpisodeRecord, ...]
+
+
+_HEADS: Final = msgspec.msgpack.Decoder(_Head)
 
 
 def encode_batch(batch: Batch) -> bytes:
     """The batch as a blob. Raises CodecError for a batch that breaks a rule or holds values off its grid."""
     check_batch(batch)
     observation, action = batch.layout.observation, batch.layout.action
-    rewards, reward_scale = _float_words(batch.rewards)
-    ages, age_scale = _float_words(batch.action_ages)
-    flags = batch.terminated * _TERMINATED | batch.truncated * _TRUNCATED | batch.late * _LATE
-    rows = Rows(batch.run_lengths)
-    signals = observation.words + action.words
-    matrix = np.zeros((signals + _MORE_SIGNALS, len(batch.observations)), np.int32)
-    matrix[: observation.words] = _to_words(batch.observations, observation, "observations").T
-    matrix[observation.words : signals, rows.later] = _to_words(batch.actions, action, "actions").T
-    matrix[signals:, rows.later] = (rewards, ages, flags, batch.policy_versions.view(np.int32))
-    # What hardly changes begins where it is, so that its first difference is nothing.
-    starts = np.cumsum(batch.run_lengths) - batch.run_lengths
-    matrix[signals + 1 :, rows.first] = matrix[signals + 1 :, rows.later][:, starts]
-    head = (
-        _pack_column(observation),
-        _pack_column(action),
-        varint(batch.steps),
-        varint(len(batch.run_lengths)),
-        *map(varint, batch.run_lengths.tolist()),
-        *map(varint, batch.run_cars.tolist()),
-        *map(varint, batch.run_first_steps.tolist()),
-        bytes([reward_scale, age_scale]),
+    flags = batch.terminated * np.uint8(_TERMINATED) | batch.truncated * np.uint8(_TRUNCATED)
+    rewards, rewards_gridded = _float_integers(batch.rewards)
+    ages, ages_gridded = _float_integers(batch.action_ages)
+    parts = (
+        _to_integers(batch.observations, observation, "observations"),
+        _to_integers(batch.actions, action, "actions"),
+        rewards,
+        ages,
+        flags | batch.late * np.uint8(_LATE),
+        batch.policy_versions,
     )
-    records = msgspec.msgpack.encode(Records(batch.laps, batch.episodes)) if batch.laps or batch.episodes else b""
-    return seal(b"".join((*head, pack_matrix(matrix, rows, _hint(batch.layout)), records)))
+    head = msgspec.msgpack.encode(
+        _Head(
+            _column_head(observation),
+            _column_head(action),
+            batch.run_lengths.tolist(),
+            batch.run_cars.tolist(),
+            batch.run_first_steps.tolist(),
+            (rewards_gridded, ages_gridded),
+            batch.laps,
+            batch.episodes,
+        )
+    )
+    squeezed = _compressor().compress(b"".join(map(_shuffled, parts)))
+    return _seal(head, squeezed)
 
 
 def decode_batch(data: bytes, layout: Layout | None = None) -> Batch:
     """The batch in a blob; with `layout`, only one that has exactly this layout. Raises CodecError."""
-    reader = Reader(open_blob(data))
-    found = Layout(_unpack_column(reader), _unpack_column(reader))
+    if data[: len(_MAGIC)] != _MAGIC or len(data) < _HEAD_AT + _CRC_BYTES:
+        raise CodecError("These bytes are not an experience batch.")
+    if len(data) > MAX_BLOB_BYTES:
+        raise CodecError(f"The batch has {len(data)} bytes, more than the {MAX_BLOB_BYTES} that are allowed.")
+    decoder = _DECODERS.get(data[len(_MAGIC)])
+    if decoder is None:
+        raise CodecError(
+            f"The batch is written in version {data[len(_MAGIC)]} of the format, but this program reads "
+            f"{', '.join(map(str, _DECODERS))}; bring both sides to one version."
+        )
+    if zlib.crc32(data[:-_CRC_BYTES]) != int.from_bytes(data[-_CRC_BYTES:], "little"):
+        raise CodecError("The batch was cut or damaged on its way: its checksum is wrong.")
+    return decoder(data[len(_MAGIC) + 1 : -_CRC_BYTES], layout)
+
+
+def _decode_v2(content: bytes, layout: Layout | None) -> Batch:
+    end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
+    try:
+        head = _HEADS.decode(content[_LENGTH_BYTES:end])
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise CodecError(f"The head of the batch cannot be read: {error}.") from None
+    found = Layout(_column(head.observation), _column(head.action))
     if layout is not None and found != layout:
         raise CodecError(f"The batch has the layout {found}, but this run uses {layout}.")
-    lengths, cars, first_steps = _unpack_runs(reader, found)
-    reward_scale, age_scale = reader.take(2)
-    observation, action = found.observation, found.action
-    signals = observation.words + action.words
-    rows = Rows(lengths)
-    matrix = unpack_matrix(reader, signals + _MORE_SIGNALS, rows)
-    records = _unpack_records(reader.rest())
-    later = matrix[observation.words :, rows.later]
-    rewards, ages, flags, versions = later[action.words :]
-    if (flags & ~(_TERMINATED | _TRUNCATED | _LATE)).any():
+    runs, steps = len(head.run_lengths), sum(head.run_lengths)
+    if not 1 <= runs <= steps <= MAX_STEPS_PER_BATCH or min(head.run_lengths) < 1:
+        raise CodecError(f"A batch has 1 to {MAX_STEPS_PER_BATCH} steps in at least one run, not {steps} in {runs}.")
+    if len(head.run_cars) != runs or len(head.run_first_steps) != runs or max(head.run_cars) >= 2**31:
+        raise CodecError("The runs of the batch contradict each other; it was damaged.")
+    check_size(found, steps, runs)
+    shapes = (
+        (steps + runs, found.observation.size, _integer_dtype(found.observation)),
+        (steps, found.action.size, _integer_dtype(found.action)),
+        (steps, 1, np.dtype("<i4")),
+        (steps, 1, np.dtype("<i4")),
+        (steps, 1, np.dtype(np.uint8)),
+        (steps, 1, np.dtype("<u4")),
+    )
+    observations, actions, rewards, ages, flags, versions = _unsqueeze(content[end:], shapes)
+    flags = flags[:, 0]
+    if (flags & ~np.uint8(_TERMINATED | _TRUNCATED | _LATE)).any():
         raise CodecError("The batch holds an unknown flag; it was damaged.")
     batch = Batch(
         layout=found,
-        run_lengths=lengths,
-        run_cars=cars,
-        run_first_steps=first_steps,
-        observations=_from_words(matrix[: observation.words], observation),
-        actions=_from_words(later[: action.words], action),
-        rewards=_from_float_words(rewards, reward_scale),
+        run_lengths=np.array(head.run_lengths, np.int32),
+        run_cars=np.array(head.run_cars, np.int32),
+        run_first_steps=np.array(head.run_first_steps, np.int64),
+        observations=_from_integers(observations, found.observation),
+        actions=_from_integers(actions, found.action),
+        rewards=_from_float_integers(rewards[:, 0], head.gridded[0]),
         terminated=(flags & _TERMINATED) != 0,
         truncated=(flags & _TRUNCATED) != 0,
-        policy_versions=versions.view(np.uint32),
-        action_ages=_from_float_words(ages, age_scale),
+        policy_versions=versions[:, 0].astype(np.uint32),
+        action_ages=_from_float_integers(ages[:, 0], head.gridded[1]),
         late=(flags & _LATE) != 0,
-        laps=records.laps,
-        episodes=records.episodes,
+        laps=head.laps,
+        episodes=head.episodes,
     )
     check_contents(batch)
     return batch
 
 
-def _unpack_runs(
-    reader: Reader, layout: Layout
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.int64]]:
-    steps, runs = reader.varint(), reader.varint()
-    if not 1 <= runs <= steps <= MAX_STEPS_PER_BATCH:
-        raise CodecError(f"A batch has 1 to {MAX_STEPS_PER_BATCH} steps in at least one run, not {steps} in {runs}.")
-    check_size(layout, steps, runs)
-    lengths, cars, first_steps = ([reader.varint() for _ in range(runs)] for _ in range(3))
-    if min(lengths) < 1 or sum(lengths) != steps:
-        raise CodecError("The run lengths of the batch do not add up; it was damaged.")
-    if max(cars) >= 2**31 or max(first_steps) >= 2**63:
-        raise CodecError("The batch holds a number that is too large; it was damaged.")
-    return np.array(lengths, np.int32), np.array(cars, np.int32), np.array(first_steps, np.int64)
+_DECODERS: Final = {2: _decode_v2}
 
 
-def _pack_column(column: Column) -> bytes:
-    exponent = _NO_STEP if column.step is None else math.frexp(column.step)[1] + _STEP_BIAS
-    return varint(column.size) + bytes([DTYPES.index(column.dtype), exponent])
+def _seal(head: bytes, squeezed: bytes) -> bytes:
+    blob = b"".join((_MAGIC, bytes([VERSION]), len(head).to_bytes(_LENGTH_BYTES, "little"), head, squeezed))
+    blob += zlib.crc32(blob).to_bytes(_CRC_BYTES, "little")
+    if len(blob) > MAX_BLOB_BYTES:
+        raise CodecError(
+            f"The encoded batch has {len(blob)} bytes, more than {MAX_BLOB_BYTES}; send fewer steps in one."
+        )
+    return blob
 
 
-def _unpack_column(reader: Reader) -> Column:
-    size = reader.varint()
-    code, exponent = reader.take(2)
-    if code >= len(DTYPES):
-        raise CodecError("The batch holds an unknown dtype; it was damaged.")
-    return Column(size, DTYPES[code], None if exponent == _NO_STEP else math.ldexp(0.5, exponent - _STEP_BIAS))
+def _shuffled(rows: npt.NDArray[Any]) -> bytes:
+    """Integers (n,) or (n, size): each row less the one before, column after column, byte by byte of significance."""
+    differences = rows.copy()
+    differences[1:] -= rows[:-1]
+    columns = np.ascontiguousarray(differences.T).reshape(-1)
+    return columns.view(np.uint8).reshape(-1, rows.itemsize).T.tobytes()
 
 
-def _hint(layout: Layout) -> Rounded | None:
-    """Observations often repeat the last action on their own, coarser grid."""
-    observation, action = layout.observation, layout.action
-    if observation.step is None or action.step is None or not 1 <= observation.step / action.step <= _MAX_RATIO:
-        return None
-    shift = math.frexp(observation.step / action.step)[1] - 1
-    return Rounded(range(observation.size, observation.size + action.size), range(observation.size), shift)
+def _unsqueeze(squeezed: bytes, shapes: tuple[tuple[int, int, np.dtype[Any]], ...]) -> list[npt.NDArray[Any]]:
+    """Inverse of `_shuffled` and zstd for columns of these (rows, size, dtype), which say how many bytes to expect."""
+    sizes = [rows * size * dtype.itemsize for rows, size, dtype in shapes]
+    total = sum(sizes)
+    try:
+        # The library would trust a size written in the frame over our limit.
+        known = zstandard.get_frame_parameters(squeezed, format=zstandard.FORMAT_ZSTD1_MAGICLESS).content_size
+        if known not in (zstandard.CONTENTSIZE_UNKNOWN, total):
+            raise CodecError("The batch contradicts itself about its size; it was damaged.")
+        body = _decompressor().decompress(squeezed, max_output_size=total, allow_extra_data=False)
+    except zstandard.ZstdError:
+        raise CodecError("The batch cannot be decompressed; it was damaged.") from None
+    if len(body) != total:
+        raise CodecError("The batch contradicts itself about its size; it was damaged.")
+    arrays, begin = [], 0
+    for (rows, size, dtype), length in zip(shapes, sizes, strict=True):
+        planes = np.frombuffer(body, np.uint8, length, begin).reshape(dtype.itemsize, -1)
+        columns = np.ascontiguousarray(planes.T).view(dtype).reshape(size, rows)
+        arrays.append(np.cumsum(columns, axis=1, dtype=dtype).T)
+        begin += length
+    return arrays
 
 
-def _to_words(values: AnyArray, column: Column, name: str) -> npt.NDArray[np.int32]:
-    """Rows of values (n, size) as (n, words) int32."""
+def _column_head(column: Column) -> _ColumnHead:
+    exponent = None if column.step is None else math.frexp(column.step)[1]
+    return column.size, DTYPES.index(column.dtype), exponent
+
+
+def _column(head: _ColumnHead) -> Column:
+    size, code, exponent = head
+    if exponent is None:
+        return Column(size, DTYPES[code])
+    if not -64 <= exponent <= 64:
+        raise CodecError("The batch names a grid that no column can have; it was damaged.")
+    return Column(size, DTYPES[code], math.ldexp(0.5, exponent))
+
+
+def _integer_dtype(column: Column) -> np.dtype[Any]:
+    """The little-endian integers that a column travels as."""
+    return np.dtype("<i2" if column.step is not None else f"<i{np.dtype(column.dtype).itemsize}")
+
+
+def _to_integers(values: AnyArray, column: Column, name: str) -> npt.NDArray[Any]:
+    """Rows of values (n, size) as integers of the same shape."""
     if column.step is None:
-        values = np.ascontiguousarray(values)
-        words: npt.NDArray[np.int32] = values.view(f"<i{min(values.itemsize, 4)}").astype(np.int32)
-        return words
+        bits: npt.NDArray[Any] = np.ascontiguousarray(values).view(_integer_dtype(column))
+        return bits
     scaled = values * np.float32(1.0 / column.step)
     with np.errstate(invalid="ignore"):
-        integers = scaled.astype(np.int16)
+        integers = scaled.astype("<i2")
     if not (integers == scaled).all():
         if not np.isfinite(values).all():
             raise CodecError(f"The {name} of this batch hold NaN or an infinite number; fix their source.")
@@ -184,49 +264,52 @@ def _to_words(values: AnyArray, column: Column, name: str) -> npt.NDArray[np.int
             f"The {name} of this batch are not all on their grid of {column.step} (from {-32768 * column.step} to "
             f"{32767 * column.step}); round and clip them where they are made."
         )
-    return integers.astype(np.int32)
+    return integers
 
 
-def _from_words(signals: npt.NDArray[np.int32], column: Column) -> AnyArray:
-    """Inverse of _to_words from signals (words, n), whatever they hold: (n, size) of the column's dtype."""
-    words = np.ascontiguousarray(signals.T)
+def _from_integers(integers: npt.NDArray[Any], column: Column) -> AnyArray:
+    """Inverse of _to_integers, whatever the integers are: (n, size) of the column's dtype."""
+    rows = np.ascontiguousarray(integers)
     if column.step is not None:
-        return words.astype(np.int16) * np.float32(column.step)
-    dtype = np.dtype(column.dtype)
-    return words.astype(f"<i{min(dtype.itemsize, 4)}", copy=False).view(dtype)
+        return rows * np.float32(column.step)
+    return rows.view(np.dtype(column.dtype))
 
 
-def _float_words(values: Float32Array) -> tuple[npt.NDArray[np.int32], int]:
-    """Floats (n,) as integers and the scale that makes them so.
-
-    Their own grid where they have one, else their bits.
-    """
-    words = values.view(np.int32)
-    # All zero, or a number that needs 23 bits: too long for a grid to help.
-    if not np.bitwise_or.reduce(words) or np.bitwise_or.reduce(words) & 3:
-        return words, _NO_SCALE
-    mantissas, exponents = np.frexp(values)
-    integers = (mantissas * np.float32(2**24)).astype(np.int32)
-    lowest = np.frexp((integers & -integers).astype(np.float32))[1]
-    scale = 25 - int((exponents + lowest).min(where=integers != 0, initial=25))
-    if abs(scale) > _MAX_SCALE:
-        return words, _NO_SCALE
-    scaled = np.ldexp(values.astype(np.float64), scale)
-    if np.abs(scaled).max() >= _LARGEST_ON_GRID or np.signbit(values[integers == 0]).any():
-        return words, _NO_SCALE
-    return scaled.astype(np.int32), scale + _SCALE_BIAS
+def _float_integers(values: Float32Array) -> tuple[npt.NDArray[np.int32], bool]:
+    """Floats (n,) as integers of _FLOAT_STEP and True where that is exact to the bit; else their own bits and False."""
+    bits = values.view("<i4")
+    if np.abs(values).max() < _FLOAT_BOUND:
+        integers = np.rint(values / np.float32(_FLOAT_STEP)).astype("<i4")
+        if (_from_float_integers(integers, gridded=True).view("<i4") == bits).all():
+            return integers, True
+    return bits, False
 
 
-def _from_float_words(words: npt.NDArray[np.int32], scale: int) -> Float32Array:
-    if scale == _NO_SCALE:
-        return words.view(np.float32)
-    return np.ldexp(words.astype(np.float64), _SCALE_BIAS - scale).astype(np.float32)
+def _from_float_integers(integers: npt.NDArray[np.int32], gridded: bool) -> Float32Array:
+    integers = np.ascontiguousarray(integers)
+    values: Float32Array = (
+        integers.astype(np.float32) * np.float32(_FLOAT_STEP) if gridded else integers.view(np.float32)
+    )
+    return values
 
 
-def _unpack_records(data: bytes) -> Records:
-    if not data:
-        return Records((), ())
-    try:
-        return _RECORDS.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise CodecError(f"The laps or episodes of the batch cannot be read: {error}.") from None
+def _compressor() -> zstandard.ZstdCompressor:
+    compressor: zstandard.ZstdCompressor | None = getattr(_local, "compressor", None)
+    if compressor is None:
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            _LEVEL,
+            format=zstandard.FORMAT_ZSTD1_MAGICLESS,
+            write_content_size=False,
+            write_checksum=False,
+            write_dict_id=False,
+        )
+        compressor = _local.compressor = zstandard.ZstdCompressor(compression_params=parameters)
+    return compressor
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    decompressor: zstandard.ZstdDecompressor | None = getattr(_local, "decompressor", None)
+    if decompressor is None:
+        decompressor = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
+        _local.decompressor = decompressor
+    return decompressor

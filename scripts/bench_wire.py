@@ -35,11 +35,11 @@ from train_cloud.signature import layout
 RECORDING = Path("telemetry/monza_25hz_two_laps.csv")
 RECORDED_TRACK = Path("tracks/monza.csv")
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
-BATCH_STEPS = (1, 10, 100)
+BATCH_STEPS = (1, 10, 100, 1024)
 PROMISED_STEPS = 100
-PROMISED_SHARES = {"JSON": 0.04, "MessagePack + gzip": 0.3, "MessagePack float32 + gzip": 0.35}
+PROMISED_SHARES = {"JSON": 0.045, "MessagePack + gzip": 0.45, "MessagePack float32 + gzip": 0.5}
 """The most bytes that a batch of PROMISED_STEPS may take, as a share of each rival's."""
-PROMISED_SECONDS = 0.5e-3
+PROMISED_SECONDS = 0.3e-3
 """The longest that encoding and decoding a batch of PROMISED_STEPS may take together."""
 OURS = "this project"
 FLEET_CARS, FLEET_STEPS = 8, 12
@@ -273,7 +273,8 @@ def main() -> None:
     if missing:
         print(f"\nThe recorded laps are left out: {options.data / missing[0]} is not there.")
         return
-    for steps in BATCH_STEPS:
+    # The recording is too short for many batches of more.
+    for steps in BATCH_STEPS[:-1]:
         batches = recorded_batches(options.data, steps, options.batches)
         print("\n".join(rows_of_table("recorded laps", str(steps), measure(batches))), flush=True)
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import tracemalloc
+import zlib
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experience.batches import DTYPES, check_batch
 from experience.codec import (
     MAX_STEPS_PER_BATCH,
+    VERSION,
     Batch,
     CodecError,
     Column,
@@ -23,7 +28,6 @@ from experience.codec import (
     decode_batch,
     encode_batch,
 )
-from experience.envelope import MAX_BODY_BYTES, open_blob, seal
 from tests.support.batches import GRID_LAYOUT, made_up_batch, same_bits
 
 columns = st.builds(Column, st.integers(1, 6), st.sampled_from(DTYPES)) | st.builds(
@@ -63,7 +67,7 @@ def test_random_bytes_are_no_batch(data: bytes) -> None:
     with pytest.raises(CodecError):
         decode_batch(data)
     with pytest.raises(CodecError):
-        decode_batch(b"AT\x01" + data)
+        decode_batch(b"AT" + bytes([VERSION]) + data)
 
 
 @given(data=st.data(), seed=st.integers(0, 20))
@@ -87,12 +91,62 @@ def test_a_cut_or_lengthened_blob_is_always_noticed(data: st.DataObject, seed: i
 @settings(max_examples=500, deadline=None)
 def test_a_forged_body_is_valid_or_a_codec_error(data: st.DataObject, seed: int) -> None:
     """Behind a right checksum any body may stand: what is accepted keeps every rule of a batch."""
-    body = bytearray(open_blob(encode_batch(made_up_batch(seed, (3, 2)))))
-    for _ in range(data.draw(st.integers(0, 3))):
-        body[data.draw(st.integers(0, min(len(body) - 1, 60)))] = data.draw(st.integers(0, 255))
-    cut = data.draw(st.integers(0, len(body)) | st.just(len(body)))
+    head, columns = map(bytearray, opened(encode_batch(made_up_batch(seed, (3, 2)))))
+    for part in (head, columns):
+        for _ in range(data.draw(st.integers(0, 3))):
+            part[data.draw(st.integers(0, len(part) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.integers(0, len(columns)) | st.just(len(columns)))
     with contextlib.suppress(CodecError):
-        check_batch(decode_batch(seal(bytes(body[:cut]) + data.draw(st.binary(max_size=3)))))
+        check_batch(decode_batch(sealed(bytes(head), bytes(columns[:cut]) + data.draw(st.binary(max_size=3)))))
+
+
+def opened(blob: bytes) -> tuple[bytes, bytes]:
+    """The head and the unpacked columns of a blob."""
+    end = 7 + int.from_bytes(blob[3:7], "little")
+    frame = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
+    return blob[7:end], frame.decompress(blob[end:-4], max_output_size=2**24)
+
+
+def sealed(head: bytes, columns: bytes, version: int = VERSION) -> bytes:
+    """A blob with a right checksum around any head and columns."""
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        3, format=zstandard.FORMAT_ZSTD1_MAGICLESS, write_content_size=False
+    )
+    squeezed = zstandard.ZstdCompressor(compression_params=parameters).compress(columns)
+    blob = b"AT" + bytes([version]) + len(head).to_bytes(4, "little") + head + squeezed
+    return blob + zlib.crc32(blob).to_bytes(4, "little")
+
+
+def test_the_form_is_what_the_docstring_says() -> None:
+    """Bit by bit of one small batch, so that a changed constant or a swapped flag cannot pass unseen."""
+    batch = replace(
+        made_up_batch(run_lengths=(2,), layout=Layout(Column(1, step=2.0**-12), Column(1, "uint8"))),
+        run_cars=np.array([5], np.int32),
+        run_first_steps=np.array([70], np.int64),
+        observations=np.array([[0.5], [0.5 + 2.0**-12], [-1.0]], np.float32),
+        actions=np.array([[7], [9]], np.uint8),
+        rewards=np.array([1.0, 0.1], np.float32),
+        action_ages=np.array([2.0**-13, 0.25], np.float32),
+        terminated=np.array([0, 1], bool),
+        truncated=np.array([0, 0], bool),
+        late=np.array([1, 0], bool),
+        policy_versions=np.array([3, 3], np.uint32),
+        episodes=(),
+    )
+    head, columns = opened(encode_batch(batch))
+    assert msgspec.msgpack.decode(head) == [[1, 0, -11], [1, 7, None], [2], [5], [70], [False, True], [], []]
+    observations = bytes([0x00, 0x01, 0xFF, 0x08, 0x00, 0xE7])  # 2048, then +1, then -6145; the low bytes first
+    rewards = bytes([0x00, 0xCD, 0x00, 0xCC, 0x80, 0x4C, 0x3F, 0xFE])  # 3f800000, then 3dcccccd less that
+    ages = bytes([0x02, 0xFE, 0x00, 0x0F]) + bytes(4)  # 2, then 4096, of 2**-14
+    assert columns == observations + bytes([7, 2]) + rewards + ages + bytes([4, 0xFD]) + bytes([3, 0]) + bytes(6)
+
+
+@pytest.mark.parametrize(("flag", "name"), [(1, "terminated"), (2, "truncated"), (4, "late")])
+def test_each_flag_has_its_own_bit(flag: int, name: str) -> None:
+    no = np.zeros(1, bool)
+    batch = replace(made_up_batch(run_lengths=(1,)), terminated=no, truncated=no, late=no)
+    _, columns = opened(encode_batch(_with(batch, name, 0, True)))
+    assert columns[-5] == flag
 
 
 def test_another_layout_is_refused() -> None:
@@ -109,8 +163,47 @@ def test_another_version_is_refused() -> None:
 
 
 def test_a_decompression_bomb_is_refused_before_it_unpacks() -> None:
-    with pytest.raises(CodecError, match="would unpack"):
-        open_blob(seal(bytes(MAX_BODY_BYTES + 1)))
+    head, _ = opened(encode_batch(made_up_batch()))
+    bomb = sealed(head, bytes(2**28))
+    assert len(bomb) < 20_000
+    tracemalloc.start()
+    with pytest.raises(CodecError, match="cannot be decompressed"):
+        decode_batch(bomb)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (0, [65536, 1, None], "send fewer steps"),
+        (0, [2**40, 0, None], "1 to 65536"),
+        (0, [5, 99, None], "cannot be read"),
+        (0, [5, 0, 10**9], "no column can have"),
+        (2, [4096], "contradicts itself"),
+        (2, [4097], "1 to 4096 steps"),
+        (2, [10, 0], "at least one run"),
+        (2, [2**63 - 1] * 4000, "1 to 4096 steps"),
+        (3, [0, 1], "contradict each other"),
+        (3, [2**31], "contradict each other"),
+        (4, [2**63], "cannot be read"),
+        (4, [], "cannot be read"),
+    ],
+)
+def test_a_head_that_asks_for_too_much_is_refused_before_it_costs_anything(
+    place: int, value: object, message: str
+) -> None:
+    head, columns = opened(encode_batch(made_up_batch()))
+    fields = msgspec.msgpack.decode(head)
+    fields[place] = value
+    blob = sealed(msgspec.msgpack.encode(fields), columns)
+    tracemalloc.start()
+    with pytest.raises(CodecError, match=message):
+        decode_batch(blob)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**20
 
 
 def test_too_many_steps_are_refused() -> None:
@@ -208,4 +301,4 @@ def test_smooth_runs_are_small() -> None:
     The figures are `scripts/bench_wire.py`'s affair.
     """
     batch = made_up_batch(run_lengths=(100,), layout=Layout(Column(36, step=2.0**-12), Column(2, step=2.0**-15)))
-    assert len(encode_batch(batch)) / batch.steps < 40
+    assert len(encode_batch(batch)) / batch.steps < 50
