@@ -14,12 +14,14 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from experience.sink import SinkFull
 from runtime.logs import fields
+from runtime.sqlite_schema import Migrations, NewerSchemaError, migrate
 
 DEFAULT_LIMIT_BYTES = 2 * 2**30
 _ROW_BYTES = 64
@@ -30,12 +32,16 @@ _FORGET_AT_ONCE = 200
 """Batches deleted in one transaction, so that the reserve covers what one writes."""
 _FULL_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS cars (car INTEGER PRIMARY KEY, steps INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS batches (
-    position INTEGER PRIMARY KEY, steps INTEGER NOT NULL, steps_through INTEGER NOT NULL, blob BLOB NOT NULL);
-"""
+_MIGRATIONS: Final[Migrations] = {
+    # IF NOT EXISTS, because files from before versions were kept have these tables and say version 0.
+    1: (
+        "CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID",
+        "CREATE TABLE IF NOT EXISTS cars (car INTEGER PRIMARY KEY, steps INTEGER NOT NULL)",
+        "CREATE TABLE IF NOT EXISTS batches (position INTEGER PRIMARY KEY, steps INTEGER NOT NULL, "
+        "steps_through INTEGER NOT NULL, blob BLOB NOT NULL)",
+    ),
+}
+"""What leads to each version of the tables. A version that was ever released is never changed: add the next one."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +75,7 @@ class Spool:
 
     Raises:
         SpoolFull: the disk has no room to begin with.
-        SpoolError: another process uses the folder, or it cannot be written or read.
+        SpoolError: another process uses the folder, it cannot be written or read, or a newer program made its file.
     """
 
     def __init__(self, folder: Path, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
@@ -77,12 +83,17 @@ class Spool:
         self.limit_bytes = limit_bytes
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(folder)
-            self._writer = _connect(folder / "spool.db")
-            self._reader = sqlite3.connect(folder / "spool.db", isolation_level=None, check_same_thread=False)
-            self._load()
-            self._reserve = folder / "spool.reserve"
-            self._keep_reserve()
+            # Whoever catches the error must find the folder free again.
+            with ExitStack() as opened:
+                self._lock = opened.enter_context(closing(_locked(folder)))
+                self._writer = opened.enter_context(closing(_connect(folder / "spool.db")))
+                self._reader = opened.enter_context(closing(_open(folder / "spool.db")))
+                self._load()
+                self._reserve = folder / "spool.reserve"
+                self._keep_reserve()
+                opened.pop_all()
+        except NewerSchemaError as error:
+            raise SpoolError(str(error)) from error
         except (OSError, sqlite3.Error) as error:
             kind = SpoolFull if _disk_is_full(error, folder) else SpoolError
             raise kind(
@@ -93,10 +104,10 @@ class Spool:
         self._reading = threading.Lock()
 
     def _load(self) -> None:
-        self._writer.executescript(_SCHEMA)
+        migrate(self._writer, _MIGRATIONS, f"The spool in {self.folder}")
         with _transaction(self._writer):
             for name, value in (("stream", uuid.uuid4().hex), ("bridge", uuid.uuid4().hex[:12])):
-                self._writer.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
+                self._writer.execute("INSERT OR IGNORE INTO facts (name, value) VALUES (?, ?)", (name, value))
         known = dict(self._writer.execute("SELECT name, value FROM facts"))
         self.stream: str = known["stream"]
         self.bridge: str = known["bridge"]
@@ -130,9 +141,10 @@ class Spool:
             car_steps = {car: self.steps_of_car(car) + more for car, more in (steps_by_car or {}).items()}
             with self._full_disk_told(), _transaction(self._writer):
                 self._writer.execute(
-                    "INSERT INTO batches VALUES (?, ?, ?, ?)", (self._offset + number, steps, total, blob)
+                    "INSERT INTO batches (position, steps, steps_through, blob) VALUES (?, ?, ?, ?)",
+                    (self._offset + number, steps, total, blob),
                 )
-                self._writer.executemany("INSERT OR REPLACE INTO cars VALUES (?, ?)", car_steps.items())
+                self._writer.executemany("INSERT OR REPLACE INTO cars (car, steps) VALUES (?, ?)", car_steps.items())
                 self._set(last_number=number, total_steps=total)
             self._car_steps.update(car_steps)
             self.used_bytes += len(blob) + _ROW_BYTES
@@ -246,7 +258,7 @@ class Spool:
         self.close()
 
     def _set(self, **values: str | int) -> None:
-        self._writer.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?)", values.items())
+        self._writer.executemany("INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)", values.items())
 
     @contextmanager
     def _full_disk_told(self) -> Iterator[None]:
@@ -280,8 +292,12 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def _open(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection = _open(path)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     return connection

@@ -7,37 +7,19 @@ not look inside blobs and knows nothing of S3 beyond the position up to which ea
 
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-PAGE_BYTES = 4096
+from runtime.sqlite_schema import NewerSchemaError, check_version, migrate
+from train_cloud.store_file import MIGRATIONS, open_for_reading, open_for_writing
+
 WEIGHTS_KEPT = 3
 DONE_STATE = "done"
 """State of a trainer that has trained all of the run and ends."""
-BUSY_SECONDS = 30.0
-"""How long a call waits for another process to finish its transaction."""
 _CHECKPOINT_REQUESTS = "checkpoint_requested"
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS streams (
-    stream TEXT PRIMARY KEY, bridge TEXT NOT NULL, signature TEXT NOT NULL,
-    stored_through INTEGER NOT NULL DEFAULT 0, safe_through INTEGER NOT NULL DEFAULT 0,
-    stored_steps INTEGER NOT NULL DEFAULT 0, safe_steps INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS batches (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL REFERENCES streams, number INTEGER NOT NULL,
-    steps INTEGER NOT NULL, blob BLOB NOT NULL, UNIQUE (stream, number));
-CREATE TABLE IF NOT EXISTS weights (
-    serial INTEGER PRIMARY KEY AUTOINCREMENT, version INTEGER NOT NULL,
-    sha256 TEXT NOT NULL, blob BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS progress (
-    only INTEGER PRIMARY KEY CHECK (only = 1), trained_steps INTEGER NOT NULL,
-    consumed_steps INTEGER NOT NULL, updates INTEGER NOT NULL, state TEXT NOT NULL);
-"""
 
 
 class StoreError(Exception):
@@ -111,17 +93,36 @@ class Store:
     """The database at `path`, created when it is not there.
 
     Every thread gets a connection of its own. Methods raise StoreFull when there is no room, else StoreError.
+
+    Args:
+        path: the file; two more lie beside it while it is in use.
+        max_bytes: the file may take this much; None for what the disk has.
+        read_only: for those who only look on: the file must be there and stays as it is, methods that would write
+            raise StoreError, and what others commit meanwhile is seen.
+
+    Raises:
+        StoreError: the file cannot be used, or a newer program made it.
     """
 
-    def __init__(self, path: str | Path, max_bytes: int | None = None) -> None:
+    def __init__(self, path: str | Path, max_bytes: int | None = None, read_only: bool = False) -> None:
         self.path = Path(path)
         self._max_bytes = max_bytes
+        self._read_only = read_only
         self._local = threading.local()
         self._lock = threading.Lock()
         self._connections: list[sqlite3.Connection] = []
-        with _errors_as_sentences(self.path):
-            # In one transaction: receiver and trainer may create the tables at the same moment.
-            self._connection().executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        if read_only and not self.path.is_file():
+            raise StoreError(
+                f"There is no store at {self.path} to read. The receiver or the trainer makes it when it starts: start "
+                "one of them, or name the folder that they use."
+            )
+        try:
+            with _errors_as_sentences(self.path):
+                prepare = check_version if read_only else migrate
+                prepare(self._connection(), MIGRATIONS, f"The store {self.path}")
+        except StoreError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close the connections of every thread; the store must not be used afterwards."""
@@ -240,19 +241,10 @@ class Store:
             db.execute("DELETE FROM batches")
             db.execute("DELETE FROM streams")
             db.executemany(
-                "INSERT INTO streams VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        name,
-                        s.bridge,
-                        s.signature,
-                        s.stored_through,
-                        s.safe_through,
-                        s.stored_steps,
-                        s.safe_steps,
-                    )
-                    for name, s in streams.items()
-                ],
+                "INSERT INTO streams "
+                "(stream, bridge, signature, stored_through, safe_through, stored_steps, safe_steps) VALUES "
+                "(:stream, :bridge, :signature, :stored_through, :safe_through, :stored_steps, :safe_steps)",
+                ({"stream": name, **asdict(state)} for name, state in streams.items()),
             )
             db.executemany(
                 "INSERT INTO batches (id, stream, number, steps, blob) VALUES (?, ?, ?, ?, ?)",
@@ -277,7 +269,8 @@ class Store:
         """Say how far the trainer is."""
         with self._writing() as db:
             db.execute(
-                "INSERT OR REPLACE INTO progress VALUES (1, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO progress (only, trained_steps, consumed_steps, updates, state) "
+                "VALUES (1, ?, ?, ?, ?)",
                 (progress.trained_steps, progress.consumed_steps, progress.updates, progress.state),
             )
 
@@ -294,7 +287,7 @@ class Store:
     def set_meta(self, key: str, value: str) -> None:
         """Note a fact about the store itself."""
         with self._writing() as db:
-            db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+            db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
 
     def size_bytes(self) -> int:
         """Size of the database's files on the disk, the write-ahead log included (bytes)."""
@@ -305,7 +298,8 @@ class Store:
         """Ask the trainer to save a checkpoint at once; returns how many were asked for, this one included."""
         with self._writing() as db:
             db.execute(
-                "INSERT INTO meta VALUES (?, '1') ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1",
+                "INSERT INTO meta (key, value) VALUES (?, '1') "
+                "ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1",
                 (_CHECKPOINT_REQUESTS,),
             )
         return self.checkpoint_requests()
@@ -320,6 +314,8 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
+        if self._read_only:
+            raise StoreError(f"The store {self.path} was opened for reading only, so nothing can be written to it.")
         with _errors_as_sentences(self.path):
             db = self._connection()
             db.execute("BEGIN IMMEDIATE")
@@ -334,36 +330,20 @@ class Store:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            _enter_wal(connection)
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(f"PRAGMA journal_size_limit = {64 * 2**20}")
-            if self._max_bytes is not None:
-                connection.execute(f"PRAGMA max_page_count = {max(1, self._max_bytes // PAGE_BYTES)}")
+            reading = self._read_only
+            connection = open_for_reading(self.path) if reading else open_for_writing(self.path, self._max_bytes)
             self._local.connection = connection
             with self._lock:
                 self._connections.append(connection)
         return connection
 
 
-def _enter_wal(connection: sqlite3.Connection) -> None:
-    """Switch the file to WAL; a file that another process is just making is waited for."""
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            # Here SQLite's own timeout does not count: two that both switch would wait for each other.
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-
-
 @contextmanager
 def _errors_as_sentences(path: Path) -> Iterator[None]:
     try:
         yield
+    except NewerSchemaError as error:
+        raise StoreError(str(error)) from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)
         # No room shows as FULL when a page is written and as an I/O error when the WAL's index must grow.

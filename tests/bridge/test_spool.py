@@ -3,13 +3,14 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bridge.spool import Spool, SpoolError, SpoolFull
+from bridge.spool import Spool, SpooledBatch, SpoolError, SpoolFull
 
 APPEND_FOREVER = """
 import sys
@@ -202,3 +203,44 @@ def test_a_damaged_file_gives_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "spool.db").write_bytes(os.urandom(8192))
     with pytest.raises(SpoolError, match="cannot be opened"):
         Spool(tmp_path)
+
+
+OLD_TABLES = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE cars (car INTEGER PRIMARY KEY, steps INTEGER NOT NULL);
+CREATE TABLE batches (
+    position INTEGER PRIMARY KEY, steps INTEGER NOT NULL, steps_through INTEGER NOT NULL, blob BLOB NOT NULL);
+INSERT INTO facts (name, value) VALUES
+    ('stream', 'old stream'), ('bridge', 'old bridge'), ('last_number', 2), ('safe_through', 1), ('total_steps', 30);
+INSERT INTO cars (car, steps) VALUES (0, 30);
+INSERT INTO batches (position, steps, steps_through, blob) VALUES (2, 20, 30, x'62');
+"""
+
+
+def version_of(file: Path) -> int:
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
+def test_a_spool_from_before_versions_is_taken_as_it_is(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "spool.db")) as old:
+        old.executescript(OLD_TABLES)
+    with Spool(tmp_path) as spool:
+        assert (spool.stream, spool.bridge) == ("old stream", "old bridge")
+        assert (spool.last_number, spool.safe_through, spool.total_steps) == (2, 1, 30)
+        assert spool.steps_of_car(0) == 30
+        assert spool.read(2) == SpooledBatch(2, 20, b"b")
+        assert spool.append(b"c", 5) == 3
+    assert version_of(tmp_path / "spool.db") == 1
+
+
+def test_a_spool_of_a_newer_program_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with Spool(tmp_path) as spool:
+        spool.append(b"a", 10)
+    with contextlib.closing(sqlite3.connect(tmp_path / "spool.db")) as newer:
+        newer.execute("PRAGMA user_version = 7")
+    for _ in range(2):
+        # The second time too: the folder is free again after a refusal.
+        with pytest.raises(SpoolError, match=r"spool in .* newer version of this.*Bring this program up to date"):
+            Spool(tmp_path)
+    assert version_of(tmp_path / "spool.db") == 7

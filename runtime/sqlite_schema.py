@@ -1,0 +1,60 @@
+"""Brings a SQLite file's tables up to what the program knows, and refuses a file that knows more than the program.
+
+A file keeps the version of its tables in its header (`PRAGMA user_version`). A file made before versions were kept
+says 0 although it has the tables of version 1, so the first migration must take such tables as they are. Processes
+that open a file at the same moment may all call `migrate`: one of them does the work.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+Migrations = Mapping[int, Sequence[str]]
+"""The statements that lead to each version from the one before it; none of them begins or ends a transaction."""
+
+
+class NewerSchemaError(Exception):
+    """A newer program than this one made or changed the file; the text is a sentence."""
+
+
+def migrate(connection: sqlite3.Connection, migrations: Migrations, name: str) -> None:
+    """Run the migrations that the file lacks, all of them in one transaction; writes nothing when none is missing.
+
+    Args:
+        connection: in autocommit mode (`isolation_level=None`), outside a transaction.
+        migrations: by version, from 1 on.
+        name: what the file is to people, as the beginning of a sentence.
+
+    Raises:
+        NewerSchemaError: the file's version is beyond the last one of `migrations`; nothing was changed.
+    """
+    if check_version(connection, migrations, name) >= max(migrations):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Read again behind the lock: another process may have done it while we waited.
+        present = check_version(connection, migrations, name)
+        for version in sorted(version for version in migrations if version > present):
+            for statement in migrations[version]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute("COMMIT")
+    except BaseException:
+        # SQLite rolls back by itself after some errors, and then has nothing left to roll back.
+        with suppress(sqlite3.OperationalError):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def check_version(connection: sqlite3.Connection, migrations: Migrations, name: str) -> int:
+    """The version of the file's tables, for whoever only reads them; raises as `migrate` does."""
+    present, known = int(connection.execute("PRAGMA user_version").fetchone()[0]), max(migrations)
+    if present > known:
+        raise NewerSchemaError(
+            f"{name} was written by a newer version of this program: its tables are of version {present}, and this "
+            f"program knows them up to version {known}. Bring this program up to date and start it again; nothing "
+            "was changed."
+        )
+    return present

@@ -1,0 +1,117 @@
+"""What users have on their disks and in their buckets is read by today's code, value by value.
+
+The files lie here as make.py once wrote them; the values are spelled out so that reading and writing cannot drift
+together.
+"""
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bridge.pairing_file import found_uri
+from bridge.spool import Spool, SpooledBatch
+from train_cloud.receiver.segments import decode_segment, parse_key
+from train_cloud.store import Store, StoredBatch, StreamState, TrainerProgress, WeightsRow
+from train_cloud.trainer.manifest import FileEntry, Manifest
+from wire.pairing import Pairing, parse_pairing
+
+
+@pytest.fixture
+def golden(tmp_path: Path) -> Path:
+    for file in Path(__file__).parent.iterdir():
+        if file.is_file() and file.suffix != ".py":
+            shutil.copy(file, tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["spool.db", "store.db"])
+def test_the_databases_are_of_version_1(golden: Path, name: str) -> None:
+    with closing(sqlite3.connect(golden / name)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+def test_a_spool_is_read_and_goes_on(golden: Path) -> None:
+    with Spool(golden) as spool:
+        assert spool.stream == "0123456789abcdef0123456789abcdef"
+        assert spool.bridge == "a1b2c3d4e5f6"
+        assert spool.signature == "signature-of-the-task"
+        assert (spool.last_number, spool.safe_through, spool.total_steps) == (3, 1, 100)
+        assert [spool.steps_of_car(car) for car in (0, 1, 2)] == [60, 40, 0]
+        assert spool.read(1) is None
+        assert spool.read(2) == SpooledBatch(2, 30, b"blob 3")
+        assert spool.read(3) == SpooledBatch(3, 40, b"blob 4")
+        assert spool.read(4) is None
+        assert spool.steps_after(1) == 70
+        assert spool.append(b"one more", 5, {0: 5}) == 4
+        spool.forget_through("0123456789abcdef0123456789abcdef", 3)
+        assert spool.steps_after(3) == 5
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_store_is_read(golden: Path, read_only: bool) -> None:
+    with closing(Store(golden / "store.db", read_only=read_only)) as store:
+        assert store.meta("run_id") == "golden-run"
+        assert store.is_ready()
+        assert store.checkpoint_requests() == 2
+        assert store.streams() == {
+            "0123456789abcdef0123456789abcdef": StreamState("a1b2c3d4e5f6", "signature-of-the-task", 2, 1, 40, 10),
+            "fedcba9876543210fedcba9876543210": StreamState("another-pc", "signature-of-the-task", 1, 0, 20, 0),
+        }
+        assert store.read_batches(0, 10) == [
+            StoredBatch(1, "0123456789abcdef0123456789abcdef", 1, 10, b"first"),
+            StoredBatch(2, "fedcba9876543210fedcba9876543210", 1, 20, b"of another"),
+            StoredBatch(3, "0123456789abcdef0123456789abcdef", 2, 30, b"second"),
+        ]
+        assert [row.id for row in store.unsafe_batches("0123456789abcdef0123456789abcdef", 10)] == [3]
+        assert store.latest_weights() == WeightsRow(
+            4, 4, "7358b9e89fdeea3dbf55315de5c1cec00a1f85964fc3133de57d1efc5c28eb3f", b"weights 4"
+        )
+        assert store.progress() == TrainerProgress(50, 60, 7, "learning")
+
+
+def test_a_store_goes_on(golden: Path) -> None:
+    with closing(Store(golden / "store.db")) as store:
+        store.mark_safe("0123456789abcdef0123456789abcdef", 2)
+        assert store.streams()["0123456789abcdef0123456789abcdef"].safe_steps == 40
+        store.put_weights(5, b"weights 5", "hash")
+        assert store.latest_weights() == WeightsRow(5, 5, "hash", b"weights 5")
+        assert store.request_checkpoint() == 3
+
+
+def test_a_checkpoints_manifest_is_read(golden: Path) -> None:
+    manifest = msgspec.json.decode((golden / "manifest.json").read_bytes(), type=Manifest)
+    assert manifest == Manifest(
+        folder="checkpoints/000000123456-golden/",
+        steps=123456,
+        updates=789,
+        files={
+            "policy.safetensors": FileEntry("aa3ef1151fc2b980cc21c7dca294e5877e7a276ac182dacd285d9f4af268ce34", 18),
+            "state.bin": FileEntry("2f3550e12ffdbb26fe8e793987518a2dce0762fc90f621f4b1c695535b8a4a61", 9),
+        },
+    )
+
+
+def test_a_stored_pairing_is_read(golden: Path) -> None:
+    assert parse_pairing(found_uri(None, golden, {})) == Pairing(
+        "trainer.example.org",
+        8765,
+        "NotASecretNotASecretNotASecretNotASecret",
+        "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a",
+        tls=True,
+    )
+
+
+def test_a_segment_is_read(golden: Path) -> None:
+    key = parse_key("experience/0123456789abcdef0123456789abcdef/000000000007-000000000008.zst")
+    assert key is not None
+    segment = decode_segment((golden / "segment.zst").read_bytes(), key)
+    assert segment.stream == "0123456789abcdef0123456789abcdef"
+    assert (segment.bridge, segment.signature, segment.steps_before) == ("a1b2c3d4e5f6", "signature-of-the-task", 60)
+    assert segment.batches() == [
+        StoredBatch(41, "0123456789abcdef0123456789abcdef", 7, 10, b"seventh"),
+        StoredBatch(43, "0123456789abcdef0123456789abcdef", 8, 20, b"eighth"),
+    ]
