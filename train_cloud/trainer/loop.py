@@ -19,7 +19,6 @@ from train_cloud.store import DONE_STATE, Store, StoreFull, TrainerProgress
 from train_cloud.trainer.boot import note_first_gradient
 from train_cloud.trainer.checkpoint import make_checkpoint
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.export import export_policy
 from train_cloud.trainer.ingest import Ingest
 from train_cloud.trainer.learners import Learner
 from train_cloud.trainer.metrics import Rates, metrics_bytes, metrics_document, story
@@ -67,12 +66,11 @@ class Trainer:
         self._store = store
         self._uploads = uploads
         self._tracking = tracking
-        self._signature = expected_signature(config)
         self._stop = stop
         assert isinstance(learner.replay_buffer, PackedReplayBuffer)
         self._replay = learner.replay_buffer
         self._ingest = Ingest(store, self._replay, counters, layout())
-        self._publisher = Publisher(store, counters, self._signature)
+        self._publisher = Publisher(store, counters, expected_signature(config))
         self._rates = Rates()
         self._rebuilt = False
         self._saved_at_steps = counters.steps
@@ -153,7 +151,8 @@ class Trainer:
         self.counters.seconds = self._seconds()
         if self._rebuilt:
             self.counters.replay_digest = self._replay.digest()
-        policy = export_policy(self.learner, self.counters.weights_version, self._signature)
+        # Before the counters are written: it may publish, and so raise the version that they name.
+        policy = self._publisher.in_force(self.learner)
         self._uploads.checkpoint(make_checkpoint(self.learner, self.counters, policy))
         self._uploads.curves(self._tracking.upload)
 

@@ -27,7 +27,7 @@ class Publisher:
         self._signature = signature
         self._published_updates: int | None = None
         self.newest = b""
-        """The policy file published last."""
+        """The policy file published last, under the counters' `weights_version`; empty before the first."""
 
     def publish(self, learner: Learner) -> None:
         """Publish the policy of `learner`, unless nothing was learned since the last time.
@@ -36,9 +36,7 @@ class Publisher:
         """
         if self._published_updates == self._counters.updates:
             return
-        stored = self._store.latest_weights()
-        known = (self._counters.weights_version, self._counters.seen_version, stored.version if stored else 0)
-        version = max(known) + 1
+        version = self._next_version()
         blob = export_policy(learner, version, self._signature)
         try:
             self._store.put_weights(version, blob, hashlib.sha256(blob).hexdigest())
@@ -48,3 +46,27 @@ class Publisher:
         self._counters.weights_version = version
         self._published_updates = self._counters.updates
         self.newest = blob
+
+    def in_force(self, learner: Learner) -> bytes:
+        """The policy to keep in a checkpoint: what was learned is published, so that file and version name one policy.
+
+        While the store is full it is the one published before, if need be by an earlier process. Where there is none
+        either, the policy goes by a number of its own, which is used up with it: no two policies share a version.
+        """
+        self.publish(learner)
+        if self.newest:
+            return self.newest
+        stored = self._store.latest_weights()
+        if stored is not None and stored.version >= self._counters.weights_version:
+            self._counters.weights_version = stored.version
+            self.newest = stored.blob
+            return self.newest
+        version = self._next_version()
+        policy = export_policy(learner, version, self._signature)
+        self._counters.weights_version = version
+        return policy
+
+    def _next_version(self) -> int:
+        stored = self._store.latest_weights()
+        known = (self._counters.weights_version, self._counters.seen_version, stored.version if stored else 0)
+        return max(known) + 1
