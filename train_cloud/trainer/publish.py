@@ -6,8 +6,7 @@ import logging
 from runtime.logs import fields
 from train_cloud.store import Store, StoreFull
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.export import export_policy
-from train_cloud.trainer.learners import Learner
+from train_cloud.trainer.learner import Learner
 
 _log = logging.getLogger(__name__)
 
@@ -18,13 +17,11 @@ class Publisher:
     Args:
         store: where weights go.
         counters: `weights_version` is kept there.
-        signature: the task's signature, written into every policy.
     """
 
-    def __init__(self, store: Store, counters: Counters, signature: str) -> None:
+    def __init__(self, store: Store, counters: Counters) -> None:
         self._store = store
         self._counters = counters
-        self._signature = signature
         self._published_updates: int | None = None
         self.newest = b""
         """The policy file published last, under the counters' `weights_version`; empty before the first."""
@@ -37,7 +34,7 @@ class Publisher:
         if self._published_updates == self._counters.updates:
             return
         version = self._next_version()
-        blob = export_policy(learner, version, self._signature)
+        blob = learner.policy(version)
         try:
             self._store.put_weights(version, blob, hashlib.sha256(blob).hexdigest())
         except StoreFull as error:
@@ -62,7 +59,7 @@ class Publisher:
             self.newest = stored.blob
             return self.newest
         version = self._next_version()
-        policy = export_policy(learner, version, self._signature)
+        policy = learner.policy(version)
         self._counters.weights_version = version
         return policy
 
