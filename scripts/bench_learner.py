@@ -21,7 +21,7 @@ from racing.task import ACTION_SIZE, OBSERVATION_SIZE
 from scripts.bench_setting import setting
 from train_cloud.run_config import BucketConfig, RunConfig
 from train_cloud.trainer.arithmetic import choose_matrix_products
-from train_cloud.trainer.learners import SpacesOnly, make_learner
+from train_cloud.trainer.learners import SpacesOnly, make_algorithm
 from train_cloud.trainer.replay import PackedReplayBuffer
 
 CASES = (([128, 128], 128), ([128, 128], 256), ([256, 256], 256))
@@ -63,8 +63,8 @@ def stock(network: list[int], batch_size: int, device: str) -> SAC:
 
 
 def ours(network: list[int], batch_size: int, device: str) -> SAC:
-    """The trainer's learner, its replay buffer filled."""
-    made = make_learner(
+    """The trainer's algorithm, its replay buffer filled."""
+    made = make_algorithm(
         RunConfig(
             run_id="bench", bucket=BUCKET, network=network, batch_size=batch_size, buffer_size=ROWS, device=device
         )

@@ -33,7 +33,7 @@ from train_cloud.signature import expected_signature, layout
 from train_cloud.store import Store
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.ingest import Ingest
-from train_cloud.trainer.learners import SpacesOnly
+from train_cloud.trainer.learners import make_learner
 from train_cloud.trainer.replay import PackedReplayBuffer
 
 __all__ = ["s3"]
@@ -66,16 +66,15 @@ def stored(receiver: ReceiverProcess) -> list[Batch]:
 
 def replayed(receiver: ReceiverProcess) -> PackedReplayBuffer:
     """The stored experience as a trainer takes it in."""
-    spaces = SpacesOnly()
-    replay = PackedReplayBuffer(10_000, spaces.observation_space, spaces.action_space, device="cpu")
+    learner = make_learner(run_config(network=[8], buffer_size=10_000))
     store = Store(receiver.store_file)
     try:
-        ingest = Ingest(store, replay, Counters(), layout())
+        ingest = Ingest(store, learner, Counters(), layout())
         while ingest.read():
             pass
     finally:
         store.close()
-    return replay
+    return learner.replay
 
 
 def publish(receiver: ReceiverProcess, config: RunConfig) -> None:

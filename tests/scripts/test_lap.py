@@ -9,7 +9,7 @@ from racing.task import TaskConfig, task_signature
 from scripts.lap import lap
 from tests.support.runs import run_config
 from train_cloud.trainer.export import export_policy
-from train_cloud.trainer.learners import make_learner
+from train_cloud.trainer.learners import make_algorithm
 
 TRACK = "seed:7:1200"
 app = typer.Typer()
@@ -25,7 +25,7 @@ def test_the_reference_driver_laps_cleanly() -> None:
 def test_a_policy_that_has_learned_nothing_is_told_how_it_ended(tmp_path: Path) -> None:
     file = tmp_path / "policy.safetensors"
     file.write_bytes(
-        export_policy(make_learner(run_config(network=[8], buffer_size=10)), 1, task_signature(TaskConfig()))
+        export_policy(make_algorithm(run_config(network=[8], buffer_size=10)), 1, task_signature(TaskConfig()))
     )
     result = CliRunner().invoke(app, [TRACK, "--policy", str(file)])
     assert result.exit_code == 1

@@ -5,13 +5,11 @@ and which checkpoint is the newest is manifest.py's; it does not decide when to 
 """
 
 import hashlib
-import io
 
 import msgspec
-from stable_baselines3.common.save_util import load_from_zip_file
 
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.learners import Learner
+from train_cloud.trainer.learner import Learner
 from train_cloud.trainer.manifest import FOLDER, Checkpoint, CheckpointError, FileEntry, Manifest
 from train_cloud.trainer.rng import pack_generators, restore_generators
 
@@ -19,12 +17,9 @@ MODEL, POLICY, COUNTERS, GENERATORS = "model.zip", "policy.safetensors", "counte
 
 
 def make_checkpoint(learner: Learner, counters: Counters, policy: bytes) -> Checkpoint:
-    """The learner (networks, optimisers), the counters, the generators' states and the exported policy, as files."""
-    learner.num_timesteps = counters.steps
-    model = io.BytesIO()
-    learner.save(model)
+    """The learner's state (networks, optimisers), the counters, the generators' states and the policy, as files."""
     files = {
-        MODEL: model.getvalue(),
+        MODEL: learner.state(counters),
         POLICY: policy,
         COUNTERS: msgspec.json.format(msgspec.json.encode(counters), indent=2),
         GENERATORS: pack_generators(),
@@ -44,23 +39,16 @@ def make_checkpoint(learner: Learner, counters: Counters, policy: bytes) -> Chec
 def restore_learner(learner: Learner, checkpoint: Checkpoint) -> Counters:
     """Put a freshly made learner and the random generators into the checkpoint's state; returns its counters.
 
-    Only tensors are read from model.zip, nothing that could execute. Raises CheckpointError when the networks do
-    not fit, which is so when the configuration's method or network was changed in mid-run.
+    Raises CheckpointError when the networks do not fit, which is so when the configuration's method or network was
+    changed in mid-run.
     """
     try:
         counters = msgspec.json.decode(checkpoint.files[COUNTERS], type=Counters)
-        _, params, variables = load_from_zip_file(
-            io.BytesIO(checkpoint.files[MODEL]), load_data=False, device=learner.device
-        )
-        learner.set_parameters(params, exact_match=True, device=learner.device)
-        if learner.log_ent_coef is not None:
-            learner.log_ent_coef.data.copy_((variables or {})["log_ent_coef"].data)
+        learner.restore(checkpoint.files[MODEL], counters)
         restore_generators(checkpoint.files[GENERATORS])
     except (KeyError, ValueError, RuntimeError, msgspec.MsgspecError) as error:
         raise CheckpointError(
             f"The checkpoint {checkpoint.manifest.folder} does not fit this configuration ({error}). Restore the "
             "method and network that the run began with, or begin a run with another run_id."
         ) from error
-    learner._n_updates = counters.updates
-    learner.num_timesteps = counters.steps
     return counters

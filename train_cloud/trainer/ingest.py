@@ -1,19 +1,18 @@
-"""Brings experience from the store into the replay buffer, in the order in which the instance accepted it.
+"""Brings experience from the store to the learner, in the order in which the instance accepted it.
 
-Every batch that the store holds is inserted; it is counted unless a checkpoint's counters hold it already. So the
-same code follows a live run, rebuilds the buffer after a restart, and takes in again what a lost instance's
-bridges send a second time. Late steps, which took another time than a control period, are counted but not learned from.
+Every batch that the store holds is taken in; it is counted unless a checkpoint's counters hold it already. So the
+same code follows a live run, rebuilds after a restart what the learner remembers, and takes in again what a lost
+instance's bridges send a second time. Late steps, which took another time than a control period, are counted but not
+learned from.
 """
 
 import logging
 
-import numpy as np
-
-from experience.codec import Batch, CodecError, Layout, decode_batch
+from experience.codec import CodecError, Layout, decode_batch
 from runtime.logs import fields
 from train_cloud.store import Store
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.replay import PackedReplayBuffer
+from train_cloud.trainer.learner import Learner
 
 BATCHES_A_READ = 64
 
@@ -25,23 +24,23 @@ class Ingest:
 
     Args:
         store: where batches are.
-        replay: where their transitions go.
+        learner: takes them.
         counters: what has been counted; updated in place.
         layout: what a row of experience holds; other batches are passed over.
     """
 
-    def __init__(self, store: Store, replay: PackedReplayBuffer, counters: Counters, layout: Layout) -> None:
+    def __init__(self, store: Store, learner: Learner, counters: Counters, layout: Layout) -> None:
         self._store = store
-        self._replay = replay
+        self._learner = learner
         self._counters = counters
         self._layout = layout
         self._read_through = 0
         self._counted_through = 0
 
     def skip_to_needed(self) -> None:
-        """Pass over what is counted already and too old for the buffer; call it once, before the first read."""
-        # Late steps take no place in the buffer, and which batches hold them is not known before decoding.
-        wanted = self._replay.buffer_size + self._counters.late_steps
+        """Pass over what is counted already and too old for the learner; call it once, before the first read."""
+        # Late steps take no place in the learner's memory, and which batches hold them is not known before decoding.
+        wanted = self._learner.remembers + self._counters.late_steps
         held = 0
         for batch_id, stream, number, steps in self._store.positions():
             counted = number <= self._counters.consumed.get(stream, 0)
@@ -52,7 +51,7 @@ class Ingest:
             held += steps
 
     def rebuild(self) -> int:
-        """Take in the next of what was counted before; returns how many batches, 0 when the buffer has it all again."""
+        """Take in the next of what was counted before; returns how many batches, 0 when the learner has all of it."""
         return self._take(self._counted_through)
 
     def read(self) -> int:
@@ -71,15 +70,5 @@ class Ingest:
                 continue
             self._counters.count(row.stream, row.number, batch)
             self._counters.seen_version = max(self._counters.seen_version, int(batch.policy_versions.max()))
-            self._insert(batch)
+            self._learner.take(batch)
         return len(rows)
-
-    def _insert(self, batch: Batch) -> None:
-        wanted = slice(None) if not batch.late.any() else np.flatnonzero(~batch.late)
-        self._replay.insert(
-            batch.current_observations()[wanted],
-            batch.actions[wanted],
-            batch.rewards[wanted],
-            batch.next_observations()[wanted],
-            batch.terminated[wanted],
-        )

@@ -1,6 +1,6 @@
 """Builds the learner that a run asks for: stable-baselines3's SAC, or sb3-contrib's TQC or CrossQ.
 
-The learner never steps an environment: it is constructed over the spaces alone, and the trainer's loop fills its
+The algorithm never steps an environment: it is constructed over the spaces alone, and the learner around it fills its
 replay buffer and calls `train`. It promises the algorithms of the libraries, unchanged (SAC's by `FastSAC`, which
 makes the same updates in less time).
 """
@@ -17,10 +17,11 @@ from stable_baselines3.common.logger import Logger
 
 from racing.task import ACTION_SIZE, OBSERVATION_BOUND, OBSERVATION_SIZE, OBSERVATION_STEP
 from train_cloud.run_config import ConfigError, RunConfig
+from train_cloud.signature import expected_signature
 from train_cloud.trainer.fast_sac import FastSAC
+from train_cloud.trainer.off_policy import Algorithm, OffPolicyLearner
 from train_cloud.trainer.replay import PackedReplayBuffer
 
-Learner = SAC | TQC | CrossQ
 METHODS: dict[str, type[SAC] | type[TQC] | type[CrossQ]] = {"sac": FastSAC, "tqc": TQC, "crossq": CrossQ}
 
 
@@ -46,8 +47,16 @@ def check_device(name: str) -> None:
         )
 
 
-def make_learner(config: RunConfig, env: SpacesOnly | None = None) -> Learner:
-    """A freshly initialised learner for `config`, with an empty PackedReplayBuffer and a silent logger.
+def make_learner(config: RunConfig, env: SpacesOnly | None = None) -> OffPolicyLearner:
+    """A freshly initialised learner for `config`, which has seen nothing yet.
+
+    Raises ConfigError when the device is not there.
+    """
+    return OffPolicyLearner(make_algorithm(config, env), config.batch_size, expected_signature(config))
+
+
+def make_algorithm(config: RunConfig, env: SpacesOnly | None = None) -> Algorithm:
+    """The freshly initialised algorithm of `config`, with an empty PackedReplayBuffer and a silent logger.
 
     Raises ConfigError when the device is not there.
     """
@@ -60,7 +69,7 @@ def make_learner(config: RunConfig, env: SpacesOnly | None = None) -> Learner:
     else:
         options["tau"] = config.tau
     critic = config.network if config.critic_network is None else config.critic_network
-    learner = kind(
+    algorithm = kind(
         "MlpPolicy",
         env or SpacesOnly(),
         learning_rate=config.learning_rate,
@@ -75,5 +84,5 @@ def make_learner(config: RunConfig, env: SpacesOnly | None = None) -> Learner:
         device=config.device,
         **options,
     )
-    learner.set_logger(Logger(folder=None, output_formats=[]))
-    return learner
+    algorithm.set_logger(Logger(folder=None, output_formats=[]))
+    return algorithm

@@ -14,17 +14,15 @@ from runtime.logs import fields
 from runtime.progress import Progress
 from train_cloud import notify
 from train_cloud.run_config import RunConfig
-from train_cloud.signature import expected_signature, layout
+from train_cloud.signature import layout
 from train_cloud.store import DONE_STATE, Store, StoreFull, TrainerProgress
 from train_cloud.trainer.boot import note_first_gradient
 from train_cloud.trainer.checkpoint import make_checkpoint
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.export import export_policy
 from train_cloud.trainer.ingest import Ingest
-from train_cloud.trainer.learners import Learner
+from train_cloud.trainer.learner import Learner
 from train_cloud.trainer.metrics import Rates, metrics_bytes, metrics_document, story
 from train_cloud.trainer.publish import Publisher
-from train_cloud.trainer.replay import PackedReplayBuffer
 from train_cloud.trainer.tracking import Tracking
 from train_cloud.trainer.uploads import Uploads
 
@@ -46,7 +44,7 @@ class Trainer:
         store: where experience comes from, and weights and progress go.
         uploads: the way to S3.
         tracking: draws the curves.
-        learner: networks, optimisers and replay buffer, in the state to go on from.
+        learner: what learns, in the state to go on from.
         counters: what the run has done so far; updated in place.
         stop: set by a signal.
     """
@@ -67,12 +65,9 @@ class Trainer:
         self._store = store
         self._uploads = uploads
         self._tracking = tracking
-        self._signature = expected_signature(config)
         self._stop = stop
-        assert isinstance(learner.replay_buffer, PackedReplayBuffer)
-        self._replay = learner.replay_buffer
-        self._ingest = Ingest(store, self._replay, counters, layout())
-        self._publisher = Publisher(store, counters, self._signature)
+        self._ingest = Ingest(store, learner, counters, layout())
+        self._publisher = Publisher(store, counters)
         self._rates = Rates()
         self._rebuilt = False
         self._saved_at_steps = counters.steps
@@ -127,14 +122,18 @@ class Trainer:
         self._ingest.skip_to_needed()
         while not self._stop.is_set() and self._ingest.rebuild():
             if self._is_due("alive", ALIVE_SECONDS):
-                notify.starting(f"rebuilding the replay buffer: {self._replay.size()} rows")
+                notify.starting(f"rebuilding the replay buffer: {self.learner.figures().replay_rows} rows")
             self._put_progress("rebuilding the replay buffer")
         if self.counters.replay_digest and not self._stop.is_set():
             # What a lost instance had not brought to the bucket is missing until its bridges have sent it again.
-            digest = self._replay.digest()
+            digest = self.learner.memory_digest()
             _log.info(
                 "replay buffer rebuilt",
-                extra=fields(rows=self._replay.size(), digest=digest, as_saved=digest == self.counters.replay_digest),
+                extra=fields(
+                    rows=self.learner.figures().replay_rows,
+                    digest=digest,
+                    as_saved=digest == self.counters.replay_digest,
+                ),
             )
         self._rebuilt = not self._stop.is_set()
 
@@ -152,8 +151,9 @@ class Trainer:
         self._saved_at_steps = self.counters.steps
         self.counters.seconds = self._seconds()
         if self._rebuilt:
-            self.counters.replay_digest = self._replay.digest()
-        policy = export_policy(self.learner, self.counters.weights_version, self._signature)
+            self.counters.replay_digest = self.learner.memory_digest()
+        # Before the counters are written: it may publish, and so raise the version that they name.
+        policy = self._publisher.in_force(self.learner)
         self._uploads.checkpoint(make_checkpoint(self.learner, self.counters, policy))
         self._uploads.curves(self._tracking.upload)
 
@@ -182,12 +182,10 @@ class Trainer:
 
     def _update(self) -> int:
         """Do some of the updates that are owed; returns how many."""
-        updates = min(self._updates_owed(), self.config.gradient_chunk)
-        if updates <= 0 or self._replay.size() == 0:
-            return 0
-        self.learner.train(gradient_steps=updates, batch_size=self.config.batch_size)
+        budget = min(self._updates_owed(), self.config.gradient_chunk)
+        updates = self.learner.update(budget) if budget > 0 else 0
         self.counters.updates += updates
-        if not self._first_gradient_noted:
+        if updates and not self._first_gradient_noted:
             self._first_gradient_noted = True
             self._boot_seconds = note_first_gradient(self._store.path.parent)
         return updates

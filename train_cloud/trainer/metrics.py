@@ -12,7 +12,7 @@ import msgspec
 
 from train_cloud.run_config import RunConfig
 from train_cloud.trainer.counters import CRASHED, OFF_TRACK, Counters
-from train_cloud.trainer.learners import Learner
+from train_cloud.trainer.learner import Learner
 
 RATE_SECONDS = 30.0
 PACKAGES = ("ac-training", "torch", "stable-baselines3", "sb3-contrib", "numpy")
@@ -65,12 +65,6 @@ def software_versions() -> dict[str, str | None]:
     return {"python": platform.python_version(), **{package: installed(package) for package in PACKAGES}}
 
 
-def losses(learner: Learner) -> dict[str, float]:
-    """The means that the learner's latest call of `train` recorded, by their names without `train/`."""
-    recorded = learner.logger.name_to_value
-    return {name.removeprefix("train/"): float(value) for name, value in recorded.items() if value is not None}
-
-
 def metrics_document(
     config: RunConfig,
     counters: Counters,
@@ -85,6 +79,7 @@ def metrics_document(
 
     `boot_seconds`: when each step of the instance's boot was over, where there was one.
     """
+    figures = learner.figures()
     trained_rate, steps_rate, updates_rate = rates.per_second()
     steps_left = max(0, config.total_timesteps - trained_steps)
     return {
@@ -96,7 +91,7 @@ def metrics_document(
         "trained_steps": trained_steps,
         "total_timesteps": config.total_timesteps,
         "late_steps": counters.late_steps,
-        "replay_rows": 0 if learner.replay_buffer is None else learner.replay_buffer.size(),
+        "replay_rows": figures.replay_rows,
         "updates": counters.updates,
         "episodes": counters.episodes,
         "episode_ends": counters.ends,
@@ -107,7 +102,7 @@ def metrics_document(
         "best_lap_s": counters.best_lap,
         "mean_reward": counters.mean_reward(),
         "reward_trend": counters.reward_trend(),
-        "losses": losses(learner),
+        "losses": figures.losses,
         "seconds": round(counters.seconds, 3),
         "steps_per_second": round(steps_rate, 3),
         "updates_per_second": round(updates_rate, 3),

@@ -6,8 +6,7 @@ import logging
 from runtime.logs import fields
 from train_cloud.store import Store, StoreFull
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.export import export_policy
-from train_cloud.trainer.learners import Learner
+from train_cloud.trainer.learner import Learner
 
 _log = logging.getLogger(__name__)
 
@@ -18,16 +17,14 @@ class Publisher:
     Args:
         store: where weights go.
         counters: `weights_version` is kept there.
-        signature: the task's signature, written into every policy.
     """
 
-    def __init__(self, store: Store, counters: Counters, signature: str) -> None:
+    def __init__(self, store: Store, counters: Counters) -> None:
         self._store = store
         self._counters = counters
-        self._signature = signature
         self._published_updates: int | None = None
         self.newest = b""
-        """The policy file published last."""
+        """The policy file published last, under the counters' `weights_version`; empty before the first."""
 
     def publish(self, learner: Learner) -> None:
         """Publish the policy of `learner`, unless nothing was learned since the last time.
@@ -36,10 +33,8 @@ class Publisher:
         """
         if self._published_updates == self._counters.updates:
             return
-        stored = self._store.latest_weights()
-        known = (self._counters.weights_version, self._counters.seen_version, stored.version if stored else 0)
-        version = max(known) + 1
-        blob = export_policy(learner, version, self._signature)
+        version = self._next_version()
+        blob = learner.policy(version)
         try:
             self._store.put_weights(version, blob, hashlib.sha256(blob).hexdigest())
         except StoreFull as error:
@@ -48,3 +43,27 @@ class Publisher:
         self._counters.weights_version = version
         self._published_updates = self._counters.updates
         self.newest = blob
+
+    def in_force(self, learner: Learner) -> bytes:
+        """The policy to keep in a checkpoint: what was learned is published, so that file and version name one policy.
+
+        While the store is full it is the one published before, if need be by an earlier process. Where there is none
+        either, the policy goes by a number of its own, which is used up with it: no two policies share a version.
+        """
+        self.publish(learner)
+        if self.newest:
+            return self.newest
+        stored = self._store.latest_weights()
+        if stored is not None and stored.version >= self._counters.weights_version:
+            self._counters.weights_version = stored.version
+            self.newest = stored.blob
+            return self.newest
+        version = self._next_version()
+        policy = learner.policy(version)
+        self._counters.weights_version = version
+        return policy
+
+    def _next_version(self) -> int:
+        stored = self._store.latest_weights()
+        known = (self._counters.weights_version, self._counters.seen_version, stored.version if stored else 0)
+        return max(known) + 1

@@ -16,10 +16,9 @@ from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectStore, ObjectStoreUnavailable, PreconditionFailed
 from train_cloud.trainer.checkpoint import make_checkpoint, restore_learner
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.export import export_policy
-from train_cloud.trainer.learners import Learner, SpacesOnly, make_learner
+from train_cloud.trainer.learners import SpacesOnly, make_learner
 from train_cloud.trainer.manifest import LATEST, Checkpoint, CheckpointError, find_newest
-from train_cloud.trainer.replay import PackedReplayBuffer
+from train_cloud.trainer.off_policy import OffPolicyLearner
 from train_cloud.trainer.uploads import AnotherWriter, Uploads
 
 __all__ = ["s3"]
@@ -27,12 +26,11 @@ __all__ = ["s3"]
 ENV = SpacesOnly(6, 2)
 
 
-def learner_with_experience(method: str = "sac", seed: int = 0) -> Learner:
+def learner_with_experience(method: str = "sac", seed: int = 0) -> OffPolicyLearner:
     config = run_config(method=method, network=[16, 16], batch_size=32, buffer_size=500, seed=seed)
     learner = make_learner(config, ENV)
     rng = np.random.default_rng(8)
-    assert isinstance(learner.replay_buffer, PackedReplayBuffer)
-    learner.replay_buffer.insert(
+    learner.replay.insert(
         rng.normal(size=(400, 6)).astype(np.float32),
         rng.uniform(-1, 1, (400, 2)).astype(np.float32),
         rng.normal(size=400).astype(np.float32),
@@ -42,12 +40,12 @@ def learner_with_experience(method: str = "sac", seed: int = 0) -> Learner:
     return learner
 
 
-def checkpoint_of(learner: Learner, steps: int, updates: int = 0) -> Checkpoint:
-    return make_checkpoint(learner, Counters(steps=steps, updates=updates), export_policy(learner, 1, "sig"))
+def checkpoint_of(learner: OffPolicyLearner, steps: int, updates: int = 0) -> Checkpoint:
+    return make_checkpoint(learner, Counters(steps=steps, updates=updates), learner.policy(1))
 
 
-def same_parameters(a: Learner, b: Learner) -> bool:
-    ours, theirs = a.policy.state_dict(), b.policy.state_dict()
+def same_parameters(a: OffPolicyLearner, b: OffPolicyLearner) -> bool:
+    ours, theirs = a.algorithm.policy.state_dict(), b.algorithm.policy.state_dict()
     return all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
@@ -66,27 +64,27 @@ def upload(objects: ObjectStore, checkpoint: Checkpoint) -> None:
 @pytest.mark.parametrize("method", ["sac", "tqc", "crossq"])
 def test_a_restored_learner_goes_on_exactly_as_the_original(method: str) -> None:
     original = learner_with_experience(method)
-    original.train(gradient_steps=7, batch_size=32)
+    assert original.update(7) == 7
     saved = checkpoint_of(original, steps=400, updates=7)
-    original.train(gradient_steps=5, batch_size=32)
+    assert original.update(5) == 5
     restored = learner_with_experience(method, seed=99)
     counters = restore_learner(restored, saved)
     assert (counters.steps, counters.updates) == (400, 7)
-    restored.train(gradient_steps=5, batch_size=32)
+    assert restored.update(5) == 5
     assert same_parameters(original, restored)
-    assert original.log_ent_coef is not None
-    assert restored.log_ent_coef is not None
-    assert torch.equal(original.log_ent_coef, restored.log_ent_coef)
+    assert original.algorithm.log_ent_coef is not None
+    assert restored.algorithm.log_ent_coef is not None
+    assert torch.equal(original.algorithm.log_ent_coef, restored.algorithm.log_ent_coef)
 
 
 def test_the_model_opens_in_plain_stable_baselines3_and_the_policy_without_torch(tmp_path: Path) -> None:
     learner = learner_with_experience()
-    learner.train(gradient_steps=3, batch_size=32)
+    assert learner.update(3) == 3
     saved = checkpoint_of(learner, steps=400, updates=3)
     (tmp_path / "model.zip").write_bytes(saved.files["model.zip"])
     plain = SAC.load(tmp_path / "model.zip", device="cpu")
     rows = np.random.default_rng(0).normal(size=(20, 6)).astype(np.float32)
-    ours, _ = learner.predict(rows, deterministic=True)
+    ours, _ = learner.algorithm.predict(rows, deterministic=True)
     assert np.array_equal(plain.predict(rows, deterministic=True)[0], ours)
     assert np.abs(Policy.from_bytes(saved.files["policy.safetensors"]).act(rows) - ours).max() < 1e-3
 

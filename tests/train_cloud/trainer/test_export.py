@@ -15,16 +15,17 @@ from racing.policy import Policy
 from racing.task import ACTION_STEP
 from tests.support.runs import run_config
 from train_cloud.trainer.export import ExportError, export_policy
-from train_cloud.trainer.learners import Learner, SpacesOnly, make_learner
+from train_cloud.trainer.learners import SpacesOnly, make_algorithm
+from train_cloud.trainer.off_policy import Algorithm
 from train_cloud.trainer.replay import PackedReplayBuffer
 
 SIGNATURE = "task.v1"
 TOLERANCE = 1e-3
 
 
-def trained_learner(method: str, updates: int = 60) -> Learner:
+def trained_learner(method: str, updates: int = 60) -> Algorithm:
     """A learner that has learned for a while from observations of very different spreads and offsets."""
-    learner = make_learner(
+    learner = make_algorithm(
         run_config(method=method, network=[64, 64], batch_size=128, buffer_size=4096, learning_rate=1e-3),
         SpacesOnly(12, 2),
     )

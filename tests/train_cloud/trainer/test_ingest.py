@@ -7,14 +7,13 @@ import pytest
 
 from experience.codec import encode_batch
 from tests.support.experience import STREAM, incoming, made_up_batch
+from tests.support.runs import run_config
 from train_cloud.signature import layout
 from train_cloud.store import IncomingBatch, Store
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.ingest import Ingest
-from train_cloud.trainer.learners import SpacesOnly
-from train_cloud.trainer.replay import PackedReplayBuffer
-
-ENV = SpacesOnly()
+from train_cloud.trainer.learners import make_learner
+from train_cloud.trainer.off_policy import OffPolicyLearner
 
 
 @pytest.fixture
@@ -24,12 +23,12 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def buffer(capacity: int = 1000) -> PackedReplayBuffer:
-    return PackedReplayBuffer(capacity, ENV.observation_space, ENV.action_space, device="cpu")
+def learner(capacity: int = 1000) -> OffPolicyLearner:
+    return make_learner(run_config(network=[8], buffer_size=capacity))
 
 
-def take_in(store: Store, replay: PackedReplayBuffer, counters: Counters) -> None:
-    ingest = Ingest(store, replay, counters, layout())
+def take_in(store: Store, learner: OffPolicyLearner, counters: Counters) -> None:
+    ingest = Ingest(store, learner, counters, layout())
     ingest.skip_to_needed()
     while ingest.read():
         pass
@@ -37,10 +36,10 @@ def take_in(store: Store, replay: PackedReplayBuffer, counters: Counters) -> Non
 
 def test_rows_arrive_as_they_were_driven(store: Store) -> None:
     store.add_batches(incoming([1, 2]))
-    replay, counters = buffer(), Counters()
-    take_in(store, replay, counters)
+    taker, counters = learner(), Counters()
+    take_in(store, taker, counters)
     first, second = made_up_batch(1), made_up_batch(2)
-    held = replay.unpack(replay.rows[:40])
+    held = taker.replay.unpack(taker.replay.rows[:40])
     wanted = np.concatenate([first.current_observations(), second.current_observations()])
     assert np.array_equal(held.observations.numpy(), wanted)
     wanted = np.concatenate([first.next_observations(), second.next_observations()])
@@ -52,16 +51,16 @@ def test_rows_arrive_as_they_were_driven(store: Store) -> None:
 def test_only_terminated_steps_end_the_return(store: Store) -> None:
     batch = made_up_batch(1, run_lengths=(5, 5, 5))
     assert batch.truncated.sum() == batch.terminated.sum() == 1
-    replay = buffer()
+    taker = learner()
     store.add_batches([IncomingBatch(STREAM, 1, batch.steps, encode_batch(batch))])
-    take_in(store, replay, Counters())
-    assert np.array_equal(replay.unpack(replay.rows[:15]).dones[:, 0].numpy() == 1.0, batch.terminated)
+    take_in(store, taker, Counters())
+    assert np.array_equal(taker.replay.unpack(taker.replay.rows[:15]).dones[:, 0].numpy() == 1.0, batch.terminated)
 
 
 def test_laps_ends_and_rewards_are_counted(store: Store) -> None:
     store.add_batches(incoming(range(1, 11)))
     counters = Counters()
-    take_in(store, buffer(), counters)
+    take_in(store, learner(), counters)
     assert (counters.steps, counters.laps, counters.clean_laps, counters.episodes) == (200, 10, 5, 10)
     assert counters.best_lap == pytest.approx(99.9)
     assert counters.share_of_episodes("off_track") == 1.0
@@ -71,36 +70,36 @@ def test_laps_ends_and_rewards_are_counted(store: Store) -> None:
 
 def test_late_steps_count_but_are_not_learned_from(store: Store) -> None:
     store.add_batches(incoming([1], late_share=0.4))
-    replay, counters = buffer(), Counters()
-    take_in(store, replay, counters)
+    taker, counters = learner(), Counters()
+    take_in(store, taker, counters)
     batch = made_up_batch(1, late_share=0.4)
     assert counters.steps == 20
     assert counters.late_steps == batch.late.sum() > 0
-    kept = replay.unpack(replay.rows[: replay.size()])
+    kept = taker.replay.unpack(taker.replay.rows[: taker.replay.size()])
     assert np.array_equal(kept.observations.numpy(), batch.current_observations()[~batch.late])
 
 
 def test_a_batch_that_was_counted_before_is_held_but_not_counted_again(store: Store) -> None:
     store.add_batches(incoming([1, 2, 3]))
-    replay, counters = buffer(), Counters(steps=40, consumed={STREAM: 2})
-    take_in(store, replay, counters)
+    taker, counters = learner(), Counters(steps=40, consumed={STREAM: 2})
+    take_in(store, taker, counters)
     assert counters.steps == 60
-    assert replay.size() == 60
+    assert taker.replay.size() == 60
 
 
 @pytest.mark.parametrize("late_share", [0.0, 0.3])
 def test_a_rebuilt_buffer_holds_the_newest_transitions_like_the_one_that_lived(store: Store, late_share: float) -> None:
     store.add_batches(incoming(range(1, 41), late_share=late_share))
-    lived, counters = buffer(130), Counters()
+    lived, counters = learner(130), Counters()
     take_in(store, lived, counters)
-    rebuilt, resumed = buffer(130), counters
+    rebuilt, resumed = learner(130), counters
     before = resumed.steps
     reads: list[int] = []
     ingest = Ingest(store, rebuilt, resumed, layout())
     ingest.skip_to_needed()
     while read := ingest.read():
         reads.append(read)
-    assert np.array_equal(rebuilt.ordered_rows(), lived.ordered_rows())
+    assert np.array_equal(rebuilt.replay.ordered_rows(), lived.replay.ordered_rows())
     assert resumed.steps == before
     assert sum(reads) < 40, "a rebuild reads what the buffer can hold, not the whole run"
 
@@ -111,14 +110,14 @@ def test_uncounted_batches_are_counted_however_old_they_are(store: Store) -> Non
     store.add_batches(incoming([1], stream=other))
     store.add_batches(incoming(range(1, 41)))
     counters = Counters(steps=800, consumed={STREAM: 40})
-    take_in(store, buffer(100), counters)
+    take_in(store, learner(100), counters)
     assert counters.steps == 820
 
 
 def test_a_damaged_row_is_passed_over(store: Store) -> None:
     good = incoming([1, 2, 3])
     store.add_batches([good[0], IncomingBatch(STREAM, 2, 20, b"rubbish"), good[2]])
-    replay, counters = buffer(), Counters()
-    take_in(store, replay, counters)
-    assert replay.size() == 40
+    taker, counters = learner(), Counters()
+    take_in(store, taker, counters)
+    assert taker.replay.size() == 40
     assert counters.consumed == {STREAM: 3}

@@ -305,7 +305,7 @@ def test_learning_resumes_only_with_the_whole_replay_buffer(run: Run, monkeypatc
     update = Trainer._update
 
     def noting(trainer: Trainer) -> int:
-        held.append(trainer._replay.size())
+        held.append(trainer.learner.figures().replay_rows)
         return update(trainer)
 
     monkeypatch.setattr(Trainer, "_update", noting)
