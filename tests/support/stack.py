@@ -22,7 +22,7 @@ from tests.support.aws_server import environment
 from tests.support.tools import missing, need_tools
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("racing", "wire", "train_cloud", "terraform", "pyproject.toml", "constraints.txt")
+PARTS = ("runtime", "racing", "wire", "experience", "train_cloud", "terraform", "pyproject.toml", "constraints.txt")
 HOME = "203.0.113.7/32"
 TERRAFORM_SECONDS = 240
 OVERRIDE = """

@@ -240,7 +240,7 @@ def test_the_code_is_in_the_bucket_as_the_manifest_says(applied: Applied) -> Non
         stored = s3.get_object(Bucket=bucket, Key=folder + path)["Body"].read()
         assert hashlib.sha256(stored).hexdigest() == digest, path
     tracked = subprocess.run(
-        ["git", "ls-files", "--cached", "racing", "wire", "train_cloud"],
+        ["git", "ls-files", "--cached", "runtime", "racing", "wire", "experience", "train_cloud"],
         cwd=ROOT,
         capture_output=True,
         text=True,
