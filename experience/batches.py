@@ -68,7 +68,7 @@ class Column:
 
     @property
     def words(self) -> int:
-        """32-bit words a row takes while it is encoded."""
+        """What a row counts against MAX_NUMBERS."""
         return self.size * (2 if self.step is None and self.dtype.endswith("64") else 1)
 
     def __post_init__(self) -> None:
@@ -245,6 +245,9 @@ def _check_finite(batch: Batch) -> None:
 
 
 def _check_records(batch: Batch, steps: int) -> None:
+    # A step is of one car, and ends at most one lap and one episode of it.
+    if len(batch.laps) > steps or len(batch.episodes) > steps:
+        raise CodecError(f"A batch of {steps} steps names {len(batch.laps)} laps and {len(batch.episodes)} episodes.")
     for lap in batch.laps:
         if not (0 <= lap.row < steps and 0.0 <= lap.time < math.inf):
             raise CodecError(f"A lap record of a batch has row {lap.row} and time {lap.time}, which cannot be.")

@@ -84,8 +84,8 @@ class _Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     run_first_steps: _Integers
     gridded: tuple[bool, bool]
     """Whether rewards, and ages, travel as integers of _FLOAT_STEP."""
-    laps: tuple[LapRecord, ...]
-    episodes: tuple[EpisodeRecord, ...]
+    laps: Annotated[tuple[LapRecord, ...], Meta(max_length=MAX_STEPS_PER_BATCH)]
+    episodes: Annotated[tuple[EpisodeRecord, ...], Meta(max_length=MAX_STEPS_PER_BATCH)]
 
 
 _HEADS: Final = msgspec.msgpack.Decoder(_Head)

@@ -189,6 +189,9 @@ def test_a_decompression_bomb_is_refused_before_it_unpacks() -> None:
         (3, [2**31], "contradict each other"),
         (4, [2**63], "cannot be read"),
         (4, [], "cannot be read"),
+        (6, [[0, 1.0, True]] * 4097, "cannot be read"),
+        (6, [[0, 1.0, True]] * 11, "names 11 laps"),
+        (7, [[0, 1, 0.0, ""]] * 4097, "cannot be read"),
     ],
 )
 def test_a_head_that_asks_for_too_much_is_refused_before_it_costs_anything(
@@ -265,6 +268,8 @@ def _with(batch: Batch, name: str, index: Any, value: Any) -> Batch:
         ("run_first_steps", 0, -1, "below zero"),
         ("laps", None, (LapRecord(10, 1.0, True),), "lap record"),
         ("laps", None, (LapRecord(0, float("nan"), True),), "lap record"),
+        ("laps", None, (LapRecord(0, 1.0, True),) * 11, "names 11 laps"),
+        ("episodes", None, (EpisodeRecord(0, 1, 0.0, ""),) * 11, "and 11 episodes"),
         ("episodes", None, (EpisodeRecord(-1, 1, 0.0, ""),), "episode record"),
         ("episodes", None, (EpisodeRecord(0, 1, float("inf"), ""),), "episode record"),
         ("episodes", None, (EpisodeRecord(0, 1, 0.0, "x" * 201),), "longer than"),
