@@ -6,17 +6,29 @@ with the same SQLite). test_golden.py knows the values by heart and asks nothing
 """
 
 import hashlib
+import json
 import sqlite3
 import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from safetensors.numpy import save
 
 from bridge.pairing_file import store_pairing
 from bridge.spool import Spool
+from experience.codec import Batch, Column, EpisodeRecord, LapRecord, Layout, encode_batch
+from racing.policy import POLICY_FORMAT, SQUASHED_GAUSSIAN
+from tests.support.runs import run_config
 from train_cloud.receiver.segments import encode_segment, make_segment
 from train_cloud.store import IncomingBatch, Store, StoredBatch, StreamState, TrainerProgress
+from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.learners import make_learner
 from train_cloud.trainer.manifest import MANIFEST, Checkpoint, FileEntry, Manifest
+from train_cloud.trainer.metrics import Rates, metrics_bytes, metrics_document
 from wire.pairing import Pairing
 
 STREAM, OTHER = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
@@ -32,6 +44,10 @@ def write_all(folder: Path) -> None:
         (folder / "pairing.txt").write_bytes((Path(scratch) / "pairing.txt").read_bytes())
     (folder / MANIFEST).write_bytes(_manifest())
     (folder / "segment.zst").write_bytes(_segment())
+    (folder / "batch_v2.bin").write_bytes(encode_batch(_batch()))
+    (folder / "policy.safetensors").write_bytes(_policy())
+    (folder / "counters.json").write_bytes(msgspec.json.encode(_counters()))
+    (folder / "metrics.json").write_bytes(_metrics())
 
 
 def _spool(folder: Path) -> bytes:
@@ -91,6 +107,82 @@ def _manifest() -> bytes:
 def _segment() -> bytes:
     batches = [StoredBatch(41, STREAM, 7, 10, b"seventh"), StoredBatch(43, STREAM, 8, 20, b"eighth")]
     return encode_segment(make_segment(STREAM, StreamState(BRIDGE, SIGNATURE, 8, 6, 90, 60), batches))
+
+
+def _batch() -> Batch:
+    """Two runs of two cars with everything that a batch can have, each value another."""
+    return Batch(
+        layout=Layout(Column(3, step=2.0**-12), Column(2, step=2.0**-15)),
+        run_lengths=np.array([3, 2], np.int32),
+        run_cars=np.array([0, 4], np.int32),
+        run_first_steps=np.array([100, 2**40], np.int64),
+        observations=np.arange(21, dtype=np.float32).reshape(7, 3) * np.float32(0.25) - np.float32(2.0),
+        actions=np.array([[0.5, -0.5], [0.25, 0.0], [-1.0, 2.0**-15], [0.0, 0.0], [0.75, 0.125]], np.float32),
+        rewards=np.array([0.1, -2.0, 0.5, 3.25, 1e-3], np.float32),
+        terminated=np.array([0, 0, 1, 0, 0], bool),
+        truncated=np.array([0, 0, 0, 0, 1], bool),
+        policy_versions=np.array([0, 7, 7, 8, 2**32 - 1], np.uint32),
+        action_ages=np.array([0.0, 2.0**-13, 0.125, 0.5, 1.0], np.float32),
+        late=np.array([0, 1, 0, 0, 0], bool),
+        laps=(LapRecord(1, 91.0625, True), LapRecord(4, 88.5, False)),
+        episodes=(EpisodeRecord(2, 812, -3.25, "crash"), EpisodeRecord(4, 2, 3.25, "time")),
+    )
+
+
+def _policy() -> bytes:
+    """Two inputs, a hidden layer of two, one action with its log standard deviation."""
+    tensors: dict[str, Any] = {
+        "0.weight": np.array([[1.0, 0.0], [0.5, -1.0]], np.float16),
+        "0.bias": np.array([0.0, 0.25], np.float32),
+        "1.weight": np.array([[0.5, 1.0], [0.0, 0.0]], np.float16),
+        "1.bias": np.array([-0.25, -4.0], np.float32),
+    }
+    layers = [
+        {"op": "linear", "weight": "0.weight", "bias": "0.bias"},
+        {"op": "relu"},
+        {"op": "linear", "weight": "1.weight", "bias": "1.bias"},
+    ]
+    metadata = {
+        "format": POLICY_FORMAT,
+        "version": "42",
+        "signature": SIGNATURE,
+        "observation_size": "2",
+        "action_size": "1",
+        "action_step": repr(2.0**-15),
+        "distribution": SQUASHED_GAUSSIAN,
+        "layers": json.dumps(layers),
+    }
+    return save(tensors, metadata)
+
+
+def _counters() -> Counters:
+    return Counters(
+        steps=4000,
+        late_steps=12,
+        updates=3500,
+        episodes=4,
+        ends={"off_track": 3, "crash": 1},
+        laps=3,
+        clean_laps=2,
+        best_lap=35.5,
+        recent_rewards=[1.0, 2.0, 3.0, 6.0],
+        seconds=125.25,
+        consumed={STREAM: 17},
+        weights_version=42,
+        seen_version=41,
+        resumes=1,
+        replay_digest="ab" * 32,
+    )
+
+
+def _metrics() -> bytes:
+    config, rates = run_config(run_id="golden-run", network=[8], buffer_size=100, total_timesteps=10_000), Rates()
+    rates.mark(3900, _counters())
+    boot = {"install": 31.5, "first_gradient": 64.25}
+    document = metrics_document(config, _counters(), make_learner(config), rates, "training", 3900, 3000, boot)
+    # What differs from day to day and from machine to machine.
+    document |= {"updated": "2026-11-29T07:00:00+00:00", "versions": dict.fromkeys(document["versions"], "1.0")}
+    return metrics_bytes(document)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,18 @@ from contextlib import closing
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from bridge.pairing_file import found_uri
 from bridge.spool import Spool, SpooledBatch
+from experience.codec import EpisodeRecord, LapRecord, decode_batch
+from racing.policy import Policy
 from train_cloud.receiver.segments import decode_segment, parse_key
 from train_cloud.store import Store, StoredBatch, StreamState, TrainerProgress, WeightsRow
+from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.manifest import FileEntry, Manifest
+from train_cloud.trainer.metrics import story
 from wire.pairing import Pairing, parse_pairing
 
 
@@ -115,3 +120,88 @@ def test_a_segment_is_read(golden: Path) -> None:
         StoredBatch(41, "0123456789abcdef0123456789abcdef", 7, 10, b"seventh"),
         StoredBatch(43, "0123456789abcdef0123456789abcdef", 8, 20, b"eighth"),
     ]
+
+
+def test_a_batch_of_version_2_is_read(golden: Path) -> None:
+    batch = decode_batch((golden / "batch_v2.bin").read_bytes())
+    observation, action = batch.layout.observation, batch.layout.action
+    assert (observation.size, observation.dtype, observation.step) == (3, "float32", 1 / 4096)
+    assert (action.size, action.dtype, action.step) == (2, "float32", 1 / 32768)
+    assert batch.run_lengths.tolist() == [3, 2]
+    assert batch.run_cars.tolist() == [0, 4]
+    assert batch.run_first_steps.tolist() == [100, 1099511627776]
+    assert batch.observations.tolist() == [
+        [-2.0, -1.75, -1.5],
+        [-1.25, -1.0, -0.75],
+        [-0.5, -0.25, 0.0],
+        [0.25, 0.5, 0.75],
+        [1.0, 1.25, 1.5],
+        [1.75, 2.0, 2.25],
+        [2.5, 2.75, 3.0],
+    ]
+    assert batch.actions.tolist() == [[0.5, -0.5], [0.25, 0.0], [-1.0, 1 / 32768], [0.0, 0.0], [0.75, 0.125]]
+    assert batch.rewards.tobytes() == np.array([0.1, -2.0, 0.5, 3.25, 0.001], np.float32).tobytes()
+    assert batch.terminated.tolist() == [False, False, True, False, False]
+    assert batch.truncated.tolist() == [False, False, False, False, True]
+    assert batch.late.tolist() == [False, True, False, False, False]
+    assert batch.policy_versions.tolist() == [0, 7, 7, 8, 4294967295]
+    assert batch.action_ages.tolist() == [0.0, 1 / 8192, 0.125, 0.5, 1.0]
+    assert batch.laps == (LapRecord(1, 91.0625, True), LapRecord(4, 88.5, False))
+    assert batch.episodes == (EpisodeRecord(2, 812, -3.25, "crash"), EpisodeRecord(4, 2, 3.25, "time"))
+
+
+def test_a_policy_is_read_and_drives(golden: Path) -> None:
+    policy = Policy.from_bytes((golden / "policy.safetensors").read_bytes(), "signature-of-the-task")
+    assert (policy.version, policy.observation_size, policy.action_size) == (42, 2, 1)
+    assert policy.action_step == 1 / 32768
+    # relu(1 x 1) = 1 and relu(0.5 x 1 - 0.5 + 0.25) = 0.25; tanh(0.5 x 1 + 0.25 - 0.25) = tanh(0.5) = 0.46212.
+    action = policy.act(np.array([[1.0, 0.5]], np.float32))
+    assert action.tolist() == [[round(0.46211715726 * 32768) / 32768]]
+
+
+def test_the_counters_of_a_checkpoint_are_read(golden: Path) -> None:
+    counters = msgspec.json.decode((golden / "counters.json").read_bytes(), type=Counters)
+    assert msgspec.to_builtins(counters) == {
+        "steps": 4000,
+        "late_steps": 12,
+        "updates": 3500,
+        "episodes": 4,
+        "ends": {"off_track": 3, "crash": 1},
+        "laps": 3,
+        "clean_laps": 2,
+        "best_lap": 35.5,
+        "recent_rewards": [1.0, 2.0, 3.0, 6.0],
+        "seconds": 125.25,
+        "consumed": {"0123456789abcdef0123456789abcdef": 17},
+        "weights_version": 42,
+        "seen_version": 41,
+        "resumes": 1,
+        "replay_digest": "ab" * 32,
+    }
+
+
+def test_metrics_are_read_by_their_names(golden: Path) -> None:
+    document = msgspec.json.decode((golden / "metrics.json").read_bytes())
+    assert story(document) == {
+        "taken_in": 4000,
+        "updates_per_second": 0.0,
+        "mean_reward": 3.0,
+        "laps": 3,
+        "clean": 2,
+        "best_lap_s": 35.5,
+        "replay": 0,
+        "version": 42,
+        "saved_at": 3000,
+        "late": 12,
+    }
+    told = {
+        name: document[name] for name in ("run_id", "state", "method", "trained_steps", "steps_left", "boot_seconds")
+    }
+    assert told == {
+        "run_id": "golden-run",
+        "state": "training",
+        "method": "sac",
+        "trained_steps": 3900,
+        "steps_left": 6100,
+        "boot_seconds": {"install": 31.5, "first_gradient": 64.25},
+    }

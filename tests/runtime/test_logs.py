@@ -1,19 +1,13 @@
-"""Every process logs, counts and ends the same way, seen from outside where that matters."""
+"""Every process logs the same way, seen from outside where that matters."""
 
 from __future__ import annotations
 
-import io
 import logging
-import signal
 import subprocess
 import sys
 import threading
-import time
-
-import pytest
 
 from runtime.logs import key_values, logging_aside
-from runtime.progress import Progress, duration
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
@@ -119,57 +113,3 @@ def test_who_logs_aside_never_waits_and_loses_the_newest_lines_at_most() -> None
         root.handlers[:] = before
     assert 10_000 <= len(written) <= 10_001
     assert written[:2] == ["line 0", "line 1"]
-
-
-WAITER = (
-    "import sys; from runtime.signals import stop_on_signals; stop = stop_on_signals()\n"
-    "print('ready', flush=True)\n"
-    "while not stop.wait(0.05): pass\n"
-    "print('saved', flush=True); sys.exit(0)"
-)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM between processes")
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_lets_the_process_end_in_order(name: str) -> None:
-    child = subprocess.Popen([sys.executable, "-c", WAITER], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "ready\n"
-    child.send_signal(getattr(signal, name))
-    out, _ = child.communicate(timeout=20)
-    assert out == "saved\n"
-    assert child.returncode == 0
-
-
-def test_without_a_terminal_progress_is_a_plain_line_and_not_one_per_update(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    stream = io.StringIO()
-    with caplog.at_level(logging.INFO), Progress("training", total=100, stream=stream) as progress:
-        for done in range(100):
-            progress.update(done, laps=3)
-    assert stream.getvalue() == ""
-    assert [record.getMessage() for record in caplog.records] == ["training", "training"]
-    last = caplog.records[-1].__dict__["fields"]
-    assert last["done"] == "99/100"
-    assert last["laps"] == 3
-    assert {"per_second", "left"} <= set(last)
-
-
-def test_a_resumed_count_is_not_taken_for_speed(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = iter([0.0, 10.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    with (
-        caplog.at_level(logging.INFO),
-        Progress("training", total=2000, stream=io.StringIO()) as progress,
-    ):
-        progress.update(1000)
-        progress.update(1500)
-    assert caplog.records[-1].__dict__["fields"] == {"done": "1500/2000", "per_second": "50", "left": "10s"}
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.6, "1m00s"), (187, "3m07s"), (7500, "2h05m")])
-def test_durations_read_as_a_person_says_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -1,0 +1,45 @@
+"""Progress is one live line, or few plain ones, with honest rates."""
+
+from __future__ import annotations
+
+import io
+import logging
+import time
+
+import pytest
+
+from runtime.progress import Progress, duration
+
+
+def test_without_a_terminal_progress_is_a_plain_line_and_not_one_per_update(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stream = io.StringIO()
+    with caplog.at_level(logging.INFO), Progress("training", total=100, stream=stream) as progress:
+        for done in range(100):
+            progress.update(done, laps=3)
+    assert stream.getvalue() == ""
+    assert [record.getMessage() for record in caplog.records] == ["training", "training"]
+    last = caplog.records[-1].__dict__["fields"]
+    assert last["done"] == "99/100"
+    assert last["laps"] == 3
+    assert {"per_second", "left"} <= set(last)
+
+
+def test_a_resumed_count_is_not_taken_for_speed(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 10.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    with (
+        caplog.at_level(logging.INFO),
+        Progress("training", total=2000, stream=io.StringIO()) as progress,
+    ):
+        progress.update(1000)
+        progress.update(1500)
+    assert caplog.records[-1].__dict__["fields"] == {"done": "1500/2000", "per_second": "50", "left": "10s"}
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.6, "1m00s"), (187, "3m07s"), (7500, "2h05m")])
+def test_durations_read_as_a_person_says_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
