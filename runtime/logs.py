@@ -1,6 +1,7 @@
 """One logger set-up for every process: standard error carries one line per event, `key=value` throughout.
 
-A terminal's progress line (`runtime.progress`) never mixes with them: both go through one console.
+A terminal's progress line (`runtime.progress`) never mixes with them: while it stands, what is written to `sys.stderr`
+appears above it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,6 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
-
-from rich.console import Console
-
-CONSOLE = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-"""Standard error, for whatever is drawn beside log lines."""
 
 _MOST_WAITING_LINES = 10_000
 _NEEDS_QUOTES = re.compile(r'[\s"=\\]|^$')
@@ -67,17 +63,14 @@ class KeyValueFormatter(logging.Formatter):
         return key_values(line)
 
 
-class _ConsoleHandler(logging.Handler):
-    """Writes through the console that draws the progress line, so that a log line appears above it."""
+class _StandardError(logging.Handler):
+    """Writes to what `sys.stderr` is at that moment; a progress line takes its place while it stands."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-            if CONSOLE.is_terminal:
-                CONSOLE.print(line)
-            else:
-                sys.stderr.write(line + "\n")
-                sys.stderr.flush()
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
         except Exception:
             # As logging's own handlers do: a line that cannot be written must not end who writes the next one.
             self.handleError(record)
@@ -89,7 +82,7 @@ def configure_logging(name: str, level: int | str = logging.INFO) -> None:
     A second call replaces the first. Modules log with `logging.getLogger(__name__)`. Exceptions that nobody caught,
     in any thread, become such lines too.
     """
-    handler = _ConsoleHandler()
+    handler = _StandardError()
     handler.setFormatter(KeyValueFormatter(name))
     root = logging.getLogger()
     root.handlers[:] = [handler]

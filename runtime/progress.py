@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from runtime.logs import CONSOLE, fields, key_values
+from runtime.logs import fields, key_values
 
 PLAIN_PROGRESS_SECONDS = 10.0
 """Without a terminal, a progress line is written at most this often."""
 
+_CONSOLE = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 _log = logging.getLogger(__name__)
 
 
@@ -29,7 +30,7 @@ class Progress:
 
     def __init__(self, label: str, total: float | None = None, stream: IO[str] | None = None) -> None:
         self._label, self._total = label, total
-        console = CONSOLE if stream is None else Console(file=stream, highlight=False, markup=False)
+        console = _CONSOLE if stream is None else Console(file=stream, highlight=False, markup=False)
         self._live = Live("", console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
         self._first: tuple[float, float] | None = None
         self._last_plain = float("-inf")

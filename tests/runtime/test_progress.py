@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -43,3 +47,35 @@ def test_a_resumed_count_is_not_taken_for_speed(
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.6, "1m00s"), (187, "3m07s"), (7500, "2h05m")])
 def test_durations_read_as_a_person_says_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+LOGGING_BESIDE_A_PROGRESS_LINE = (
+    "import logging, threading; from runtime.logs import configure_logging; from runtime.progress import Progress\n"
+    "configure_logging('p')\n"
+    "def log(name):\n    for number in range(50): logging.info(f'{name} {number} ' + 'x' * 300)\n"
+    "with Progress('training', total=100) as progress:\n"
+    "    progress.update(1)\n"
+    "    threads = [threading.Thread(target=log, args=(name,)) for name in 'ab']\n"
+    "    for thread in threads: thread.start()\n"
+    "    for done in range(100): progress.update(done)\n"
+    "    for thread in threads: thread.join()"
+)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
+def test_log_lines_stay_whole_beside_the_progress_line_of_a_terminal() -> None:
+    ours, theirs = os.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", LOGGING_BESIDE_A_PROGRESS_LINE], stderr=theirs, env=os.environ | {"TERM": "xterm"}
+    )
+    os.close(theirs)
+    written = b""
+    # Reading from a terminal that nobody has open any more is an error on Linux.
+    with os.fdopen(ours, "rb", buffering=0) as terminal, contextlib.suppress(OSError):
+        while data := terminal.read(65536):
+            written += data
+    assert child.wait(60) == 0
+    for name in "ab":
+        for number in range(50):
+            assert f'event="{name} {number} {"x" * 300}"\r\n'.encode() in written
+    assert b"training  done=" in written
