@@ -102,7 +102,7 @@ cost: export AC_BUDGET := $(BUDGET)
 cost: export AC_PRICES := $(PRICES)
 $(OPERATOR):
 	@$(PYTHON) scripts/setup.py operator 1>&2
-	@$(RUN) -m scripts.$(subst -,_,$@)
+	@$(RUN) -m scripts.cloud $@
 
 # For maintainers, after a change of the dependencies in pyproject.toml; needs uv.
 constraints:

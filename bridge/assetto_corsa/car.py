@@ -12,13 +12,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bridge.assetto_corsa.controls import Backend
-from bridge.assetto_corsa.csp import CustomAI
-from bridge.assetto_corsa.guard import HEARTBEAT_SECONDS
-from bridge.assetto_corsa.layout import Graphics, Status
-from bridge.assetto_corsa.memory import GameError
-from bridge.assetto_corsa.pages import GamePages, Snapshot
-from bridge.assetto_corsa.state import CarMoved, StateReader
+from bridge.assetto_corsa.controls.controls import Backend
+from bridge.assetto_corsa.controls.csp import CustomAI
+from bridge.assetto_corsa.controls.guard import HEARTBEAT_SECONDS
+from bridge.assetto_corsa.reading.layout import Graphics, Status
+from bridge.assetto_corsa.reading.memory import GameError
+from bridge.assetto_corsa.reading.pages import GamePages, Snapshot
+from bridge.assetto_corsa.reading.state import CarMoved, StateReader
 from racing.car import BoolArray, CarState, Controls
 
 PATIENCE = 0.1

@@ -11,10 +11,10 @@ from collections.abc import Callable
 import numpy as np
 
 from bridge.assetto_corsa.car import AssettoCorsaCar, NotDriving
-from bridge.assetto_corsa.controls import NEUTRAL, RELEASED, Backend, BackendUnavailable, Command
-from bridge.assetto_corsa.layout import Status
-from bridge.assetto_corsa.memory import GameError
-from bridge.assetto_corsa.safety import SafetyGate
+from bridge.assetto_corsa.controls.controls import NEUTRAL, RELEASED, Backend, BackendUnavailable, Command
+from bridge.assetto_corsa.controls.safety import SafetyGate
+from bridge.assetto_corsa.reading.layout import Status
+from bridge.assetto_corsa.reading.memory import GameError
 from racing.car import BoolArray, CarState, Controls
 
 _NO_PACKET = -1

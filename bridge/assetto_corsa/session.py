@@ -14,21 +14,21 @@ from enum import StrEnum
 from pathlib import Path
 
 from bridge.assetto_corsa.car import AssettoCorsaCar, NotDriving
-from bridge.assetto_corsa.controls import Backend, ControlShaping, choose_backend
-from bridge.assetto_corsa.csp import CustomAI
-from bridge.assetto_corsa.fast_lane import read_fast_lane
-from bridge.assetto_corsa.gamepad import Gamepad
+from bridge.assetto_corsa.controls.controls import Backend, ControlShaping, choose_backend
+from bridge.assetto_corsa.controls.csp import CustomAI
+from bridge.assetto_corsa.controls.gamepad import Gamepad
+from bridge.assetto_corsa.controls.safety import SafetyGate, Tolerance, front_watch, panic_switch
+from bridge.assetto_corsa.controls.supervisor import Supervised
+from bridge.assetto_corsa.controls.vjoy import VJoy
+from bridge.assetto_corsa.files.fast_lane import read_fast_lane
+from bridge.assetto_corsa.files.install import InstallError, find_fast_lane, find_install, installed_track
 from bridge.assetto_corsa.guarded_car import GuardedCar
-from bridge.assetto_corsa.install import InstallError, find_fast_lane, find_install, installed_track
-from bridge.assetto_corsa.layout import Status, text
-from bridge.assetto_corsa.memory import GameError, GameNotRunning
-from bridge.assetto_corsa.pages import GamePages, Snapshot
-from bridge.assetto_corsa.reset import FreshStart, PagesGame
-from bridge.assetto_corsa.rolling import RollingStart
-from bridge.assetto_corsa.safety import SafetyGate, Tolerance, front_watch, panic_switch
-from bridge.assetto_corsa.starts import LineElevation, Starts
-from bridge.assetto_corsa.supervisor import Supervised
-from bridge.assetto_corsa.vjoy import VJoy
+from bridge.assetto_corsa.reading.layout import Status, text
+from bridge.assetto_corsa.reading.memory import GameError, GameNotRunning
+from bridge.assetto_corsa.reading.pages import GamePages, Snapshot
+from bridge.assetto_corsa.starts.reset import FreshStart, PagesGame
+from bridge.assetto_corsa.starts.rolling import RollingStart
+from bridge.assetto_corsa.starts.starts import LineElevation, Starts
 from racing.track import Track, TrackError, parse_track
 from runtime.logs import fields
 

@@ -18,7 +18,7 @@ from bridge.commands.options import give_up
 from runtime.exit_codes import ExitCode
 
 if TYPE_CHECKING:
-    from bridge.assetto_corsa.controls import Backend
+    from bridge.assetto_corsa.controls.controls import Backend
 
 HOLD_SECONDS = 1.0
 """So long a button is held, or an axis at its end."""
@@ -39,7 +39,7 @@ def bind(
         give_up("CSP's Custom AI needs no binding: it reaches the game without a device.")
     # A person's Ctrl-C ends what waits for Enter; a supervisor's signal shall put the pad at rest just the same.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    from bridge.assetto_corsa.controls import BackendUnavailable, NoBackend
+    from bridge.assetto_corsa.controls.controls import BackendUnavailable, NoBackend
 
     with ExitStack() as held:
         try:
@@ -54,10 +54,10 @@ def bind(
 
 def _plugged_in(kind: BackendKind, held: ExitStack) -> "Backend":
     """The device to be moved, which nobody else has until `held` ends; raises BackendUnavailable and NoBackend."""
-    from bridge.assetto_corsa.controls import RELEASED, choose_backend
-    from bridge.assetto_corsa.device_lock import take
-    from bridge.assetto_corsa.gamepad import Gamepad
-    from bridge.assetto_corsa.vjoy import VJoy
+    from bridge.assetto_corsa.controls.controls import RELEASED, choose_backend
+    from bridge.assetto_corsa.controls.device_lock import take
+    from bridge.assetto_corsa.controls.gamepad import Gamepad
+    from bridge.assetto_corsa.controls.vjoy import VJoy
 
     devices = [device for device in (Gamepad(), VJoy()) if kind in (BackendKind.AUTO, device.name)]
     # Where any will do, all must be free: a pad beside the joystick of a bridge would move the car that it drives.
@@ -100,7 +100,7 @@ def _offer(device: "Backend", delay: float) -> None:
 
 def _things(device: "Backend") -> dict[str, Callable[[bool], None]]:
     """What can be bound, by the name that the game gives it: moved with True, at rest with False."""
-    from bridge.assetto_corsa.controls import RELEASED, Button, Command
+    from bridge.assetto_corsa.controls.controls import RELEASED, Button, Command
 
     def axis(command: Command) -> Callable[[bool], None]:
         return lambda on: device.apply(*(command if on else RELEASED))

@@ -11,8 +11,8 @@ import typer
 from bridge.assetto_corsa.session import BackendKind
 from bridge.commands.game_options import AcRoot, Backend
 from bridge.commands.options import TWO_PAIRINGS, AllowPlain, PairingCommand, Uri, give_up
-from bridge.pairing_command import COMMAND_SECONDS, look_up_pairing
-from bridge.pairing_file import config_folder, found_uri
+from bridge.pairing.command import COMMAND_SECONDS, look_up_pairing
+from bridge.pairing.file import config_folder, found_uri
 from runtime.exit_codes import ExitCode
 from runtime.signals import stop_on_signals
 from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
@@ -20,7 +20,7 @@ from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
 if TYPE_CHECKING:
     from threading import Event
 
-    from bridge.assetto_corsa import controls
+    from bridge.assetto_corsa.controls import controls
     from bridge.doctor.messages import Finding
 
 _SHORT_SECONDS = 5.0
@@ -146,9 +146,9 @@ class _Called:
 
 
 def _backends(chosen: BackendKind) -> "list[controls.Backend]":
-    from bridge.assetto_corsa.csp import CustomAI
-    from bridge.assetto_corsa.gamepad import Gamepad
-    from bridge.assetto_corsa.vjoy import VJoy
+    from bridge.assetto_corsa.controls.csp import CustomAI
+    from bridge.assetto_corsa.controls.gamepad import Gamepad
+    from bridge.assetto_corsa.controls.vjoy import VJoy
 
     backends: list[controls.Backend] = [CustomAI(), Gamepad(), VJoy()]
     return [backend for backend in backends if chosen in (BackendKind.AUTO, backend.name)]

@@ -28,8 +28,8 @@ from bridge.commands.game_options import (
     game_settings,
 )
 from bridge.commands.options import TWO_PAIRINGS, AllowPlain, PairingCommand, Uri, give_up, pairing_of
-from bridge.pairing_command import look_up_pairing
-from bridge.pairing_file import config_folder
+from bridge.pairing.command import look_up_pairing
+from bridge.pairing.file import config_folder
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging
 from runtime.signals import stop_on_signals
@@ -38,7 +38,7 @@ from wire.pairing import Pairing
 if TYPE_CHECKING:
     from threading import Event
 
-    from bridge.garage import Settings
+    from bridge.driving.garage import Settings
 
 _TRACK = "seed:7"
 TASK_NAMES = (
@@ -101,7 +101,7 @@ def drive(
     allow_plain: AllowPlain = False,
 ) -> None:
     """Drive for a run: experience up, weights down. Ends with Ctrl-C, orderly."""
-    from bridge.garage import Settings
+    from bridge.driving.garage import Settings
 
     configure_logging("bridge")
     stop = stop_on_signals()
@@ -139,7 +139,7 @@ def drive(
 
 
 def _driven(pairing: Pairing, settings: "Settings", stop: "Event", look_up: Callable[[], Pairing] | None) -> ExitCode:
-    from bridge.garage import SettingsError, assembled_drive
+    from bridge.driving.garage import SettingsError, assembled_drive
 
     try:
         with assembled_drive(pairing, settings, stop, look_up) as ready:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bridge.assetto_corsa.controls import ControlShaping
-from bridge.assetto_corsa.safety import PANIC_KEYS
+from bridge.assetto_corsa.controls.controls import ControlShaping
+from bridge.assetto_corsa.controls.safety import PANIC_KEYS
 from bridge.assetto_corsa.session import BackendKind, GameSettings, GameUnclear, game_runs
 from bridge.commands.options import give_up
 

@@ -10,8 +10,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bridge.pairing_command import NoAnswer
-from bridge.pairing_file import URI_VARIABLE, config_folder, found_uri
+from bridge.pairing.command import NoAnswer
+from bridge.pairing.file import URI_VARIABLE, config_folder, found_uri
 from runtime.exit_codes import ExitCode
 from wire.pairing import Pairing, PairingError, parse_pairing
 

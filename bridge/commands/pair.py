@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bridge.commands.options import AllowPlain, give_up, parsed
-from bridge.pairing_file import URI_VARIABLE, config_folder, store_pairing
+from bridge.pairing.file import URI_VARIABLE, config_folder, store_pairing
 
 
 def pair(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from bridge.assetto_corsa.session import GameSettings
-    from bridge.play import Wanted
+    from bridge.driving.play import Wanted
     from racing.policy import Policy
     from racing.task import TaskConfig
 
@@ -71,8 +71,8 @@ def play(
     seed: Annotated[int | None, typer.Option(min=0, help="Makes the starts repeatable.")] = None,
 ) -> None:
     """Let a learned policy drive the game's car, or a simulated one. Ends with Ctrl-C, orderly."""
-    from bridge.garage import SettingsError, task_config
-    from bridge.play import Wanted
+    from bridge.driving.garage import SettingsError, task_config
+    from bridge.driving.play import Wanted
 
     configure_logging("bridge")
     stop = stop_on_signals()
@@ -110,9 +110,9 @@ def _in_game(
     game: "GameSettings", config: "TaskConfig", policy: "Policy", wanted: "Wanted", stop: "Event", seed: int | None
 ) -> ExitCode:
     from bridge.assetto_corsa.session import Stopped
-    from bridge.drive import CannotDrive
-    from bridge.garage import game_session
-    from bridge.play import play_game
+    from bridge.driving.drive import CannotDrive
+    from bridge.driving.garage import game_session
+    from bridge.driving.play import play_game
     from racing.task import Task
 
     try:
@@ -137,7 +137,7 @@ def _simulated(
     real_time: bool,
     seed: int | None,
 ) -> ExitCode:
-    from bridge.play import play_simulated
+    from bridge.driving.play import play_simulated
     from racing.task import Task
     from racing.track import TrackError, parse_track
 

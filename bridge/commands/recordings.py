@@ -20,7 +20,7 @@ from runtime.exit_codes import ExitCode
 from runtime.signals import stop_on_signals
 
 if TYPE_CHECKING:
-    from bridge.assetto_corsa.patience import PatientPages
+    from bridge.assetto_corsa.reading.patience import PatientPages
     from racing.car import FloatArray
     from racing.track import Track
 
@@ -32,9 +32,9 @@ def record(
     seconds: Annotated[float | None, typer.Option(min=0.1, help="End after so long; otherwise with Ctrl-C.")] = None,
 ) -> None:
     """Record the game's shared memory, without the player's names, for a bug report. A few MiB a minute."""
-    from bridge.assetto_corsa.memory import GameError
-    from bridge.assetto_corsa.playing import recorded
-    from bridge.assetto_corsa.recording import RecordingWriter
+    from bridge.assetto_corsa.reading.memory import GameError
+    from bridge.assetto_corsa.recording.playing import recorded
+    from bridge.assetto_corsa.recording.recording import RecordingWriter
 
     ended = _ended(stop_on_signals().is_set, seconds)
     try:
@@ -63,9 +63,9 @@ def replay(
     loop: Annotated[bool, typer.Option("--loop", help="Begin again at its end, until Ctrl-C.")] = False,
 ) -> None:
     """Play a recording into shared memory, at its own pace, as if the game ran here."""
-    from bridge.assetto_corsa.memory import GameError
-    from bridge.assetto_corsa.playing import play
-    from bridge.assetto_corsa.recording import RecordingDamaged, RecordingReader
+    from bridge.assetto_corsa.reading.memory import GameError
+    from bridge.assetto_corsa.recording.playing import play
+    from bridge.assetto_corsa.recording.recording import RecordingDamaged, RecordingReader
 
     stop = stop_on_signals()
     try:
@@ -83,11 +83,11 @@ def record_lap(
     right: Annotated[float, typer.Option(min=1.5, max=50.0, help="Road to the right of the driven line, m.")] = 4.0,
 ) -> None:
     """Make a track from a lap that you drive, along the middle of the road, where the game has no fast_lane.ai."""
-    from bridge.assetto_corsa.lap_recorder import track_from_lap
-    from bridge.assetto_corsa.layout import text
-    from bridge.assetto_corsa.memory import GameError
-    from bridge.assetto_corsa.pages import GamePages
-    from bridge.assetto_corsa.patience import PatientPages
+    from bridge.assetto_corsa.reading.layout import text
+    from bridge.assetto_corsa.reading.memory import GameError
+    from bridge.assetto_corsa.reading.pages import GamePages
+    from bridge.assetto_corsa.reading.patience import PatientPages
+    from bridge.assetto_corsa.recording.lap_recorder import track_from_lap
     from racing.track import TrackError
 
     _check_writable(out)
@@ -137,7 +137,7 @@ def _keep(track: "Track", out: Path) -> None:
 
 
 def _driven_lap(pages: "PatientPages", stopped: Callable[[], bool]) -> "FloatArray | None":
-    from bridge.assetto_corsa.lap_recorder import LapRecorder, lap_sample
+    from bridge.assetto_corsa.recording.lap_recorder import LapRecorder, lap_sample
 
     typer.echo("Drive over the line and one lap to it again, along the middle of the road.")
     recorder = LapRecorder()

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from bridge.dialing import LinkConnection, dial, in_words
 from bridge.doctor.messages import Finding, Message, found
-from bridge.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
+from bridge.link.dialing import LinkConnection, dial, in_words
+from bridge.link.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
 from wire.pairing import Pairing
 
 _T = TypeVar("_T")

@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bridge.assetto_corsa.install import InstallError, find_install, installed_track, is_folder
-from bridge.assetto_corsa.layout import text
+from bridge.assetto_corsa.files.install import InstallError, find_install, installed_track, is_folder
+from bridge.assetto_corsa.reading.layout import text
 from bridge.doctor.game import track_name
 from bridge.doctor.messages import Finding, Message, found
 from bridge.doctor.watching import Watched

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from bridge.assetto_corsa.assumptions import Verdict
-from bridge.assetto_corsa.layout import Status, text
-from bridge.assetto_corsa.memory import GameNotRunning
+from bridge.assetto_corsa.reading.assumptions import Verdict
+from bridge.assetto_corsa.reading.layout import Status, text
+from bridge.assetto_corsa.reading.memory import GameNotRunning
 from bridge.doctor.messages import Finding, Message, found
 from bridge.doctor.watching import Watched
 

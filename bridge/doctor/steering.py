@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 
-from bridge.assetto_corsa.controls import Backend, BackendUnavailable
-from bridge.assetto_corsa.csp import CustomAI
-from bridge.assetto_corsa.device_lock import InUse, take
-from bridge.assetto_corsa.layout import Status
-from bridge.assetto_corsa.memory import GameError
-from bridge.assetto_corsa.pages import GamePages
+from bridge.assetto_corsa.controls.controls import Backend, BackendUnavailable
+from bridge.assetto_corsa.controls.csp import CustomAI
+from bridge.assetto_corsa.controls.device_lock import InUse, take
+from bridge.assetto_corsa.reading.layout import Status
+from bridge.assetto_corsa.reading.memory import GameError
+from bridge.assetto_corsa.reading.pages import GamePages
 from bridge.doctor.messages import Finding, Message, found
 from bridge.doctor.watching import Watched
 

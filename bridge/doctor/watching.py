@@ -11,10 +11,10 @@ from ctypes import sizeof
 from dataclasses import dataclass
 from itertools import pairwise
 
-from bridge.assetto_corsa.assumptions import AssumptionCheck, Finding
-from bridge.assetto_corsa.layout import CAR_CONTROLS_PAGE, CarControls, Static, Status
-from bridge.assetto_corsa.memory import GameError, GameNotRunning, open_page
-from bridge.assetto_corsa.pages import GamePages, PageUnsteady, Snapshot
+from bridge.assetto_corsa.reading.assumptions import AssumptionCheck, Finding
+from bridge.assetto_corsa.reading.layout import CAR_CONTROLS_PAGE, CarControls, Static, Status
+from bridge.assetto_corsa.reading.memory import GameError, GameNotRunning, open_page
+from bridge.assetto_corsa.reading.pages import GamePages, PageUnsteady, Snapshot
 
 _POLL_SECONDS = 0.001
 _ENOUGH = 20

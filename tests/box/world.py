@@ -100,7 +100,7 @@ class World:
 
     def pair(self) -> str:
         """What `make pair` prints."""
-        done = self.operator("scripts.pair", "--wait-minutes", "2", seconds=150.0)
+        done = self.operator("scripts.cloud.pair", "--wait-minutes", "2", seconds=150.0)
         assert done.returncode == 0, f"pair: {done.stdout[:40]} {done.stderr[-2000:]}"
         return done.stdout.strip()
 
@@ -110,7 +110,7 @@ class World:
         arguments = [str(part) for pair in options.items() for part in pair]
         with (self.folder / "bridge.log").open("ab") as log:
             self._bridge = subprocess.Popen(
-                self._at_home("scripts.leash", "tests.support.scripted_bridge", *arguments),
+                self._at_home("scripts.demo.leash", "tests.support.scripted_bridge", *arguments),
                 env=self._environment() | {"AC_BRIDGE_URI": uri, "OMP_NUM_THREADS": "1"},
                 stdin=subprocess.PIPE,
                 stdout=log,

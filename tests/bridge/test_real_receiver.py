@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bridge.exchange import Introduction
+from bridge.link.exchange import Introduction
 from bridge.spool import Spool
 from experience.codec import Batch, decode_batch
 from racing.driving import VectorDriving
@@ -33,8 +33,8 @@ from train_cloud.signature import expected_signature, layout
 from train_cloud.store import Store
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.ingest import Ingest
-from train_cloud.trainer.learners import make_learner
-from train_cloud.trainer.replay import PackedReplayBuffer
+from train_cloud.trainer.learning.learners import make_learner
+from train_cloud.trainer.learning.replay import PackedReplayBuffer
 
 __all__ = ["s3"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from racing.track import parse_track
-from scripts import demo_settings
+from scripts.demo import settings as demo_settings
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.site import BRIDGE, RECEIVER, TRAINER, Site
 from tests.support.skill import next_versions, skills

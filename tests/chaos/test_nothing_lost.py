@@ -20,7 +20,7 @@ from tests.support.script import Script
 from tests.support.site import BRIDGE, RECEIVER, TRAINER, Site, check_experience
 from tests.support.waiting import wait_until
 from train_cloud.receiver.segments import FOLDER
-from train_cloud.trainer.manifest import LATEST
+from train_cloud.trainer.saving.manifest import LATEST
 
 __all__ = ["s3"]
 

@@ -303,7 +303,7 @@ def test_an_impossible_column_is_refused(arguments: dict[str, Any], message: str
 def test_smooth_runs_are_small() -> None:
     """A guard against a codec that quietly stops compressing.
 
-    The figures are `scripts/bench_wire.py`'s affair.
+    The figures are `scripts/bench/wire.py`'s affair.
     """
     batch = made_up_batch(run_lengths=(100,), layout=Layout(Column(36, step=2.0**-12), Column(2, step=2.0**-15)))
     assert len(encode_batch(batch)) / batch.steps < 50

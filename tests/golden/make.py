@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from safetensors.numpy import save
 
-from bridge.pairing_file import store_pairing
+from bridge.pairing.file import store_pairing
 from bridge.spool import Spool
 from experience.codec import Batch, Column, EpisodeRecord, LapRecord, Layout, encode_batch
 from racing.policy import POLICY_FORMAT, SQUASHED_GAUSSIAN
@@ -26,9 +26,9 @@ from tests.support.runs import run_config
 from train_cloud.receiver.segments import encode_segment, make_segment
 from train_cloud.store import IncomingBatch, Store, StoredBatch, StreamState, TrainerProgress
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.learners import make_learner
-from train_cloud.trainer.manifest import MANIFEST, Checkpoint, FileEntry, Manifest
-from train_cloud.trainer.metrics import Rates, metrics_bytes, metrics_document
+from train_cloud.trainer.learning.learners import make_learner
+from train_cloud.trainer.reporting.metrics import Rates, metrics_bytes, metrics_document
+from train_cloud.trainer.saving.manifest import MANIFEST, Checkpoint, FileEntry, Manifest
 from wire.pairing import Pairing
 
 STREAM, OTHER = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"

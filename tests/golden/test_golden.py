@@ -13,15 +13,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from bridge.pairing_file import found_uri
+from bridge.pairing.file import found_uri
 from bridge.spool import Spool, SpooledBatch
 from experience.codec import EpisodeRecord, LapRecord, decode_batch
 from racing.policy import Policy
 from train_cloud.receiver.segments import decode_segment, parse_key
 from train_cloud.store import Store, StoredBatch, StreamState, TrainerProgress, WeightsRow
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.manifest import FileEntry, Manifest
-from train_cloud.trainer.metrics import story
+from train_cloud.trainer.reporting.metrics import story
+from train_cloud.trainer.saving.manifest import FileEntry, Manifest
 from wire.pairing import Pairing, parse_pairing
 
 

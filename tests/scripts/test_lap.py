@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from racing.task import TaskConfig, task_signature
 from scripts.lap import lap
 from tests.support.runs import run_config
-from train_cloud.trainer.export import export_policy
-from train_cloud.trainer.learners import make_algorithm
+from train_cloud.trainer.learning.export import export_policy
+from train_cloud.trainer.learning.learners import make_algorithm
 
 TRACK = "seed:7:1200"
 app = typer.Typer()

@@ -13,8 +13,8 @@ import msgspec
 import pytest
 
 from runtime.exit_codes import ExitCode
-from scripts.fetch import fetch
-from scripts.stop import stop
+from scripts.cloud.fetch import fetch
+from scripts.cloud.stop import stop
 from tests.support.operated import BUCKET, Operated, operated
 from tests.support.receivers import Client, ReceiverProcess, hello
 from tests.support.runs import run_config
@@ -22,7 +22,7 @@ from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectNotFound
 from train_cloud.run_config import RunConfig
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.manifest import find_newest
+from train_cloud.trainer.saving.manifest import find_newest
 from wire.pairing import Pairing, parse_pairing
 
 __all__ = ["operated"]

@@ -5,14 +5,14 @@ import sys
 import time
 from pathlib import Path
 
-from bridge.assetto_corsa.supervisor import GuardLost, Supervised
+from bridge.assetto_corsa.controls.supervisor import GuardLost, Supervised
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 _BRIDGE = """
 import sys, time
-from bridge.assetto_corsa.{module} import {backend}
-from bridge.assetto_corsa.supervisor import Supervised
+from bridge.assetto_corsa.controls.{module} import {backend}
+from bridge.assetto_corsa.controls.supervisor import Supervised
 backend = Supervised({backend}(), hold_seconds=0.5)
 backend.open()
 print(backend.guard_pid, flush=True)

@@ -1,6 +1,6 @@
 """Controls that reach nothing: for tests of a car that somebody else moves, and of what is sent to a backend."""
 
-from bridge.assetto_corsa.controls import Button, CannotTeleport, Vector
+from bridge.assetto_corsa.controls.controls import Button, CannotTeleport, Vector
 
 
 class IdleBackend:

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bridge.exchange import Introduction
-from bridge.link import Link
+from bridge.link.exchange import Introduction
+from bridge.link.link import Link
 from bridge.spool import Spool
 from wire.pairing import Pairing
 

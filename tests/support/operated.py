@@ -21,10 +21,10 @@ from moto.autoscaling.models import FakeAutoScalingGroup
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult
 
-from scripts import waiting
-from scripts.command import command_line
-from scripts.deployment import Deployment
-from scripts.pair import pair
+from scripts.cloud import waiting
+from scripts.cloud.command import command_line
+from scripts.cloud.deployment import Deployment
+from scripts.cloud.pair import pair
 from tests.support.aws_server import REGION, AwsServer, environment
 from tests.support.receivers import TOKEN, ReceiverProcess
 from tests.support.runs import run_config

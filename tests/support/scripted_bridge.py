@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bridge.exchange import Introduction
-from bridge.garage import LAYOUT
-from bridge.link import Link
+from bridge.driving.garage import LAYOUT
+from bridge.link.exchange import Introduction
+from bridge.link.link import Link
 from bridge.spool import Spool
 from experience.recorder import Recorder
 from racing.task import ACTION_SIZE, OBSERVATION_SIZE, TaskConfig, task_signature

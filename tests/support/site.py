@@ -31,7 +31,7 @@ from train_cloud.run_config import RunConfig
 from train_cloud.signature import layout
 from train_cloud.store import Store, StoredBatch, StoreError, TrainerProgress
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.manifest import find_newest
+from train_cloud.trainer.saving.manifest import find_newest
 from wire.pairing import Pairing, PairingError, format_pairing, new_token, parse_pairing
 
 RECEIVER, TRAINER, BRIDGE = "receiver", "trainer", "bridge"
@@ -114,7 +114,7 @@ class Site:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start `python -m module`; with `size_limit` no file that it writes may grow beyond so many bytes."""
-        command = [sys.executable, "-m", "scripts.leash", module, *map(str, arguments)]
+        command = [sys.executable, "-m", "scripts.demo.leash", module, *map(str, arguments)]
         if size_limit is not None:
             command = ["prlimit", f"--fsize={size_limit}:", *command]
         variables = {**self._environment(), **(environment or {})}

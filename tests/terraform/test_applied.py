@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from scripts.deployment import load_deployment
+from scripts.cloud.deployment import load_deployment
 from tests.support.stack import HOME, ROOT
 from tests.support.tools import need_tools
 from tests.terraform.conftest import WANDB_KEY, Applied

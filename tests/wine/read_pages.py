@@ -9,10 +9,10 @@ import time
 from itertools import pairwise
 from statistics import median
 
-from bridge.assetto_corsa.layout import text
-from bridge.assetto_corsa.memory import GameNotRunning
-from bridge.assetto_corsa.pages import GamePages
-from bridge.assetto_corsa.state import StateReader
+from bridge.assetto_corsa.reading.layout import text
+from bridge.assetto_corsa.reading.memory import GameNotRunning
+from bridge.assetto_corsa.reading.pages import GamePages
+from bridge.assetto_corsa.reading.state import StateReader
 
 
 def watch(seconds: float) -> dict[str, object]:

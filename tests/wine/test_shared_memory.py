@@ -13,8 +13,8 @@ pytestmark = [pytest.mark.wine, pytest.mark.timeout(300)]
 
 _CONTROL = """
 import time
-from bridge.assetto_corsa.csp import CustomAI
-from bridge.assetto_corsa.supervisor import Supervised
+from bridge.assetto_corsa.controls.csp import CustomAI
+from bridge.assetto_corsa.controls.supervisor import Supervised
 backend = Supervised(CustomAI(answer_seconds=20.0), hold_seconds=0.5)
 backend.open()
 print("OPEN", flush=True)

@@ -12,7 +12,7 @@ from experience.codec import CodecError, Layout, decode_batch
 from runtime.logs import fields
 from train_cloud.store import Store
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.learner import Learner
+from train_cloud.trainer.learning.learner import Learner
 
 BATCHES_A_READ = 64
 

@@ -17,14 +17,14 @@ from train_cloud.run_config import RunConfig
 from train_cloud.signature import layout
 from train_cloud.store import DONE_STATE, Store, StoreFull, TrainerProgress
 from train_cloud.trainer.boot import note_first_gradient
-from train_cloud.trainer.checkpoint import make_checkpoint
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.ingest import Ingest
-from train_cloud.trainer.learner import Learner
-from train_cloud.trainer.metrics import Rates, metrics_bytes, metrics_document, story
-from train_cloud.trainer.publish import Publisher
-from train_cloud.trainer.tracking import Tracking
-from train_cloud.trainer.uploads import Uploads
+from train_cloud.trainer.learning.learner import Learner
+from train_cloud.trainer.reporting.metrics import Rates, metrics_bytes, metrics_document, story
+from train_cloud.trainer.reporting.tracking import Tracking
+from train_cloud.trainer.saving.checkpoint import make_checkpoint
+from train_cloud.trainer.saving.publish import Publisher
+from train_cloud.trainer.saving.uploads import Uploads
 
 IDLE_SECONDS = 0.01
 REPORT_SECONDS = 10.0

@@ -28,15 +28,15 @@ from train_cloud.object_store import (
 )
 from train_cloud.run_config import ConfigError, RunConfig
 from train_cloud.store import DONE_STATE, Store, StoreError, StoreFull
-from train_cloud.trainer.arithmetic import choose_matrix_products
-from train_cloud.trainer.checkpoint import restore_learner
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.export import ExportError
-from train_cloud.trainer.learners import check_device, make_learner
+from train_cloud.trainer.learning.arithmetic import choose_matrix_products
+from train_cloud.trainer.learning.export import ExportError
+from train_cloud.trainer.learning.learners import check_device, make_learner
 from train_cloud.trainer.loop import Trainer
-from train_cloud.trainer.manifest import CheckpointError, find_newest
-from train_cloud.trainer.tracking import Tracking
-from train_cloud.trainer.uploads import AnotherWriter, Uploads
+from train_cloud.trainer.reporting.tracking import Tracking
+from train_cloud.trainer.saving.checkpoint import restore_learner
+from train_cloud.trainer.saving.manifest import CheckpointError, find_newest
+from train_cloud.trainer.saving.uploads import AnotherWriter, Uploads
 
 DONE = "DONE"
 STORE_FILE = "store.db"

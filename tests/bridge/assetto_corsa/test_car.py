@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bridge.assetto_corsa.car import AssettoCorsaCar, NotDriving
-from bridge.assetto_corsa.layout import Status
-from bridge.assetto_corsa.memory import GameError
-from bridge.assetto_corsa.pages import GamePages
+from bridge.assetto_corsa.reading.layout import Status
+from bridge.assetto_corsa.reading.memory import GameError
+from bridge.assetto_corsa.reading.pages import GamePages
 from racing.car import Car, Controls
 from tests.support.game_pages import CAR, GRAPHICS, LIVE, OFF, PAUSE, PHYSICS, REPLAY, Moments, WrittenGame
 from tests.support.idle_backend import IdleBackend

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge.assetto_corsa.assumptions import AssumptionCheck, Verdict
 from bridge.assetto_corsa.car import AssettoCorsaCar, NotDriving
-from bridge.assetto_corsa.csp import CustomAI
-from bridge.assetto_corsa.layout import Status, text
-from bridge.assetto_corsa.pages import GamePages
-from bridge.assetto_corsa.state import StateReader
+from bridge.assetto_corsa.controls.csp import CustomAI
+from bridge.assetto_corsa.reading.assumptions import AssumptionCheck, Verdict
+from bridge.assetto_corsa.reading.layout import Status, text
+from bridge.assetto_corsa.reading.pages import GamePages
+from bridge.assetto_corsa.reading.state import StateReader
 from tests.support.fake_game import FakeGame
 from tests.support.idle_backend import IdleBackend
 from tests.support.waiting import wait_until

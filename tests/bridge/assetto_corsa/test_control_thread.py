@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from bridge.assetto_corsa.session import GameSettings
-from bridge.drive import Drive, Driver
-from bridge.garage import Settings, assembled_drive
+from bridge.driving.drive import Drive, Driver
+from bridge.driving.garage import Settings, assembled_drive
 from racing.driving import Step
 from racing.task import TaskConfig, task_signature
 from runtime.exit_codes import ExitCode

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge.assetto_corsa.csp import CustomAI
+from bridge.assetto_corsa.controls.csp import CustomAI
 from runtime.exit_codes import ExitCode
 from tests.fake_ac.inputs import CONTROLS_NAME
 from tests.support.fake_game import FakeGame

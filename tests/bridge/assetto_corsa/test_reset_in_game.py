@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge.assetto_corsa.csp import CustomAI
-from bridge.assetto_corsa.pages import GamePages
-from bridge.assetto_corsa.reset import FreshStart, GameDoesNotAnswer, Limits, PagesGame
-from bridge.assetto_corsa.starts import Starts
-from bridge.assetto_corsa.vjoy import VJoy
+from bridge.assetto_corsa.controls.csp import CustomAI
+from bridge.assetto_corsa.controls.vjoy import VJoy
+from bridge.assetto_corsa.reading.pages import GamePages
+from bridge.assetto_corsa.starts.reset import FreshStart, GameDoesNotAnswer, Limits, PagesGame
+from bridge.assetto_corsa.starts.starts import Starts
 from racing.track import Track
 from tests.support.fake_game import FakeGame
 from tests.support.waiting import wait_until

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.assetto_corsa.device_lock import InUse, take
+from bridge.assetto_corsa.controls.device_lock import InUse, take
 from tests.support.waiting import wait_until
 
 pytestmark = [

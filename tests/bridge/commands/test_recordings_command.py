@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from bridge.assetto_corsa.layout import Static, text
-from bridge.assetto_corsa.pages import GamePages
-from bridge.assetto_corsa.playing import recorded
-from bridge.assetto_corsa.recording import PageKind, RecordingReader
+from bridge.assetto_corsa.reading.layout import Static, text
+from bridge.assetto_corsa.reading.pages import GamePages
+from bridge.assetto_corsa.recording.playing import recorded
+from bridge.assetto_corsa.recording.recording import PageKind, RecordingReader
 from racing.track import Track
 from tests.support.fake_game import FakeGame
 from tests.support.game_pages import WrittenGame

@@ -17,10 +17,10 @@ from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from bridge.dialing import LinkConnection
 from bridge.doctor import cloud
 from bridge.doctor.cloud import cloud_findings
 from bridge.doctor.messages import Finding
+from bridge.link.dialing import LinkConnection
 from tests.support.certificates import certificate
 from tests.support.fault_proxy import FaultProxy
 from tests.support.receivers import CONFIG, ThreadedReceiver

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.assetto_corsa.layout import Static, Status
+from bridge.assetto_corsa.reading.layout import Static, Status
 from bridge.doctor.files import install_findings, spool_finding
 from bridge.doctor.messages import Finding, Message
 from bridge.doctor.watching import Watched

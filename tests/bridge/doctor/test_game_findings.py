@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.assetto_corsa import assumptions
-from bridge.assetto_corsa.layout import Static, Status
+from bridge.assetto_corsa.reading import assumptions
+from bridge.assetto_corsa.reading.layout import Static, Status
 from bridge.doctor.game import game_findings
 from bridge.doctor.messages import Finding, Message
 from bridge.doctor.watching import Watched, wait_until_live, watch

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bridge.assetto_corsa.controls import Backend
-from bridge.assetto_corsa.csp import CustomAI
-from bridge.assetto_corsa.device_lock import InUse, take
-from bridge.assetto_corsa.gamepad import Gamepad
+from bridge.assetto_corsa.controls.controls import Backend
+from bridge.assetto_corsa.controls.csp import CustomAI
+from bridge.assetto_corsa.controls.device_lock import InUse, take
+from bridge.assetto_corsa.controls.gamepad import Gamepad
 from bridge.doctor import steering
 from bridge.doctor.messages import Message
 from bridge.doctor.steering import control_findings

@@ -12,8 +12,8 @@ from train_cloud.signature import layout
 from train_cloud.store import IncomingBatch, Store
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.ingest import Ingest
-from train_cloud.trainer.learners import make_learner
-from train_cloud.trainer.off_policy import OffPolicyLearner
+from train_cloud.trainer.learning.learners import make_learner
+from train_cloud.trainer.learning.off_policy import OffPolicyLearner
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from train_cloud.trainer import session
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.ingest import BATCHES_A_READ
 from train_cloud.trainer.loop import Trainer
-from train_cloud.trainer.manifest import find_newest
+from train_cloud.trainer.saving.manifest import find_newest
 
 __all__ = ["s3"]
 

@@ -1,0 +1,315 @@
+"""Says when the policy must not drive: the game is not live, its window is lost, a human drives, somebody hit panic.
+
+Promises pure decisions over what it is given (SafetyGate, HumanAtTheWheel: no clock, no device of their own) and small
+readers for what only the system knows (the panic key, the foreground window). Neutral controls for a bridge that dies
+or hangs are not decided here: supervisor.py's process does that. What a human does is seen only as far as the game
+shows it: while CSP has taken the car over, the game ignores wheel and pedals, and the panic key is the way to stop.
+"""
+
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bridge.assetto_corsa.controls.controls import Command
+
+PACKET_SECONDS = 0.5
+"""Without a new packet for so long the game hangs, loads or is gone."""
+GAME_PROGRAMS = ("acs.exe", "acs_x86.exe")
+"""The programs that are the game, and not its launcher."""
+UNKNOWN_SECONDS = 0.5
+"""For so long Windows may name no window in front, as while one is changed for another; a locked screen has none."""
+KEY_SECONDS = 0.008
+"""How often the panic key is looked at; no finger is as short."""
+MOVING = 1.0
+"""m/s; a car that is slower stands."""
+PANIC_KEYS = {"end": 0x23, "home": 0x24, "pause": 0x13, "f8": 0x77}
+"""Windows' virtual key codes of the keys that may be the panic key; none is bound in the game by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerance:
+    """How far the game may be from what we command before somebody else must be at the controls.
+
+    A gamepad's steering arrives filtered and late, so the measured value is compared with all that was commanded in
+    the last `window` seconds; only beyond that range by more than the tolerance, and for `delay` seconds on end, does
+    it count. The throttle is let alone by default: traction control, blips and the limiter change it.
+
+    A human who drives keeps the car until nothing has been touched for a while, pedals and wheel alike, to within
+    `touched`: nothing is commanded then, and a car that coasts untouched is more often between two pedals than given
+    back, so a car that moves takes longer.
+
+    Attributes: steer: of full lock; brake, throttle: of the pedal, None to ignore it; window, delay: s; touched: of
+    full lock or of a pedal; release, release_moving: for so long, s, nothing may be touched before the policy drives
+    again a car that stands, or moves.
+    """
+
+    steer: float = 0.2
+    brake: float | None = 0.25
+    throttle: float | None = None
+    window: float = 0.4
+    delay: float = 0.3
+    touched: float = 0.1
+    release: float = 2.0
+    release_moving: float = 6.0
+
+
+class HumanAtTheWheel:
+    """Whether a human drives, from what we command and what the game shows; to be told of every step.
+
+    Args:
+        tolerance: see Tolerance; None where nobody is to be looked for.
+    """
+
+    def __init__(self, tolerance: Tolerance | None) -> None:
+        self._tolerance = tolerance
+        self._commanded: deque[tuple[float, Command]] = deque()
+        self._strange_since: float | None = None
+        self._quiet_since: float | None = None
+        self.driving = False
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether what the game showed last is not ours, though not for long enough to be a human yet."""
+        return self._strange_since is not None
+
+    def update(self, now: float, commanded: Command, measured: Command, speed: float) -> bool:
+        """Whether a human drives now, `now` s on a monotonic clock.
+
+        `commanded` is what the backend was given last (RELEASED while a human drives), `measured` what the game shows,
+        `speed` the car's, m/s.
+        """
+        tolerance = self._tolerance
+        if tolerance is None:
+            return False
+        # The newest command too: it is what the game follows while we steer.
+        self._commanded.append((now, commanded))
+        while len(self._commanded) > 1 and self._commanded[1][0] < now - tolerance.window:
+            self._commanded.popleft()
+        if self.driving:
+            self._look_for_the_end(now, measured, speed, tolerance)
+        elif not self._strange(measured, tolerance):
+            self._strange_since = None
+        else:
+            if self._strange_since is None:
+                self._strange_since = now
+            if now - self._strange_since >= tolerance.delay:
+                self.driving, self._quiet_since = True, None
+        return self.driving
+
+    def forget(self) -> None:
+        """Begin anew after a time in which nothing was commanded: a pause, a reset. Who drives, drives on."""
+        self._commanded.clear()
+        self._strange_since = self._quiet_since = None
+
+    def _look_for_the_end(self, now: float, measured: Command, speed: float, tolerance: Tolerance) -> None:
+        if max(abs(measured.steer), measured.throttle, measured.brake) > tolerance.touched:
+            self._quiet_since = None
+            return
+        if self._quiet_since is None:
+            self._quiet_since = now
+        release = tolerance.release_moving if speed > MOVING else tolerance.release
+        if now - self._quiet_since >= release:
+            self.driving, self._strange_since = False, None
+
+    def _strange(self, measured: Command, tolerance: Tolerance) -> bool:
+        limits = (tolerance.steer, tolerance.throttle, tolerance.brake)
+        for axis, limit in enumerate(limits):
+            if limit is None:
+                continue
+            given = [command[axis] for _, command in self._commanded]
+            if not min(given) - limit <= measured[axis] <= max(given) + limit:
+                return True
+        return False
+
+
+class SafetyGate:
+    """Says why the policy must not drive now.
+
+    Args:
+        panicked: whether the panic key was hit, for good: whoever hit it looks for the reason first; see panic_switch.
+        in_front: whether the game's window is in front; None where that cannot be known; see front_watch.
+        need_window: drive only while it is.
+        tolerance: for a human at the wheel; None where nobody is to be looked for.
+    """
+
+    def __init__(
+        self,
+        panicked: Callable[[], bool],
+        in_front: Callable[[], bool | None],
+        need_window: bool = True,
+        tolerance: Tolerance | None = None,
+    ) -> None:
+        self._panicked, self._in_front, self._need_window = panicked, in_front, need_window
+        self._human = HumanAtTheWheel(tolerance)
+        self._packet: int | None = None
+        self._packet_at = 0.0
+
+    @property
+    def human_drives(self) -> bool:
+        """Whether the reason is a human at the wheel, who must not be braked: command RELEASED, not NEUTRAL."""
+        return self._human.driving and not self._panicked()
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether a human may be at the wheel, which is not sure yet: what is driven now may be his."""
+        return self._human.suspicious
+
+    def forget(self) -> None:
+        """Begin anew after a reset: what was commanded before it explains nothing that the game shows after it."""
+        self._human.forget()
+
+    def reason(
+        self, now: float, live: bool, packet: int, commanded: Command, measured: Command, speed: float
+    ) -> str | None:
+        """Why the controls must be neutral, in words; None when the policy may drive.
+
+        Args:
+            now: s on a monotonic clock.
+            live: the game's status is LIVE.
+            packet: the number of its newest packet.
+            commanded, measured, speed: see HumanAtTheWheel.update.
+        """
+        if packet != self._packet:
+            self._packet, self._packet_at = packet, now
+        if self._panicked():
+            return "the panic key was hit; start the bridge again to drive on"
+        paused = None
+        if not live:
+            paused = "the game shows a pause, a menu or a replay"
+        elif now - self._packet_at > PACKET_SECONDS:
+            paused = "the game writes no new packets"
+        elif self._need_window and self._in_front() is False:
+            paused = "the game's window is not in front"
+        if paused is not None:
+            self._human.forget()
+            return paused
+        if self._human.update(now, commanded, measured, speed):
+            return "somebody steers or brakes; the policy goes on when nothing has been touched for a while"
+        return None
+
+
+class Latch:
+    """Whether a key was down since, even for a moment: a thread looks at it, whatever the control loop waits for.
+
+    Args:
+        down: whether it is down now.
+    """
+
+    def __init__(self, down: Callable[[], bool]) -> None:
+        self._down, self._hit = down, threading.Event()
+        threading.Thread(target=self._watch, name="panic key", daemon=True).start()
+
+    def __call__(self) -> bool:
+        """True once it was down, and ever after."""
+        return self._hit.is_set()
+
+    def _watch(self) -> None:
+        while not self._down():
+            time.sleep(KEY_SECONDS)
+        self._hit.set()
+
+
+class SettledFront:
+    """Whether the game's window is in front, by an answer that may be None for a moment.
+
+    Args:
+        look: whether it is; None where no window is in front, or it is not known which.
+        now: monotonic clock, s.
+    """
+
+    def __init__(self, look: Callable[[], bool | None], now: Callable[[], float] = time.monotonic) -> None:
+        self._look, self._now = look, now
+        self._unknown_since: float | None = None
+
+    def __call__(self) -> bool | None:
+        """What `look` says; False when that was None for UNKNOWN_SECONDS: the screen is locked, or asks for a right."""
+        found = self._look()
+        if found is not None:
+            self._unknown_since = None
+            return found
+        if self._unknown_since is None:
+            self._unknown_since = self._now()
+        return False if self._now() - self._unknown_since > UNKNOWN_SECONDS else None
+
+
+def panic_by_signal(number: int) -> Callable[[], bool]:
+    """Whether this signal has come since; to be called in the main thread."""
+    hit = threading.Event()
+    signal.signal(number, lambda _number, _frame: hit.set())
+    return hit.is_set
+
+
+if sys.platform == "win32":
+    import ctypes
+    from ctypes import wintypes
+
+    _QUERY_LIMITED_INFORMATION = 0x1000
+    _LONGEST_PATH = 32768
+    _user32 = ctypes.WinDLL("user32", use_last_error=True)
+    _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+    _user32.GetAsyncKeyState.argtypes = (ctypes.c_int,)
+    _user32.GetAsyncKeyState.restype = wintypes.SHORT
+    _user32.GetForegroundWindow.argtypes = ()
+    _user32.GetForegroundWindow.restype = wintypes.HWND
+    _user32.GetWindowThreadProcessId.argtypes = (wintypes.HWND, ctypes.POINTER(wintypes.DWORD))
+    _user32.GetWindowThreadProcessId.restype = wintypes.DWORD
+    _kernel32.OpenProcess.argtypes = (wintypes.DWORD, wintypes.BOOL, wintypes.DWORD)
+    _kernel32.OpenProcess.restype = wintypes.HANDLE
+    _kernel32.QueryFullProcessImageNameW.argtypes = (
+        wintypes.HANDLE,
+        wintypes.DWORD,
+        wintypes.LPWSTR,
+        ctypes.POINTER(wintypes.DWORD),
+    )
+    _kernel32.QueryFullProcessImageNameW.restype = wintypes.BOOL
+    _kernel32.CloseHandle.argtypes = (wintypes.HANDLE,)
+    _kernel32.CloseHandle.restype = wintypes.BOOL
+
+    def panic_switch(key: str = "end") -> Callable[[], bool]:
+        """Whether this key of PANIC_KEYS was hit, whatever window is in front; raises KeyError for other keys."""
+        code = PANIC_KEYS[key]
+        # The highest bit says "is down"; the lowest, "was hit since it was last asked", is anybody's who asks first.
+        return Latch(lambda: bool(_user32.GetAsyncKeyState(code) & 0x8000))
+
+    def _front_is_the_game() -> bool | None:
+        """Whether the window in front is the game's; None where there is none."""
+        window = _user32.GetForegroundWindow()
+        if not window:
+            return None
+        process = wintypes.DWORD()
+        _user32.GetWindowThreadProcessId(window, ctypes.byref(process))
+        handle = _kernel32.OpenProcess(_QUERY_LIMITED_INFORMATION, False, process.value)
+        if not handle:
+            # Whose process we may not look into is the system's, or somebody else's; the game's is ours.
+            return False
+        try:
+            path = ctypes.create_unicode_buffer(_LONGEST_PATH)
+            length = wintypes.DWORD(_LONGEST_PATH)
+            if not _kernel32.QueryFullProcessImageNameW(handle, 0, path, ctypes.byref(length)):
+                return False
+            return path.value.rsplit("\\", 1)[-1].lower() in GAME_PROGRAMS
+        finally:
+            _kernel32.CloseHandle(handle)
+
+    def front_watch() -> Callable[[], bool | None]:
+        """Says when asked whether the window in front is the game's; None where that cannot be known."""
+        return SettledFront(_front_is_the_game)
+
+else:
+
+    def panic_switch(key: str = "end") -> Callable[[], bool]:
+        """Whether the signal SIGUSR1 has come (`kill -USR1`): there is no key that is seen behind another's window.
+
+        To be called in the main thread. Raises KeyError for a key that is none of PANIC_KEYS, as on Windows.
+        """
+        if key not in PANIC_KEYS:
+            raise KeyError(key)
+        return panic_by_signal(signal.SIGUSR1)
+
+    def front_watch() -> Callable[[], bool | None]:
+        """Says None when asked: which window is in front cannot be found out in one way on Linux."""
+        return lambda: None

@@ -1,0 +1,1 @@
+"""How an episode begins in the game: resets and rolling starts."""

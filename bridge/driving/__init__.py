@@ -1,0 +1,1 @@
+"""The loop that drives a car by the newest policy and records what came of it."""

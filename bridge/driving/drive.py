@@ -1,0 +1,369 @@
+"""The control loop: observes, acts by the newest policy, and hands each step to the recorder.
+
+It is the only thing the control thread does: the disk, the network and the terminal have threads of their own, and no
+step waits for any of them. A policy is swapped between two steps. A car in simulated time waits for the first policy,
+for room in the spool, and for the trainer when it leads by too much; a car in real time waits for nothing, drives with
+neutral controls before the first policy and is not recorded then. When the run is done, nothing more is collected: a
+car in simulated time ends its drive, one in real time is driven on. However a drive ends, the driver has let go of the
+car, what was collected is committed, and what is unsent was offered for a few seconds more; the rest waits in the
+spool.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+
+from bridge.link.link import Link
+from experience.recorder import Recorder
+from racing.car import Car
+from racing.driving import EpisodeEnd, Step, VectorDriving
+from racing.recorded_car import RecordedCar
+from racing.task import ACTION_SIZE, controls_of
+from runtime.exit_codes import ExitCode
+from runtime.logs import fields, logging_aside
+from runtime.priority import control_thread
+from runtime.progress import Progress
+
+LAST_SEND_SECONDS = 5.0
+"""For so long an ending drive offers what is unsent."""
+_WAIT_SECONDS = 0.005
+_SHOW_SECONDS = 0.25
+_SAY_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class Driver(Protocol):
+    """Brings the car one step further, if it may."""
+
+    def step(self) -> Step | None:
+        """Drive one step; None when there was none to drive."""
+
+    def waits_for(self) -> str | None:
+        """Why the next step must wait, in words; None when it must not."""
+
+    def finish(self) -> None:
+        """Let go of the car, and hand over what is held back; nothing is driven after that."""
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing left to drive."""
+
+    @property
+    def version(self) -> int:
+        """Of the policy that drives; 0 for none."""
+
+
+class CannotDrive(RuntimeError):
+    """Nothing can be driven any more, and waiting would not help; the text says why and what to do."""
+
+
+class PolicyDriver:
+    """Explores with the newest policy that the link has.
+
+    Args:
+        driving: the cars and their task.
+        link: where policies come from.
+        recorder: where steps go.
+        real_time: the car does not wait.
+        seed: of the exploration; None for another one each time.
+    """
+
+    over = False
+
+    def __init__(
+        self, driving: VectorDriving, link: Link, recorder: Recorder, real_time: bool, seed: int | None = None
+    ) -> None:
+        self._driving, self._link, self._recorder = driving, link, recorder
+        self._real_time = real_time
+        self._random = np.random.default_rng(seed)
+        self._neutral = np.zeros((driving.car.count, ACTION_SIZE), np.float32)
+        self._observation = driving.reset()
+
+    @property
+    def version(self) -> int:
+        """Of the newest policy; 0 before the first."""
+        policy = self._link.policy
+        return 0 if policy is None else policy.version
+
+    def waits_for(self) -> str | None:
+        """The first policy, the trainer, or room; nothing in real time."""
+        if self._real_time:
+            return None
+        if self._link.policy is None:
+            return "the first policy"
+        if not self._recorder.ready():
+            return "room in the spool"
+        most = self._link.state.max_lead_steps
+        if most is not None and self._link.lead_steps + self._recorder.pending_steps > most:
+            return "the trainer"
+        return None
+
+    def step(self) -> Step | None:
+        """One step of all cars; None for one that is no experience: driven without a policy, or after the run."""
+        observation, policy = self._observation, self._link.policy
+        if policy is None or not np.isfinite(observation).all():
+            self._observation = self._driving.step(self._neutral).observation
+            return None
+        step = self._driving.step(policy.act(observation, self._random))
+        if self._link.state.done:
+            self._observation = step.observation
+            return None
+        self._recorder.record(observation, step, policy.version)
+        self._observation = step.observation
+        return step
+
+    def finish(self) -> None:
+        """Neutral controls; nothing is held back."""
+        self._driving.car.apply(controls_of(self._neutral))
+
+
+class RecordingDriver:
+    """Plays a recording: its states, judged by the task, with the actions of who drove it.
+
+    A recorded drive that ends without an end in the task's eyes is truncated there, as an episode that was not watched
+    to its end.
+
+    Args:
+        driving: a RecordedCar and its task.
+        car: the same car.
+        recorder: where steps go.
+    """
+
+    version = 0
+
+    def __init__(self, driving: VectorDriving, car: RecordedCar, recorder: Recorder) -> None:
+        self._driving, self._car, self._recorder = driving, car, recorder
+        self._observation = driving.reset()
+        self._steps, self._total_reward = 0, 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether the recording was played to its end."""
+        return self._car.exhausted
+
+    def waits_for(self) -> str | None:
+        """Room: a recording loses nothing by waiting, and is too short to run ahead of a trainer."""
+        return None if self._recorder.ready() else "room in the spool"
+
+    def step(self) -> Step:
+        """One step of the recording."""
+        step = self._driving.step(self._car.upcoming_action())
+        self._steps += 1
+        self._total_reward += float(step.reward[0])
+        following = step.observation
+        if not step.episodes and self._car.at_gap:
+            ended = EpisodeEnd(0, self._steps, self._total_reward, "recording")
+            step = replace(step, truncated=np.ones(1, np.bool_), episodes=(ended,))
+            following = self._driving.reset()
+        if step.episodes:
+            self._steps, self._total_reward = 0, 0.0
+        self._recorder.record(self._observation, step, self.version)
+        self._observation = following
+        return step
+
+    def finish(self) -> None:
+        """Nothing is held back, and nobody steers what was recorded."""
+
+
+@dataclass
+class Tally:
+    """What a drive has brought so far; shown while it goes on and logged at its end."""
+
+    steps: int = 0
+    laps: int = 0
+    clean_laps: int = 0
+    best_lap: float | None = None
+    late_steps: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def count(self, step: Step) -> None:
+        """Add one step of all cars."""
+        self.steps += len(step.reward)
+        self.late_steps += step.late
+        for lap in step.laps:
+            self.laps += 1
+            if lap.clean:
+                self.clean_laps += 1
+                self.best_lap = lap.time if self.best_lap is None else min(self.best_lap, lap.time)
+
+
+@dataclass
+class Drive:
+    """One drive, from the first step to the orderly end.
+
+    Args:
+        driver: steps the car.
+        car: the same car, to let go of at the end.
+        link, recorder: running; closed at the end.
+        stop: set by signals.
+        steps: end after so many steps; None to go on until told to stop or until the driver is over.
+        real_time: go on driving, without collecting, when the run is done.
+        until_safe: wait at the end until everything is in S3, not only on the instance.
+    """
+
+    driver: Driver
+    car: Car
+    link: Link
+    recorder: Recorder
+    stop: threading.Event
+    steps: int | None = None
+    real_time: bool = False
+    until_safe: bool = False
+    tally: Tally = field(default_factory=Tally)
+    _told_done: bool = field(default=False, init=False)
+    _failure: CannotDrive | None = field(default=None, init=False)
+
+    def run(self) -> ExitCode:
+        """Drive; returns how it ended. What went wrong is in the log, in a sentence."""
+        with logging_aside(), self._shown():
+            try:
+                with control_thread(self.real_time):
+                    self._drive_and_finish()
+                if not self._interrupted and self._failure is None:
+                    self._deliver()
+            finally:
+                self._let_go()
+        return self._judged()
+
+    @property
+    def _interrupted(self) -> bool:
+        return self.stop.is_set() or self.link.refusal is not None or self.recorder.failure is not None
+
+    def _learning_is_over(self) -> bool:
+        """Whether the run is done and the drive therefore too; says so when it changes."""
+        done = self.link.state.done
+        # A drive of so many collected steps would never come to its end.
+        ending = done and not (self.real_time and self.steps is None)
+        if done and not self._told_done:
+            _log.info("the run is done: " + ("nothing more is driven" if ending else "driving goes on, uncollected"))
+        elif self._told_done and not done:
+            _log.info("the run goes on: experience is collected again")
+        self._told_done = done
+        return ending
+
+    def _drive_and_finish(self) -> None:
+        try:
+            self._drive()
+        except CannotDrive as error:
+            self._failure = error
+        finally:
+            self.driver.finish()
+
+    def _drive(self) -> None:
+        waiting = Waiting()
+        while not self._interrupted and not self.driver.over:
+            if self.steps is not None and self.tally.steps >= self.steps:
+                return
+            if self._learning_is_over():
+                return
+            why = self.driver.waits_for()
+            waiting.say(why, time.monotonic())
+            if why is not None:
+                self.stop.wait(_WAIT_SECONDS)
+            elif (step := self.driver.step()) is not None:
+                self.tally.count(step)
+
+    def _deliver(self) -> None:
+        """Wait until what was driven is stored, or safe."""
+        _log.info("nothing more is driven; waiting until everything is " + ("safe" if self.until_safe else "stored"))
+        while not self._interrupted:
+            done = self.link.all_safe if self.until_safe else self.link.all_stored
+            if self.recorder.pending_steps == 0 and done:
+                return
+            self.stop.wait(_WAIT_SECONDS)
+
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Show how far it is, by a thread that alone waits for the terminal."""
+        ended = threading.Event()
+
+        def show() -> None:
+            with Progress("driving", self.steps) as progress:
+                while not ended.is_set():
+                    self._show(progress)
+                    ended.wait(_SHOW_SECONDS)
+                self._show(progress)
+
+        display = threading.Thread(target=show, name="display", daemon=True)
+        display.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            display.join()
+
+    def _show(self, progress: Progress) -> None:
+        state, tally = self.link.state, self.tally
+        best = "-" if tally.best_lap is None else f"{tally.best_lap:.2f}s"
+        progress.update(
+            tally.steps,
+            version=self.driver.version,
+            laps=f"{tally.clean_laps}/{tally.laps}",
+            best_lap=best,
+            unsent=self.link.unsent_steps,
+            link="done" if state.done else "draining" if state.draining else "up" if state.connected else "down",
+        )
+
+    def _let_go(self) -> None:
+        """Everything committed and closed, whatever of it fails; the car was let go of when the driver finished."""
+        with ExitStack() as closing:
+            closing.callback(self.car.close)
+            closing.callback(self._hang_up)
+            closing.callback(self.recorder.close)
+
+    def _hang_up(self) -> None:
+        self.link.close(0.0 if self.link.refusal else LAST_SEND_SECONDS)
+
+    def _judged(self) -> ExitCode:
+        tally, link = self.tally, self.link
+        _log.info(
+            "the drive has ended",
+            extra=fields(
+                steps=tally.steps,
+                laps=tally.laps,
+                clean_laps=tally.clean_laps,
+                best_lap=tally.best_lap,
+                late_steps=tally.late_steps,
+                not_collected=self.recorder.lost_steps,
+                waiting_in_spool=link.unsent_steps,
+                seconds=time.monotonic() - tally.began,
+            ),
+        )
+        if link.refusal is not None:
+            _log.error(link.refusal.text)
+            return link.refusal.exit_code
+        if self.recorder.failure is not None:
+            _log.error(
+                "experience could not be written any more, so driving made no sense; the spool's folder or its disk "
+                "needs a look",
+                extra=fields(reason=self.recorder.failure),
+            )
+            return ExitCode.FAILED
+        if self._failure is not None:
+            _log.error(str(self._failure))
+            return ExitCode.FAILED
+        return ExitCode.OK
+
+
+class Waiting:
+    """Says in the log what a drive waits for, once it takes long."""
+
+    def __init__(self) -> None:
+        self._why: str | None = None
+        self._say_at = float("inf")
+
+    def say(self, why: str | None, now: float) -> None:
+        if why != self._why:
+            self._why = why
+            # The trainer is waited for many times a minute, which is as it should be.
+            self._say_at = now + (_SAY_SECONDS if why in ("the trainer", "room in the spool") else 0.0)
+        if why is not None and now >= self._say_at:
+            _log.info(f"waiting for {why}")
+            self._say_at = now + (1.0 if why.startswith("the game") else 6.0) * _SAY_SECONDS

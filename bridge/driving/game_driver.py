@@ -1,0 +1,247 @@
+"""Drives the real game's car, whose time nobody can stop: a step follows a new packet, or there is no step.
+
+Promises that a pause, a menu, a hang, a restart, a human at the wheel or the end of the game ends the episode as
+truncated at its last whole step that was ours, and makes no experience; that a new episode begins at a verified start,
+which is not tried while the policy must not drive; and that the car is neutral in between, without a policy and at the
+end. What ended is recorded before the next start is tried. For that, the newest steps are held back: it takes a moment
+until a human is told from a twitch, and the loss of the car shows only after the step in which it was lost.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bridge.assetto_corsa.car import NotDriving
+from bridge.assetto_corsa.controls.controls import NEUTRAL, BackendUnavailable, Command, ControlShaping
+from bridge.assetto_corsa.guarded_car import GuardedCar
+from bridge.assetto_corsa.reading.memory import GameError
+from bridge.assetto_corsa.starts.rolling import RollingStart
+from bridge.driving.drive import CannotDrive
+from racing.driving import EpisodeEnd, Step, VectorDriving
+from racing.policy import Policy
+from racing.task import Float32Array, controls_of
+
+_LOOK_SECONDS = 0.1
+"""How often a game that is not driven is looked at."""
+
+_TELL_SECONDS = 1.0
+"""Enough to tell a human at the wheel from a twitch (safety.Tolerance)."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """A step that may turn out to be the last of its episode, or none.
+
+    Attributes: observation: it was chosen on; step, version: as recorded; steps, total_reward: of the episode, with it;
+    doubtful: it may have been a human's.
+    """
+
+    observation: Float32Array
+    step: Step
+    version: int
+    steps: int
+    total_reward: float
+    doubtful: bool
+
+
+class GameDriver:
+    """Drives with the newest policy, once a start has rolled.
+
+    Args:
+        driving: the car and its task, made with restarts=False.
+        car: the same car.
+        policy: the newest one; None before the first.
+        record: takes a step, with the observation it was chosen on and the policy's version.
+        collecting: whether steps are wanted; driving goes on without.
+        random: of the exploration; None to drive as well as the policy can.
+        same_session: raises GameError when the game no longer drives what it drove at the start.
+        shaping: of what the policy asks for; what comes of it is the action that is recorded.
+        rolling: brings the car up to speed before the policy drives; None where every start is a standing one.
+    """
+
+    over = False
+
+    def __init__(
+        self,
+        driving: VectorDriving,
+        car: GuardedCar,
+        policy: Callable[[], Policy | None],
+        record: Callable[[Float32Array, Step, int], object],
+        collecting: Callable[[], bool],
+        random: np.random.Generator | None,
+        same_session: Callable[[], None],
+        shaping: ControlShaping,
+        rolling: RollingStart | None,
+    ) -> None:
+        self._driving, self._car, self._policy = driving, car, policy
+        self._record, self._collecting, self._random = record, collecting, random
+        self._same_session, self._shaping, self._rolling = same_session, shaping, rolling
+        self._applied = NEUTRAL
+        self._observation: Float32Array | None = None
+        self._held: deque[_Held] = deque()
+        self._steps, self._total_reward = 0, 0.0
+        self._why: str | None = None
+        self._look_at = 0.0
+
+    @property
+    def version(self) -> int:
+        """Of the newest policy; 0 before the first."""
+        policy = self._policy()
+        return 0 if policy is None else policy.version
+
+    def waits_for(self) -> str | None:
+        """The first policy, or a game that can be driven."""
+        if self._policy() is None:
+            return "the first policy"
+        if self._why is not None and time.monotonic() >= self._look_at:
+            self._why = self._why_not()
+            self._look_at = time.monotonic() + _LOOK_SECONDS
+        return None if self._why is None else f"the game. {self._why}"
+
+    def step(self) -> Step | None:
+        """One step; None when none came of it, or it is not collected. Raises CannotDrive."""
+        policy = self._policy()
+        if policy is None or (self._observation is None and not self._began()):
+            return None
+        observation = self._observation
+        assert observation is not None
+        try:
+            wanted, version = self._chosen(policy, observation)
+            step = _named(self._driving.step(self._shaped(wanted)), version)
+        except NotDriving as interruption:
+            self._interrupt(str(interruption))
+            return None
+        except BackendUnavailable as lost:
+            # It was lost while the newest step was driven: whose that was is not known.
+            if self._held:
+                self._held.pop()
+            raise CannotDrive(str(lost)) from lost
+        self._applied = _command(step.action)
+        self._steps += 1
+        self._total_reward += float(step.reward[0])
+        self._observation = None if step.episodes else step.observation
+        doubtful = self._car.suspicious
+        return self._taken(_Held(observation, step, version, self._steps, self._total_reward, doubtful))
+
+    def finish(self) -> None:
+        """Let go of the car; the episode that was being driven is truncated."""
+        self._truncate("stopped")
+        self._car.neutral()
+
+    def _began(self) -> bool:
+        """Whether a new episode has begun; raises CannotDrive where the game does not answer."""
+        self._steps, self._total_reward = 0, 0.0
+        if (why := self._why_not()) is not None:
+            self._interrupt(why)
+            return False
+        if self._car.suspicious:
+            # Is it a human? That is soon known, and then there is a reason or none.
+            self._car.neutral()
+            return False
+        try:
+            self._same_session()
+            self._observation = self._driving.reset()
+            self._applied = NEUTRAL
+            if self._rolling is not None:
+                self._rolling.begin(self._driving.state)
+        except NotDriving as interruption:
+            self._interrupt(str(interruption))
+        except BackendUnavailable as lost:
+            raise CannotDrive(str(lost)) from lost
+        except GameError as error:
+            # Whoever pauses the game, ends it, or steers during a start finds it waiting when he comes back.
+            why = self._why_not_soon()
+            if why is None:
+                raise CannotDrive(str(error)) from error
+            self._interrupt(why)
+        return self._observation is not None
+
+    def _chosen(self, policy: Policy, observation: Float32Array) -> tuple[Float32Array, int]:
+        """The action (1, 2) that is wanted now, and the version of the policy that chose it; 0 for none."""
+        rolled = None if self._rolling is None else self._rolling.action(self._driving.state)
+        if rolled is not None:
+            return rolled, 0
+        return policy.act(observation, self._random), policy.version
+
+    def _shaped(self, wanted: Float32Array) -> Float32Array:
+        """The action that is applied in place of `wanted`, (1, 2); the same where nothing is shaped."""
+        if not self._shaping.on:
+            return wanted
+        command = self._shaping.shaped(self._applied, _command(wanted), self._driving.period)
+        return np.array([[command.steer, command.throttle - command.brake]], np.float32)
+
+    def _why_not(self) -> str | None:
+        try:
+            return self._car.why_not()
+        except BackendUnavailable as lost:
+            raise CannotDrive(str(lost)) from lost
+
+    def _why_not_soon(self) -> str | None:
+        """As _why_not, for as long as it takes to tell a human from a twitch."""
+        until = time.monotonic() + _TELL_SECONDS
+        while (why := self._why_not()) is None and time.monotonic() < until:
+            self._car.neutral()
+        return why
+
+    def _taken(self, newest: _Held) -> Step | None:
+        if not self._collecting():
+            self._truncate("stopped")
+            return None
+        if newest.doubtful:
+            if self._held:
+                # Nobody turns a wheel at once: it began within what is tolerated, in the step before.
+                self._held[-1].doubtful = True
+        else:
+            # If there was doubt before, it was about nobody.
+            for held in self._held:
+                held.doubtful = False
+            while len(self._held) > 1:
+                self._release()
+        self._held.append(newest)
+        if newest.step.episodes:
+            self._end(newest)
+        return newest.step
+
+    def _end(self, newest: _Held) -> None:
+        """Record an episode that has ended; what is doubtful then will never be known, so it is left out."""
+        if newest.doubtful:
+            self._truncate("interrupted")
+        while self._held:
+            self._release()
+
+    def _release(self) -> None:
+        held = self._held.popleft()
+        self._record(held.observation, held.step, held.version)
+
+    def _interrupt(self, why: str) -> None:
+        self._truncate("interrupted")
+        self._observation = None
+        self._why, self._look_at = why, time.monotonic() + _LOOK_SECONDS
+
+    def _truncate(self, reason: str) -> None:
+        """Record what is held back and ours, and end the episode there."""
+        while self._held and self._held[-1].doubtful:
+            self._held.pop()
+        if self._held:
+            last = self._held.pop()
+            ended = EpisodeEnd(0, last.steps, last.total_reward, reason)
+            truncated = replace(last.step, truncated=np.ones(1, np.bool_), episodes=(ended,))
+            self._held.append(replace(last, step=truncated))
+        while self._held:
+            self._release()
+
+
+def _named(step: Step, version: int) -> Step:
+    """The step, its end called after the rolling start where that brought it about: no policy is to blame."""
+    if version != 0 or not step.episodes:
+        return step
+    return replace(step, episodes=tuple(replace(end, reason="start") for end in step.episodes))
+
+
+def _command(action: Float32Array) -> Command:
+    """What an action (1, 2) means to the car."""
+    controls = controls_of(action)
+    return Command(float(controls.steer[0]), float(controls.throttle[0]), float(controls.brake[0]))

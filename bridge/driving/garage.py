@@ -1,0 +1,237 @@
+"""Builds a drive from its settings: car, task, spool, recorder and link, put together in the right order.
+
+Whatever the user chose wrongly is found here, before anything is dialled or driven, and told in a sentence; so is a
+game that does not run or cannot be controlled.
+"""
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from bridge.assetto_corsa.controls.controls import NoBackend
+from bridge.assetto_corsa.files.install import InstallError
+from bridge.assetto_corsa.reading.memory import GameError
+from bridge.assetto_corsa.session import GameSettings, Session, opened_session
+from bridge.driving.drive import Drive, Driver, PolicyDriver, RecordingDriver
+from bridge.driving.game_driver import GameDriver
+from bridge.link.exchange import Introduction
+from bridge.link.link import Link
+from bridge.spool import Spool, SpoolError, SpoolFull
+from experience.codec import Column, Layout
+from experience.recorder import Recorder
+from racing.car import Car
+from racing.clock import Clock, RealTimeClock, SimulatedClock
+from racing.driving import VectorDriving
+from racing.recorded_car import RecordedCar, RecordingError
+from racing.simulator import SimulatedCar
+from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP, Task, TaskConfig, task_signature
+from racing.track import Track, parse_track
+from racing.track_file import TrackError
+from runtime.exit_codes import ExitCode
+from wire.pairing import Pairing
+
+LAYOUT = Layout(Column(OBSERVATION_SIZE, step=OBSERVATION_STEP), Column(ACTION_SIZE, step=ACTION_STEP))
+_DEFAULT_RATE = 20.0
+_LEAST_SHARE_ON_TRACK = 0.8
+"""Of a recording's rows; one on its own track has all but its excursions, one on another track a few percent."""
+
+
+class SettingsError(ValueError):
+    """The settings cannot be driven with; the text says why and what to do, `exit_code` of what kind it is."""
+
+    def __init__(self, text: str, exit_code: ExitCode = ExitCode.USAGE) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user chose.
+
+    Attributes:
+        game: the game whose car is driven, in real time; None for another car.
+        recording: telemetry to play instead of driving a simulated car; None to drive.
+        track: as `racing.track.parse_track` reads it.
+        cars: simulated cars at once.
+        rate: control rate, Hz; None for 20, or for the recording's own.
+        real_time: keep to the wall clock.
+        task: further settings of the task, each NAME=VALUE.
+        spool: its folder.
+        spool_limit_bytes: what may wait there, bytes.
+        steps: end after so many; None to go on.
+        seed: of starts and exploration; None for another one each time.
+    """
+
+    recording: Path | None
+    track: str
+    cars: int
+    rate: float | None
+    real_time: bool
+    task: tuple[str, ...]
+    spool: Path
+    spool_limit_bytes: int
+    steps: int | None
+    seed: int | None
+    game: GameSettings | None = None
+
+
+@contextmanager
+def assembled_drive(
+    pairing: Pairing,
+    settings: Settings,
+    stop: threading.Event,
+    look_up: Callable[[], Pairing] | None = None,
+    real_clock: Callable[[float], Clock] = RealTimeClock,
+) -> Iterator[Drive]:
+    """A drive that is ready to run; its spool is closed at the end.
+
+    `look_up` is the Link's; `real_clock` makes the clock of a drive in real time from its period in s.
+
+    Raises:
+        SettingsError: something in the settings does not fit, or the game cannot be driven.
+        Stopped: `stop` was set while the game was waited for.
+    """
+    with ExitStack() as closing:
+        if settings.game is None:
+            session, (car, task) = None, _car_and_task(settings)
+            spool = closing.enter_context(_opened_spool(settings, task.signature))
+        else:
+            # Whoever cannot collect must not take the car from the bridge that drives it, so the game comes last.
+            config = task_config(settings.task, _DEFAULT_RATE if settings.rate is None else settings.rate)
+            spool = closing.enter_context(_opened_spool(settings, task_signature(config)))
+            session = game_session(settings.game, stop, settings.seed)
+            closing.callback(session.car.close)
+            car, task = session.car, Task(session.track, config)
+        played, real_time = isinstance(car, RecordedCar), settings.real_time or session is not None
+        introduction = Introduction(
+            signature=task.signature,
+            observation_size=OBSERVATION_SIZE,
+            action_size=ACTION_SIZE,
+            # A recording does not wait for the trainer either: it is short, and needs no policy.
+            real_time=real_time or played,
+            cars=car.count,
+            software=f"ac-training {_own_version()}",
+        )
+        link = Link(pairing, spool, introduction, look_up=look_up)
+        recorder = Recorder(spool, LAYOUT, car.count, on_commit=link.notify)
+        clock = real_clock(1.0 / task.config.control_hz) if real_time else SimulatedClock()
+        driver: Driver
+        if session is not None:
+            driver = _game_driver(session, task, clock, link, recorder, settings.seed)
+        elif isinstance(car, RecordedCar):
+            driver = RecordingDriver(VectorDriving(car, task, clock), car, recorder)
+        else:
+            driving = VectorDriving(car, task, clock)
+            driver = PolicyDriver(driving, link, recorder, real_time, settings.seed)
+        link.start()
+        yield Drive(
+            driver, car, link, recorder, stop, settings.steps, real_time=real_time and not played, until_safe=played
+        )
+
+
+def game_session(game: GameSettings, stop: threading.Event, seed: int | None) -> Session:
+    """The running game, ready to be driven; raises SettingsError and Stopped."""
+    try:
+        return opened_session(game, stop, seed)
+    except (GameError, NoBackend) as error:
+        raise SettingsError(str(error), ExitCode.FAILED) from error
+    except (TrackError, InstallError) as error:
+        raise SettingsError(str(error)) from error
+
+
+def _game_driver(
+    session: Session, task: Task, clock: Clock, link: Link, recorder: Recorder, seed: int | None
+) -> GameDriver:
+    return GameDriver(
+        driving=VectorDriving(session.car, task, clock, restarts=False),
+        car=session.car,
+        policy=lambda: link.policy,
+        record=recorder.record,
+        collecting=lambda: not link.state.done,
+        random=np.random.default_rng(seed),
+        same_session=session.check,
+        shaping=session.shaping,
+        rolling=session.rolling,
+    )
+
+
+@contextmanager
+def _opened_spool(settings: Settings, signature: str) -> Iterator[Spool]:
+    """The spool, locked, for experience of this task; raises SettingsError."""
+    with ExitStack() as closing:
+        try:
+            spool = closing.enter_context(Spool(settings.spool, settings.spool_limit_bytes))
+            spool.bind_signature(signature)
+        except SpoolError as error:
+            raise SettingsError(
+                str(error), ExitCode.DISK_FULL if isinstance(error, SpoolFull) else ExitCode.USAGE
+            ) from error
+        yield spool
+
+
+def _car_and_task(settings: Settings) -> tuple[Car, Task]:
+    """A car other than the game's, and its task; raises SettingsError."""
+    try:
+        return _other_car_and_task(settings)
+    except (TrackError, RecordingError) as error:
+        raise SettingsError(str(error)) from error
+
+
+def _other_car_and_task(settings: Settings) -> tuple[Car, Task]:
+    track = parse_track(settings.track)
+    if settings.recording is None:
+        config = task_config(settings.task, _DEFAULT_RATE if settings.rate is None else settings.rate)
+        seed = secrets.randbits(32) if settings.seed is None else settings.seed
+        return SimulatedCar(track, count=settings.cars, seed=seed), Task(track, config)
+    car = RecordedCar(settings.recording)
+    _check_grounds(car, track, settings)
+    rate = float(round(car.rate)) if settings.rate is None else settings.rate
+    config = task_config(settings.task, rate)
+    if abs(car.rate / rate - round(car.rate / rate)) > 0.02:
+        raise SettingsError(
+            f"The recording has {car.rate:.3g} rows a second, which --rate {rate:g} does not divide; leave --rate out "
+            "to play it row by row."
+        )
+    return car, Task(track, config)
+
+
+def _check_grounds(car: RecordedCar, track: Track, settings: Settings) -> None:
+    if (share := car.share_on(track)) < _LEAST_SHARE_ON_TRACK:
+        raise SettingsError(
+            f"The recording {settings.recording} lies off the track {settings.track}: only {share:.0%} of it is on or "
+            "near the road, so what would be learned from it makes no sense. Name with --track the one that it was "
+            "recorded on."
+        )
+
+
+def task_config(texts: Sequence[str], rate: float) -> TaskConfig:
+    """The task at this control rate, Hz, with these settings, each NAME=VALUE; raises SettingsError."""
+    known = {field.name for field in fields(TaskConfig)} - {"control_hz"}
+    values: dict[str, float] = {"control_hz": rate}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            if name not in known:
+                raise ValueError
+            values[name] = float(number)
+        except ValueError:
+            raise SettingsError(
+                f"--task {text} is not understood: write NAME=NUMBER, where NAME is one of {', '.join(sorted(known))}."
+            ) from None
+    try:
+        return TaskConfig(**values)
+    except ValueError as error:
+        raise SettingsError(f"The task's settings do not fit: {error}.") from error
+
+
+def _own_version() -> str:
+    try:
+        return version("ac-training")
+    except PackageNotFoundError:
+        return "from source"

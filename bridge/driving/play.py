@@ -1,0 +1,143 @@
+"""Drives on a learned policy: no run, no spool, no exploration.
+
+Promises laps on standard output as they are completed, and a car that is let go of at the end. The game's car is driven
+as it is for a run (pauses, menus and a human at the wheel included); a simulated one goes as fast as it can be
+computed, or with the wall clock.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+from bridge.assetto_corsa.session import Session
+from bridge.driving.drive import Waiting
+from bridge.driving.game_driver import GameDriver
+from racing.clock import RealTimeClock, SimulatedClock
+from racing.driving import Step, VectorDriving
+from racing.policy import Policy
+from racing.simulator import SimulatedCar
+from racing.task import Float32Array, Task
+from racing.track import Track
+from runtime.logs import logging_aside
+from runtime.priority import control_thread
+
+_WAIT_SECONDS = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """How long to play: after so many laps (None: until told to stop), each of which goes to `say`."""
+
+    laps: int | None
+    say: Callable[[str], None]
+
+
+def play_game(session: Session, task: Task, policy: Policy, wanted: Wanted, stop: threading.Event) -> None:
+    """Drive the game's car until told to stop; `session.car` stays open, neutral.
+
+    Raises CannotDrive, and the OSError of `wanted.say`.
+    """
+    driving = VectorDriving(session.car, task, RealTimeClock(1.0 / task.config.control_hz), restarts=False)
+    driver = GameDriver(
+        driving,
+        session.car,
+        lambda: policy,
+        _forgotten,
+        lambda: True,
+        random=None,
+        same_session=session.check,
+        shaping=session.shaping,
+        rolling=session.rolling,
+    )
+    with logging_aside(), _Aside(wanted.say) as aside:
+        waiting, told = Waiting(), _Laps(Wanted(wanted.laps, aside.say))
+        with control_thread(real_time=True):
+            try:
+                while not stop.is_set() and not told.enough and not aside.broken:
+                    why = driver.waits_for()
+                    waiting.say(why, time.monotonic())
+                    if why is not None:
+                        stop.wait(_WAIT_SECONDS)
+                    elif (step := driver.step()) is not None:
+                        told.take(step)
+            finally:
+                driver.finish()
+
+
+def play_simulated(
+    track: Track, task: Task, policy: Policy, wanted: Wanted, stop: threading.Event, real_time: bool, seed: int
+) -> None:
+    """Drive a simulated car from the start line until told to stop."""
+    car = SimulatedCar(track, seed=seed, start="line")
+    clock = RealTimeClock(1.0 / task.config.control_hz) if real_time else SimulatedClock()
+    driving = VectorDriving(car, task, clock)
+    observation, told = driving.reset(), _Laps(wanted)
+    while not stop.is_set() and not told.enough:
+        step = driving.step(policy.act(observation))
+        observation = step.observation
+        told.take(step)
+
+
+class _Laps:
+    """Tells of laps, and of episodes that ended, and knows when it is enough."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._wanted, self._count = wanted, 0
+
+    @property
+    def enough(self) -> bool:
+        """Whether all wanted laps were driven."""
+        return self._wanted.laps is not None and self._count >= self._wanted.laps
+
+    def take(self, step: Step) -> None:
+        """Look at what a step has brought."""
+        for lap in step.laps:
+            self._count += 1
+            self._wanted.say(f"lap {self._count}: {lap.time:.3f} s{'' if lap.clean else ', not clean'}")
+        for end in step.episodes:
+            self._wanted.say(f"begun anew after {end.steps} steps: {end.reason.replace('_', ' ')}")
+
+
+class _Aside:
+    """Says what it is given by a thread of its own: whoever drives must not wait for a terminal that stands still.
+
+    Attributes: broken: what is said arrives nowhere any more; the block of `with` ends with the reason.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._lines = say, queue.SimpleQueue[str | None]()
+        self._reason: OSError | None = None
+        self._speaker = threading.Thread(target=self._speak, name="laps", daemon=True)
+
+    @property
+    def broken(self) -> bool:
+        """Whether what is said arrives nowhere."""
+        return self._reason is not None
+
+    def say(self, line: str) -> None:
+        """Have this said, soon."""
+        self._lines.put(line)
+
+    def __enter__(self) -> Self:
+        self._speaker.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.put(None)
+        self._speaker.join()
+        if self._reason is not None:
+            raise self._reason
+
+    def _speak(self) -> None:
+        try:
+            while (line := self._lines.get()) is not None:
+                self._say(line)
+        except OSError as error:
+            self._reason = error
+
+
+def _forgotten(_observation: Float32Array, _step: Step, _version: int) -> None:
+    """Nobody learns from what is played."""

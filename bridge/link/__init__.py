@@ -1,0 +1,1 @@
+"""One reconnecting connection to the receiver, dialled from here."""

@@ -1,0 +1,245 @@
+"""One WebSocket to the receiver: who is called, how the certificate is checked, and how hard it is tried.
+
+Promises that the token is sent only after the certificate was found right, and that a connection stands within 2 s
+of the moment from which the network would carry one: attempts start about every 1.2 s for ever, each on its own, and
+the first to succeed wins, so that no attempt that hangs in a dead network delays the next. What no retry can mend
+is raised as Refused.
+"""
+
+import asyncio
+import errno
+import logging
+import os
+import random
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus, ProxyError, WebSocketException
+from websockets.http11 import USER_AGENT
+from websockets.typing import Subprotocol
+
+from bridge.link.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
+from runtime.logs import fields
+from wire.messages import MAX_DOWN_FRAME_BYTES, PROTOCOL
+from wire.pairing import Pairing, PinMismatch, basic_auth_header, check_pin, is_loopback
+
+DIAL_INTERVAL_S = (1.0, 1.4)
+"""A new attempt starts after a random time in this range; random, so that many bridges do not dial in step."""
+OPEN_TIMEOUT_S = 10.0
+_REPORT_SECONDS = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class LinkConnection(ClientConnection):
+    """A client connection that knows when it last heard anything, and that checks a pin before it says anything."""
+
+    pin: str | None = None
+    heard_at: float = 0.0
+    """Time of the newest received byte, on the event loop's clock."""
+
+    async def handshake(self, additional_headers: object = None, user_agent_header: str | None = USER_AGENT) -> None:
+        """Check the certificate, then send the upgrade request, which carries the token."""
+        if self.pin is not None:
+            secured = self.transport.get_extra_info("ssl_object")
+            der = secured.getpeercert(binary_form=True) if secured is not None else None
+            check_pin(der or b"", self.pin)
+        await super().handshake(additional_headers, user_agent_header)  # type: ignore[arg-type]
+
+    def data_received(self, data: bytes) -> None:
+        """Note the time, then handle the bytes."""
+        self.heard_at = self.loop.time()
+        super().data_received(data)
+
+
+class _Connect(connect):
+    """Follows no redirect: the pairing string says who is to be called, nobody else does."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+async def dial(pairing: Pairing) -> LinkConnection:
+    """Make one attempt.
+
+    Raises:
+        Refused: wrong certificate, token or protocol, or a proxy that cannot be used.
+        OSError, TimeoutError, WebSocketException, EOFError: trouble on the way; try again.
+    """
+    kind = type("PinnedConnection", (LinkConnection,), {"pin": pairing.pin})
+    try:
+        connection = await _Connect(
+            pairing.url,
+            subprotocols=[Subprotocol(PROTOCOL)],
+            additional_headers={"Authorization": basic_auth_header(pairing.token)},
+            compression=None,
+            open_timeout=OPEN_TIMEOUT_S,
+            # The link has a keepalive of its own, which also measures what the receiver is doing.
+            ping_interval=None,
+            close_timeout=1.0,
+            max_size=MAX_DOWN_FRAME_BYTES,
+            proxy=None if is_loopback(pairing.host) else True,
+            create_connection=kind,
+            ssl=_tls(pairing) if pairing.tls else None,
+        )
+    except PinMismatch as error:
+        raise WrongCertificate(str(error)) from None
+    except ssl.SSLCertVerificationError as error:
+        raise WrongCertificate(
+            f"The certificate of {pairing.host} is not one that this system trusts ({error.verify_message}), and the "
+            "pairing string has no pin. Get the full pairing string (its end is /pin-...) from the run's owner."
+        ) from None
+    except InvalidStatus as error:
+        raise _judged(error, pairing) from None
+    except (ImportError, InvalidProxy) as error:
+        raise _no_proxy(error) from None
+    assert isinstance(connection, LinkConnection)
+    if connection.subprotocol != PROTOCOL:
+        connection.transport.abort()
+        raise _wrong_protocol(pairing)
+    connection.heard_at = asyncio.get_running_loop().time()
+    return connection
+
+
+def _tls(pairing: Pairing) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if pairing.pin is not None:
+        # A pinned certificate is self-signed: its hash, checked in the handshake, says more than any authority.
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _judged(error: InvalidStatus, pairing: Pairing) -> Exception:
+    status = error.response.status_code
+    if status in (401, 403):
+        return WrongToken(
+            f"The receiver at {pairing.host} does not accept this token. It has a new one since a new run was made: "
+            "get the current pairing string from the run's owner (it is in pairing.txt in the receiver's folder) and "
+            "give it to `ac-bridge pair`."
+        )
+    body = bytes(error.response.body or b"").lower()
+    # A receiver names the protocol that it speaks; a library's own answer to a wrong one says subprotocol.
+    if status == 426 or (status == 400 and (b"ac-training." in body or b"subprotocol" in body)):
+        return _wrong_protocol(pairing)
+    return error
+
+
+def _no_proxy(error: Exception) -> ProxyUnusable:
+    """Without the library's own words, which name the proxy with its user and password."""
+    if isinstance(error, ImportError):
+        what, more = "is a SOCKS proxy, for which a package is missing", ", or install it: pip install python-socks"
+    else:
+        what, more = "is no http://, https:// or socks5:// address", ", or mend it"
+    return ProxyUnusable(
+        f"This PC is set to call through a proxy (https_proxy, all_proxy or the system's settings), but that {what}. "
+        f"Set the variable no_proxy to the receiver's address, so that it is called directly{more}."
+    )
+
+
+def in_words(error: BaseException) -> str:
+    """Why a call did not come about, as half a sentence.
+
+    Never the error's own text, which may name addresses, a proxy and its password: this goes into bug reports.
+    """
+    if isinstance(error, InvalidStatus):
+        return _status_in_words(error.response.status_code)
+    if isinstance(error, socket.gaierror):
+        return "its name cannot be found"
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection is refused, so nothing listens there"
+    if isinstance(error, TimeoutError):
+        return "nothing came back in time"
+    if isinstance(error, ssl.SSLError):
+        return f"no encrypted connection comes about ({error.reason})"
+    if isinstance(error, ProxyError):
+        return "the proxy that this PC is set to use does not put the call through"
+    if isinstance(error, ConnectionClosed | EOFError | ConnectionError):
+        return "the connection was cut"
+    if isinstance(error, OSError):
+        if error.errno is not None and error.errno in errno.errorcode:
+            return f"{os.strerror(error.errno)} ({errno.errorcode[error.errno]})"
+        return "no connection comes about to any of its addresses"
+    return f"what answers there speaks no WebSocket ({type(error).__name__})"
+
+
+def _status_in_words(status: int) -> str:
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return "wrong tokens came from this address lately, so it takes no calls from here for a minute"
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return "it takes no bridge just now"
+    return f"something else than the receiver answers there (HTTP {status})"
+
+
+def _wrong_protocol(pairing: Pairing) -> Refused:
+    return Refused(
+        f"The receiver at {pairing.host} does not speak {PROTOCOL}: it is of another version than this bridge. "
+        "Bring both to the same version of this project."
+    )
+
+
+async def race(attempt: Callable[[], Awaitable[LinkConnection]]) -> LinkConnection:
+    """Make attempts until one succeeds, a new one every DIAL_INTERVAL_S, while older ones are still pending.
+
+    Raises:
+        Refused: an attempt was refused for good.
+    """
+    loop = asyncio.get_running_loop()
+    pending: set[asyncio.Task[LinkConnection]] = set()
+    trouble = _Trouble()
+    try:
+        while True:
+            pending.add(asyncio.ensure_future(attempt()))
+            next_start = loop.time() + random.uniform(*DIAL_INTERVAL_S)
+            while (left := next_start - loop.time()) > 0.0:
+                if not pending:
+                    await asyncio.sleep(left)
+                    break
+                done, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                winner = None
+                for task in done:
+                    error = task.exception()
+                    if isinstance(error, Refused):
+                        raise error
+                    if error is None and winner is None:
+                        winner = task.result()
+                    elif error is None:
+                        task.result().transport.abort()
+                    elif isinstance(error, (OSError, TimeoutError, WebSocketException, EOFError)):
+                        trouble.met(error)
+                    else:
+                        raise error
+                if winner is not None:
+                    return winner
+    finally:
+        abandon(pending)
+
+
+class _Trouble:
+    """Says why no connection stands, but not at each attempt."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._report_at = 0.0
+
+    def met(self, error: BaseException) -> None:
+        text, now = in_words(error), asyncio.get_running_loop().time()
+        if text != self._text or now >= self._report_at:
+            _log.info("the receiver cannot be reached; dialling on", extra=fields(reason=text))
+            self._text, self._report_at = text, now + _REPORT_SECONDS
+
+
+def abandon(attempts: set[asyncio.Task[LinkConnection]]) -> None:
+    """Cancel attempts; one that succeeds in the same moment is cut."""
+
+    def cut(task: asyncio.Task[LinkConnection]) -> None:
+        if not task.cancelled() and task.exception() is None:
+            task.result().transport.abort()
+
+    for attempt in attempts:
+        attempt.add_done_callback(cut)
+        attempt.cancel()

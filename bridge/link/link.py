@@ -1,0 +1,219 @@
+"""The bridge's one link to the receiver: a thread that keeps a WebSocket up, sends the spool and takes what comes down.
+
+Promises that the control thread never waits for the network: it reads plain attributes, each replaced whole. Batches
+go up in order and are forgotten only when they are safe; weights are taken only when their hash and signature are
+right. A cut, silent or draining link is left and dialled anew for ever; a refusal that no retry can mend ends the
+link and is found in `refusal`. It does not drive and does not record.
+"""
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from bridge.link.dialing import DIAL_INTERVAL_S, LinkConnection, abandon, dial, race
+from bridge.link.exchange import Exchange, Introduction, LinkState, SessionOver
+from bridge.link.refusal import Refused
+from bridge.link.session import Session
+from bridge.spool import Spool, SpoolFull
+from racing.policy import Policy
+from runtime.exit_codes import ExitCode
+from runtime.logs import fields
+from wire.pairing import Pairing, PairingError
+
+SUSPECT_SECONDS = 1.5
+"""After so much silence (a Pong is due twice a second) a new connection is dialled beside the old one."""
+LOOK_UP_SECONDS = 15.0
+"""While nobody answers, the pairing is looked up again this often."""
+_LOOK_SECONDS = 0.2
+_FORGET_RETRY_SECONDS = 5.0
+_log = logging.getLogger(__name__)
+
+
+class Link:
+    """Runs the link in a thread from `start` to `close`.
+
+    Args:
+        pairing: whom to call.
+        spool: what to send; stays open as long as the link.
+        introduction: what the bridge says of itself.
+        policy: what it drives on already, if anything.
+        look_up: finds out whom to call now, where an address changes with each instance; raises PairingError.
+    """
+
+    def __init__(
+        self,
+        pairing: Pairing,
+        spool: Spool,
+        introduction: Introduction,
+        policy: Policy | None = None,
+        look_up: Callable[[], Pairing] | None = None,
+    ) -> None:
+        self._pairing, self._spool = pairing, spool
+        self._look_up = look_up
+        self._looked_up_at = time.monotonic()
+        self._exchange = Exchange(spool, introduction, policy)
+        self._loop = asyncio.new_event_loop()
+        self._wake, self._stop = asyncio.Event(), asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+        self.refusal: Refused | None = None
+        """Why the link ended by itself, if it did."""
+
+    @property
+    def state(self) -> LinkState:
+        """What the link knows now."""
+        return self._exchange.state
+
+    @property
+    def policy(self) -> Policy | None:
+        """The newest policy; None before the first. Take it once a step."""
+        return self._exchange.policy
+
+    @property
+    def unsent_steps(self) -> int:
+        """Steps in the spool that the receiver has not committed."""
+        return self._spool.total_steps - self._exchange.state.stored_total
+
+    @property
+    def lead_steps(self) -> int:
+        """By how many steps the run's experience, with what waits in the spool, leads its training."""
+        state = self._exchange.state
+        return state.stored_steps + self.unsent_steps - state.trained_steps
+
+    @property
+    def all_stored(self) -> bool:
+        """Whether the receiver has committed everything that was appended to the spool."""
+        return self._exchange.all_stored
+
+    @property
+    def all_safe(self) -> bool:
+        """Whether everything that was appended to the spool is in S3."""
+        return self._exchange.all_safe
+
+    def start(self) -> None:
+        """Begin to dial."""
+        self._thread.start()
+
+    def notify(self) -> None:
+        """Say that the spool has a new batch; from any thread."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._wake.set)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Send what is unsent for at most `timeout` s, then hang up and end the thread."""
+        deadline = time.monotonic() + timeout
+        while self._thread.is_alive() and not self.all_stored and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(5.0)
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._main())
+        except Refused as refusal:
+            self.refusal = refusal
+        except Exception as error:
+            _log.exception("the link failed")
+            self.refusal = Refused(f"The link failed: {error}. The log says more.", ExitCode.FAILED)
+
+    async def _main(self) -> None:
+        work = [asyncio.ensure_future(job) for job in (self._keep_talking(), self._keep_forgetting())]
+        stop = asyncio.ensure_future(self._stop.wait())
+        try:
+            done, _ = await asyncio.wait([*work, stop], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (*work, stop):
+                task.cancel()
+            await asyncio.gather(*work, stop, return_exceptions=True)
+
+    async def _keep_talking(self) -> None:
+        connection = await race(self._dial)
+        while True:
+            connection = await self._talk(connection)
+
+    async def _dial(self) -> LinkConnection:
+        if self._look_up is None:
+            return await dial(self._pairing)
+        if time.monotonic() - self._looked_up_at > LOOK_UP_SECONDS:
+            self._looked_up_at = time.monotonic()
+            try:
+                self._pairing = await asyncio.to_thread(self._look_up)
+            except PairingError as error:
+                _log.warning("the pairing cannot be looked up; dialling the last one", extra=fields(reason=error))
+        try:
+            return await dial(self._pairing)
+        except Refused as refusal:
+            # The address may be somebody else's by now, or the token a new one: the next look-up says.
+            raise ConnectionRefusedError(str(refusal)) from refusal
+
+    async def _talk(self, connection: LinkConnection) -> LinkConnection:
+        """Talk over `connection`; returns the one that takes its place, when it has ended or fallen silent."""
+        began = self._loop.time()
+        session = asyncio.ensure_future(Session(connection, self._exchange, self._wake).run())
+        successor: asyncio.Task[LinkConnection] | None = None
+        try:
+            while True:
+                waiting: set[asyncio.Task[LinkConnection] | asyncio.Task[None]] = {session}
+                if successor is not None:
+                    waiting.add(successor)
+                await asyncio.wait(waiting, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if session.done():
+                    delay = self._judge(session, began)
+                    if successor is None:
+                        await asyncio.sleep(delay)
+                        successor = asyncio.ensure_future(race(self._dial))
+                    return await successor
+                if successor is not None and successor.done():
+                    _log.warning("the connection is silent; a new one takes its place")
+                    return successor.result()
+                suspect = self._loop.time() - connection.heard_at > SUSPECT_SECONDS
+                if suspect and successor is None:
+                    successor = asyncio.ensure_future(race(self._dial))
+                elif successor is not None and not suspect:
+                    abandon({successor})
+                    successor = None
+        finally:
+            await self._hang_up(session, connection)
+            if successor is not None and not successor.done():
+                abandon({successor})
+
+    def _judge(self, session: "asyncio.Task[None]", began: float) -> float:
+        """How long to wait before dialling, after a session that ended by itself.
+
+        A receiver that accepts and hangs up at once is not called more often than one that does not answer.
+        """
+        error = session.exception()
+        if not isinstance(error, SessionOver):
+            raise error or RuntimeError("a session ended without a reason")
+        _log.warning("the link is down; driving goes on", extra=fields(reason=error))
+        return max(error.delay, random.uniform(*DIAL_INTERVAL_S) - (self._loop.time() - began), 0.0)
+
+    async def _hang_up(self, session: "asyncio.Task[None]", connection: LinkConnection) -> None:
+        if self._stop.is_set() and not session.done():
+            with suppress(Exception):
+                await connection.close()
+        session.cancel()
+        await asyncio.gather(session, return_exceptions=True)
+
+    async def _keep_forgetting(self) -> None:
+        """Let the spool forget what is safe, in another thread, since a slow disk must not silence the link."""
+        told = 0.0
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            stream, number = self._exchange.safe_through
+            if stream != self._spool.stream or number <= self._spool.safe_through:
+                continue
+            try:
+                await asyncio.to_thread(self._spool.forget_through, stream, number)
+            except SpoolFull as error:
+                if self._loop.time() > told:
+                    _log.warning("the spool cannot forget what is safe", extra=fields(reason=error))
+                    told = self._loop.time() + 60.0
+                await asyncio.sleep(_FORGET_RETRY_SECONDS)

@@ -1,0 +1,114 @@
+"""One connection's conversation: introduces the bridge, then sends, hears and pings until the connection ends."""
+
+import asyncio
+from contextlib import suppress
+
+from websockets.exceptions import ConnectionClosed
+
+from bridge.link.dialing import LinkConnection
+from bridge.link.exchange import Exchange, SessionOver
+from bridge.link.refusal import Refused
+from wire.frames import FrameError, decode_down, encode_frame
+from wire.messages import CloseCode, DownMessage, Ping, Welcome
+
+PING_SECONDS = 0.5
+"""A connection over which nothing came for so long is asked for a sign of life."""
+SILENCE_SECONDS = 5.0
+"""Nothing heard for so long, not even a Pong: the connection is dead, whatever the operating system thinks."""
+WELCOME_SECONDS = 10.0
+_DISTRUST_SECONDS = 5.0
+
+
+class Session:
+    """Runs the exchange over one connection.
+
+    Args:
+        connection: fresh, nothing sent yet.
+        exchange: what outlives it.
+        wake: set by others when there may be something to send.
+    """
+
+    def __init__(self, connection: LinkConnection, exchange: Exchange, wake: asyncio.Event) -> None:
+        self._connection, self._exchange, self._wake = connection, exchange, wake
+        self._now = asyncio.get_running_loop().time
+
+    async def run(self) -> None:
+        """Talk until the connection ends; never returns.
+
+        Raises:
+            Refused: what no retry can mend.
+            SessionOver: dial again.
+        """
+        try:
+            async with asyncio.timeout(WELCOME_SECONDS):
+                await self._introduce()
+            async with asyncio.TaskGroup() as tasks:
+                for work in (self._hear(), self._send(), self._ping()):
+                    tasks.create_task(work)
+        except BaseExceptionGroup as group:
+            raise _first_cause(group) from None
+        except ConnectionClosed as error:
+            raise _judged(error) from None
+        except FrameError as error:
+            raise SessionOver(f"the receiver sends what cannot be read: {error}", _DISTRUST_SECONDS) from None
+        except TimeoutError:
+            raise SessionOver("the receiver does not answer the Hello") from None
+        finally:
+            self._exchange.disconnected()
+            self._connection.transport.abort()
+
+    async def _introduce(self) -> None:
+        await self._connection.send(encode_frame(self._exchange.hello()))
+        while True:
+            message = await self._receive()
+            self._exchange.hear(message, self._now())
+            if isinstance(message, Welcome):
+                return
+
+    async def _receive(self) -> DownMessage:
+        return decode_down(await self._connection.recv())
+
+    async def _hear(self) -> None:
+        while True:
+            self._exchange.hear(await self._receive(), self._now())
+            self._wake.set()
+
+    async def _send(self) -> None:
+        while True:
+            self._wake.clear()
+            batch = self._exchange.next_batch(self._now())
+            if batch is not None:
+                await self._connection.send(encode_frame(batch))
+                continue
+            pause = self._exchange.pause_left(self._now())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause or None):
+                    await self._wake.wait()
+
+    async def _ping(self) -> None:
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            silence = self._now() - self._connection.heard_at
+            if silence > 0.8 * PING_SECONDS:
+                await self._connection.send(encode_frame(Ping(self._now())))
+            if silence > SILENCE_SECONDS:
+                raise SessionOver(f"nothing was heard for {silence:.1f} s")
+
+
+def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What ended the session, judged; what is final goes before what is not."""
+    causes = [_judged(cause) for cause in group.exceptions]
+    return next((cause for cause in causes if isinstance(cause, Refused)), causes[0])
+
+
+def _judged(error: BaseException) -> BaseException:
+    if isinstance(error, ConnectionClosed):
+        received = error.rcvd
+        if received is not None and received.code == CloseCode.REFUSED:
+            return Refused(
+                f"The receiver refuses this bridge: {received.reason or 'it gives no reason'}. Its log says more."
+            )
+        return SessionOver(f"the connection ended ({error})")
+    if isinstance(error, FrameError):
+        return SessionOver(f"the receiver sends what cannot be read: {error}", _DISTRUST_SECONDS)
+    return error

@@ -1,0 +1,1 @@
+"""The pairing string: taken once, kept for later calls."""

@@ -1,0 +1,1 @@
+"""The benchmarks: every figure of docs/performance.md."""

@@ -1,0 +1,168 @@
+"""`python -m scripts.bench.inference`: what driving costs on the gaming PC, beside torch and stable-baselines3.
+
+One step is what the control loop computes between reading the car and applying the controls: observe, then the policy,
+for one car and 2x256 units. The three runtimes get the same observations in turn, in one process, with one torch
+thread. Imports are measured in fresh processes, sizes by the files of the installed distributions. Markdown to
+standard output.
+"""
+
+import argparse
+import re
+import statistics
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from packaging.requirements import Requirement
+from stable_baselines3 import SAC
+
+from racing.policy import Policy
+from racing.simulator import SimulatedCar
+from racing.task import OBSERVATION_SIZE, Float32Array, Task, controls_of, on_action_grid
+from racing.track import Track
+from scripts.bench.setting import setting
+from train_cloud.trainer.learning.export import export_policy
+from train_cloud.trainer.learning.learners import SpacesOnly
+
+ROOT = Path(__file__).parents[2]
+IMPORTS = {
+    "numpy (ours: the whole bridge)": "import bridge.driving.garage",
+    "torch": "import torch",
+    "stable-baselines3": "import stable_baselines3",
+}
+_MEASURED = "import time; began = time.perf_counter(); {}; print(time.perf_counter() - began)"
+
+
+def step_times(steps: int, seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
+    """(steps,) s of each step, by runtime; a different runtime at each step, so that all share the machine's moods."""
+    torch.set_num_threads(1)
+    model = SAC("MlpPolicy", SpacesOnly(), seed=seed, device="cpu", policy_kwargs={"net_arch": [256, 256]})
+    task = Task(Track.generate(7))
+    policy = Policy.from_bytes(export_policy(model, 1, task.signature), task.signature)
+    actor = model.policy.actor
+    explore = np.random.default_rng(seed)
+
+    def by_torch(observation: Float32Array) -> Float32Array:
+        with torch.inference_mode():
+            return actor(torch.from_numpy(observation), deterministic=True).numpy()  # type: ignore[no-any-return]
+
+    runtimes: dict[str, Callable[[Float32Array], Any]] = {
+        "numpy (ours)": policy.act,
+        "numpy (ours), exploring": lambda observation: policy.act(observation, explore),
+        "torch, the actor alone": by_torch,
+        "stable-baselines3 predict": lambda observation: model.predict(observation, deterministic=True),
+        "observing alone": lambda observation: observation,
+    }
+    car = SimulatedCar(task.track, count=1, seed=seed)
+    state = car.read()
+    memory = task.begin(state)
+    times: dict[str, list[float]] = {name: [] for name in runtimes}
+    for round_ in range(steps + steps // 10):
+        for name, act in runtimes.items():
+            began = time.perf_counter()
+            act(task.observe(state, memory))
+            took = time.perf_counter() - began
+            if round_ >= steps // 10:
+                times[name].append(took)
+        # The car goes on, so that no runtime sees the same rows for ever.
+        applied = on_action_grid(policy.act(task.observe(state, memory), explore))
+        car.apply(controls_of(applied))
+        car.advance(1.0 / task.config.control_hz)
+        state = car.read()
+        memory, outcome = task.advance(memory, state, applied)
+        if outcome.terminated[0] or outcome.truncated[0]:
+            car.reset(np.ones(1, np.bool_))
+            state = car.read()
+            memory = task.begin(state)
+    return {name: np.array(values) for name, values in times.items()}
+
+
+def import_seconds(repeats: int) -> dict[str, float]:
+    """Median s of each import in a fresh process, without the interpreter's own start; interleaved."""
+    found: dict[str, list[float]] = {name: [] for name in IMPORTS}
+    for _ in range(repeats + 1):
+        for name, statement in IMPORTS.items():
+            command = [sys.executable, "-c", _MEASURED.format(statement)]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+            found[name].append(float(done.stdout))
+    # The first round fills the file cache.
+    return {name: statistics.median(values[1:]) for name, values in found.items()}
+
+
+def installed_bytes(requirements: list[str]) -> dict[str, int]:
+    """Bytes on disk of each distribution that `requirements` need here, themselves included, by name."""
+    sizes: dict[str, int] = {}
+    waiting = [(Requirement(text), "") for text in requirements]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        requirement, extra = waiting.pop()
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        name = re.sub(r"[-_.]+", "-", requirement.name).lower()
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            raise SystemExit(f"{name} is not installed here; run `make setup` first.") from None
+        files = [found.locate_file(file) for file in found.files or ()]
+        sizes[name] = sum(Path(str(file)).stat().st_size for file in files if Path(str(file)).is_file())
+        for wanted in {"", *requirement.extras}:
+            if (name, wanted) not in seen:
+                seen.add((name, wanted))
+                waiting += [(Requirement(text), wanted) for text in found.requires or ()]
+    return sizes
+
+
+def bridge_requirements() -> list[str]:
+    """What pyproject.toml asks for on the gaming PC."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [*project["dependencies"], *project["optional-dependencies"]["bridge"]]
+
+
+def report(steps: int, repeats: int) -> str:
+    """Everything, as Markdown."""
+    lines = [
+        setting("numpy", "torch", "stable-baselines3"),
+        "",
+        f"| one step, N=1, {OBSERVATION_SIZE}-256-256 (observe + policy) | p50 us | p99 us |",
+        "|---|---|---|",
+    ]
+    for name, values in step_times(steps).items():
+        p50, p99 = np.percentile(values * 1e6, [50, 99])
+        lines.append(f"| {name} | {p50:.0f} | {p99:.0f} |")
+    lines += ["", f"| import, fresh process, median of {repeats} | ms |", "|---|---|"]
+    lines += [f"| {name} | {seconds * 1e3:.0f} |" for name, seconds in import_seconds(repeats).items()]
+    bridge = installed_bytes(bridge_requirements())
+    lines += ["", "| installed size | MB | distributions |", "|---|---|---|"]
+    for name, sizes in (
+        ("extra `bridge`", bridge),
+        ("the same with torch", bridge | installed_bytes(["torch"])),
+        ("the same with stable-baselines3", bridge | installed_bytes(["stable-baselines3"])),
+    ):
+        lines.append(f"| {name} | {sum(sizes.values()) / 1e6:.0f} | {len(sizes)} |")
+    largest = sorted(bridge.items(), key=lambda item: -item[1])[:4]
+    lines += [
+        "",
+        "Largest of the bridge's: " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in largest) + ".",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="What driving costs on the gaming PC.")
+    parser.add_argument("--steps", type=int, default=5000, help="measured steps of each runtime")
+    parser.add_argument("--repeats", type=int, default=7, help="fresh processes for each import")
+    chosen = parser.parse_args()
+    print(report(chosen.steps, chosen.repeats))
+
+
+if __name__ == "__main__":
+    main()

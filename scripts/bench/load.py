@@ -1,0 +1,195 @@
+"""The load of scripts.bench.receiver: many simulated bridges in one process, in real time, over real TLS sockets.
+
+Reads one Load as JSON from standard input and writes one Measured as JSON to standard output. The batches are made
+before the clock starts, so that the time goes into sending and hearing; nothing here measures the receiver's process.
+"""
+
+import asyncio
+import os
+import secrets
+import ssl
+import sys
+import time
+from collections import deque
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from experience.codec import Batch, encode_batch
+from racing.task import ACTION_SIZE, OBSERVATION_SIZE, on_action_grid, on_observation_grid
+from train_cloud.signature import layout
+from wire.frames import decode_down, encode_frame
+from wire.messages import MAX_DOWN_FRAME_BYTES, PROTOCOL, Ack, Hello, TransitionBatch, Welcome
+from wire.pairing import Pairing, basic_auth_header
+
+STEPS_PER_SECOND = 60
+STEPS_PER_BATCH = 10
+DIALS_AT_ONCE = 16
+DIFFERENT_BATCHES = 64
+
+
+class Load(msgspec.Struct):
+    """How many bridges send to whom (its process too, to look at its CPU time), and for how long (s)."""
+
+    host: str
+    port: int
+    token: str
+    receiver_pid: int
+    signature: str
+    bridges: int
+    seconds: float
+
+
+class Measured(msgspec.Struct):
+    """What the bridges saw: steps sent and acknowledged as stored, send-to-ack times (s), shares of a core (0..1).
+
+    receiver_cpu is None where the system has no /proc.
+    """
+
+    offered_steps: int
+    acknowledged_steps: int
+    seconds: float
+    p50: float
+    p99: float
+    cpu: float
+    receiver_cpu: float | None
+    failures: int
+
+
+class _Bridge:
+    """One simulated bridge: sends on its own schedule, whatever the receiver does."""
+
+    def __init__(self, load: Load, number: int, blobs: list[bytes]) -> None:
+        self._load, self._blobs = load, blobs
+        self._name = f"bench-{number}"
+        self._offset = number / load.bridges * STEPS_PER_BATCH / STEPS_PER_SECOND
+        self._waiting: deque[tuple[int, float]] = deque()
+        self.sent = self.acknowledged = 0
+        self.times: list[float] = []
+        self.connection: ClientConnection | None = None
+
+    async def dial(self, context: ssl.SSLContext) -> None:
+        pairing = Pairing(self._load.host, self._load.port, self._load.token)
+        self.connection = await connect(
+            pairing.url,
+            ssl=context,
+            additional_headers={"Authorization": basic_auth_header(pairing.token)},
+            subprotocols=[Subprotocol(PROTOCOL)],
+            compression=None,
+            max_size=MAX_DOWN_FRAME_BYTES,
+            open_timeout=30,
+        )
+        hello = Hello(
+            bridge=self._name,
+            stream=secrets.token_hex(16),
+            signature=self._load.signature,
+            observation_size=OBSERVATION_SIZE,
+            action_size=ACTION_SIZE,
+            real_time=True,
+            cars=1,
+            last_number=0,
+            weights_version=0,
+            software="bench",
+        )
+        await self.connection.send(encode_frame(hello))
+        while not isinstance(decode_down(await self.connection.recv()), Welcome):
+            pass
+
+    async def send(self, began: float) -> None:
+        assert self.connection is not None
+        period = STEPS_PER_BATCH / STEPS_PER_SECOND
+        for index in range(round(self._load.seconds / period)):
+            due = began + self._offset + index * period
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            frame = encode_frame(TransitionBatch(index + 1, self._blobs[index % len(self._blobs)]))
+            # From the moment it was due: a sender that falls behind must not hide a slow receiver.
+            self._waiting.append((index + 1, due))
+            await self.connection.send(frame)
+            self.sent += 1
+
+    async def hear(self) -> None:
+        assert self.connection is not None
+        async for frame in self.connection:
+            message = decode_down(frame)
+            if isinstance(message, Ack):
+                now = time.monotonic()
+                self.acknowledged = max(self.acknowledged, message.stored_through)
+                while self._waiting and self._waiting[0][0] <= message.stored_through:
+                    self.times.append(now - self._waiting.popleft()[1])
+
+
+async def _run(load: Load) -> Measured:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # The pin is the bridge's affair and costs nothing per message: not measured here.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    blobs = [_blob(seed) for seed in range(DIFFERENT_BATCHES)]
+    bridges = [_Bridge(load, number, blobs) for number in range(load.bridges)]
+    room = asyncio.Semaphore(DIALS_AT_ONCE)
+
+    async def dial(bridge: _Bridge) -> None:
+        async with room:
+            await bridge.dial(context)
+
+    await asyncio.gather(*(dial(bridge) for bridge in bridges))
+    hearing = [asyncio.create_task(bridge.hear()) for bridge in bridges]
+    began, cpu, receiver_before = time.monotonic() + 0.2, time.process_time(), _cpu_seconds(load.receiver_pid)
+    outcomes = await asyncio.gather(*(bridge.send(began) for bridge in bridges), return_exceptions=True)
+    seconds, cpu, receiver_after = time.monotonic() - began, time.process_time() - cpu, _cpu_seconds(load.receiver_pid)
+    deadline = time.monotonic() + 10
+    while any(bridge.acknowledged < bridge.sent for bridge in bridges) and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    for task in hearing:
+        task.cancel()
+    times = np.array([time for bridge in bridges for time in bridge.times] or [float("inf")])
+    return Measured(
+        offered_steps=STEPS_PER_BATCH * sum(bridge.sent for bridge in bridges),
+        acknowledged_steps=STEPS_PER_BATCH * sum(bridge.acknowledged for bridge in bridges),
+        seconds=seconds,
+        p50=float(np.percentile(times, 50)),
+        p99=float(np.percentile(times, 99)),
+        cpu=cpu / seconds,
+        receiver_cpu=None
+        if receiver_before is None or receiver_after is None
+        else (receiver_after - receiver_before) / seconds,
+        failures=sum(isinstance(outcome, BaseException) for outcome in outcomes),
+    )
+
+
+def _cpu_seconds(pid: int) -> float | None:
+    """User and system time of a process so far, s; None where there is no /proc."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _blob(seed: int) -> bytes:
+    """Ten steps of a car that drives smoothly, of the racing task's layout."""
+    rng = np.random.default_rng(seed)
+    walk = rng.normal(0, 0.02, (STEPS_PER_BATCH + 1, OBSERVATION_SIZE)).cumsum(0) + rng.normal(0, 1, OBSERVATION_SIZE)
+    steps = STEPS_PER_BATCH
+    return encode_batch(
+        Batch(
+            layout=layout(),
+            run_lengths=np.array([steps], np.int32),
+            run_cars=np.array([0], np.int32),
+            run_first_steps=np.array([0], np.int64),
+            observations=on_observation_grid(walk),
+            actions=on_action_grid(rng.uniform(-1, 1, (steps, ACTION_SIZE))),
+            rewards=rng.normal(0, 1, steps).astype(np.float32),
+            terminated=np.zeros(steps, bool),
+            truncated=np.zeros(steps, bool),
+            policy_versions=np.ones(steps, np.uint32),
+            action_ages=np.zeros(steps, np.float32),
+            late=np.zeros(steps, bool),
+        )
+    )
+
+
+if __name__ == "__main__":
+    result = asyncio.run(_run(msgspec.json.decode(sys.stdin.buffer.read(), type=Load)))
+    sys.stdout.buffer.write(msgspec.json.encode(result))

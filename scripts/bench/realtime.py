@@ -1,0 +1,129 @@
+"""`python -m scripts.bench.realtime`: how evenly the bridge drives the game, as a Markdown table.
+
+The fake game of tests/ runs as a process of its own, the bridge as another, as on a gaming PC. At 25 and at 60 Hz the
+link is, in turn: well; cut every second; slow; and flooded with weights. Jitter is by how much the time between
+two commands differs from the period; lateness is when the clock wakes after its deadline.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from websockets.exceptions import ConnectionClosed
+
+from racing.task import TaskConfig, task_signature
+from scripts.bench.realtime_drive import Times, Wanted
+from scripts.bench.setting import setting
+from tests.support.fake_game import FakeGame
+from tests.support.fault_proxy import FaultProxy
+from tests.support.policies import as_update, following_policy
+from tests.support.wire_server import WireServer
+from wire.pairing import format_pairing
+
+RATES = (25.0, 60.0)
+GOAL_SECONDS = 0.002
+_CUT_EVERY_SECONDS = 1.0
+_FLOOD_EVERY_SECONDS = 0.02
+_SLOW_SECONDS = 0.4
+_VERSIONS = 50
+
+
+def main() -> int:
+    """Measure and print; exit code 1 where the goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=10.0, help="of driving each time")
+    parser.add_argument("--repeats", type=int, default=3, help="of all rows, one after the other; medians are shown")
+    arguments = parser.parse_args()
+    rows = [(rate, link) for rate in RATES for link in ("well", "cut", "slow", "flooding")]
+    found: dict[tuple[float, str], list[list[float]]] = {row: [] for row in rows}
+    for _ in range(arguments.repeats):
+        for rate, link in rows:
+            found[rate, link].append(_figures(measure(rate, link, arguments.seconds), rate))
+    print(setting("numpy", "websockets") + "\n")
+    print("| Hz | link | steps | jitter p50 ms | p99 ms | worst ms of all | late p99 ms | verdict |")
+    print("|---|---|---|---|---|---|---|---|")
+    missed = False
+    for (rate, link), times in found.items():
+        steps, worst = sum(each[0] for each in times), max(each[3] for each in times)
+        p50, p99, late = (float(np.median([each[at] for each in times])) for at in (1, 2, 4))
+        kept = p99 <= 1000 * GOAL_SECONDS
+        missed = missed or not kept
+        verdict = "kept" if kept else f"above {1000 * GOAL_SECONDS:g} ms"
+        print(f"| {rate:g} | {link} | {steps:.0f} | {p50:.2f} | {p99:.2f} | {worst:.1f} | {late:.2f} | {verdict} |")
+    return int(missed)
+
+
+def _figures(times: Times, rate: float) -> list[float]:
+    """Steps, then in ms: median, 99th percentile and worst of the jitter, 99th percentile of the clock's lateness."""
+    jitter = np.abs(np.array(times.intervals) - 1.0 / rate)
+    shares = [1000.0 * float(np.percentile(jitter, share)) for share in (50, 99, 100)]
+    return [float(len(jitter)), *shares, 1000.0 * float(np.percentile(times.lateness, 99))]
+
+
+def measure(rate: float, link: str, seconds: float) -> Times:
+    """Drive for `seconds` at `rate` Hz over a link that is "well", "cut", "slow" or "flooding"."""
+    signature = task_signature(TaskConfig(control_hz=rate))
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
+        server = opened.enter_context(WireServer())
+        server.greeting = [as_update(following_policy(signature, 1), 1)]
+        proxy = opened.enter_context(FaultProxy(("127.0.0.1", server.port)))
+        game = opened.enter_context(FakeGame(folder))
+        game.live()
+        if link == "slow":
+            proxy.latency = _SLOW_SECONDS
+        over = threading.Event()
+        if link in ("cut", "flooding"):
+            trouble = _flood(server, signature) if link == "flooding" else proxy.cut
+            every = _FLOOD_EVERY_SECONDS if link == "flooding" else _CUT_EVERY_SECONDS
+            thread = threading.Thread(target=_repeat, args=(trouble, every, over), daemon=True)
+            thread.start()
+            opened.callback(thread.join)
+        opened.callback(over.set)
+        uri = format_pairing(replace(server.pairing, port=proxy.port))
+        wanted = Wanted(uri, rate, seconds, str(game.root), str(folder / "spool"))
+        done = subprocess.run(
+            [sys.executable, "-m", "scripts.bench.realtime_drive"],
+            input=msgspec.json.encode(wanted),
+            capture_output=True,
+            env=os.environ | game.environment,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise SystemExit(done.stderr.decode(errors="replace"))
+        return msgspec.json.decode(done.stdout, type=Times)
+
+
+def _flood(server: WireServer, signature: str) -> Callable[[], None]:
+    """Sends one policy after the other; they are made beforehand, to cost nothing while it is measured."""
+    updates = [as_update(following_policy(signature, version), version) for version in range(2, 2 + _VERSIONS)]
+    count = 0
+
+    def send() -> None:
+        nonlocal count
+        server.push(updates[count % _VERSIONS])
+        count += 1
+
+    return send
+
+
+def _repeat(action: Callable[[], None], every: float, over: threading.Event) -> None:
+    while not over.wait(every):
+        # The bridge hangs up at its end.
+        with suppress(ConnectionClosed):
+            action()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""The deployment as AWS shows it: the group, its instance, its parameters; and the two things an operator may change.
+
+One thin method for one question, typed; calls end within seconds, and errors are boto3's (command.py puts them into
+words). The token is asked for only where it is used, and no representation of an object here holds it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import msgspec
+from botocore.config import Config
+
+from scripts.cloud.capacity import Activity
+from scripts.cloud.deployment import Deployment, OperatorError
+from train_cloud.object_store import CONNECT_SECONDS, READ_SECONDS, ObjectStore, s3_client
+from train_cloud.run_config import BucketConfig
+from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
+
+if TYPE_CHECKING:
+    from mypy_boto3_autoscaling import AutoScalingClient
+    from mypy_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_ssm import SSMClient
+
+UNSET = "unset"
+"""What Terraform writes into a parameter that an instance is to fill."""
+
+
+class Endpoint(msgspec.Struct, kw_only=True, frozen=True):
+    """Where the receiver of one instance listens, as that instance wrote it; `pin` is its certificate's SHA-256."""
+
+    host: str
+    port: int
+    pin: str | None
+    instance_id: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance of the group; `state` is EC2's ("running"), `lifecycle` Auto Scaling's ("InService")."""
+
+    instance_id: str
+    instance_type: str
+    zone: str
+    state: str
+    lifecycle: str
+    launched_at: datetime
+
+    def __str__(self) -> str:
+        return f"{self.instance_id} ({self.instance_type} in {self.zone})"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """How many instances are wanted, the one that works, and how many exist, those included that are ending."""
+
+    desired: int
+    instance: Instance | None
+    existing: int
+
+
+class Cloud:
+    """AWS, as far as one deployment goes."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self._bucket = BucketConfig(name=deployment.bucket, region=deployment.region)
+        self.objects = ObjectStore(self._bucket, f"runs/{deployment.run_id}/")
+
+    @cached_property
+    def _autoscaling(self) -> AutoScalingClient:
+        return boto3.client("autoscaling", region_name=self.deployment.region, config=_config())
+
+    @cached_property
+    def _ec2(self) -> EC2Client:
+        return boto3.client("ec2", region_name=self.deployment.region, config=_config())
+
+    @cached_property
+    def _ssm(self) -> SSMClient:
+        return boto3.client("ssm", region_name=self.deployment.region, config=_config())
+
+    def group(self) -> Group:
+        """The group as it is now. Raises OperatorError when it does not exist."""
+        name = self.deployment.group
+        groups = self._autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
+        if not groups:
+            raise OperatorError(
+                f"The Auto Scaling group {name} does not exist in {self.deployment.region}: the deployment was "
+                "destroyed, or these credentials belong to another account. `terraform -chdir=terraform apply` makes "
+                "it."
+            )
+        return Group(groups[0]["DesiredCapacity"], self._working(groups[0]), len(groups[0].get("Instances", [])))
+
+    def _working(self, group: AutoScalingGroupTypeDef) -> Instance | None:
+        members = {
+            member["InstanceId"]: member["LifecycleState"]
+            for member in group.get("Instances", [])
+            if not member["LifecycleState"].startswith(("Terminat", "Detach"))
+        }
+        if not members:
+            return None
+        # By filter: an instance that EC2 does not show yet is then absent instead of an error.
+        answer = self._ec2.describe_instances(Filters=[{"Name": "instance-id", "Values": list(members)}])
+        found = [
+            Instance(
+                shown["InstanceId"],
+                str(shown["InstanceType"]),
+                shown["Placement"].get("AvailabilityZone", "?"),
+                str(shown["State"]["Name"]),
+                members[shown["InstanceId"]],
+                shown["LaunchTime"],
+            )
+            for reservation in answer["Reservations"]
+            for shown in reservation.get("Instances", [])
+        ]
+        return max(found, key=lambda one: one.launched_at, default=None)
+
+    def last_activity(self) -> Activity | None:
+        """The group's newest attempt at anything; None when there was none."""
+        newest = self._autoscaling.describe_scaling_activities(
+            AutoScalingGroupName=self.deployment.group, MaxRecords=1
+        )["Activities"]
+        if not newest:
+            return None
+        one = newest[0]
+        return Activity(one["StartTime"], str(one["StatusCode"]), one.get("StatusMessage", ""))
+
+    def set_desired(self, capacity: int) -> None:
+        """Ask for 0 or 1 instances."""
+        self._autoscaling.set_desired_capacity(
+            AutoScalingGroupName=self.deployment.group, DesiredCapacity=capacity, HonorCooldown=False
+        )
+
+    def schedule_end(self, moment: datetime) -> None:
+        """Let the scheduled action, the guard outside the instance, set the desired capacity to 0 at `moment`."""
+        self._autoscaling.put_scheduled_update_group_action(
+            AutoScalingGroupName=self.deployment.group,
+            ScheduledActionName=self.deployment.schedule,
+            StartTime=moment,
+            DesiredCapacity=0,
+        )
+
+    def spot_price(self, instance: Instance) -> float | None:
+        """The instance's spot price now, in US dollars an hour; None when AWS tells none."""
+        history: Any = self._ec2.describe_spot_price_history(
+            InstanceTypes=[instance.instance_type],  # type: ignore[list-item]  # the stubs know literals only
+            AvailabilityZone=instance.zone,
+            ProductDescriptions=["Linux/UNIX"],
+            StartTime=datetime.now(UTC),
+            MaxResults=1,
+        )["SpotPriceHistory"]
+        return float(history[0]["SpotPrice"]) if history else None
+
+    def written_at(self, key: str) -> datetime:
+        """When the object of the run, which must exist, was last written."""
+        head = s3_client(self._bucket).head_object(Bucket=self._bucket.name, Key=self.objects.prefix + key)
+        moment: datetime = head["LastModified"]
+        return moment
+
+    def endpoint(self) -> Endpoint | None:
+        """Where the newest instance that got so far listens; None before the first."""
+        text = self._parameter(self.deployment.endpoint_parameter)
+        if text == UNSET:
+            return None
+        try:
+            return msgspec.json.decode(text, type=Endpoint)
+        except msgspec.MsgspecError:
+            raise OperatorError(
+                f"The parameter {self.deployment.endpoint_parameter} does not hold an address. An instance writes it "
+                "at boot: `make stop`, `make start`."
+            ) from None
+
+    def present_endpoint(self, instance: Instance | None) -> Endpoint | None:
+        """The endpoint, when it was written by the instance that is there now, for this run; else None."""
+        found = None if instance is None else self.endpoint()
+        if found is None or instance is None or found.instance_id != instance.instance_id:
+            return None
+        return found if found.run_id == self.deployment.run_id else None
+
+    def pairing(self, endpoint: Endpoint) -> Pairing:
+        """How to reach that receiver, with the present token; a secret. Raises OperatorError."""
+        return self.pairing_with(endpoint, self._parameter(self.deployment.token_parameter, secret=True))
+
+    def pairing_with(self, endpoint: Endpoint, token: str) -> Pairing:
+        """How to reach that receiver with this token. Raises OperatorError, without the token in its text."""
+        try:
+            return parse_pairing(format_pairing(Pairing(endpoint.host, endpoint.port, token, endpoint.pin)))
+        except PairingError as error:
+            raise OperatorError(
+                f"The parameters of {self.deployment.name} make no pairing string: {error} `make rotate-token` writes "
+                "a new token."
+            ) from None
+
+    def store_token(self, token: str) -> None:
+        """Make `token` the one that bridges must show; the instance takes it over within about a minute."""
+        self._ssm.put_parameter(Name=self.deployment.token_parameter, Value=token, Type="SecureString", Overwrite=True)
+
+    def _parameter(self, name: str, secret: bool = False) -> str:
+        try:
+            return self._ssm.get_parameter(Name=name, WithDecryption=secret)["Parameter"].get("Value", "")
+        except self._ssm.exceptions.ParameterNotFound:
+            raise OperatorError(
+                f"The parameter {name} does not exist in {self.deployment.region}. Run `terraform -chdir=terraform "
+                "apply`; it makes what is missing."
+            ) from None
+
+
+def _config() -> Config:
+    # boto3's own retries, unlike in the instance's processes: here a person waits, and a few seconds are the limit.
+    return Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"total_max_attempts": 3, "mode": "standard"},
+    )

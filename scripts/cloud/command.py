@@ -1,0 +1,146 @@
+"""What every operator's command does the same way: its option for the deployment, its exit codes, its errors in words.
+
+Promises that whatever a user can cause ends with a sentence on standard error and a code of
+runtime.exit_codes.ExitCode, and that no sentence holds a secret: AWS's own words are quoted by code
+only, never with a request's content.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSOTokenLoadError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
+from botocore.exceptions import ConnectionError as NoConnection
+
+from runtime.exit_codes import ExitCode
+from scripts.cloud.deployment import OperatorError
+from train_cloud.object_store import ObjectStoreError
+
+DeploymentFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--deployment",
+        envvar="AC_DEPLOYMENT",
+        help="JSON of Terraform's output `deployment`, for a PC without Terraform; default: ask Terraform.",
+    ),
+]
+
+_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired")
+_UNKNOWN_KEY = (
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "SignatureDoesNotMatch",
+    "InvalidAccessKeyId",
+    "AuthFailure",
+    "IncompleteSignature",
+)
+_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "Forbidden", "403")
+_SIGN_IN = "Sign in again (`aws sso login`, or new keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)"
+
+
+def command_line(command: Callable[..., None], arguments: list[str] | None = None) -> int:
+    """Run `command` with the command line's arguments (or these) and return its exit code."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    return run(app, arguments)
+
+
+def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
+    """Run one of the app's commands, as the command line's arguments (or these) say, and return its exit code."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Into a file or a pipe, Windows writes the code page of the country: what it lacks must not end a command.
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        app(arguments)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    except OperatorError as error:
+        return _give_up(str(error), error.code)
+    except ObjectStoreError as error:
+        return _give_up(*_told_of_the_bucket(error))
+    except (BotoCoreError, ClientError) as error:
+        return _give_up(*told(error))
+    except BrokenPipeError:
+        # Whoever read us has had enough; what is left to say has nowhere to go.
+        sys.stdout = None
+        return ExitCode.OK
+    return ExitCode.OK
+
+
+def _give_up(text: str, code: ExitCode) -> int:
+    print(text, file=sys.stderr)
+    return code
+
+
+def _told_of_the_bucket(error: ObjectStoreError) -> tuple[str, ExitCode]:
+    """The bucket's own sentence, unless it is this PC's credentials that are to blame."""
+    cause = error.__cause__
+    if isinstance(cause, (BotoCoreError, ClientError)) and told(cause)[1] == ExitCode.USAGE:
+        return told(cause)
+    if isinstance(cause, ClientError) and cause.response.get("Error", {}).get("Code") == "NoSuchBucket":
+        return (
+            "The deployment's bucket does not exist (any more): it was destroyed, or these credentials belong to "
+            "another account. `terraform -chdir=terraform apply` makes an empty one.",
+            ExitCode.STORAGE,
+        )
+    return str(error), ExitCode.STORAGE
+
+
+def told(error: BotoCoreError | ClientError) -> tuple[str, ExitCode]:
+    """What boto3's error means, as a sentence that holds no secret, and the exit code that goes with it."""
+    if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
+        return f"No AWS credentials were found on this PC. {_SIGN_IN} and try again.", ExitCode.USAGE
+    if isinstance(error, (SSOTokenLoadError, UnauthorizedSSOTokenError, TokenRetrievalError)):
+        return f"The AWS sign-in of this PC has expired. {_SIGN_IN} and try again.", ExitCode.USAGE
+    if isinstance(error, ProfileNotFound):
+        return "AWS_PROFILE names a profile that this PC does not have. Mend it or unset it.", ExitCode.USAGE
+    if isinstance(error, ClientError):
+        return _refused(error)
+    if isinstance(error, (HTTPClientError, NoConnection)):
+        return (
+            f"AWS cannot be reached from this PC ({type(error).__name__}). Look after the network (a proxy? a VPN?) "
+            "and try again.",
+            ExitCode.FAILED,
+        )
+    return f"The AWS library could not do its work ({type(error).__name__}). Check the AWS settings.", ExitCode.FAILED
+
+
+def _refused(error: ClientError) -> tuple[str, ExitCode]:
+    code = str(error.response.get("Error", {}).get("Code", "unknown"))
+    if code in _EXPIRED:
+        return f"The AWS credentials of this PC have expired ({code}). {_SIGN_IN} and try again.", ExitCode.USAGE
+    if code in _UNKNOWN_KEY:
+        return (
+            f"AWS does not know the credentials of this PC ({code}). {_SIGN_IN}; a wrong clock gives this too.",
+            ExitCode.USAGE,
+        )
+    if code in _DENIED:
+        return (
+            f"AWS does not let these credentials do {error.operation_name} ({code}). Use those of an administrator of "
+            "the deployment, the same as for `terraform apply`.",
+            ExitCode.REFUSED,
+        )
+    return f"AWS answered {error.operation_name} with {code}. Try again; if it stays so, look at the console.", (
+        ExitCode.FAILED
+    )
+
+
+def note(text: str) -> None:
+    """Tell the person something beside the command's outcome: on standard error."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,185 @@
+"""`make cost`: what an hour on each instance type costs, all in, and how many hours and runs the budget pays for.
+
+Prices come from a file (terraform/prices.json unless another is named), so that it works without an AWS account; they
+are typical ones, not today's. How fast a run goes is measured by the run, when there is one, else taken as real time.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+from msgspec import Meta
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from runtime.exit_codes import ExitCode
+from scripts.cloud.aws import Cloud
+from scripts.cloud.command import DeploymentFile, note
+from scripts.cloud.deployment import Deployment, OperatorError, load_deployment
+from scripts.cloud.run_record import RunRecord
+from train_cloud.object_store import ObjectStoreError
+from train_cloud.run_config import BucketConfig, RunConfig, TaskSettings
+from train_cloud.settings import ConfigError, load_settings
+
+PRICES = Path("terraform/prices.json")
+BUDGET_USD = 20.0
+VOLUME_GB = 100
+"""Without a deployment: the budget and the disk that Terraform's variables begin with."""
+
+_DEFAULTS = RunConfig(run_id="none", bucket=BucketConfig(name="none"))
+Dollars = Annotated[float, Meta(ge=0)]
+
+
+class TypePrices(msgspec.Struct, kw_only=True, frozen=True):
+    """One instance type: what it has, and its US dollars an hour."""
+
+    vcpu: int
+    memory_gib: float
+    gpu: str | None
+    on_demand_usd_per_hour: Dollars
+    spot_usd_per_hour: Dollars
+
+
+class Prices(msgspec.Struct, kw_only=True, frozen=True):
+    """terraform/prices.json."""
+
+    date: str
+    region: str
+    hours_per_month: Annotated[float, Meta(gt=0)]
+    gp3_usd_per_gb_month: Dollars
+    public_ipv4_usd_per_hour: Dollars
+    instance_types: dict[str, TypePrices]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be paid for: US dollars, a disk of so many GB, runs of so many hours; `chosen` types are marked."""
+
+    budget_usd: float
+    volume_gb: int
+    run_hours: float
+    pace: str
+    chosen: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One row of the table; money in US dollars an hour."""
+
+    name: str
+    prices: TypePrices
+    all_in: float
+    hours: float
+    runs: float
+
+
+def cost(
+    budget: Annotated[
+        float | None, typer.Option(envvar="AC_BUDGET", min=0.0, help="US dollars; default: the deployment's, or 20.")
+    ] = None,
+    prices: Annotated[Path, typer.Option(envvar="AC_PRICES", help="JSON file with the prices.")] = PRICES,
+    deployment: DeploymentFile = None,
+) -> None:
+    """Show what the budget pays for on each instance type."""
+    try:
+        listed = load_settings(prices, Prices, "The prices in", "a JSON file like terraform/prices.json")
+    except ConfigError as error:
+        raise OperatorError(str(error), ExitCode.USAGE) from error
+    plan = make_plan(_deployment(deployment), budget)
+    found = offers(listed, plan)
+    if sys.stdout.isatty():
+        Console(highlight=False).print(_table(found, plan))
+    else:
+        for row in [_headings(plan), *(_cells(offer, plan) for offer in found)]:
+            print("\t".join(row))
+    print(_footnote(listed, plan))
+
+
+def _deployment(file: Path | None) -> Deployment | None:
+    """The deployment, when there is one; a file that was named must be one."""
+    try:
+        return load_deployment(file)
+    except OperatorError:
+        if file is not None:
+            raise
+        return None
+
+
+def make_plan(deployment: Deployment | None, budget: float | None) -> Plan:
+    """What to compute with: the deployment's settings and its run's measured pace, else what holds without either."""
+    measured = None if deployment is None else _measured_rate(deployment)
+    rate = measured or TaskSettings().control_hz
+    steps = _DEFAULTS.total_timesteps if deployment is None else deployment.total_timesteps
+    paid = BUDGET_USD if deployment is None else deployment.budget_usd
+    return Plan(
+        paid if budget is None else budget,
+        VOLUME_GB if deployment is None else deployment.volume_gb,
+        steps / rate / 3600,
+        f"{steps:,} steps at {rate:.1f} a second ({'as this run measured' if measured else 'one car in real time'})",
+        () if deployment is None else tuple(deployment.instance_types),
+    )
+
+
+def _measured_rate(deployment: Deployment) -> float | None:
+    """Steps a second over the whole life of the run's trainers; None when there is no run, or no way to ask."""
+    try:
+        metrics: dict[str, Any] = RunRecord(Cloud(deployment).objects).metrics()
+    except (ObjectStoreError, BotoCoreError, ClientError) as error:
+        note(f"The run's own pace is not known ({type(error).__name__}); real time is taken.")
+        return None
+    seconds, steps = metrics.get("seconds") or 0.0, metrics.get("steps") or 0
+    return steps / seconds if steps and seconds else None
+
+
+def offers(prices: Prices, plan: Plan) -> list[Offer]:
+    """One row for each type in the file, the cheapest hour first."""
+    extra = plan.volume_gb * prices.gp3_usd_per_gb_month / prices.hours_per_month + prices.public_ipv4_usd_per_hour
+    rows = []
+    for name, entry in prices.instance_types.items():
+        all_in = entry.spot_usd_per_hour + extra
+        hours = plan.budget_usd / all_in if all_in else float("inf")
+        rows.append(Offer(name, entry, all_in, hours, hours / plan.run_hours))
+    return sorted(rows, key=lambda offer: offer.all_in)
+
+
+def _cells(offer: Offer, plan: Plan) -> list[str]:
+    return [
+        offer.name + (" *" if offer.name in plan.chosen else ""),
+        str(offer.prices.vcpu),
+        (offer.prices.gpu or "none").removeprefix("1 x "),
+        f"{offer.prices.on_demand_usd_per_hour:.3f}",
+        f"{offer.prices.spot_usd_per_hour:.3f}",
+        f"{offer.all_in:.3f}",
+        f"{offer.hours:.0f}",
+        f"{offer.runs:.1f}",
+    ]
+
+
+def _headings(plan: Plan) -> list[str]:
+    paid = f"${plan.budget_usd:g}"
+    return ["type", "vCPU", "GPU", "on demand $/h", "spot $/h", "all in $/h", f"hours for {paid}", f"runs for {paid}"]
+
+
+def _table(found: list[Offer], plan: Plan) -> Table:
+    # As narrow as a terminal of 80 columns.
+    table = Table(title=f"What ${plan.budget_usd:g} pay for", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    for number, heading in enumerate(_headings(plan)):
+        table.add_column(heading, justify="left" if number in (0, 2) else "right", no_wrap=number in (0, 2))
+    for offer in found:
+        table.add_row(*_cells(offer, plan))
+    return table
+
+
+def _footnote(prices: Prices, plan: Plan) -> str:
+    chosen = " * is among this deployment's instance_types." if plan.chosen else ""
+    return (
+        f"All in: spot, a disk of {plan.volume_gb} GB, a public address. A run: {plan.pace}, "
+        f"{plan.run_hours:.1f} hours.{chosen} Prices: typical ones of {prices.region}, {prices.date}; spot prices move."
+    )

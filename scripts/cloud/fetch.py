@@ -1,0 +1,107 @@
+"""`make fetch`: brings the run's newest checkpoint home: model, policy, counters, with every hash verified.
+
+Beside them: the run's metrics.json, and a run.json with which the receiver and the trainer go on with the run on any
+machine. Nothing half-fetched passes for a checkpoint: the folder appears when it is whole. The bucket is only read.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from runtime.logs import configure_logging
+from scripts.cloud.aws import Cloud
+from scripts.cloud.command import DeploymentFile, note
+from scripts.cloud.deployment import Deployment, OperatorError, load_deployment
+from scripts.cloud.run_record import METRICS, RUN_CONFIG
+from train_cloud.object_store import ObjectNotFound, ObjectStore
+from train_cloud.run_config import BucketConfig, ConfigError, RunConfig, parse_run_config
+from train_cloud.trainer.saving.manifest import MANIFEST, Checkpoint, CheckpointError, find_newest
+
+MODELS = Path("models")
+
+
+def fetch(
+    to: Annotated[
+        Path | None, typer.Option(envvar="AC_TO", help="Folder to make; default: models/<run_id>/<steps>.")
+    ] = None,
+    deployment: DeploymentFile = None,
+) -> None:
+    """Fetch the newest sound checkpoint of the run."""
+    configure_logging("fetch")  # a damaged checkpoint is told in the log
+    cloud = Cloud(load_deployment(deployment))
+    try:
+        checkpoint = find_newest(cloud.objects).checkpoint
+    except CheckpointError as error:
+        raise OperatorError(str(error)) from error
+    if checkpoint is None:
+        raise OperatorError(
+            f"The run {cloud.deployment.run_id} has no checkpoint yet. The first comes after save_frequency steps, or "
+            "when the instance ends; `make status` shows how far it is."
+        )
+    steps = checkpoint.manifest.steps
+    folder = to or MODELS / cloud.deployment.run_id / str(steps)
+    config = _run_config(cloud)
+    try:
+        _write(folder, checkpoint, {RUN_CONFIG: config} | _metrics(cloud.objects))
+    except OSError as error:
+        raise OperatorError(
+            f"The model cannot go into {folder} ({error.strerror or error}). Name another with TO=..."
+        ) from error
+    size = sum(entry.bytes for entry in checkpoint.manifest.files.values())
+    print(f"{folder}: the checkpoint at {steps:,} steps, {len(checkpoint.files)} files, {size / 1e6:.1f} MB, verified.")
+    note(
+        f"Let it drive a lap: python -m scripts.lap TRACK --policy {folder / 'policy.safetensors'}. To go on with the "
+        "run by hand, `make stop` first; README.md says how (public_host in run.json is then that machine's)."
+    )
+
+
+def _run_config(cloud: Cloud) -> bytes:
+    """The run's configuration for a machine of one's own: the instance's, without its address and GPU."""
+    try:
+        config = parse_run_config(cloud.objects.get(RUN_CONFIG)[0], f"{cloud.objects.prefix}{RUN_CONFIG}")
+    except ObjectNotFound:
+        note(
+            f"The bucket has no {RUN_CONFIG} of this run; the one that is written here has the defaults. Before you go "
+            "on with the run by hand, put in what `training` in terraform.tfvars says (method, network, task)."
+        )
+        config = _from_deployment(cloud.deployment)
+    except ConfigError as error:
+        raise OperatorError(f"{error} It was written by another version of this project: use that one.") from error
+    here = msgspec.structs.replace(config, public_host="127.0.0.1", device="auto")
+    return msgspec.json.format(msgspec.json.encode(here), indent=2)
+
+
+def _from_deployment(deployment: Deployment) -> RunConfig:
+    return RunConfig(
+        run_id=deployment.run_id,
+        bucket=BucketConfig(name=deployment.bucket, region=deployment.region),
+        total_timesteps=deployment.total_timesteps,
+        listen_port=deployment.listen_port,
+    )
+
+
+def _metrics(objects: ObjectStore) -> dict[str, bytes]:
+    try:
+        return {METRICS: objects.get(METRICS)[0]}
+    except ObjectNotFound:
+        return {}
+
+
+def _write(folder: Path, checkpoint: Checkpoint, beside: dict[str, bytes]) -> None:
+    """The files into `folder`, made in one step; one that an earlier fetch made is replaced. Raises OSError."""
+    if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
+        raise OperatorError(f"The folder {folder} holds something that no fetch wrote. Name another one with TO=...")
+    draft = folder.with_name(folder.name + ".part")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    for name, data in (checkpoint.files | {MANIFEST: checkpoint.manifest_bytes} | beside).items():
+        # A manifest's names come from the bucket: none may lead out of the folder.
+        (draft / Path(name).name).write_bytes(data)
+    if folder.exists():
+        shutil.rmtree(folder)
+    draft.replace(folder)

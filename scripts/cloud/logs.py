@@ -1,0 +1,112 @@
+"""`make logs`: the newest lines of an instance's journal, from the increments that it keeps in the bucket.
+
+Works when the instance is long gone, and needs no way into it. The increments come about once a minute; what to type
+for the live journal is told on standard error.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from typing import Annotated
+
+import typer
+
+from scripts.cloud.aws import Cloud
+from scripts.cloud.command import DeploymentFile, note
+from scripts.cloud.deployment import OperatorError, load_deployment
+from scripts.cloud.run_record import LOGS
+from scripts.cloud.waiting import POLL_SECONDS, Wait
+
+LINES = 200
+FOLLOW_MINUTES = 24 * 60.0
+FOLLOW_SECONDS = 5 * POLL_SECONDS
+
+
+def logs(
+    instance: Annotated[
+        str | None, typer.Option(envvar="AC_INSTANCE", help="An instance's id; default: the one that wrote last.")
+    ] = None,
+    tail: Annotated[int, typer.Option(envvar="AC_TAIL", min=1, help="How many of the newest lines.")] = LINES,
+    follow: Annotated[bool, typer.Option(envvar="AC_FOLLOW", help="Go on with what comes, until Ctrl-C.")] = False,
+    deployment: DeploymentFile = None,
+) -> None:
+    """Print the newest journal lines of an instance."""
+    cloud = Cloud(load_deployment(deployment))
+    keys = cloud.objects.list(LOGS)
+    chosen = instance or _newest_instance(keys)
+    if chosen is None:
+        raise OperatorError(_nothing_yet(cloud))
+    shipped = _of(keys, chosen)
+    if not shipped and not follow:
+        known = ", ".join(sorted({_instance_of(key) for key in keys})) or "none"
+        raise OperatorError(f"The bucket has no log of {chosen}. Instances with logs: {known}.")
+    _say_how_to_watch_live(cloud, chosen)
+    for line in newest_lines(cloud, shipped, tail):
+        print(line)
+    if follow:
+        _follow(cloud, chosen, set(shipped))
+
+
+def newest_lines(cloud: Cloud, keys: list[str], count: int) -> list[str]:
+    """The last `count` lines of these increments, sorted oldest first; no more of them are read than needed."""
+    found: list[str] = []
+    for key in reversed(keys):
+        found = _increment(cloud, key) + found
+        if len(found) >= count:
+            break
+    return found[-count:]
+
+
+def _increment(cloud: Cloud, key: str) -> list[str]:
+    try:
+        text = gzip.decompress(cloud.objects.get(key)[0]).decode(errors="replace")
+    except (OSError, EOFError, zlib.error):
+        return [f"[the increment {key} is damaged]"]
+    return [_harmless(line) for line in text.splitlines()]
+
+
+def _harmless(line: str) -> str:
+    """The line without control characters: what a stranger made the receiver log must not steer this terminal."""
+    return "".join(sign if sign.isprintable() or sign == "\t" else "?" for sign in line)
+
+
+def _follow(cloud: Cloud, instance: str, seen: set[str]) -> None:
+    wait = Wait(FOLLOW_MINUTES)
+    while wait.again(FOLLOW_SECONDS):
+        for key in _of(cloud.objects.list(f"{LOGS}{instance}/"), instance):
+            if key not in seen:
+                seen.add(key)
+                print("\n".join(_increment(cloud, key)), flush=True)
+
+
+def _instance_of(key: str) -> str:
+    return key.removeprefix(LOGS).partition("/")[0]
+
+
+def _of(keys: list[str], instance: str) -> list[str]:
+    return [key for key in keys if _instance_of(key) == instance]
+
+
+def _newest_instance(keys: list[str]) -> str | None:
+    """The instance with the newest increment: their names begin with the time."""
+    newest = max(keys, key=lambda key: key.rpartition("/")[2], default=None)
+    return None if newest is None else _instance_of(newest)
+
+
+def _nothing_yet(cloud: Cloud) -> str:
+    group = cloud.group()
+    if group.instance is None:
+        return f"No instance has written a log for the run {cloud.deployment.run_id} yet. `make status` tells more."
+    return (
+        f"{group.instance} has not written a log yet; the first comes about a minute after its boot. What its console "
+        f"shows: `aws ec2 get-console-output --latest --output text --region {cloud.deployment.region} --instance-id "
+        f"{group.instance.instance_id}`."
+    )
+
+
+def _say_how_to_watch_live(cloud: Cloud, instance: str) -> None:
+    note(
+        f"{instance}, as kept in the bucket. Live, while it runs: `aws ssm start-session --region "
+        f"{cloud.deployment.region} --target {instance}`, then `journalctl -u ac-training -f`."
+    )

@@ -1,0 +1,106 @@
+"""`make pair`: waits until the run's instance takes bridges and prints the pairing string, alone, on standard output.
+
+Where things stand is told on standard error, and when no instance comes, why. The string is a secret: it is printed
+once and written nowhere. It starts nothing; `make start` does.
+"""
+
+from __future__ import annotations
+
+import sys
+from http import HTTPStatus
+from typing import Annotated
+
+import typer
+
+from scripts.cloud.aws import Cloud, Instance
+from scripts.cloud.capacity import explain
+from scripts.cloud.command import DeploymentFile, note
+from scripts.cloud.deployment import OperatorError, load_deployment
+from scripts.cloud.dialling import Unreachable, healthz
+from scripts.cloud.run_record import RunRecord
+from scripts.cloud.waiting import Wait
+from wire.pairing import Pairing, PinMismatch, format_pairing
+
+MINUTES = 20.0
+"""A GPU instance's first boot builds its environment; later ones restore it within two or three minutes."""
+
+_NEXT_STEPS = {
+    "finished": "`make fetch` brings the model home; for another run set a new run_id in terraform.tfvars and run "
+    "`terraform -chdir=terraform apply`, then `make start`.",
+    "failed": "`make logs` shows what led to it; when the cause is mended: `make start`.",
+    "over_budget": "Raise budget_usd in terraform.tfvars, run `terraform -chdir=terraform apply`, then `make start`.",
+}
+
+
+def pair(
+    wait_minutes: Annotated[
+        float, typer.Option(envvar="AC_WAIT_MINUTES", min=0.0, help="Longest time to wait for the instance.")
+    ] = MINUTES,
+    deployment: DeploymentFile = None,
+) -> None:
+    """Print the pairing string of the running instance."""
+    cloud = Cloud(load_deployment(deployment))
+    pairing = pairing_when_ready(cloud, Wait(wait_minutes))
+    if sys.stdout.isatty():
+        note("The next line is a secret: whoever has it can drive for this run. On the gaming PC: make bridge URI=...")
+    print(format_pairing(pairing))
+
+
+def pairing_when_ready(cloud: Cloud, wait: Wait) -> Pairing:
+    """The pairing, once the receiver of the present instance answers healthy. Raises OperatorError when none will."""
+    while True:
+        group = cloud.group()
+        if group.desired == 0:
+            raise OperatorError(why_nothing_runs(cloud))
+        state = _no_instance(cloud) if group.instance is None else _no_address(group.instance)
+        endpoint = cloud.present_endpoint(group.instance)
+        if endpoint is not None:
+            pairing = cloud.pairing(endpoint)
+            problem = _not_healthy(pairing)
+            if problem is None:
+                wait.say(f"the receiver at {pairing.host}:{pairing.port} is healthy")
+                return pairing
+            state = f"{endpoint.instance_id} has the address {pairing.host}:{pairing.port}; {problem}"
+        wait.say(state)
+        if not wait.again():
+            raise OperatorError(
+                f"After {wait.minutes:g} minutes the run takes no bridges yet. Last: {state}. `make logs` and `make "
+                "status` tell more; `make pair` goes on waiting."
+            )
+
+
+def why_nothing_runs(cloud: Cloud) -> str:
+    """Why the desired capacity is 0, with what to do; from the newest ending in the bucket."""
+    ending = RunRecord(cloud.objects).last_ending()
+    name = cloud.deployment.run_id
+    if ending is None or ending.reason == "interrupted":
+        return f"No instance is wanted for the run {name} (desired capacity 0). `make start` begins it."
+    next_step = _NEXT_STEPS.get(ending.reason, "`make start` goes on from the last checkpoint.")
+    reason = ending.reason.replace("_", " ")
+    return f"The run {name} is not running: {reason}, {ending.at:%Y-%m-%d %H:%M} UTC. {ending.text} {next_step}"
+
+
+def _no_instance(cloud: Cloud) -> str:
+    """Where things stand without an instance. Raises OperatorError when the last attempt failed for good."""
+    activity = cloud.last_activity()
+    started = RunRecord(cloud.objects).started()
+    if activity is None or not activity.failed or (started is not None and activity.began < started):
+        return "an instance is requested; none is there yet"
+    cause = explain(activity.message, cloud.deployment.region)
+    if not cause.passing:
+        raise OperatorError(f"No instance comes. {cause.text}")
+    return f"no instance yet. {cause.text}"
+
+
+def _no_address(instance: Instance) -> str:
+    doing = "boots" if instance.state == "running" else f"is {instance.state}"
+    return f"{instance} {doing}; its receiver has no address yet"
+
+
+def _not_healthy(pairing: Pairing) -> str | None:
+    """What keeps the receiver from taking bridges; None when nothing does."""
+    try:
+        answer = healthz(pairing)
+    except (Unreachable, PinMismatch) as error:
+        return str(error)
+    return None if answer.status == HTTPStatus.OK else f"its receiver says: {answer.text.strip()[:200]}"

@@ -1,0 +1,114 @@
+"""What a run has left in its folder of the bucket, typed: endings, the ledger's totals, metrics.
+
+Promises to read what instances of this version write, to pass over a record that cannot be read (a table with a gap is
+better than none), and to write only what `make start` and `make stop` are for.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from train_cloud.instance.ledger import STARTED, Life, Totals, add_up, read_lives, read_started
+from train_cloud.object_store import ObjectNotFound, ObjectStore
+from train_cloud.trainer.saving.manifest import LATEST, Manifest
+
+DONE, METRICS, LAUNCHES = "DONE", "metrics.json", "launches"
+ENDINGS, LOGS = "endings/", "logs/"
+RUN_CONFIG = "run.json"
+Moment = Annotated[datetime, Meta(tz=True)]
+_T = TypeVar("_T")
+_NOBODY = Life(
+    instance_id="",
+    instance_type="",
+    availability_zone="",
+    launched_at="",
+    seen_at="",
+    hours=0.0,
+    spend_usd=0.0,
+    price_source="",
+)
+"""Adds nothing to the totals of a run for which no instance works."""
+
+
+class Ending(msgspec.Struct, kw_only=True, frozen=True):
+    """Why an instance, or the run, ended. `seconds`: from a spot notice until everything was saved."""
+
+    reason: str
+    text: str
+    at: Moment
+    instance_id: str
+    run_id: str
+    desired_capacity: int | None = None
+    seconds: float | None = None
+
+
+class RunRecord:
+    """The run's folder."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self.objects = objects
+
+    def is_done(self) -> bool:
+        """Whether the run has finished."""
+        return self._get(DONE) is not None
+
+    def last_ending(self) -> Ending | None:
+        """The newest ending; None when nothing has ended yet."""
+        keys = self.objects.list(ENDINGS)
+        return self._decoded(keys[-1], Ending) if keys else None
+
+    def totals(self, running: str | None) -> Totals:
+        """What all lives cost, and the hours since the last start; those of the instance `running` always count."""
+        lives = read_lives(self.objects)
+        return add_up(lives.get(running or "", _NOBODY), lives, read_started(self.objects))
+
+    def started(self) -> datetime | None:
+        """When `make start` was last called; None when it never was."""
+        try:
+            moment = datetime.fromisoformat(read_started(self.objects) or "")
+        except ValueError:
+            return None
+        return moment if moment.tzinfo else None
+
+    def launches(self) -> int:
+        """Launches since the last `make start`."""
+        text = (self._get(LAUNCHES) or b"0").strip()
+        return int(text) if text.isdigit() else 0
+
+    def metrics(self) -> dict[str, Any]:
+        """The trainer's metrics.json; empty before the first."""
+        found = self._decoded(METRICS, dict[str, Any])
+        return {} if found is None else found
+
+    def newest_checkpoint(self) -> Manifest | None:
+        """The manifest that LATEST holds; None before the first checkpoint. The files are not looked at."""
+        return self._decoded(LATEST, Manifest)
+
+    def begin_anew(self, moment: datetime) -> None:
+        """Let hours and launches count from `moment` on."""
+        self.objects.put(LAUNCHES, b"0")
+        self.objects.put(STARTED, moment.isoformat(timespec="seconds").encode())
+
+    def put_ending(self, ending: Ending) -> None:
+        """Add an ending to the run's record."""
+        name = f"{ending.at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{ending.instance_id}.json"
+        self.objects.put(ENDINGS + name, msgspec.json.format(msgspec.json.encode(ending), indent=2))
+
+    def _get(self, key: str) -> bytes | None:
+        try:
+            return self.objects.get(key)[0]
+        except ObjectNotFound:
+            return None
+
+    def _decoded(self, key: str, kind: type[_T]) -> _T | None:
+        body = self._get(key)
+        if body is None:
+            return None
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.MsgspecError:
+            return None

@@ -1,0 +1,57 @@
+"""`make start`: lets the run go on: a desired capacity of 1, with a fresh count of hours and launches.
+
+Refuses, in sentences, what could only end at once: a finished run, a spent budget. It does not wait for the instance;
+`make pair` does.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from runtime.exit_codes import ExitCode
+from scripts.cloud.aws import Cloud
+from scripts.cloud.command import DeploymentFile
+from scripts.cloud.deployment import Deployment, OperatorError, load_deployment
+from scripts.cloud.run_record import RunRecord
+
+GUARD_HOURS = 1.0
+"""How much later than the instance's own limit, which keeps a reason, the guard outside it acts; as in compute.tf."""
+
+
+def start(deployment: DeploymentFile = None) -> None:
+    """Start the run, or let it go on from its last checkpoint."""
+    cloud = Cloud(load_deployment(deployment))
+    settings, record = cloud.deployment, RunRecord(cloud.objects)
+    group = cloud.group()
+    if group.desired > 0:
+        there = str(group.instance) if group.instance else "an instance, which is not there yet,"
+        print(f"The run {settings.run_id} is started already: {there} works for it. `make pair` waits for it.")
+        return
+    spent = record.totals(None).spend_usd
+    _check(settings, record, spent)
+    now = datetime.now(UTC)
+    # The guard first: whatever fails after it, nothing runs without an end.
+    cloud.schedule_end(now + timedelta(hours=settings.max_hours + GUARD_HOURS))
+    record.begin_anew(now)
+    cloud.set_desired(1)
+    print(
+        f"Started the run {settings.run_id}: ${spent:.2f} of ${settings.budget_usd:.2f} are spent, and it ends after "
+        f"{settings.max_hours:g} hours at the latest. `make pair` waits for the instance."
+    )
+
+
+def _check(settings: Deployment, record: RunRecord, spent: float) -> None:
+    if record.is_done():
+        raise OperatorError(
+            f"The run {settings.run_id} has finished: there is nothing left to train. `make fetch` brings the model "
+            "home; for another run set a new run_id in terraform.tfvars, run `terraform -chdir=terraform apply`, then "
+            "`make start`.",
+            ExitCode.REFUSED,
+        )
+    if spent >= settings.budget_usd:
+        raise OperatorError(
+            f"The run {settings.run_id} has cost ${spent:.2f} and may cost ${settings.budget_usd:.2f}: an instance "
+            "would end at once. Raise budget_usd in terraform.tfvars, run `terraform -chdir=terraform apply`, then "
+            "`make start`.",
+            ExitCode.REFUSED,
+        )

@@ -1,0 +1,203 @@
+"""`make status`: how the run stands, in one table: instance, spend, steps, laps, last checkpoint, bridges, last ending.
+
+Promises an answer also when nothing runs, and to say for each figure that cannot be had why. It changes nothing. With
+--json the same figures as one JSON document, times in s; without a terminal plain lines instead of a table.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from runtime.progress import duration
+from scripts.cloud.aws import Cloud, Group
+from scripts.cloud.command import DeploymentFile
+from scripts.cloud.deployment import OperatorError, load_deployment
+from scripts.cloud.dialling import Unreachable, metrics
+from scripts.cloud.run_record import Ending, RunRecord
+from scripts.demo.report import lap_text
+from train_cloud.trainer.saving.manifest import LATEST
+from wire.pairing import PinMismatch
+
+
+class Status(msgspec.Struct, kw_only=True):
+    """Everything that the table shows; None where nothing is known. Money in US dollars, ages and times in s."""
+
+    run_id: str
+    region: str
+    state: str
+    desired_capacity: int
+    instance_id: str | None = None
+    instance_type: str | None = None
+    zone: str | None = None
+    launched_at: datetime | None = None
+    spot_price_usd_per_hour: float | None = None
+    extra_usd_per_hour: float
+    spend_usd: float
+    budget_usd: float
+    hours: float
+    max_hours: float
+    launches: int
+    max_launches: int
+    steps: int
+    total_timesteps: int
+    steps_per_second: float | None = None
+    seconds_left: float | None = None
+    laps: int = 0
+    clean_laps: int = 0
+    best_lap_s: float | None = None
+    mean_reward: float | None = None
+    checkpoint_steps: int | None = None
+    checkpoint_age_s: float | None = None
+    bridges: int | None = None
+    bridges_unknown_because: str | None = None
+    last_ending: Ending | None = None
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", envvar="AC_JSON", help="One JSON document.")] = False,
+    deployment: DeploymentFile = None,
+) -> None:
+    """Show how the run stands."""
+    found = look(Cloud(load_deployment(deployment)))
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
+    elif sys.stdout.isatty():
+        Console(highlight=False).print(_table(found))
+    else:
+        for name, value in rows(found):
+            print(f"{name}: {value}")
+
+
+def look(cloud: Cloud) -> Status:
+    """Ask AWS, the bucket and the receiver, in this order."""
+    settings, record, group = cloud.deployment, RunRecord(cloud.objects), cloud.group()
+    progress, checkpoint = record.metrics(), record.newest_checkpoint()
+    instance, done, ending = group.instance, record.is_done(), record.last_ending()
+    totals = record.totals(instance.instance_id if instance else None)
+    found = Status(
+        run_id=settings.run_id,
+        region=settings.region,
+        state=_state(group, done, ending),
+        desired_capacity=group.desired,
+        extra_usd_per_hour=settings.hourly_extra_usd,
+        spend_usd=round(totals.spend_usd, 4),
+        budget_usd=settings.budget_usd,
+        hours=round(totals.hours, 3),
+        max_hours=settings.max_hours,
+        launches=record.launches(),
+        max_launches=settings.max_launches,
+        steps=progress.get("steps", 0),
+        total_timesteps=progress.get("total_timesteps", settings.total_timesteps),
+        laps=progress.get("laps", 0),
+        clean_laps=progress.get("clean_laps", 0),
+        best_lap_s=progress.get("best_lap_s"),
+        mean_reward=progress.get("mean_reward"),
+        last_ending=ending,
+    )
+    if checkpoint is not None:
+        found.checkpoint_steps = checkpoint.steps
+        found.checkpoint_age_s = round((datetime.now(UTC) - cloud.written_at(LATEST)).total_seconds(), 1)
+    if instance is not None:
+        found.instance_id, found.instance_type = instance.instance_id, instance.instance_type
+        found.zone, found.launched_at = instance.zone, instance.launched_at
+        found.spot_price_usd_per_hour = cloud.spot_price(instance)
+        # Without an instance these are only what was so when it ended.
+        found.steps_per_second, found.seconds_left = progress.get("steps_per_second"), progress.get("seconds_left")
+    _ask_receiver(cloud, group, found)
+    return found
+
+
+def _state(group: Group, done: bool, ending: Ending | None) -> str:
+    if group.instance is not None:
+        return "running" if group.instance.state == "running" and group.desired else f"instance {group.instance.state}"
+    if group.existing:
+        return "shutting down"
+    if group.desired:
+        return "an instance is requested (`make pair` tells what it waits for)"
+    if done:
+        return "finished"
+    return "not started" if ending is None else "not running"
+
+
+def _ask_receiver(cloud: Cloud, group: Group, found: Status) -> None:
+    if group.instance is None:
+        found.bridges_unknown_because = "no instance"
+        return
+    try:
+        endpoint = cloud.present_endpoint(group.instance)
+        if endpoint is None:
+            found.bridges_unknown_because = "the instance boots"
+        else:
+            found.bridges = int(metrics(cloud.pairing(endpoint))["bridges"])
+    except OperatorError as error:
+        found.bridges_unknown_because = str(error)
+    except (Unreachable, PinMismatch, KeyError) as error:
+        found.bridges_unknown_because = f"not reachable from here: {error}"
+
+
+def rows(found: Status) -> list[tuple[str, str]]:
+    """The table's rows: what and how much, as people read it."""
+    lines = [("run", f"{found.run_id} in {found.region}"), ("state", found.state)]
+    if found.instance_id:
+        since = f", since {found.launched_at:%Y-%m-%d %H:%M} UTC" if found.launched_at else ""
+        lines.append(("instance", f"{found.instance_id}, {found.instance_type} in {found.zone}{since}"))
+        lines.append(("price", _price(found)))
+    spent = f"${found.spend_usd:.2f} of ${found.budget_usd:.2f}"
+    lines += [
+        ("spent", f"{spent} ({100 * found.spend_usd / found.budget_usd:.0f} %)" if found.budget_usd else spent),
+        ("hours since the start", f"{found.hours:.1f} of {found.max_hours:g}"),
+        ("launches since the start", f"{found.launches} of {found.max_launches}"),
+        ("steps", _steps(found)),
+        ("laps, clean ones", f"{found.laps:,}, {found.clean_laps:,}"),
+        ("best lap", lap_text(found.best_lap_s)),
+        ("mean reward of an episode", "none yet" if found.mean_reward is None else f"{found.mean_reward:.1f}"),
+        ("last checkpoint", _checkpoint(found)),
+        ("bridges", str(found.bridges) if found.bridges is not None else f"unknown ({found.bridges_unknown_because})"),
+        ("last ending", _ending(found.last_ending)),
+    ]
+    return lines
+
+
+def _price(found: Status) -> str:
+    if found.spot_price_usd_per_hour is None:
+        return "AWS tells none"
+    whole = found.spot_price_usd_per_hour + found.extra_usd_per_hour
+    return f"${found.spot_price_usd_per_hour:.4f} an hour (spot), ${whole:.4f} with disk and address"
+
+
+def _steps(found: Status) -> str:
+    text = f"{found.steps:,} of {found.total_timesteps:,} ({100 * found.steps / max(1, found.total_timesteps):.1f} %)"
+    if found.steps_per_second is not None:
+        text += f", {found.steps_per_second:.1f} a second"
+    return text if found.seconds_left is None else f"{text}, {duration(found.seconds_left)} left"
+
+
+def _checkpoint(found: Status) -> str:
+    if found.checkpoint_steps is None or found.checkpoint_age_s is None:
+        return "none yet"
+    return f"at {found.checkpoint_steps:,} steps, {duration(found.checkpoint_age_s)} old"
+
+
+def _ending(ending: Ending | None) -> str:
+    if ending is None:
+        return "none"
+    saved = "" if ending.seconds is None else f" (saved in {ending.seconds:.0f} s)"
+    return (
+        f"{ending.reason.replace('_', ' ')}, {ending.at:%Y-%m-%d %H:%M} UTC, {ending.instance_id}: {ending.text}{saved}"
+    )
+
+
+def _table(found: Status) -> Table:
+    table = Table(title=f"The run {found.run_id}", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in rows(found)[1:]:
+        table.add_row(name, value.replace("[", r"\["))
+    return table

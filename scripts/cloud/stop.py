@@ -1,0 +1,73 @@
+"""`make stop`: ends the run's instance in order: desired capacity 0, with the reason in the bucket.
+
+The instance saves everything when it is shut down (a last checkpoint, the last experience, its log), which is why this
+waits until it is gone, for a bounded time. `make start` goes on from there.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from scripts.cloud.aws import Cloud
+from scripts.cloud.command import DeploymentFile, note
+from scripts.cloud.deployment import OperatorError, load_deployment
+from scripts.cloud.run_record import Ending, RunRecord
+from scripts.cloud.waiting import Wait
+from train_cloud.instance.endings import Reason
+from train_cloud.object_store import ObjectStoreError
+
+MINUTES = 8.0
+
+
+def stop(
+    wait_minutes: Annotated[
+        float, typer.Option(envvar="AC_WAIT_MINUTES", min=0.0, help="Longest time to wait until it is gone.")
+    ] = MINUTES,
+    deployment: DeploymentFile = None,
+) -> None:
+    """Stop the run; everything is saved."""
+    cloud = Cloud(load_deployment(deployment))
+    group = cloud.group()
+    if group.desired == 0 and group.existing == 0:
+        print(f"Nothing runs for {cloud.deployment.run_id}; nothing is changed.")
+        return
+    cloud.set_desired(0)
+    if group.desired > 0:
+        _record(cloud, group.instance.instance_id if group.instance else "none")
+    _wait_until_gone(cloud, Wait(wait_minutes))
+    print(
+        f"Stopped the run {cloud.deployment.run_id}. Everything is in s3://{cloud.deployment.bucket}/{cloud.objects.prefix}"
+        " ; `make start` goes on from there."
+    )
+
+
+def _record(cloud: Cloud, instance_id: str) -> None:
+    now = datetime.now(UTC)
+    ending = Ending(
+        reason=Reason.STOPPED,
+        text="The owner stopped the run (make stop).",
+        at=now,
+        instance_id=instance_id,
+        run_id=cloud.deployment.run_id,
+        desired_capacity=0,
+    )
+    try:
+        RunRecord(cloud.objects).put_ending(ending)
+    except ObjectStoreError as error:
+        # Stopping is what was asked for; its record is for the next `make status`.
+        note(f"The run is stopped, but the bucket has no record of it: {error}")
+
+
+def _wait_until_gone(cloud: Cloud, wait: Wait) -> None:
+    while (group := cloud.group()).existing:
+        if group.desired:
+            raise OperatorError("Somebody started the run again in the meantime. Run `make stop` again to stop it.")
+        wait.say("no instance is wanted any more; the one that is there saves everything and shuts down")
+        if not wait.again():
+            raise OperatorError(
+                f"After {wait.minutes:g} minutes the instance is still shutting down. Nothing replaces it; `make "
+                "status` shows when it is gone, and so does the EC2 console."
+            )

@@ -1,0 +1,144 @@
+"""What the demo leaves behind and shows at its end: a table, metrics.json and a picture of the policy's lap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from racing.car import FloatArray
+from racing.evaluation import Drive
+from racing.track import Track
+from runtime.progress import duration
+from scripts.demo.judge import LAPS_IN_A_ROW, Judge
+from train_cloud.object_store import s3_client
+from train_cloud.run_config import BucketConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """What lies under one prefix of the bucket."""
+
+    objects: int
+    bytes: int
+
+
+def census(bucket: BucketConfig, run_id: str) -> dict[str, Shelf]:
+    """Objects and bytes in the run's folder, by the first part of their keys."""
+    root = f"runs/{run_id}/"
+    shelves: dict[str, Shelf] = {}
+    pages = s3_client(bucket).get_paginator("list_objects_v2").paginate(Bucket=bucket.name, Prefix=root)
+    for page in pages:
+        for item in page.get("Contents", []):
+            name, slash, _ = item["Key"].removeprefix(root).partition("/")
+            before = shelves.get(name + slash, Shelf(0, 0))
+            shelves[name + slash] = Shelf(before.objects + 1, before.bytes + item["Size"])
+    return dict(sorted(shelves.items()))
+
+
+def trainer_metrics(bucket: BucketConfig, run_id: str) -> dict[str, Any]:
+    """The trainer's own metrics.json as it lies in the bucket; empty when it never wrote one."""
+    client = s3_client(bucket)
+    try:
+        body = client.get_object(Bucket=bucket.name, Key=f"runs/{run_id}/metrics.json")["Body"].read()
+    except client.exceptions.NoSuchKey:
+        return {}
+    return dict(msgspec.json.decode(body))
+
+
+def demo_metrics(
+    judge: Judge, trainer: dict[str, Any], shelves: dict[str, Shelf], track: str, seconds: float
+) -> dict[str, Any]:
+    """The demo's metrics.json: the verdict first, then what the trainer counted; times in s unless named."""
+    verdict = judge.passed or judge.latest
+    # The first lap starts slower than the others end; the best of each compares flying laps.
+    reference = min((lap.time for lap in judge.reference.laps), default=None) if judge.reference else None
+    return {
+        "track": track,
+        "passed": judge.passed is not None,
+        "minutes": round(seconds / 60.0, 2),
+        "clean_laps_in_a_row": verdict.clean if verdict else 0,
+        "lap_times_s": [round(lap.time, 3) for lap in verdict.drive.laps] if verdict else [],
+        "reference_lap_s": reference,
+        "weights_version": verdict.version if verdict else 0,
+        "versions_judged": judge.judged,
+        "bucket": {name: {"objects": shelf.objects, "bytes": shelf.bytes} for name, shelf in shelves.items()},
+        "trainer": trainer,
+    }
+
+
+def print_table(metrics: dict[str, Any]) -> None:
+    """The outcome on standard output, for people."""
+    trainer, laps = metrics["trainer"], metrics["lap_times_s"]
+    table = Table(title=f"The car on {metrics['track']} after {duration(metrics['minutes'] * 60)}", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_row("clean laps in a row, driven alone", f"{metrics['clean_laps_in_a_row']} of {LAPS_IN_A_ROW}")
+    table.add_row("best of them", lap_text(min(laps, default=None)))
+    table.add_row("the reference driver's lap", lap_text(metrics["reference_lap_s"]))
+    if laps and metrics["reference_lap_s"]:
+        table.add_row("against the reference driver", f"{100.0 * min(laps) / metrics['reference_lap_s']:.1f} %")
+    table.add_section()
+    table.add_row("laps while learning, clean ones", f"{trainer.get('laps', 0)}, {trainer.get('clean_laps', 0)}")
+    table.add_row("best of them", lap_text(trainer.get("best_lap_s")))
+    table.add_row("steps", f"{trainer.get('steps', 0):,}")
+    table.add_row("updates", f"{trainer.get('updates', 0):,}")
+    table.add_row("policies judged", str(metrics["versions_judged"]))
+    table.add_section()
+    for name, shelf in metrics["bucket"].items():
+        table.add_row(f"bucket: {name}", f"{shelf['objects']} objects, {shelf['bytes'] / 1e6:.2f} MB")
+    Console(highlight=False).print(table)
+
+
+def draw_lap(path: Path, track: Track, drive: Drive, reference: Drive | None) -> None:
+    """Save a PNG: the last lap of `drive` coloured by speed, the reference driver's line, the track's edges."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.collections import LineCollection
+
+    figure, axes = pyplot.subplots(figsize=(10, 8), dpi=120)
+    for gap in (track.width_left, np.asarray(-1.0 * track.width_right)):
+        edge = track.position_at(track.s, gap)
+        closed = np.concatenate([edge, edge[:1]])
+        axes.plot(closed[:, 0], closed[:, 1], color="0.55", linewidth=0.8)
+    if reference is not None:
+        line = reference.positions
+        axes.plot(line[:, 0], line[:, 1], "--", color="0.3", linewidth=0.8, label="the reference driver's line")
+        axes.legend(loc="best", frameon=False)
+    path_points, speeds = _last_lap(drive)
+    pieces = np.stack([path_points[:-1], path_points[1:]], axis=1)
+    coloured = LineCollection(list(pieces), cmap="viridis", linewidth=2.0)
+    coloured.set_array(speeds[:-1] * 3.6)
+    axes.add_collection(coloured)
+    figure.colorbar(coloured, label="speed in km/h", shrink=0.8)
+    axes.set(aspect="equal", xlabel="x in m", ylabel="y in m", title=_title(drive))
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def _last_lap(drive: Drive) -> tuple[FloatArray, FloatArray]:
+    if not drive.laps:
+        return drive.positions, drive.speeds
+    rows = len(drive.speeds)
+    share = drive.laps[-1].time / sum(lap.time for lap in drive.laps)
+    first = max(0, int(rows * (1.0 - share)))
+    return drive.positions[first:], drive.speeds[first:]
+
+
+def _title(drive: Drive) -> str:
+    if drive.end or not drive.laps:
+        return f"the learned policy's way until its end ({drive.end or 'stopped'})"
+    return f"the learned policy's lap: {lap_text(drive.laps[-1].time)}"
+
+
+def lap_text(seconds: float | None) -> str:
+    """Minutes, seconds and thousandths, as lap times are told."""
+    return "none yet" if seconds is None else f"{int(seconds // 60)}:{seconds % 60:06.3f}"

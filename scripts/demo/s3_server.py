@@ -1,0 +1,34 @@
+"""`python -m scripts.demo.s3_server FILE`: moto's S3 server on a free loopback port, standing in for AWS.
+
+Writes its URL into FILE when it answers. It keeps everything in memory, for as long as it runs.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from moto.server import ThreadedMotoServer
+
+from runtime.exit_codes import ExitCode
+from runtime.logs import configure_logging
+from runtime.signals import stop_on_signals
+
+
+def main(file: Path) -> ExitCode:
+    """Serve until a signal."""
+    configure_logging("s3")
+    stop = stop_on_signals()
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    fresh = file.with_suffix(".new")
+    fresh.write_text(f"http://{host}:{port}", encoding="utf-8")
+    fresh.replace(file)
+    while not stop.wait(0.2):
+        pass
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

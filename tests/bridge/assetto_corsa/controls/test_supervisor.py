@@ -1,0 +1,203 @@
+"""The guard of the controls: real processes are killed and stopped, and what the game reads is looked into."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bridge.assetto_corsa.controls.controls import BackendUnavailable, Button, Vector
+from bridge.assetto_corsa.controls.csp import CustomAI
+from bridge.assetto_corsa.controls.guard import HEARTBEAT_SECONDS
+from bridge.assetto_corsa.controls.supervisor import GuardLost, Supervised
+from tests.support.custom_ai import CONTROLS, answering, pedals
+from tests.support.fake_game import FakeGame
+from tests.support.guarded_bridge import ROOT, commanded_until_lost, end, gone, started
+from tests.support.waiting import wait_until
+
+NEUTRAL = pytest.approx((0.0, 0.3, 0.0, 0.0, 0.0))
+FLAT_OUT = (1.0, 0.0, 0.0, -1.0, 0.0)
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("AC_SHM_DIR", str(tmp_path))
+    with answering(tmp_path):
+        yield tmp_path
+
+
+def test_a_killed_bridge_leaves_a_neutral_car_and_after_a_while_no_page(memory: Path) -> None:
+    bridge, guard = started("csp", "CustomAI")
+    wait_until(lambda: pedals(memory) == FLAT_OUT, "it drives")
+
+    bridge.send_signal(signal.SIGKILL)
+    # The page goes in the end; a game has it mapped until then.
+    with (memory / CONTROLS).open("rb"):
+        took = wait_until(lambda: pedals(memory) == NEUTRAL, "the controls are neutral", seconds=5.0)
+    wait_until(lambda: gone(guard), "the guard ends")
+
+    assert took < HEARTBEAT_SECONDS + 0.5
+    assert not (memory / CONTROLS).exists()
+    end(bridge)
+
+
+def test_a_bridge_that_stands_still_leaves_a_neutral_car_until_it_comes_back(memory: Path) -> None:
+    bridge, guard = started("csp", "CustomAI")
+    wait_until(lambda: pedals(memory) == FLAT_OUT, "it drives")
+
+    bridge.send_signal(signal.SIGSTOP)
+    wait_until(lambda: pedals(memory) == NEUTRAL, "the controls are neutral")
+    bridge.send_signal(signal.SIGCONT)
+    wait_until(lambda: pedals(memory) == FLAT_OUT, "it drives again")
+
+    assert not gone(guard)
+    end(bridge)
+    wait_until(lambda: gone(guard), "the guard ends")
+
+
+def test_the_guard_of_a_dead_bridge_leaves_the_next_one_alone(memory: Path) -> None:
+    bridge, guard = started("csp", "CustomAI")
+    end(bridge)
+    successor = CustomAI()
+    successor.open()
+    successor.apply(0.0, 0.5, 0.0)
+
+    wait_until(lambda: gone(guard), "the guard ends")
+
+    assert pedals(memory) == (0.5, 0.0, 0.0, 0.0, 0.0)
+    successor.close()
+
+
+def test_a_closed_bridge_is_neutral_and_leaves_no_page_and_no_guard_after_a_while(memory: Path) -> None:
+    backend = Supervised(CustomAI(), hold_seconds=0.2)
+    backend.open()
+    guard = backend.guard_pid
+    backend.apply(1.0, 1.0, 0.0)
+    assert pedals(memory) == FLAT_OUT
+    with (memory / CONTROLS).open("rb") as game:
+        backend.close()
+        backend.close()
+        backend.apply(1.0, 1.0, 0.0)
+        left = game.read(8)
+
+    assert left == b"\0\0\0\0" + b"\x9a\x99\x99\x3e", "gas 0, brake 0.3"
+    assert guard is not None
+    wait_until(lambda: gone(guard), "the guard ends")
+    assert not (memory / CONTROLS).exists()
+
+
+def test_the_car_of_a_closed_bridge_is_held_and_the_next_one_takes_it_meanwhile(memory: Path) -> None:
+    backend = Supervised(CustomAI(), hold_seconds=60.0)
+    backend.open()
+    guard = backend.guard_pid
+    backend.close()
+    assert pedals(memory) == NEUTRAL
+    successor = Supervised(CustomAI(), hold_seconds=0.0)
+    successor.open()
+    successor.apply(1.0, 1.0, 0.0)
+    assert guard is not None
+    os.kill(guard, signal.SIGKILL)
+    wait_until(lambda: gone(guard), "the first guard ends")
+    successor.apply(1.0, 1.0, 0.0)
+    assert pedals(memory) == FLAT_OUT
+    successor.close()
+    wait_until(lambda: not (memory / CONTROLS).exists(), "the page goes")
+
+
+def test_nobody_drives_unguarded(memory: Path) -> None:
+    backend = Supervised(CustomAI(), hold_seconds=0.5)
+    backend.open()
+    assert backend.guard_pid is not None
+    os.kill(backend.guard_pid, signal.SIGKILL)
+
+    def lost() -> bool:
+        backend.apply(1.0, 1.0, 0.0)
+        return False
+
+    with pytest.raises(GuardLost, match="guards the controls has ended"):
+        wait_until(lost, "the bridge notices")
+
+    assert pedals(memory) == NEUTRAL
+    backend.neutral()
+    with pytest.raises(GuardLost):
+        backend.apply(1.0, 1.0, 0.0)
+    backend.close()
+    wait_until(lambda: not (memory / CONTROLS).exists(), "the page goes after a while")
+
+
+def test_a_guard_that_hangs_is_found_out_and_nobody_waits_for_it(memory: Path) -> None:
+    backend = Supervised(CustomAI(), hold_seconds=0.2)
+    backend.open()
+    assert backend.guard_pid is not None
+    backend.apply(1.0, 1.0, 0.0)
+    assert pedals(memory) == FLAT_OUT
+    guard = backend.guard_pid
+    os.kill(guard, signal.SIGSTOP)
+
+    assert commanded_until_lost(backend) < 0.5
+
+    wait_until(lambda: gone(guard), "it is ended")
+    assert pedals(memory) == NEUTRAL
+    backend.close()
+    wait_until(lambda: not (memory / CONTROLS).exists(), "the page goes after a while")
+
+
+def test_a_guard_whose_bridge_stands_still_presses_no_button_and_asks_for_no_teleport(memory: Path) -> None:
+    backend = Supervised(CustomAI(), hold_seconds=0.0)
+    backend.open()
+    backend.press(Button.GEAR_UP, True)
+    backend.teleport(Vector(1.0, 2.0, 3.0), Vector(0.0, 0.0, 1.0))
+
+    wait_until(lambda: (memory / CONTROLS).read_bytes()[20:41] == bytes(21), "nothing is asked for")
+
+    backend.close()
+
+
+def test_ctrl_c_in_the_terminal_is_not_for_the_guard(memory: Path) -> None:
+    backend = Supervised(CustomAI(), hold_seconds=0.0)
+    backend.open()
+    assert backend.guard_pid is not None
+
+    assert os.getsid(backend.guard_pid) != os.getsid(0)
+    os.kill(backend.guard_pid, signal.SIGINT)
+    deadline = time.monotonic() + 0.1
+    while time.monotonic() < deadline:
+        backend.apply(0.0, 0.5, 0.0)
+
+    assert pedals(memory) == (0.5, 0.0, 0.0, 0.0, 0.0)
+    backend.close()
+
+
+def test_controls_whose_guard_cannot_be_started_are_given_back(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(memory / "forbidden"))
+
+    with pytest.raises(BackendUnavailable, match=r"cannot be started \(.*forbidden"):
+        Supervised(CustomAI()).open()
+
+    assert not (memory / CONTROLS).exists()
+
+
+def test_the_car_of_a_killed_bridge_comes_to_a_stop_in_the_game(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeGame(tmp_path) as game:
+        monkeypatch.setenv("AC_SHM_DIR", str(game.shm))
+        game.live()
+        bridge, guard = started("csp", "CustomAI")
+        wait_until(lambda: game.physics("gas") == 1.0, "it drives")
+
+        bridge.send_signal(signal.SIGKILL)
+        wait_until(lambda: game.physics("gas") == 0.0 and game.physics("brake") > 0.2, "it brakes")
+        wait_until(lambda: gone(guard), "the guard ends")
+        wait_until(lambda: game.physics("speedKmh") < 1.0, "it stands")
+        end(bridge)
+
+
+def test_the_guard_needs_no_numpy() -> None:
+    code = "import sys, bridge.assetto_corsa.controls.guard; sys.exit('numpy' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,207 @@
+"""The driver of the fake game's car: what it records is what its policy drove, whoever interferes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bridge.assetto_corsa.car import AssettoCorsaCar
+from bridge.assetto_corsa.controls.controls import Backend, Button, ControlShaping
+from bridge.assetto_corsa.controls.csp import CustomAI
+from bridge.assetto_corsa.controls.safety import SafetyGate, Tolerance
+from bridge.assetto_corsa.controls.supervisor import GuardLost
+from bridge.assetto_corsa.controls.vjoy import VJoy
+from bridge.assetto_corsa.guarded_car import GuardedCar
+from bridge.assetto_corsa.reading.pages import GamePages
+from bridge.assetto_corsa.starts.reset import FreshStart, Limits, PagesGame
+from bridge.driving.drive import CannotDrive
+from bridge.driving.game_driver import GameDriver
+from racing.car import Controls
+from racing.clock import RealTimeClock
+from racing.driving import Step, VectorDriving
+from racing.policy import Policy
+from racing.task import CHANNELS, Float32Array, Task, TaskConfig, task_signature
+from racing.track import Track
+from tests.support.fake_game import FakeGame
+from tests.support.policies import following_policy
+from tests.support.waiting import wait_until
+from tests.support.wired_joystick import WiredJoystick
+
+CONFIG = TaskConfig()
+OFF = ControlShaping()
+SIGNATURE = task_signature(CONFIG)
+STEER_APPLIED = [channel.name for channel in CHANNELS].index("steer_applied")
+
+
+@pytest.fixture
+def game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGame]:
+    with FakeGame(tmp_path) as running:
+        monkeypatch.setenv("AC_SHM_DIR", str(running.shm))
+        running.live()
+        yield running
+
+
+class Driven:
+    """A driver of this game's car through these controls, and what it has recorded."""
+
+    def __init__(self, backend: Backend, tolerance: Tolerance | None) -> None:
+        self.recorded: list[Step] = []
+        self.seen: list[Float32Array] = []
+        self.window = True
+        self.started = 0
+        backend.open()
+        pages = GamePages()
+        gate = SafetyGate(lambda: False, lambda: self.window, True, tolerance)
+        self.touched_in_a_start: FakeGame | None = None
+        self._start = FreshStart(PagesGame(pages), backend, None, Limits(restart=3.0, stand=4.0))
+        self.car = GuardedCar(AssettoCorsaCar(pages, backend, self._begin), backend, gate)
+        task = Task(Track.generate(7), CONFIG)
+        driving = VectorDriving(self.car, task, RealTimeClock(1.0 / CONFIG.control_hz), restarts=False)
+        policy = Policy.from_bytes(following_policy(SIGNATURE, 1), SIGNATURE)
+        self.driver = GameDriver(
+            driving,
+            self.car,
+            lambda: policy,
+            self._take,
+            lambda: True,
+            random=None,
+            same_session=lambda: None,
+            shaping=OFF,
+            rolling=None,
+        )
+
+    def drive(self) -> str | None:
+        """A step, if one may be driven; else why not."""
+        why = self.driver.waits_for()
+        if why is None:
+            self.driver.step()
+        return why
+
+    def drive_until_recorded(self, steps: int) -> None:
+        """Drive until so many steps were recorded in all."""
+
+        def enough() -> bool:
+            self.drive()
+            return len(self.recorded) >= steps
+
+        wait_until(enough, f"{steps} steps", seconds=60.0, every=0.001)
+
+    def _begin(self) -> None:
+        self.started += 1
+        if self.touched_in_a_start is not None:
+            self.touched_in_a_start.tell("human", steer=-0.8, wins=True)
+        self._start()
+
+    def _take(self, observation: Float32Array, step: Step, _version: int) -> None:
+        self.recorded.append(step)
+        self.seen.append(observation)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_nothing_of_what_a_human_drove_is_recorded(game: FakeGame) -> None:
+    driven = Driven(VJoy(lambda: WiredJoystick(game)), Tolerance())
+    driven.drive_until_recorded(20)
+    game.tell("human", steer=-0.8, gas=0.2, wins=True)
+
+    wait_until(lambda: "somebody steers" in (driven.drive() or ""), "the human to be seen", 10.0, 0.001)
+
+    last = driven.recorded[-1]
+    assert [end.reason for end in last.episodes] == ["interrupted"]
+    assert last.truncated[0]
+    assert last.episodes[0].steps == len(driven.recorded)
+    assert last.episodes[0].total_reward == pytest.approx(sum(float(step.reward[0]) for step in driven.recorded))
+    steered = [float(step.final_observation[0, STEER_APPLIED]) for step in driven.recorded]
+    asked = [float(step.action[0, 0]) for step in driven.recorded]
+    assert steered == pytest.approx(asked, abs=0.1)
+    driven.car.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_twitch_costs_no_step(game: FakeGame) -> None:
+    driven = Driven(VJoy(lambda: WiredJoystick(game)), Tolerance(delay=60.0))
+    driven.drive_until_recorded(10)
+    game.tell("human", steer=-0.5, gas=0.2, wins=True)
+    wait_until(lambda: driven.drive() is None and driven.car.suspicious, "the twitch to be seen", 10.0, 0.001)
+    held_back = len(driven.recorded)
+    game.tell("human", wins=False)
+    driven.drive_until_recorded(held_back + 10)
+
+    assert not any(step.episodes for step in driven.recorded)
+    for step, seen in zip(driven.recorded, driven.seen[1:], strict=False):
+        assert np.array_equal(step.observation, seen), "no step is missing"
+    driven.car.close()
+
+
+def test_no_start_is_tried_while_the_policy_must_not_drive(game: FakeGame) -> None:
+    driven = Driven(VJoy(lambda: WiredJoystick(game)), None)
+    driven.window = False
+
+    assert driven.driver.step() is None
+    assert "window is not in front" in (driven.drive() or "")
+
+    assert driven.started == 0
+    driven.car.close()
+
+
+def test_no_start_is_tried_while_somebody_steers(game: FakeGame) -> None:
+    driven = Driven(VJoy(lambda: WiredJoystick(game)), Tolerance())
+    game.tell("human", steer=-0.8, wins=True)
+    wait_until(lambda: game.physics("steerAngle") < -0.7, "the wheels to be turned")
+
+    wait_until(lambda: "somebody steers" in (driven.drive() or ""), "the human to be seen", 10.0, 0.001)
+
+    assert driven.started == 0
+    driven.car.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_somebody_who_steers_during_a_start_is_waited_for_and_ends_nothing(game: FakeGame) -> None:
+    driven = Driven(VJoy(lambda: WiredJoystick(game)), Tolerance())
+    driven.touched_in_a_start = game
+
+    wait_until(lambda: "somebody steers" in (driven.drive() or ""), "the human to be seen", 30.0, 0.001)
+
+    assert driven.started == 1
+    driven.car.close()
+
+
+class LostInAStart(VJoy):
+    """Controls whose guard is lost while a button is pressed."""
+
+    def press(self, button: Button, down: bool) -> None:
+        raise GuardLost(f"The guard is gone at {button} {down}.")
+
+
+def test_a_guard_that_is_lost_in_a_start_ends_the_drive_with_a_sentence(game: FakeGame) -> None:
+    driven = Driven(LostInAStart(lambda: WiredJoystick(game)), None)
+
+    with pytest.raises(CannotDrive, match="The guard is gone"):
+        driven.driver.step()
+    zero = np.zeros(1)
+    driven.car.apply(Controls(zero, zero, zero))
+
+    driven.car.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("game")
+def test_the_step_in_which_another_bridge_took_the_car_is_not_recorded() -> None:
+    driven = Driven(CustomAI(), None)
+    driven.drive_until_recorded(5)
+    other = CustomAI()
+    other.open()
+    other.apply(1.0, 0.0, 1.0)
+
+    with pytest.raises(CannotDrive, match="another bridge has taken"):
+        wait_until(lambda: driven.drive() == "", "the loss to be noticed", 10.0, 0.001)
+    driven.driver.finish()
+
+    assert [end.reason for end in driven.recorded[-1].episodes] == ["stopped"]
+    assert all(abs(float(step.final_observation[0, STEER_APPLIED])) < 0.9 for step in driven.recorded)
+    other.close()
+    driven.car.close()

@@ -1,0 +1,100 @@
+"""What the PC drives with is what torch would have driven with, for every method."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from sb3_contrib import CrossQ
+from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
+from torch import nn
+
+from racing.policy import Policy
+from racing.task import ACTION_STEP
+from tests.support.runs import run_config
+from train_cloud.trainer.learning.export import ExportError, export_policy
+from train_cloud.trainer.learning.learners import SpacesOnly, make_algorithm
+from train_cloud.trainer.learning.off_policy import Algorithm
+from train_cloud.trainer.learning.replay import PackedReplayBuffer
+
+SIGNATURE = "task.v1"
+TOLERANCE = 1e-3
+
+
+def trained_learner(method: str, updates: int = 60) -> Algorithm:
+    """A learner that has learned for a while from observations of very different spreads and offsets."""
+    learner = make_algorithm(
+        run_config(method=method, network=[64, 64], batch_size=128, buffer_size=4096, learning_rate=1e-3),
+        SpacesOnly(12, 2),
+    )
+    rng = np.random.default_rng(2)
+    spread = np.geomspace(0.01, 2.0, 12)
+    offset = np.linspace(-4.0, 4.0, 12)
+    rows = (rng.normal(size=(4097, 12)) * spread + offset).astype(np.float32)
+    actions = rng.uniform(-1, 1, (4096, 2)).astype(np.float32)
+    rewards = (rows[:-1, 11] * actions[:, 0] + actions[:, 1]).astype(np.float32)
+    assert isinstance(learner.replay_buffer, PackedReplayBuffer)
+    learner.replay_buffer.insert(rows[:-1], actions, rewards, rows[1:], np.zeros(4096, bool))
+    learner.train(gradient_steps=updates, batch_size=128)
+    return learner
+
+
+def observations(model: BaseAlgorithm) -> np.ndarray[Any, Any]:
+    rng = np.random.default_rng(3)
+    space = model.observation_space
+    assert isinstance(space, spaces.Box)
+    return rng.uniform(space.low, space.high, (2000, *space.shape)).astype(np.float32)
+
+
+def agreement(model: BaseAlgorithm) -> float:
+    rows = observations(model)
+    ours = Policy.from_bytes(export_policy(model, 1, SIGNATURE), SIGNATURE).act(rows)
+    theirs, _ = model.predict(rows, deterministic=True)
+    assert np.ptp(theirs, axis=0).min() > 0.1, "a policy that always does the same shows nothing"
+    return float(np.abs(ours - np.clip(theirs, -1.0, 1.0 - ACTION_STEP)).max())
+
+
+@pytest.mark.parametrize("method", ["sac", "tqc", "crossq"])
+def test_the_exported_policy_agrees_with_torch(method: str) -> None:
+    assert agreement(trained_learner(method)) <= TOLERANCE
+
+
+def test_ppo_policies_agree_as_well() -> None:
+    model = PPO("MlpPolicy", SpacesOnly(12, 2), seed=1, device="cpu", policy_kwargs={"net_arch": [64, 64]})
+    with torch.no_grad():
+        model.policy.get_parameter("action_net.weight").mul_(30.0)
+    assert agreement(model) <= TOLERANCE
+
+
+def test_exploration_is_spread_as_torch_spreads_it() -> None:
+    learner = trained_learner("sac")
+    row = observations(learner)[:1] / 8
+    policy = Policy.from_bytes(export_policy(learner, 1, SIGNATURE))
+    samples = policy.act(np.repeat(row, 50_000, axis=0), np.random.default_rng(4)).astype(np.float64)
+    with torch.no_grad():
+        theirs, _ = learner.predict(np.repeat(row, 50_000, axis=0), deterministic=False)
+    assert np.abs(samples.mean(axis=0) - theirs.mean(axis=0)).max() < 0.02
+    assert np.abs(samples.std(axis=0) / theirs.std(axis=0) - 1).max() < 0.03
+
+
+def test_version_and_signature_travel_with_the_policy() -> None:
+    policy = Policy.from_bytes(export_policy(trained_learner("sac", updates=1), 17, SIGNATURE))
+    assert (policy.version, policy.signature) == (17, SIGNATURE)
+
+
+def test_a_diverged_policy_is_not_exported() -> None:
+    learner = trained_learner("sac", updates=1)
+    with torch.no_grad():
+        learner.actor.get_parameter("mu.weight")[0, 0] = float("nan")
+    with pytest.raises(ExportError, match="diverged"):
+        export_policy(learner, 1, SIGNATURE)
+
+
+def test_a_policy_without_counterpart_is_refused() -> None:
+    model = CrossQ(
+        "MlpPolicy", SpacesOnly(4, 2), device="cpu", policy_kwargs={"net_arch": [8], "activation_fn": nn.SiLU}
+    )
+    with pytest.raises(ExportError, match="SiLU"):
+        export_policy(model, 1, SIGNATURE)

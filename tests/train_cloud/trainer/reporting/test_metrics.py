@@ -1,0 +1,34 @@
+"""metrics.json says how far a run is, how well it goes, and with which software."""
+
+import msgspec
+import pytest
+
+from tests.support.runs import run_config
+from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.learning.learners import make_learner
+from train_cloud.trainer.reporting.metrics import Rates, metrics_bytes, metrics_document
+
+
+def test_the_document_holds_what_the_readme_promises() -> None:
+    config = run_config(network=[8], buffer_size=100, total_timesteps=1000)
+    counters = Counters()
+    counters.steps, counters.updates, counters.laps, counters.clean_laps = 400, 200, 3, 2
+    counters.best_lap, counters.episodes = 35.5, 4
+    counters.ends = {"off_track": 3, "crash": 1}
+    rates = Rates()
+    rates.mark(400, counters)
+
+    document = metrics_document(config, counters, make_learner(config), rates, "training", 400, 300)
+    read = msgspec.json.decode(metrics_bytes(document))
+
+    assert read["steps"] == 400
+    assert read["updates"] == 200
+    assert (read["laps"], read["clean_laps"], read["best_lap_s"]) == (3, 2, 35.5)
+    assert read["episodes"] == 4
+    assert read["off_track_rate"] == pytest.approx(0.75)
+    assert read["collision_rate"] == pytest.approx(0.25)
+    assert read["steps_left"] == 600
+    assert read["seconds_left"] is None, "one mark tells no rate"
+    assert read["reward_trend"] is None
+    assert read["versions"]["torch"].startswith("2.")
+    assert set(read["versions"]) == {"python", "ac-training", "torch", "stable-baselines3", "sb3-contrib", "numpy"}

@@ -1,0 +1,1 @@
+"""What learns: learners, their networks, the replay buffer."""

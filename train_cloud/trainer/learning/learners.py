@@ -1,0 +1,88 @@
+"""Builds the learner that a run asks for: stable-baselines3's SAC, or sb3-contrib's TQC or CrossQ.
+
+The algorithm never steps an environment: it is constructed over the spaces alone, and the learner around it fills its
+replay buffer and calls `train`. It promises the algorithms of the libraries, unchanged (SAC's by `FastSAC`, which
+makes the same updates in less time).
+"""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium import spaces
+from sb3_contrib import TQC, CrossQ
+from stable_baselines3 import SAC
+from stable_baselines3.common.logger import Logger
+
+from racing.task import ACTION_SIZE, OBSERVATION_BOUND, OBSERVATION_SIZE, OBSERVATION_STEP
+from train_cloud.run_config import ConfigError, RunConfig
+from train_cloud.signature import expected_signature
+from train_cloud.trainer.learning.fast_sac import FastSAC
+from train_cloud.trainer.learning.off_policy import Algorithm, OffPolicyLearner
+from train_cloud.trainer.learning.replay import PackedReplayBuffer
+
+METHODS: dict[str, type[SAC] | type[TQC] | type[CrossQ]] = {"sac": FastSAC, "tqc": TQC, "crossq": CrossQ}
+
+
+class SpacesOnly(gymnasium.Env[np.ndarray[Any, Any], np.ndarray[Any, Any]]):
+    """The spaces of `racing.env.RacingEnv` and no car: what stable-baselines3 needs to build networks."""
+
+    def __init__(self, observation_size: int = OBSERVATION_SIZE, action_size: int = ACTION_SIZE) -> None:
+        self.observation_space = spaces.Box(
+            -OBSERVATION_BOUND, OBSERVATION_BOUND - OBSERVATION_STEP, (observation_size,), np.float32
+        )
+        self.action_space = spaces.Box(-1.0, 1.0, (action_size,), np.float32)
+
+
+def check_device(name: str) -> None:
+    """Raise ConfigError when run.json names a GPU that is not there: the libraries would quietly use the CPU."""
+    if not name.startswith("cuda"):
+        return
+    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(name.partition(":")[2] or 0) >= present:
+        raise ConfigError(
+            f"The field `device` has the value {name!r}, but this machine has {present} GPUs that can be used. Install "
+            'the GPU\'s driver and a PyTorch built for it, or set `device` to "auto" or "cpu".'
+        )
+
+
+def make_learner(config: RunConfig, env: SpacesOnly | None = None) -> OffPolicyLearner:
+    """A freshly initialised learner for `config`, which has seen nothing yet.
+
+    Raises ConfigError when the device is not there.
+    """
+    return OffPolicyLearner(make_algorithm(config, env), config.batch_size, expected_signature(config))
+
+
+def make_algorithm(config: RunConfig, env: SpacesOnly | None = None) -> Algorithm:
+    """The freshly initialised algorithm of `config`, with an empty PackedReplayBuffer and a silent logger.
+
+    Raises ConfigError when the device is not there.
+    """
+    check_device(config.device)
+    optimizer: dict[str, Any] = {"fused": True}
+    kind = METHODS[config.method]
+    options: dict[str, Any] = {}
+    if config.method == "crossq":
+        optimizer["betas"] = (0.5, 0.999)  # CrossQ's own default, which naming any option would replace
+    else:
+        options["tau"] = config.tau
+    critic = config.network if config.critic_network is None else config.critic_network
+    algorithm = kind(
+        "MlpPolicy",
+        env or SpacesOnly(),
+        learning_rate=config.learning_rate,
+        buffer_size=config.buffer_size,
+        batch_size=config.batch_size,
+        gamma=config.gamma,
+        replay_buffer_class=PackedReplayBuffer,
+        policy_kwargs={"net_arch": {"pi": config.network, "qf": critic}, "optimizer_kwargs": optimizer},
+        ent_coef=f"auto_{config.initial_entropy_coefficient!r}",
+        target_entropy=config.target_entropy,
+        seed=config.seed,
+        device=config.device,
+        **options,
+    )
+    algorithm.set_logger(Logger(folder=None, output_formats=[]))
+    return algorithm

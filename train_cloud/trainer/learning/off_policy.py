@@ -1,0 +1,92 @@
+"""A learner over a replay buffer: stable-baselines3's or sb3-contrib's algorithm behind the words of learner.py.
+
+It learns from random samples of the newest experience, as many updates at a time as it is allowed. It does not decide
+how many, and it does not choose the algorithm.
+"""
+
+import io
+
+import numpy as np
+from sb3_contrib import TQC, CrossQ
+from stable_baselines3 import SAC
+from stable_baselines3.common.save_util import load_from_zip_file
+
+from experience.batches import Batch
+from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.learning.export import export_policy
+from train_cloud.trainer.learning.learner import Figures
+from train_cloud.trainer.learning.replay import PackedReplayBuffer
+
+Algorithm = SAC | TQC | CrossQ
+
+
+class OffPolicyLearner:
+    """`algorithm`, fed with batches.
+
+    Args:
+        algorithm: networks, optimisers and a PackedReplayBuffer; ValueError for one with another buffer.
+        batch_size: transitions of one update.
+        signature: the task's signature, written into every policy.
+    """
+
+    def __init__(self, algorithm: Algorithm, batch_size: int, signature: str) -> None:
+        if not isinstance(algorithm.replay_buffer, PackedReplayBuffer):
+            raise ValueError("an off-policy learner takes experience in by a PackedReplayBuffer")
+        self.algorithm = algorithm
+        self.replay = algorithm.replay_buffer
+        self._batch_size = batch_size
+        self._signature = signature
+
+    @property
+    def remembers(self) -> int:
+        """As many steps as the replay buffer has room for."""
+        return self.replay.buffer_size
+
+    def take(self, batch: Batch) -> None:
+        """Put the steps of `batch` into the replay buffer, except the late ones."""
+        wanted = slice(None) if not batch.late.any() else np.flatnonzero(~batch.late)
+        self.replay.insert(
+            batch.current_observations()[wanted],
+            batch.actions[wanted],
+            batch.rewards[wanted],
+            batch.next_observations()[wanted],
+            batch.terminated[wanted],
+        )
+
+    def update(self, budget: int) -> int:
+        """Make `budget` updates, or none while the replay buffer is empty."""
+        if self.replay.size() == 0:
+            return 0
+        self.algorithm.train(gradient_steps=budget, batch_size=self._batch_size)
+        return budget
+
+    def figures(self) -> Figures:
+        """The means that the latest call of `train` recorded, named without `train/`, and the buffer's rows."""
+        recorded = self.algorithm.logger.name_to_value
+        losses = {name.removeprefix("train/"): float(value) for name, value in recorded.items() if value is not None}
+        return Figures(losses, self.replay.size())
+
+    def memory_digest(self) -> str:
+        """The replay buffer's digest."""
+        return self.replay.digest()
+
+    def policy(self, version: int) -> bytes:
+        """The actor as a file. Raises ExportError when its weights are not finite."""
+        return export_policy(self.algorithm, version, self._signature)
+
+    def state(self, counters: Counters) -> bytes:
+        """A zip in stable-baselines3's format, which plain stable-baselines3 opens; without the replay buffer."""
+        self.algorithm.num_timesteps = counters.steps
+        model = io.BytesIO()
+        self.algorithm.save(model)
+        return model.getvalue()
+
+    def restore(self, state: bytes, counters: Counters) -> None:
+        """Take networks and optimisers from `state`; only tensors are read, nothing that could execute."""
+        algorithm = self.algorithm
+        _, params, variables = load_from_zip_file(io.BytesIO(state), load_data=False, device=algorithm.device)
+        algorithm.set_parameters(params, exact_match=True, device=algorithm.device)
+        if algorithm.log_ent_coef is not None:
+            algorithm.log_ent_coef.data.copy_((variables or {})["log_ent_coef"].data)
+        algorithm._n_updates = counters.updates
+        algorithm.num_timesteps = counters.steps

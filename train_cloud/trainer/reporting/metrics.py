@@ -1,0 +1,145 @@
+"""metrics.json: how far the run is and how well it goes, in one document that people and scripts read."""
+
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import msgspec
+
+from train_cloud.run_config import RunConfig
+from train_cloud.trainer.counters import CRASHED, OFF_TRACK, Counters
+from train_cloud.trainer.learning.learner import Learner
+
+RATE_SECONDS = 30.0
+PACKAGES = ("ac-training", "torch", "stable-baselines3", "sb3-contrib", "numpy")
+"""Whose versions decide what a run learned."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    moment: float
+    trained: float
+    steps: int
+    updates: int
+
+
+class Rates:
+    """Steps and updates a second over the last RATE_SECONDS."""
+
+    def __init__(self) -> None:
+        self._marks: list[_Mark] = []
+
+    def mark(self, trained: float, counters: Counters) -> None:
+        """Note where the run is now; call it about once a second or less often."""
+        now = time.monotonic()
+        self._marks.append(_Mark(now, trained, counters.steps, counters.updates))
+        while len(self._marks) > 2 and now - self._marks[1].moment >= RATE_SECONDS:
+            del self._marks[0]
+
+    def per_second(self) -> tuple[float, float, float]:
+        """(trained steps, taken-in steps, updates) a second; zeros before there is an interval."""
+        first, last = self._marks[0], self._marks[-1]
+        seconds = last.moment - first.moment
+        if seconds <= 0:
+            return 0.0, 0.0, 0.0
+        return (
+            (last.trained - first.trained) / seconds,
+            (last.steps - first.steps) / seconds,
+            (last.updates - first.updates) / seconds,
+        )
+
+
+def software_versions() -> dict[str, str | None]:
+    """Version of Python and of each of PACKAGES; None for one that runs from its source without being installed."""
+
+    def installed(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    return {"python": platform.python_version(), **{package: installed(package) for package in PACKAGES}}
+
+
+def metrics_document(
+    config: RunConfig,
+    counters: Counters,
+    learner: Learner,
+    rates: Rates,
+    state: str,
+    trained_steps: int,
+    saved_steps: int | None,
+    boot_seconds: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """The document; times in s, rates in 1/s, rewards in the task's unit, None where nothing is known yet.
+
+    `boot_seconds`: when each step of the instance's boot was over, where there was one.
+    """
+    figures = learner.figures()
+    trained_rate, steps_rate, updates_rate = rates.per_second()
+    steps_left = max(0, config.total_timesteps - trained_steps)
+    return {
+        "run_id": config.run_id,
+        "updated": datetime.now(UTC).isoformat(timespec="seconds"),
+        "state": state,
+        "method": config.method,
+        "steps": counters.steps,
+        "trained_steps": trained_steps,
+        "total_timesteps": config.total_timesteps,
+        "late_steps": counters.late_steps,
+        "replay_rows": figures.replay_rows,
+        "updates": counters.updates,
+        "episodes": counters.episodes,
+        "episode_ends": counters.ends,
+        "collision_rate": counters.share_of_episodes(CRASHED),
+        "off_track_rate": counters.share_of_episodes(OFF_TRACK),
+        "laps": counters.laps,
+        "clean_laps": counters.clean_laps,
+        "best_lap_s": counters.best_lap,
+        "mean_reward": counters.mean_reward(),
+        "reward_trend": counters.reward_trend(),
+        "losses": figures.losses,
+        "seconds": round(counters.seconds, 3),
+        "steps_per_second": round(steps_rate, 3),
+        "updates_per_second": round(updates_rate, 3),
+        "steps_left": steps_left,
+        "seconds_left": round(steps_left / trained_rate, 1) if trained_rate > 0 else None,
+        "weights_version": counters.weights_version,
+        "seen_version": counters.seen_version,
+        "checkpoint_steps": saved_steps,
+        "resumes": counters.resumes,
+        "boot_seconds": dict(boot_seconds or {}),
+        "versions": software_versions(),
+    }
+
+
+STORY = {
+    "taken_in": "steps",
+    "updates_per_second": "updates_per_second",
+    "mean_reward": "mean_reward",
+    "laps": "laps",
+    "clean": "clean_laps",
+    "best_lap_s": "best_lap_s",
+    "replay": "replay_rows",
+    "version": "weights_version",
+    "saved_at": "checkpoint_steps",
+    "late": "late_steps",
+}
+"""Words of the log's progress line, and the field of the document that each tells."""
+LOSSES = {"actor_loss": "actor_loss", "critic_loss": "critic_loss", "entropy_coefficient": "ent_coef"}
+
+
+def story(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What a person who follows the log wants to know of a document; what is not known yet is left out."""
+    told = {word: document[field] for word, field in STORY.items()}
+    told |= {word: document["losses"].get(name) for word, name in LOSSES.items()}
+    return {word: float(f"{v:.4g}") if isinstance(v, float) else v for word, v in told.items() if v is not None}
+
+
+def metrics_bytes(document: dict[str, Any]) -> bytes:
+    """The document as indented JSON; a number that is not finite becomes null."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2)

@@ -1,0 +1,146 @@
+"""The run's curves: TensorBoard event files in DIR/tensorboard and in the bucket, and Weights & Biases where wanted.
+
+The x axis is the run's environment steps. A resumed run goes on at its checkpoint as if nothing had happened: points
+that the life before had drawn beyond it count no more. Nothing here stops or delays learning: points are written by
+threads of their own, and what fails is a warning.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from runtime.logs import fields
+from train_cloud import notify
+from train_cloud.object_store import ObjectNotFound, ObjectStore, ObjectStoreError
+from train_cloud.run_config import RunConfig
+from train_cloud.trainer.reporting.weights_and_biases import WandbCurves
+
+TENSORBOARD = "tensorboard"
+FLUSH_SECONDS = 10
+_EVENTS = "events.out.tfevents."
+_QUEUE = 10_000
+"""Points that may wait for the disk; only beyond it would a new one have to wait too."""
+
+TAGS = {
+    "drive/mean_reward": "mean_reward",
+    "drive/laps": "laps",
+    "drive/clean_laps": "clean_laps",
+    "drive/best_lap_s": "best_lap_s",
+    "drive/episodes": "episodes",
+    "drive/off_track_rate": "off_track_rate",
+    "drive/collision_rate": "collision_rate",
+    "run/updates": "updates",
+    "run/replay_rows": "replay_rows",
+    "run/late_steps": "late_steps",
+    "run/weights_version": "weights_version",
+    "run/seconds": "seconds",
+    "rate/steps_per_second": "steps_per_second",
+    "rate/updates_per_second": "updates_per_second",
+}
+"""Name of each curve, and the field of metrics.json that it draws; the losses come as train/..."""
+
+_log = logging.getLogger(__name__)
+
+
+def curve_points(document: Mapping[str, Any]) -> dict[str, float]:
+    """The point of each curve in a metrics document; what is not known yet has none."""
+    points = {tag: document[field] for tag, field in TAGS.items()}
+    points |= {f"train/{name}": value for name, value in document["losses"].items() if name != "n_updates"}
+    return {tag: float(value) for tag, value in points.items() if value is not None}
+
+
+class Tracking:
+    """The curves of one life of the trainer.
+
+    Args:
+        config: the run.
+        folder: of the service; the event files go into its folder TENSORBOARD.
+        objects: the run's folder in S3.
+        steps: environment steps of the checkpoint that this life goes on from; 0 for a new run.
+    """
+
+    def __init__(self, config: RunConfig, folder: Path, objects: ObjectStore, steps: int) -> None:
+        self._folder, self._objects = folder / TENSORBOARD, objects
+        self._drawn_through = steps
+        self._uploaded: dict[str, int] = {}
+        self._writer: SummaryWriter | None = None
+        self._wandb = WandbCurves.of_run(config, folder)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # Also at 0 steps: a life before may have drawn curves and not have come to a checkpoint.
+            self._fetch_earlier_lives()
+            # TensorBoard drops what earlier files hold from purge_step on.
+            self._writer = SummaryWriter(
+                str(self._folder), purge_step=steps + 1, max_queue=_QUEUE, flush_secs=FLUSH_SECONDS
+            )
+        except OSError as error:
+            self._give_up(error)
+
+    def draw(self, document: Mapping[str, Any]) -> None:
+        """Add the points of a metrics document, unless the run stands where the last points are."""
+        steps = int(document["steps"])
+        if steps <= self._drawn_through:
+            return
+        self._drawn_through = steps
+        points = curve_points(document)
+        if self._wandb is not None:
+            self._wandb.add(steps, points)
+        self._written(lambda writer: _add(writer, steps, points))
+
+    def upload(self) -> None:
+        """Bring the event files that have grown to the bucket, in any thread. Raises ObjectStoreError, OSError."""
+        self._written(SummaryWriter.flush)
+        for file in sorted(self._folder.glob(f"{_EVENTS}*")):
+            content = file.read_bytes()
+            if self._uploaded.get(file.name) != len(content):
+                self._objects.put(f"{TENSORBOARD}/{file.name}", content)
+                self._uploaded[file.name] = len(content)
+
+    def end(self) -> None:
+        """No more points come: let Weights & Biases finish while the last uploads go on."""
+        if self._wandb is not None:
+            self._wandb.end()
+
+    def close(self) -> None:
+        """Close everything, within WandbCurves.CLOSE_SECONDS."""
+        self._written(SummaryWriter.close)
+        if self._wandb is not None:
+            self._wandb.close()
+
+    def _written(self, write: Callable[[SummaryWriter], None]) -> None:
+        """Let `write` have the writer, if there is one still; after an error there is none."""
+        try:
+            if self._writer is not None:
+                write(self._writer)
+        except (OSError, RuntimeError) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._writer = None
+        _log.warning("TensorBoard's files cannot be written: training goes on without", extra=fields(reason=str(error)))
+
+    def _fetch_earlier_lives(self) -> None:
+        """Bring back the files of earlier lives, before this one's: TensorBoard reads files in their names' order."""
+        try:
+            for key in self._objects.list(f"{TENSORBOARD}/{_EVENTS}"):
+                file = self._folder / key.removeprefix(f"{TENSORBOARD}/")
+                if file.exists() or file.parent != self._folder:
+                    continue
+                notify.starting(f"fetching {key}")
+                content, _ = self._objects.get(key)
+                draft = self._folder / "incomplete"
+                draft.write_bytes(content)
+                draft.replace(file)
+                self._uploaded[file.name] = len(content)
+        except ObjectNotFound:
+            return
+        except ObjectStoreError as error:
+            _log.warning("earlier curves not fetched: they begin at this life", extra=fields(reason=str(error)))
+
+
+def _add(writer: SummaryWriter, steps: int, points: Mapping[str, float]) -> None:
+    for tag, value in points.items():
+        writer.add_scalar(tag, value, steps)

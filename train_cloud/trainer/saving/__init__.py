@@ -1,0 +1,1 @@
+"""What outlives the trainer: policies, checkpoints, uploads."""

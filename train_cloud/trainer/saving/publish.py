@@ -1,0 +1,69 @@
+"""Publishes the policy: exports it under the next version and puts it into the store for the receiver to send."""
+
+import hashlib
+import logging
+
+from runtime.logs import fields
+from train_cloud.store import Store, StoreFull
+from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.learning.learner import Learner
+
+_log = logging.getLogger(__name__)
+
+
+class Publisher:
+    """Numbers versions on from the newest that the checkpoint, the store or any experience knows.
+
+    Args:
+        store: where weights go.
+        counters: `weights_version` is kept there.
+    """
+
+    def __init__(self, store: Store, counters: Counters) -> None:
+        self._store = store
+        self._counters = counters
+        self._published_updates: int | None = None
+        self.newest = b""
+        """The policy file published last, under the counters' `weights_version`; empty before the first."""
+
+    def publish(self, learner: Learner) -> None:
+        """Publish the policy of `learner`, unless nothing was learned since the last time.
+
+        Raises ExportError when the policy's weights are not finite. A full disk is logged: the next try comes soon.
+        """
+        if self._published_updates == self._counters.updates:
+            return
+        version = self._next_version()
+        blob = learner.policy(version)
+        try:
+            self._store.put_weights(version, blob, hashlib.sha256(blob).hexdigest())
+        except StoreFull as error:
+            _log.error("weights not published", extra=fields(version=version, reason=str(error)))
+            return
+        self._counters.weights_version = version
+        self._published_updates = self._counters.updates
+        self.newest = blob
+
+    def in_force(self, learner: Learner) -> bytes:
+        """The policy to keep in a checkpoint: what was learned is published, so that file and version name one policy.
+
+        While the store is full it is the one published before, if need be by an earlier process. Where there is none
+        either, the policy goes by a number of its own, which is used up with it: no two policies share a version.
+        """
+        self.publish(learner)
+        if self.newest:
+            return self.newest
+        stored = self._store.latest_weights()
+        if stored is not None and stored.version >= self._counters.weights_version:
+            self._counters.weights_version = stored.version
+            self.newest = stored.blob
+            return self.newest
+        version = self._next_version()
+        policy = learner.policy(version)
+        self._counters.weights_version = version
+        return policy
+
+    def _next_version(self) -> int:
+        stored = self._store.latest_weights()
+        known = (self._counters.weights_version, self._counters.seen_version, stored.version if stored else 0)
+        return max(known) + 1

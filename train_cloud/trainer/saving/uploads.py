@@ -1,0 +1,238 @@
+"""Brings checkpoints and metrics to S3 in the background, so that learning never waits for the network.
+
+The newest checkpoint wins: one that could not be uploaded before the next is due is given up. S3 may be silent or
+deny for as long as it likes: retries go on with capped backoff, and the log says so. LATEST is written last, and
+only over the version that this writer knows; somebody else's write there ends the uploads for good.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from runtime.logs import fields
+from train_cloud.object_store import (
+    Backoff,
+    ObjectNotFound,
+    ObjectStore,
+    ObjectStoreError,
+    ObjectStoreUnavailable,
+    PreconditionFailed,
+)
+from train_cloud.trainer.saving.manifest import LATEST, MANIFEST, Checkpoint
+
+METRICS = "metrics.json"
+
+_log = logging.getLogger(__name__)
+
+
+class AnotherWriter(Exception):
+    """Another trainer has written LATEST since this one read it; the text is a sentence."""
+
+
+class Uploads:
+    """One thread that uploads what it is handed.
+
+    Args:
+        objects: the run's folder in S3.
+        latest_etag: ETag of LATEST as this trainer found it; None when there was none.
+    """
+
+    def __init__(self, objects: ObjectStore, latest_etag: str | None) -> None:
+        self._objects = objects
+        self._latest_etag = latest_etag
+        self._unanswered: set[bytes] = set()
+        """What we wrote to LATEST without hearing what became of it; it may yet arrive."""
+        self._changed = threading.Condition()
+        self._checkpoint: Checkpoint | None = None
+        self._metrics: bytes | None = None
+        self._curves: Callable[[], None] | None = None
+        self._refusal: str | None = None
+        self._closed = False
+        self._idle = True
+        self.saved_steps: int | None = None
+        """Steps of the newest checkpoint that LATEST names by this writer's hand."""
+        self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
+        self._thread.start()
+
+    def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Upload `checkpoint`; one still waiting is given up for it. Raises AnotherWriter, see the class."""
+        self.check()
+        with self._changed:
+            self._checkpoint = checkpoint
+            self._changed.notify_all()
+
+    def metrics(self, document: bytes) -> None:
+        """Upload metrics.json once, as well as it goes; the next one comes soon."""
+        with self._changed:
+            self._metrics = document
+            self._changed.notify_all()
+
+    def curves(self, upload: Callable[[], None]) -> None:
+        """Call `upload` once after what is waiting, as well as it goes; it may raise ObjectStoreError or OSError."""
+        with self._changed:
+            self._curves = upload
+            self._changed.notify_all()
+
+    def check(self) -> None:
+        """Raise AnotherWriter if LATEST belongs to somebody else."""
+        if self._refusal is not None:
+            raise AnotherWriter(self._refusal)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until all is uploaded, at most `seconds`; whether it is. Raises AnotherWriter."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while self._refusal is None and not self._all_done():
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._changed.wait(left):
+                    break
+            done = self._all_done()
+        self.check()
+        return done
+
+    def checkpoint_is_waiting(self) -> bool:
+        """Whether a checkpoint was handed in that is not saved yet."""
+        return self._checkpoint is not None
+
+    def close(self) -> None:
+        """End the thread; what is not uploaded by then stays undone."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _all_done(self) -> bool:
+        return self._idle and not self._waiting()
+
+    def _waiting(self) -> bool:
+        return self._checkpoint is not None or self._metrics is not None or self._curves is not None
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._idle = True
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._closed or self._waiting())
+                if self._closed:
+                    return
+                checkpoint, metrics, curves = self._checkpoint, self._metrics, self._curves
+                self._metrics = self._curves = None
+                self._idle = False
+            # The checkpoint first: when an instance has little time left, it alone matters.
+            if checkpoint is not None:
+                self._upload_checkpoint(checkpoint)
+            if metrics is not None:
+                self._as_well_as_it_goes("metrics", lambda: self._objects.put(METRICS, metrics))  # noqa: B023 - now
+            if curves is not None:
+                self._as_well_as_it_goes("curves", curves)
+
+    def _as_well_as_it_goes(self, what: str, upload: Callable[[], object]) -> None:
+        try:
+            upload()
+        except (ObjectStoreError, OSError) as error:
+            _log.warning(f"{what} not uploaded", extra=fields(reason=str(error)))
+        except Exception:
+            # Whatever is wrong with it, the thread lives on: checkpoints are its work too.
+            _log.exception(f"{what} not uploaded: an unexpected error")
+
+    def _upload_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Upload `checkpoint` unless a newer one is handed in or the thread is closed before that succeeds."""
+        began = time.monotonic()
+        backoff = Backoff()
+        while True:
+            try:
+                if not self._put(checkpoint):
+                    return
+                break
+            except PreconditionFailed:
+                with self._changed:
+                    self._refusal = (
+                        "Another trainer has written a checkpoint of this run since this one started. Two trainers "
+                        "would spoil each other's work, so this one stops. Let only one run at a time."
+                    )
+                    self._checkpoint = None
+                return
+            except Exception as error:
+                pause = backoff.seconds()
+                _log.warning(
+                    "checkpoint not uploaded yet, training goes on",
+                    exc_info=not isinstance(error, ObjectStoreError),
+                    extra=fields(
+                        steps=checkpoint.manifest.steps,
+                        for_s=round(time.monotonic() - began),
+                        retry_in_s=round(pause, 1),
+                        reason=str(error),
+                    ),
+                )
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._checkpoint is not checkpoint, pause)
+                if self._closed or self._checkpoint is not checkpoint:
+                    return
+        self.saved_steps = checkpoint.manifest.steps
+        with self._changed:
+            if self._checkpoint is checkpoint:
+                self._checkpoint = None
+        size = sum(entry.bytes for entry in checkpoint.manifest.files.values())
+        _log.info(
+            "checkpoint saved",
+            extra=fields(
+                steps=checkpoint.manifest.steps,
+                updates=checkpoint.manifest.updates,
+                bytes=size,
+                seconds=round(time.monotonic() - began, 3),
+            ),
+        )
+
+    def _put(self, checkpoint: Checkpoint) -> bool:
+        """Every file, then the manifest, then LATEST; False when a newer checkpoint came before the manifest.
+
+        Raises PreconditionFailed when LATEST is not what we know.
+        """
+        folder = checkpoint.manifest.folder
+        self._put_all({folder + name: data for name, data in checkpoint.files.items()})
+        if self._checkpoint is not checkpoint:
+            return False
+        manifest = checkpoint.manifest_bytes
+        self._objects.put(folder + MANIFEST, manifest)
+        self._unanswered.add(manifest)
+        try:
+            self._latest_etag = self._objects.put(
+                LATEST, manifest, if_match=self._latest_etag, if_none_match=self._latest_etag is None
+            )
+        except ObjectNotFound:
+            self._latest_etag = None  # somebody deleted LATEST: ours may be the first again
+            raise
+        except PreconditionFailed:
+            body, etag = self._objects.get(LATEST)
+            if etag == self._latest_etag:
+                raise ObjectStoreUnavailable(
+                    "The bucket reported a conflict about LATEST, and there is none."
+                ) from None
+            # An earlier attempt, also one of an older checkpoint, may have arrived although its answer did not.
+            if body not in self._unanswered:
+                raise
+            self._latest_etag = etag
+            if body != manifest:
+                raise ObjectStoreUnavailable("An older write of LATEST by this trainer arrived late.") from None
+        self._unanswered.clear()
+        return True
+
+    def _put_all(self, objects: Mapping[str, bytes]) -> None:
+        """Put all at once: where each call is slow, a checkpoint then takes the time of three calls."""
+        failures: list[Exception] = []
+
+        def put(key: str, data: bytes) -> None:
+            try:
+                self._objects.put(key, data)
+            except Exception as error:
+                # Whatever it is: a manifest must not name a file that may not be there.
+                failures.append(error)
+
+        # No executor: its threads would hold up the process's end while the bucket is silent.
+        threads = [threading.Thread(target=put, args=item, name="put", daemon=True) for item in objects.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if failures:
+            raise failures[0]
