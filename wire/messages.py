@@ -26,6 +26,8 @@ MAX_UP_FRAME_BYTES: Final = 6 * 1024 * 1024
 """Largest frame towards the receiver (a batch in a JSON frame is base64, a third longer)."""
 MAX_DOWN_FRAME_BYTES: Final = 24 * 1024 * 1024
 """Largest frame towards a bridge (weights in a JSON frame are base64)."""
+MAX_TRACK_BYTES: Final = 4 * 1024 * 1024
+"""Largest text of a track."""
 MAX_SPACES: Final = 64 * 1024
 """Longest description of spaces (characters)."""
 MAX_VECTOR: Final = 65536
@@ -90,7 +92,7 @@ class Hello(_Message, frozen=True, tag="hello"):
     canonical JSON of what its observations and actions hold (`experience.spaces`). `bridge` names the PC and stays the
     same over restarts; `stream` names one spool. `last_number` is the newest batch in the spool and `weights_version`
     the newest policy the bridge holds (0: none). `real_time` false means that the car waits for the trainer when told
-    so by Pace.
+    so by Pace. `track` is the hash of racing's track.
     """
 
     bridge: Name
@@ -103,6 +105,29 @@ class Hello(_Message, frozen=True, tag="hello"):
     last_number: Count
     weights_version: Count
     software: Annotated[str, Meta(max_length=128)]
+    track: Sha256 | None = None
+
+
+class Report(_Message, frozen=True, tag="report"):
+    """How a bridge stands, said about once a second, for whoever watches the run.
+
+    `policy_version` drives now (0: none), `steps_per_second` are driven, `unsent_steps` wait in the spool,
+    `off_period_steps` of this drive took another time than a control period. `action_age` is the mean time from an
+    observation to its action, `round_trip` of the newest Ping (both s; None before the first).
+    """
+
+    policy_version: Count
+    steps_per_second: Annotated[float, Meta(ge=0, le=1e9)]
+    unsent_steps: Count
+    off_period_steps: Count
+    action_age: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    round_trip: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+
+
+class TrackAnnouncement(_Message, frozen=True, tag="track"):
+    """The track that Hello names by its hash, where Welcome asked for it; `content` is `racing.track_text`'s."""
+
+    content: Annotated[bytes, Meta(max_length=MAX_TRACK_BYTES)]
 
 
 class TransitionBatch(_Message, frozen=True, tag="transition_batch"):
@@ -144,7 +169,8 @@ class Welcome(_Message, frozen=True, tag="welcome"):
 
     `stored_through`: newest batch of this stream committed on the instance; `safe_through`: newest one in
     S3. `stored_steps` and `trained_steps` count the whole run; `max_lead_steps` is how far the first may
-    run ahead. `done`: the run has all its training, no more experience is needed.
+    run ahead. `done`: the run has all its training, no more experience is needed. `wants_track`: nobody has announced
+    the track that Hello named.
     """
 
     run_id: Name
@@ -154,6 +180,7 @@ class Welcome(_Message, frozen=True, tag="welcome"):
     trained_steps: Count
     max_lead_steps: Count
     done: bool = False
+    wants_track: bool = False
 
 
 class Ack(_Message, frozen=True, tag="ack"):
@@ -205,7 +232,7 @@ class Pong(_Message, frozen=True, tag="pong"):
     time: float
 
 
-UpMessage: TypeAlias = Hello | TransitionBatch | Transition | Ping
+UpMessage: TypeAlias = Hello | TransitionBatch | Transition | Report | TrackAnnouncement | Ping
 """What a bridge may say."""
 DownMessage: TypeAlias = Welcome | Ack | Pace | WeightsUpdate | Drain | Error | Pong
 """What a receiver may say."""

@@ -23,6 +23,8 @@ from wire.messages import (
     Pace,
     Ping,
     Pong,
+    Report,
+    TrackAnnouncement,
     Transition,
     TransitionBatch,
     UpMessage,
@@ -53,6 +55,8 @@ up_messages = st.one_of(
     st.builds(TransitionBatch, number=numbers, blob=st.binary(max_size=50)),
     st.builds(Transition, numbers, vectors, vectors, finite, vectors, st.booleans(), st.booleans()),
     st.builds(Ping, time=finite),
+    st.builds(Report, counts, st.floats(0, 1e9), counts, counts, st.none() | st.floats(0, 1e9), st.none()),
+    st.builds(TrackAnnouncement, st.binary(max_size=50)),
 )
 down_messages = st.one_of(
     st.builds(Welcome, names, counts, counts, counts, counts, counts, st.booleans()),
