@@ -48,7 +48,8 @@ class Ingest:
                 self._counted_through = max(self._counted_through, batch_id)
             if held < wanted or not counted:
                 self._read_through = batch_id - 1
-            held += steps
+            # What comes on top is read too, but was not in the memory that is to be rebuilt.
+            held += steps if counted else 0
 
     def rebuild(self) -> int:
         """Take in the next of what was counted before; returns how many batches, 0 when the learner has all of it."""

@@ -104,6 +104,20 @@ def test_a_rebuilt_buffer_holds_the_newest_transitions_like_the_one_that_lived(s
     assert sum(reads) < 40, "a rebuild reads what the buffer can hold, not the whole run"
 
 
+def test_what_was_stored_since_the_checkpoint_takes_nothing_from_the_memory_that_is_rebuilt(store: Store) -> None:
+    store.add_batches(incoming(range(1, 41)))
+    lived, counters = learner(130), Counters()
+    take_in(store, lived, counters)
+    store.add_batches(incoming(range(1, 51)))
+    rebuilt = learner(130)
+    ingest = Ingest(store, rebuilt, counters, layout())
+    ingest.skip_to_needed()
+    while ingest.rebuild():
+        pass
+    assert rebuilt.memory_digest() == lived.memory_digest()
+    assert counters.consumed == {STREAM: 40}
+
+
 def test_uncounted_batches_are_counted_however_old_they_are(store: Store) -> None:
     other = "b" * 32
     store.register_stream(other, "pc2", "signature")
