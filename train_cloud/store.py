@@ -13,21 +13,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.sqlite_schema import NewerSchemaError, check_version, migrate
-from train_cloud.store_file import MIGRATIONS, open_for_reading, open_for_writing
+from runtime.sqlite_schema import check_version, migrate
+from train_cloud.store_file import MIGRATIONS, errors_as_sentences, open_for_reading, open_for_writing
+from train_cloud.store_file import StoreError as StoreError
+from train_cloud.store_file import StoreFull as StoreFull
 
 WEIGHTS_KEPT = 3
 DONE_STATE = "done"
 """State of a trainer that has trained all of the run and ends."""
 _CHECKPOINT_REQUESTS = "checkpoint_requested"
-
-
-class StoreError(Exception):
-    """The store cannot do what was asked; the text is a sentence."""
-
-
-class StoreFull(StoreError):
-    """The disk, or the store's size limit, has no room for the write; nothing of it was kept."""
+_CHECKPOINTS_NOTED = 2
+"""Pruning leaves what the newest checkpoint needs and what the one before needs, which a resume may fall back to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +113,7 @@ class Store:
                 "one of them, or name the folder that they use."
             )
         try:
-            with _errors_as_sentences(self.path):
+            with errors_as_sentences(self.path):
                 prepare = check_version if read_only else migrate
                 prepare(self._connection(), MIGRATIONS, f"The store {self.path}")
         except StoreError:
@@ -202,7 +198,7 @@ class Store:
         """
         batches: list[StoredBatch] = []
         size = 0
-        with _errors_as_sentences(self.path):
+        with errors_as_sentences(self.path):
             rows = self._connection().execute(
                 "SELECT id, stream, number, steps, blob FROM batches WHERE stream = ? AND number > "
                 "(SELECT safe_through FROM streams WHERE stream = ?) ORDER BY number LIMIT ?",
@@ -226,6 +222,42 @@ class Store:
                 "WHERE stream = :stream AND safe_through < :through AND stored_through >= :through",
                 {"stream": stream, "through": through},
             )
+
+    def note_checkpoint(self, steps: int, needed_from: int) -> None:
+        """Note that a checkpoint is saved: who resumes from it needs the batches from id `needed_from` on."""
+        with self._writing() as db:
+            db.execute("INSERT OR REPLACE INTO checkpoints (steps, needed_from) VALUES (?, ?)", (steps, needed_from))
+            db.execute(
+                "DELETE FROM checkpoints WHERE steps NOT IN "
+                "(SELECT steps FROM checkpoints ORDER BY steps DESC LIMIT ?)",
+                (_CHECKPOINTS_NOTED,),
+            )
+
+    def forget_checkpoints(self, beyond_steps: int) -> None:
+        """Note that checkpoints of more steps cannot be resumed from."""
+        with self._writing() as db:
+            db.execute("DELETE FROM checkpoints WHERE steps > ?", (beyond_steps,))
+
+    def prune(self, limit: int) -> int:
+        """Delete the oldest batches that are in S3 and that no trainer needs again, up to `limit`; returns how many.
+
+        Until two checkpoints are noted, nothing is deleted. Positions and counts of steps stay as they are, and ids
+        are never used again. The file keeps its size: later batches use the room, so that it grows no more, and
+        giving it back would mean to write the pages anew that are in use.
+        """
+        noted = [row[0] for row in self._rows("SELECT needed_from FROM checkpoints")]
+        if len(noted) < _CHECKPOINTS_NOTED:
+            return 0
+        # Looked for outside of the transaction, which others wait for: what may go now may go then as well.
+        ids = self._rows(
+            "SELECT id FROM batches JOIN streams USING (stream) WHERE id < ? AND number <= safe_through "
+            "ORDER BY id LIMIT ?",
+            (min(noted), limit),
+        )
+        if ids:
+            with self._writing() as db:
+                db.executemany("DELETE FROM batches WHERE id = ?", ids)
+        return len(ids)
 
     def is_ready(self) -> bool:
         """Whether the receiver has finished restoring: positions and batches here are the run's."""
@@ -309,14 +341,14 @@ class Store:
         return int(self.meta(_CHECKPOINT_REQUESTS) or 0)
 
     def _rows(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
-        with _errors_as_sentences(self.path):
+        with errors_as_sentences(self.path):
             return self._connection().execute(sql, values).fetchall()
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         if self._read_only:
             raise StoreError(f"The store {self.path} was opened for reading only, so nothing can be written to it.")
-        with _errors_as_sentences(self.path):
+        with errors_as_sentences(self.path):
             db = self._connection()
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -336,20 +368,3 @@ class Store:
             with self._lock:
                 self._connections.append(connection)
         return connection
-
-
-@contextmanager
-def _errors_as_sentences(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except NewerSchemaError as error:
-        raise StoreError(str(error)) from error
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        # No room shows as FULL when a page is written and as an I/O error when the WAL's index must grow.
-        if code is not None and code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            raise StoreFull(
-                f"The store {path} could not be written ({error}): the disk or the store's size limit is "
-                "full. Free some space; nothing that was acknowledged is lost."
-            ) from error
-        raise StoreError(f"The store {path} cannot be used ({error}).") from error

@@ -1,14 +1,17 @@
-"""How the store's file is opened: its tables by version, its settings, and the way in for those who only read.
+"""How the store's file is opened: its tables by version, its settings, the way in for those who only read, its errors.
 
-What the tables mean is store.py's. Errors are SQLite's own, which store.py puts into sentences.
+What the tables mean is store.py's. What opens the file raises SQLite's own errors, which `errors_as_sentences` puts
+into words.
 """
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from runtime.sqlite_schema import Migrations
+from runtime.sqlite_schema import Migrations, NewerSchemaError
 
 PAGE_BYTES = 4096
 BUSY_SECONDS = 30.0
@@ -32,8 +35,17 @@ MIGRATIONS: Final[Migrations] = {
         "only INTEGER PRIMARY KEY CHECK (only = 1), trained_steps INTEGER NOT NULL, "
         "consumed_steps INTEGER NOT NULL, updates INTEGER NOT NULL, state TEXT NOT NULL)",
     ),
+    2: ("CREATE TABLE checkpoints (steps INTEGER PRIMARY KEY, needed_from INTEGER NOT NULL)",),
 }
 """What leads to each version of the tables. A version that was ever released is never changed: add the next one."""
+
+
+class StoreError(Exception):
+    """The store cannot do what was asked; the text is a sentence."""
+
+
+class StoreFull(StoreError):
+    """The disk, or the store's size limit, has no room for the write; nothing of it was kept."""
 
 
 def open_for_writing(path: Path, max_bytes: int | None) -> sqlite3.Connection:
@@ -71,3 +83,21 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+@contextmanager
+def errors_as_sentences(path: Path) -> Iterator[None]:
+    """SQLite's errors, and those of a file that a newer program made, as StoreError about the store at `path`."""
+    try:
+        yield
+    except NewerSchemaError as error:
+        raise StoreError(str(error)) from error
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        # No room shows as FULL when a page is written and as an I/O error when the WAL's index must grow.
+        if code is not None and code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise StoreFull(
+                f"The store {path} could not be written ({error}): the disk or the store's size limit is "
+                "full. Free some space; nothing that was acknowledged is lost."
+            ) from error
+        raise StoreError(f"The store {path} cannot be used ({error}).") from error

@@ -24,6 +24,7 @@ from train_cloud.store import (
     StreamState,
     TrainerProgress,
 )
+from train_cloud.store_file import MIGRATIONS
 
 A, B = "a" * 32, "b" * 32
 
@@ -235,7 +236,7 @@ def test_a_store_from_before_versions_is_taken_as_it_is(tmp_path: Path) -> None:
         assert store.streams() == {"old": StreamState("pc", "sig", 1, 0, 10, 0)}
         assert store.read_batches(0, 10) == [StoredBatch(1, "old", 1, 10, b"a")]
         assert store.add_batches([batch(2, "old")]) == {"old": 2}
-    assert version_of(path) == 1
+    assert version_of(path) == max(MIGRATIONS)
 
 
 def test_a_store_of_a_newer_program_is_refused_and_left_alone(store: Store) -> None:
@@ -269,7 +270,7 @@ def test_receiver_and_trainer_may_open_it_at_the_same_moment(tmp_path: Path, mad
     with closing(Store(path)) as store:
         assert {"new 0", "new 1", "new 2"} == store.streams().keys() - {"old"}
         assert len(store.read_batches(0, 10)) == made_before
-    assert version_of(path) == 1
+    assert version_of(path) == max(MIGRATIONS)
 
 
 def test_opening_a_store_that_is_up_to_date_waits_for_no_writer(store: Store) -> None:
@@ -299,6 +300,9 @@ WRITES: dict[str, Callable[[Store], object]] = {
     "register_stream": lambda store: store.register_stream("c" * 32, "pc", "sig"),
     "add_batches": lambda store: store.add_batches([batch(2)]),
     "mark_safe": lambda store: store.mark_safe(A, 1),
+    "note_checkpoint": lambda store: store.note_checkpoint(100, 1),
+    "forget_checkpoints": lambda store: store.forget_checkpoints(beyond_steps=0),
+    "prune": lambda store: store.prune(10),
     "set_ready": lambda store: store.set_ready(),
     "restore_batches": lambda store: store.restore_batches({}, []),
     "put_weights": lambda store: store.put_weights(1, b"w", "hash"),
@@ -311,6 +315,9 @@ WRITES: dict[str, Callable[[Store], object]] = {
 @pytest.mark.parametrize("method", WRITES)
 def test_who_only_reads_cannot_write(store: Store, method: str) -> None:
     store.add_batches([batch(1)])
+    store.mark_safe(A, 1)
+    for steps in (100, 200):
+        store.note_checkpoint(steps, needed_from=2)
     before = "\n".join(store._connection().iterdump())
     with closing(Store(store.path, read_only=True)) as reader:
         with pytest.raises(StoreError, match="for reading only"):
