@@ -5,29 +5,19 @@ that what a method has returned from is on the disk. Any number of threads and p
 not look inside blobs and knows nothing of S3 beyond the position up to which each stream is safe there.
 """
 
-import sqlite3
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
-from runtime.sqlite_schema import SchemaError, check_version, migrate
-from train_cloud.store_file import MIGRATIONS, open_for_reading, open_for_writing
+from train_cloud.store_file import StoreError as StoreError
+from train_cloud.store_file import StoreFile, errors_as_sentences
+from train_cloud.store_file import StoreFull as StoreFull
 
 WEIGHTS_KEPT = 3
 DONE_STATE = "done"
 """State of a trainer that has trained all of the run and ends."""
 _CHECKPOINT_REQUESTS = "checkpoint_requested"
-
-
-class StoreError(Exception):
-    """The store cannot do what was asked; the text is a sentence."""
-
-
-class StoreFull(StoreError):
-    """The disk, or the store's size limit, has no room for the write; nothing of it was kept."""
+_CHECKPOINTS_NOTED = 2
+"""Pruning leaves what the newest checkpoint needs and what the one before needs, which a resume may fall back to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,54 +81,15 @@ class TrainerProgress:
     state: str = "starting"
 
 
-class Store:
-    """The database at `path`, created when it is not there.
-
-    Every thread gets a connection of its own. Methods raise StoreFull when there is no room, else StoreError.
-
-    Args:
-        path: the file; two more lie beside it while it is in use.
-        max_bytes: the file may take this much; None for what the disk has.
-        read_only: for those who only look on: the file must be there and stays as it is, methods that would write
-            raise StoreError, and what others commit meanwhile is seen.
-
-    Raises:
-        StoreError: the file cannot be used, or a newer program made it.
-    """
-
-    def __init__(self, path: str | Path, max_bytes: int | None = None, read_only: bool = False) -> None:
-        self.path = Path(path)
-        self._max_bytes = max_bytes
-        self._read_only = read_only
-        self._local = threading.local()
-        self._lock = threading.Lock()
-        self._connections: list[sqlite3.Connection] = []
-        if read_only and not self.path.is_file():
-            raise StoreError(
-                f"There is no store at {self.path} to read. The receiver or the trainer makes it when it starts: start "
-                "one of them, or name the folder that they use."
-            )
-        try:
-            with _errors_as_sentences(self.path):
-                prepare = check_version if read_only else migrate
-                prepare(self._connection(), MIGRATIONS, f"The store {self.path}")
-        except StoreError:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Close the connections of every thread; the store must not be used afterwards."""
-        with self._lock:
-            for connection in self._connections:
-                connection.close()
-            self._connections.clear()
+class Store(StoreFile):
+    """The database at `path`, created when it is not there; StoreFile says how it is opened and shared."""
 
     def register_stream(self, stream: str, bridge: str, signature: str, spaces: str = "") -> StreamState:
         """Make `stream` known (again) and return where it stands; writes only what is new."""
         known = self.streams().get(stream)
         if known is not None and (known.bridge, known.signature, known.spaces) == (bridge, signature, spaces):
             return known
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute(
                 "INSERT INTO streams (stream, bridge, signature, spaces) VALUES (?, ?, ?, ?) ON CONFLICT (stream) "
                 "DO UPDATE SET bridge = excluded.bridge, signature = excluded.signature, spaces = excluded.spaces",
@@ -154,7 +105,7 @@ class Store:
         transaction is kept).
         """
         through: dict[str, int] = {}
-        with self._writing() as db:
+        with self.writing() as db:
             for batch in batches:
                 if batch.stream not in through:
                     row = db.execute("SELECT stored_through FROM streams WHERE stream = ?", (batch.stream,)).fetchone()
@@ -176,7 +127,7 @@ class Store:
 
     def streams(self) -> dict[str, StreamState]:
         """Every known stream and where it stands."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT stream, bridge, signature, stored_through, safe_through, stored_steps, safe_steps, spaces "
             "FROM streams"
         )
@@ -184,11 +135,11 @@ class Store:
 
     def total_steps(self) -> int:
         """Steps stored over the whole life of the run, those of restored streams included."""
-        return int(self._rows("SELECT COALESCE(SUM(stored_steps), 0) FROM streams")[0][0])
+        return int(self.rows("SELECT COALESCE(SUM(stored_steps), 0) FROM streams")[0][0])
 
     def read_batches(self, after_id: int, limit: int) -> list[StoredBatch]:
         """Up to `limit` batches with id > after_id, in id order."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT id, stream, number, steps, blob FROM batches WHERE id > ? ORDER BY id LIMIT ?",
             (after_id, limit),
         )
@@ -196,7 +147,7 @@ class Store:
 
     def positions(self) -> list[tuple[int, str, int, int]]:
         """(id, stream, number, steps) of every batch, newest first, without the blobs."""
-        return self._rows("SELECT id, stream, number, steps FROM batches ORDER BY id DESC")
+        return self.rows("SELECT id, stream, number, steps FROM batches ORDER BY id DESC")
 
     def unsafe_batches(self, stream: str, limit: int, max_bytes: int = 2**63 - 1) -> list[StoredBatch]:
         """Batches of `stream` that are not in S3 yet, in the order of their numbers, from the first one.
@@ -205,8 +156,8 @@ class Store:
         """
         batches: list[StoredBatch] = []
         size = 0
-        with _errors_as_sentences(self.path):
-            rows = self._connection().execute(
+        with errors_as_sentences(self.path):
+            rows = self.connection().execute(
                 "SELECT id, stream, number, steps, blob FROM batches WHERE stream = ? AND number > "
                 "(SELECT safe_through FROM streams WHERE stream = ?) ORDER BY number LIMIT ?",
                 (stream, stream, limit),
@@ -221,7 +172,7 @@ class Store:
 
     def mark_safe(self, stream: str, through: int) -> None:
         """Note that the batches of `stream` up to number `through` are in S3; it never goes back."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute(
                 "UPDATE streams SET safe_steps = safe_steps + (SELECT COALESCE(SUM(steps), 0) FROM batches "
                 "WHERE stream = :stream AND number > safe_through AND number <= :through), "
@@ -229,6 +180,42 @@ class Store:
                 "WHERE stream = :stream AND safe_through < :through AND stored_through >= :through",
                 {"stream": stream, "through": through},
             )
+
+    def note_checkpoint(self, steps: int, needed_from: int) -> None:
+        """Note that a checkpoint is saved: who resumes from it needs the batches from id `needed_from` on."""
+        with self.writing() as db:
+            db.execute("INSERT OR REPLACE INTO checkpoints (steps, needed_from) VALUES (?, ?)", (steps, needed_from))
+            db.execute(
+                "DELETE FROM checkpoints WHERE steps NOT IN "
+                "(SELECT steps FROM checkpoints ORDER BY steps DESC LIMIT ?)",
+                (_CHECKPOINTS_NOTED,),
+            )
+
+    def forget_checkpoints(self, beyond_steps: int) -> None:
+        """Note that checkpoints of more steps cannot be resumed from."""
+        with self.writing() as db:
+            db.execute("DELETE FROM checkpoints WHERE steps > ?", (beyond_steps,))
+
+    def prune(self, limit: int) -> int:
+        """Delete the oldest batches that are in S3 and that no trainer needs again, up to `limit`; returns how many.
+
+        Until two checkpoints are noted, nothing is deleted. Positions and counts of steps stay as they are, and ids
+        are never used again. The file keeps its size: later batches use the room, so that it grows no more, and
+        giving it back would mean to write the pages anew that are in use.
+        """
+        noted = [row[0] for row in self.rows("SELECT needed_from FROM checkpoints")]
+        if len(noted) < _CHECKPOINTS_NOTED:
+            return 0
+        # Looked for outside of the transaction, which others wait for: what may go now may go then as well.
+        ids = self.rows(
+            "SELECT id FROM batches JOIN streams USING (stream) WHERE id < ? AND number <= safe_through "
+            "ORDER BY id LIMIT ?",
+            (min(noted), limit),
+        )
+        if ids:
+            with self.writing() as db:
+                db.executemany("DELETE FROM batches WHERE id = ?", ids)
+        return len(ids)
 
     def is_ready(self) -> bool:
         """Whether the receiver has finished restoring: positions and batches here are the run's."""
@@ -240,7 +227,7 @@ class Store:
 
     def restore_batches(self, streams: dict[str, StreamState], batches: Iterable[StoredBatch]) -> None:
         """Replace everything by what S3 holds: positions of all streams and batches under their own ids."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute("DELETE FROM batches")
             db.execute("DELETE FROM streams")
             db.executemany(
@@ -256,13 +243,13 @@ class Store:
 
     def put_weights(self, version: int, blob: bytes, sha256: str) -> None:
         """Publish weights; the newest few are kept."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute("INSERT INTO weights (version, sha256, blob) VALUES (?, ?, ?)", (version, sha256, blob))
             db.execute("DELETE FROM weights WHERE serial <= (SELECT MAX(serial) FROM weights) - ?", (WEIGHTS_KEPT,))
 
     def latest_weights(self, newer_than: int = 0) -> WeightsRow | None:
         """The newest weights when their serial is above `newer_than`, else None."""
-        rows = self._rows(
+        rows = self.rows(
             "SELECT serial, version, sha256, blob FROM weights WHERE serial > ? ORDER BY serial DESC LIMIT 1",
             (newer_than,),
         )
@@ -270,7 +257,7 @@ class Store:
 
     def put_progress(self, progress: TrainerProgress) -> None:
         """Say how far the trainer is."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute(
                 "INSERT OR REPLACE INTO progress (only, trained_steps, consumed_steps, updates, state) "
                 "VALUES (1, ?, ?, ?, ?)",
@@ -279,27 +266,22 @@ class Store:
 
     def progress(self) -> TrainerProgress:
         """How far the trainer is; zeros before it has said so."""
-        rows = self._rows("SELECT trained_steps, consumed_steps, updates, state FROM progress")
+        rows = self.rows("SELECT trained_steps, consumed_steps, updates, state FROM progress")
         return TrainerProgress(*rows[0]) if rows else TrainerProgress()
 
     def meta(self, key: str) -> str | None:
         """A noted fact about the store itself, such as `run_id`; None when it was never noted."""
-        rows = self._rows("SELECT value FROM meta WHERE key = ?", (key,))
+        rows = self.rows("SELECT value FROM meta WHERE key = ?", (key,))
         return str(rows[0][0]) if rows else None
 
     def set_meta(self, key: str, value: str) -> None:
         """Note a fact about the store itself."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
-
-    def size_bytes(self) -> int:
-        """Size of the database's files on the disk, the write-ahead log included (bytes)."""
-        files = (self.path, self.path.with_name(self.path.name + "-wal"))
-        return sum(file.stat().st_size for file in files if file.exists())
 
     def request_checkpoint(self) -> int:
         """Ask the trainer to save a checkpoint at once; returns how many were asked for, this one included."""
-        with self._writing() as db:
+        with self.writing() as db:
             db.execute(
                 "INSERT INTO meta (key, value) VALUES (?, '1') "
                 "ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1",
@@ -310,49 +292,3 @@ class Store:
     def checkpoint_requests(self) -> int:
         """How many checkpoints were asked for so far: a higher number than before is a new request."""
         return int(self.meta(_CHECKPOINT_REQUESTS) or 0)
-
-    def _rows(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
-        with _errors_as_sentences(self.path):
-            return self._connection().execute(sql, values).fetchall()
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        if self._read_only:
-            raise StoreError(f"The store {self.path} was opened for reading only, so nothing can be written to it.")
-        with _errors_as_sentences(self.path):
-            db = self._connection()
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.execute("COMMIT")
-            finally:
-                # SQLite rolls back by itself for some errors (a full disk among them) and not for others.
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            reading = self._read_only
-            connection = open_for_reading(self.path) if reading else open_for_writing(self.path, self._max_bytes)
-            self._local.connection = connection
-            with self._lock:
-                self._connections.append(connection)
-        return connection
-
-
-@contextmanager
-def _errors_as_sentences(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except SchemaError as error:
-        raise StoreError(str(error)) from error
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        # No room shows as FULL when a page is written and as an I/O error when the WAL's index must grow.
-        if code is not None and code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            raise StoreFull(
-                f"The store {path} could not be written ({error}): the disk or the store's size limit is "
-                "full. Free some space; nothing that was acknowledged is lost."
-            ) from error
-        raise StoreError(f"The store {path} cannot be used ({error}).") from error

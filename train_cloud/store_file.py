@@ -1,14 +1,18 @@
-"""How the store's file is opened: its tables by version, its settings, and the way in for those who only read.
+"""How the store's file is opened: its tables by version, its settings, the way in for those who only read, its errors.
 
-What the tables mean is store.py's. Errors are SQLite's own, which store.py puts into sentences.
+What the tables mean is store.py's. What opens the file raises SQLite's own errors, which `errors_as_sentences` puts
+into words.
 """
 
 import sqlite3
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from runtime.sqlite_schema import Migrations
+from runtime.sqlite_schema import Migrations, SchemaError, check_version, migrate
 
 PAGE_BYTES = 4096
 BUSY_SECONDS = 30.0
@@ -32,9 +36,105 @@ MIGRATIONS: Final[Migrations] = {
         "only INTEGER PRIMARY KEY CHECK (only = 1), trained_steps INTEGER NOT NULL, "
         "consumed_steps INTEGER NOT NULL, updates INTEGER NOT NULL, state TEXT NOT NULL)",
     ),
-    2: ("ALTER TABLE streams ADD COLUMN spaces TEXT NOT NULL DEFAULT ''",),
+    2: (
+        "ALTER TABLE streams ADD COLUMN spaces TEXT NOT NULL DEFAULT ''",
+        "CREATE TABLE checkpoints (steps INTEGER PRIMARY KEY, needed_from INTEGER NOT NULL)",
+        "CREATE TABLE bridges ("
+        "stream TEXT PRIMARY KEY, bridge TEXT NOT NULL, role TEXT NOT NULL, software TEXT NOT NULL, "
+        "connected INTEGER NOT NULL, heard_at REAL NOT NULL, policy_version INTEGER NOT NULL, "
+        "steps_per_second REAL NOT NULL, unsent_steps INTEGER NOT NULL, off_period_steps INTEGER NOT NULL, "
+        "action_age REAL, round_trip REAL)",
+        "CREATE TABLE tracks (sha256 TEXT PRIMARY KEY, content BLOB NOT NULL, safe INTEGER NOT NULL DEFAULT 0)",
+    ),
 }
 """What leads to each version of the tables. A version that was ever released is never changed: add the next one."""
+
+
+class StoreError(Exception):
+    """The store cannot do what was asked; the text is a sentence."""
+
+
+class StoreFull(StoreError):
+    """The disk, or the store's size limit, has no room for the write; nothing of it was kept."""
+
+
+class StoreFile:
+    """A database at `path`, created when it is not there; any number of threads and processes may use it at once.
+
+    Every thread gets a connection of its own. Methods raise StoreFull when there is no room, else StoreError.
+
+    Args:
+        path: the file; two more lie beside it while it is in use.
+        max_bytes: the file may take this much; None for what the disk has.
+        read_only: for those who only look on: the file must be there and stays as it is, methods that would write
+            raise StoreError, and what others commit meanwhile is seen.
+
+    Raises:
+        StoreError: the file cannot be used, or a program of another version made it.
+    """
+
+    def __init__(self, path: str | Path, max_bytes: int | None = None, read_only: bool = False) -> None:
+        self.path = Path(path)
+        self._max_bytes, self._read_only = max_bytes, read_only
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._connections: list[sqlite3.Connection] = []
+        if read_only and not self.path.is_file():
+            raise StoreError(
+                f"There is no store at {self.path} to read. The receiver or the trainer makes it when it starts: start "
+                "one of them, or name the folder that they use."
+            )
+        try:
+            with errors_as_sentences(self.path):
+                prepare = check_version if read_only else migrate
+                prepare(self.connection(), MIGRATIONS, f"The store {self.path}")
+        except StoreError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connections of every thread; the store must not be used afterwards."""
+        with self._lock:
+            for connection in self._connections:
+                connection.close()
+            self._connections.clear()
+
+    def size_bytes(self) -> int:
+        """Size of the database's files on the disk, the write-ahead log included (bytes)."""
+        files = (self.path, self.path.with_name(self.path.name + "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def rows(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
+        """What a query answers."""
+        with errors_as_sentences(self.path):
+            return self.connection().execute(sql, values).fetchall()
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction, committed at the end of the block unless it raises."""
+        if self._read_only:
+            raise StoreError(f"The store {self.path} was opened for reading only, so nothing can be written to it.")
+        with errors_as_sentences(self.path):
+            db = self.connection()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            finally:
+                # SQLite rolls back by itself for some errors (a full disk among them) and not for others.
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+
+    def connection(self) -> sqlite3.Connection:
+        """This thread's own connection."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            reading = self._read_only
+            connection = open_for_reading(self.path) if reading else open_for_writing(self.path, self._max_bytes)
+            self._local.connection = connection
+            with self._lock:
+                self._connections.append(connection)
+        return connection
 
 
 def open_for_writing(path: Path, max_bytes: int | None) -> sqlite3.Connection:
@@ -72,3 +172,21 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+@contextmanager
+def errors_as_sentences(path: Path) -> Iterator[None]:
+    """SQLite's errors, and those of a file that a newer program made, as StoreError about the store at `path`."""
+    try:
+        yield
+    except SchemaError as error:
+        raise StoreError(str(error)) from error
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        # No room shows as FULL when a page is written and as an I/O error when the WAL's index must grow.
+        if code is not None and code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise StoreFull(
+                f"The store {path} could not be written ({error}): the disk or the store's size limit is "
+                "full. Free some space; nothing that was acknowledged is lost."
+            ) from error
+        raise StoreError(f"The store {path} cannot be used ({error}).") from error

@@ -3,7 +3,8 @@
 Each schedule is drawn from its seed: a scripted bridge sends rows that everybody knows while the receiver, the trainer
 and the bridge are killed, the link is broken in every way and, in some, the instance disappears with its disk. In the
 end the store, the bucket and the trainer's counters must hold each row exactly once.
-`pytest tests/chaos/test_nothing_lost.py -k "[17]"` repeats a schedule.
+`pytest tests/chaos/test_nothing_lost.py -k "[17]"` repeats a schedule. In some, a small replay lets the receiver prune
+what is old from the store meanwhile.
 """
 
 import random
@@ -25,6 +26,7 @@ from train_cloud.trainer.saving.manifest import LATEST
 __all__ = ["s3"]
 
 SCHEDULES = 54
+PRUNED_SCHEDULES = 6
 LOST_INSTANCE_EVERY = 3
 ROWS = 2400
 PRODUCING_SECONDS = 8.0
@@ -43,10 +45,10 @@ class Chaos:
         self.ticks = ROWS // self.cars
         self._trainer_kills = 0
 
-    def begin(self) -> None:
-        """Start everything, in any order; mostly, let the trainer be at work before the first row is made."""
+    def begin(self, trainer_first: float = 0.7) -> None:
+        """Start everything, in any order; so often, let the trainer be at work before the first row is made."""
         starts = [self.site.start_receiver, self.site.start_trainer, self.start_bridge]
-        if self._random.random() < 0.7:
+        if self._random.random() < trainer_first:
             for start in starts[:2]:
                 start()
             wait_until(lambda: self.site.consumed_steps() >= 0, "the trainer is at work", 90.0)
@@ -189,3 +191,23 @@ def test_every_row_arrives_once(seed: int, tmp_path: Path, s3: MotoS3) -> None:
         chaos.run(lose_instance=seed % LOST_INSTANCE_EVERY == 0)
         chaos.end()
         check_experience(site, Script(seed, chaos.cars), chaos.ticks)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("seed", range(PRUNED_SCHEDULES))
+def test_every_row_arrives_once_while_old_ones_are_pruned(seed: int, tmp_path: Path, s3: MotoS3) -> None:
+    print(f"seed {seed}")
+    # The replay is full, and two checkpoints are past its beginning, long before all rows are there.
+    with Site(tmp_path / f"pruned-{seed}", s3, buffer_size=200, save_frequency=100) as site:
+        chaos = Chaos(site, seed)
+        chaos.begin(trainer_first=1.0)
+        wait_until(lambda: _is_pruned(site), "the oldest rows are pruned", END_SECONDS)
+        chaos.run(lose_instance=seed % LOST_INSTANCE_EVERY == 0)
+        chaos.end()
+        check_experience(site, Script(seed, chaos.cars), chaos.ticks, pruned=True)
+
+
+def _is_pruned(site: Site) -> bool:
+    stored = site.stored_batches()
+    return bool(stored) and stored[0].number > 1

@@ -87,6 +87,10 @@ def test_a_store_goes_on(golden: Path) -> None:
         store.put_weights(5, b"weights 5", "hash")
         assert store.latest_weights() == WeightsRow(5, 5, "hash", b"weights 5")
         assert store.request_checkpoint() == 3
+        for steps in (100, 200):
+            store.note_checkpoint(steps, needed_from=3)
+        assert store.prune(10) == 1
+        assert [row.id for row in store.read_batches(0, 10)] == [2, 3]
 
 
 def test_a_checkpoints_manifest_is_read(golden: Path) -> None:

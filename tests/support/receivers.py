@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -29,7 +30,7 @@ from train_cloud.receiver.server import Receiver
 from train_cloud.run_config import RunConfig
 from train_cloud.store import Store
 from wire.frames import decode_down, encode_frame, encode_text
-from wire.messages import PROTOCOL, Ack, DownMessage, Hello, Role, TransitionBatch, UpMessage, Welcome
+from wire.messages import PROTOCOL, Ack, DownMessage, Hello, Ping, Pong, Role, TransitionBatch, UpMessage, Welcome
 from wire.pairing import Pairing, basic_auth_header, parse_pairing
 
 TOKEN = "0123456789abcdefToken"
@@ -121,6 +122,13 @@ class Client:
         for number in numbers:
             self.say(TransitionBatch(number, blob(number)))
         self.hear(Ack, lambda ack: ack.stored_through >= numbers[-1])
+
+    def round_trip(self) -> float:
+        """Seconds until a Ping was answered."""
+        began = time.monotonic()
+        self.say(Ping(began))
+        self.hear(Pong, lambda pong: pong.time == began)
+        return time.monotonic() - began
 
     def close_code(self, seconds: float = 10) -> int | None:
         """The code with which the receiver closed; what it said before is in `heard`."""

@@ -302,25 +302,33 @@ def batches_in_bucket(objects: ObjectStore) -> dict[tuple[str, int], bytes]:
     return found
 
 
-def check_rows(site: Site, script: Script, ticks: int) -> str:
-    """Hold that store and bucket have each row of the script once, as the bridge's only stream, which is returned."""
+def check_rows(site: Site, script: Script, ticks: int, pruned: bool = False) -> str:
+    """Hold that store and bucket have each row of the script once, as the bridge's only stream, which is returned.
+
+    With `pruned` the store may lack the oldest batches; what it holds must still be the bucket's.
+    """
     with Spool(site.spool) as spool:
         stream = spool.stream
     stored = [batch for batch in site.stored_batches() if batch.stream == stream]
-    assert [batch.number for batch in stored] == list(range(1, len(stored) + 1))
-    check_whole(script, ticks, (decode_batch(batch.blob, racing().spaces.layout) for batch in stored))
     saved = {number: blob for (name, number), blob in site.batches_in_bucket().items() if name == stream}
-    assert saved == {batch.number: batch.blob for batch in stored}
+    missing = len(saved) - len(stored)
+    assert missing == 0 or pruned, f"the store lacks {missing} batches of the bucket"
+    assert [batch.number for batch in stored] == list(range(missing + 1, len(saved) + 1))
+    assert {batch.number: batch.blob for batch in stored}.items() <= saved.items()
+    check_whole(script, ticks, (decode_batch(blob, racing().spaces.layout) for _, blob in sorted(saved.items())))
     return stream
 
 
-def check_experience(site: Site, script: Script, ticks: int) -> None:
-    """Hold that store, bucket and the trainer's last checkpoint have each row of the script once, and nothing else."""
-    stream = check_rows(site, script, ticks)
+def check_experience(site: Site, script: Script, ticks: int, pruned: bool = False) -> None:
+    """Hold that store, bucket and the trainer's last checkpoint have each row of the script once, and nothing else.
+
+    `pruned` is check_rows'.
+    """
+    stream = check_rows(site, script, ticks, pruned)
     stored = site.stored_batches()
     assert {batch.stream for batch in stored} == {stream}
     counters, totals = site.checkpoint_counters(), script.totals(ticks)
-    assert counters.consumed == {stream: len(stored)}
+    assert counters.consumed == {stream: stored[-1].number}
     assert counters.updates > 0
     for name in ("steps", "late_steps", "laps", "clean_laps", "best_lap", "ends"):
         assert getattr(counters, name) == getattr(totals, name), f"{name} in the last checkpoint"

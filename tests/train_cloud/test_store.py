@@ -300,6 +300,9 @@ WRITES: dict[str, Callable[[Store], object]] = {
     "register_stream": lambda store: store.register_stream("c" * 32, "pc", "sig"),
     "add_batches": lambda store: store.add_batches([batch(2)]),
     "mark_safe": lambda store: store.mark_safe(A, 1),
+    "note_checkpoint": lambda store: store.note_checkpoint(100, 1),
+    "forget_checkpoints": lambda store: store.forget_checkpoints(beyond_steps=0),
+    "prune": lambda store: store.prune(10),
     "set_ready": lambda store: store.set_ready(),
     "restore_batches": lambda store: store.restore_batches({}, []),
     "put_weights": lambda store: store.put_weights(1, b"w", "hash"),
@@ -312,14 +315,17 @@ WRITES: dict[str, Callable[[Store], object]] = {
 @pytest.mark.parametrize("method", WRITES)
 def test_who_only_reads_cannot_write(store: Store, method: str) -> None:
     store.add_batches([batch(1)])
-    before = "\n".join(store._connection().iterdump())
+    store.mark_safe(A, 1)
+    for steps in (100, 200):
+        store.note_checkpoint(steps, needed_from=2)
+    before = "\n".join(store.connection().iterdump())
     with closing(Store(store.path, read_only=True)) as reader:
         with pytest.raises(StoreError, match="for reading only"):
             WRITES[method](reader)
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            reader._connection().execute("DELETE FROM batches")
+            reader.connection().execute("DELETE FROM batches")
         assert reader.progress() == TrainerProgress()
-    assert "\n".join(store._connection().iterdump()) == before
+    assert "\n".join(store.connection().iterdump()) == before
 
 
 def test_who_only_reads_makes_no_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 A batch is marked safe only after the PUT of its segment succeeded. A bucket that refuses, fails or hangs stops nothing
 else: the thread tries again, ever more slowly up to a cap, and says so in the log. It reads only what is committed.
+What is safe and too old for any trainer to want again is pruned from the store, a little at a time.
 """
 
 import logging
@@ -20,15 +21,22 @@ from train_cloud.object_store import (
 )
 from train_cloud.receiver.segments import MAX_SEGMENT_BYTES, encode_segment, make_segment
 from train_cloud.store import Store, StoreError
+from train_cloud.track_table import mark_track_safe, unsafe_tracks
 
+TRACKS = "tracks/"
+"""Folder of the run for what bridges announced of where they drive."""
 MAX_BATCHES = 2048
 """Most batches in one segment."""
+PRUNED_AT_ONCE = 256
+"""Most batches that one transaction deletes: an ack waits for no more than that."""
+PRUNING_PAUSE_SECONDS = 0.05
+"""Between two such transactions, so that who waits for the store gets it."""
 
 _log = logging.getLogger(__name__)
 
 
 class Backup:
-    """Uploads until flush(); `on_safe(stream, through)` is called after each segment, in the uploading thread."""
+    """Uploads and prunes until flush(); `on_safe(stream, through)` is called in its thread after each segment."""
 
     def __init__(
         self,
@@ -79,6 +87,19 @@ class Backup:
         while not self._stopping.wait(delay or self._seconds):
             with self._lock:
                 delay = self._attempt()
+            self._prune()
+
+    def _prune(self) -> None:
+        """Delete what nobody needs any more, until nothing is left of it or flush() is called."""
+        pruned, more = 0, True
+        try:
+            while more and not self._stopping.wait(PRUNING_PAUSE_SECONDS if pruned else 0):
+                deleted = self._store.prune(PRUNED_AT_ONCE)
+                pruned, more = pruned + deleted, deleted == PRUNED_AT_ONCE
+        except StoreError as error:
+            _log.warning("old experience could not be pruned, trying again", extra=fields(reason=error))
+        if pruned:
+            _log.info("pruned old experience, which is in the bucket", extra=fields(batches=pruned))
 
     def _attempt(self) -> float:
         """Upload everything that is stored; return the seconds to wait when the bucket failed, else 0."""
@@ -124,6 +145,9 @@ class Backup:
                     break
         if failure is not None:
             raise failure
+        for sha256, content in unsafe_tracks(self._store):
+            self._objects.put(f"{TRACKS}{sha256}.json", content)
+            mark_track_safe(self._store, sha256)
 
     def _upload(self, stream: str) -> None:
         while True:

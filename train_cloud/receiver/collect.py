@@ -4,7 +4,7 @@ A batch is acknowledged only after the writer said that it is committed. What is
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import numpy as np
@@ -13,7 +13,18 @@ from experience.codec import Batch, CodecError, Layout, encode_batch
 from train_cloud.receiver.connection import MAX_TEXT, Connection, News, PeerError
 from train_cloud.receiver.writer import Job, Outcome, Result
 from wire.delivery import Inbox, Verdict
-from wire.messages import Ack, CloseCode, Error, ErrorCode, Hello, Transition, TransitionBatch, UpMessage
+from wire.messages import (
+    Ack,
+    CloseCode,
+    Error,
+    ErrorCode,
+    Hello,
+    Report,
+    TrackAnnouncement,
+    Transition,
+    TransitionBatch,
+    UpMessage,
+)
 
 MAX_PENDING_BYTES: Final = 8 * 2**20
 """Bytes of a bridge's batches that may wait for the disk; beyond it nothing more is read from that bridge."""
@@ -28,6 +39,8 @@ class Collector:
         layout: what a row of its experience holds.
         submit: gives a batch to the writer.
         stored, safe: its stream's positions.
+        on_report: told how the bridge stands.
+        on_track: given the track that it announces, once; raises PeerError for another than Hello named.
     """
 
     def __init__(
@@ -38,10 +51,14 @@ class Collector:
         submit: Callable[[Job], None],
         stored: int,
         safe: int,
+        on_report: Callable[[Hello, Report], None],
+        on_track: Callable[[Hello, bytes], Awaitable[None]],
     ) -> None:
         self.connection, self.hello = connection, hello
         self.stored, self.safe = stored, safe
         self._layout, self._submit = layout, submit
+        self._on_report, self._on_track = on_report, on_track
+        self._track_heard = False
         self._inbox = Inbox(stored)
         self._pending_bytes = 0
         self._room = asyncio.Event()
@@ -59,6 +76,11 @@ class Collector:
                 await self._take(number, blob)
             case Transition():
                 await self._take(message.number, _batch_of_one(message, self._layout))
+            case Report():
+                self._on_report(self.hello, message)
+            case TrackAnnouncement(content=content) if not self._track_heard:
+                self._track_heard = True
+                await self._on_track(self.hello, content)
 
     def done(self, result: Result) -> None:
         """The writer dealt with a batch of this bridge."""

@@ -19,20 +19,23 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from experience.environment import Environment
-from experience.spaces import Spaces, SpacesError
+from racing.track import TrackError
+from racing.track_text import track_hash, track_of
 from runtime.logs import fields
 from runtime.progress import Progress
 from train_cloud import notify
-from train_cloud.environment import bridge_options, environment_of
+from train_cloud.environment import environment_of
+from train_cloud.receiver.admission import agreed, check_alone, hello_in
 from train_cloud.receiver.auth import Gate
 from train_cloud.receiver.collect import Collector
-from train_cloud.receiver.connection import Connection, News, PeerError, RateLimit, decode_message, refuse_at_once
+from train_cloud.receiver.connection import Connection, News, PeerError, RateLimit, refuse_at_once
 from train_cloud.receiver.http_answers import WRITER_BUSY_SECONDS, HttpAnswers, State, Vitals, address_of
+from train_cloud.receiver.standings import Standings
 from train_cloud.receiver.watch import HeardConnection
 from train_cloud.receiver.writer import Result, Writer
 from train_cloud.run_config import RunConfig
 from train_cloud.store import DONE_STATE, Store, StoreError, WeightsRow
+from train_cloud.track_table import has_track, put_track
 from wire.frames import encode_frame, encode_text
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
@@ -42,6 +45,7 @@ from wire.messages import (
     ErrorCode,
     Hello,
     Pace,
+    Report,
     Role,
     WeightsUpdate,
     Welcome,
@@ -75,6 +79,7 @@ class Receiver:
         self._pace = Pace(0, 0, config.max_lead_steps)
         self._vitals = Vitals()
         self._http = HttpAnswers(Gate(token), store, self._vitals, self._state, config.max_bridges)
+        self._standings = Standings(store)
         self._backup_failing: Callable[[], float] = lambda: 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer = Writer(store, self._on_written, self._on_crash)
@@ -96,6 +101,22 @@ class Receiver:
         with suppress(RuntimeError):
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(what)
+
+    def _reported(self, hello: Hello, report: Report) -> None:
+        self._standings.reported(hello.stream, report)
+
+    async def _keep_track(self, hello: Hello, content: bytes) -> None:
+        """Keep the track that a bridge announced as Hello named it; PeerError for anything else."""
+        try:
+            if track_hash(content) != hello.track:
+                raise TrackError("The track that was announced is not the one that Hello named.")
+            await asyncio.to_thread(track_of, content)
+            await asyncio.to_thread(put_track, self.store, hello.track, content)
+        except TrackError as error:
+            raise PeerError(ErrorCode.BAD_MESSAGE, str(error), CloseCode.INVALID_DATA) from None
+        except StoreError as error:
+            # The next Welcome asks for it again.
+            _log.warning("a track cannot be kept", extra=fields(reason=error))
 
     def encoded_weights(self, text: bool) -> bytes | str | None:
         """The newest weights as a frame, encoded once for all bridges; None before the first."""
@@ -133,6 +154,7 @@ class Receiver:
         self._stop, self._loop, self._backup_failing = stop, asyncio.get_running_loop(), backup_failing
         self._poll_store()
         self._writer.start()
+        keeping = asyncio.create_task(self._standings.keep())
         server = await serve(
             self._serve_one,
             self.config.listen_host,
@@ -156,6 +178,9 @@ class Receiver:
             await self._push_until_stopped()
         finally:
             await self._end(server, flush)
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            await self._standings.write()
 
     async def _end(self, server: Server, flush: Callable[[], None]) -> None:
         self._vitals.draining = True
@@ -260,71 +285,38 @@ class Receiver:
         try:
             frame = await asyncio.wait_for(socket.recv(), HELLO_SECONDS)
             text = isinstance(frame, str)
-            hello = self._checked(frame)
-            await self._roles[hello.role](Connection(socket, text, rate), hello)
+            hello = hello_in(frame, self._roles)
         except TimeoutError:
             await socket.close(CloseCode.POLICY_VIOLATION, "no Hello")
             return
         except PeerError as error:
-            _log.warning("refused a bridge", extra=fields(peer=address_of(socket), reason=error))
-            await refuse_at_once(socket, error, text)
-
-    def _checked(self, frame: bytes | str) -> Hello:
-        """The Hello in a connection's first frame; PeerError when it is none, or not for this run."""
-        hello = decode_message(frame)
-        if not isinstance(hello, Hello):
-            raise PeerError(ErrorCode.BAD_MESSAGE, "The first message must be a Hello.", CloseCode.POLICY_VIOLATION)
-        if hello.role not in self._roles:
-            raise PeerError(
-                ErrorCode.UNKNOWN_ROLE,
-                f"This receiver serves the roles {', '.join(self._roles)}, not {hello.role!r}; bring both sides to the "
-                "same version of the software.",
-                CloseCode.REFUSED,
-            )
-        return hello
-
-    def _agreed(self, hello: Hello) -> Environment:
-        """The environment that the bridge and the run share; PeerError when they do not."""
+            await self._refuse(socket, error, text)
+            return
         try:
-            spaces = Spaces.parse(hello.spaces)
-            run = self.environment or Environment(self.config.environment.id or "", spaces)
-            known = run.spaces == spaces and bool(spaces.layout)
-        except SpacesError as error:
-            raise PeerError(ErrorCode.BAD_MESSAGE, str(error), CloseCode.REFUSED) from None
-        if hello.signature != run.signature or not known:
-            raise PeerError(
-                ErrorCode.WRONG_SIGNATURE,
-                "This run's task is another one than the bridge's. Start the bridge with "
-                f"`{bridge_options(self.config)}` and the same version of the software. "
-                f"The run's task is {run.signature!r}; the bridge drives {hello.signature[:800]!r}"
-                f"{'' if known else ' with other observations or actions'}.",
-                CloseCode.REFUSED,
-            )
-        return run
+            await self._roles[hello.role](Connection(socket, text, rate), hello)
+        except PeerError as error:
+            await self._refuse(socket, error, text)
 
-    def _check_alone(self, hello: Hello) -> None:
-        for other in self._collectors.values():
-            if other.hello.bridge == hello.bridge and other.hello.stream != hello.stream:
-                raise PeerError(
-                    ErrorCode.DUPLICATE_BRIDGE,
-                    f"The bridge {hello.bridge!r} is connected already with another spool. End that one, or give "
-                    "this one a name of its own.",
-                    CloseCode.TRY_AGAIN_LATER,
-                )
+    async def _refuse(self, socket: ServerConnection, error: PeerError, text: bool) -> None:
+        _log.warning("refused a bridge", extra=fields(peer=address_of(socket), reason=error))
+        await refuse_at_once(socket, error, text)
 
     async def _collect(self, connection: Connection, hello: Hello) -> None:
         """Serve a bridge that sends experience; PeerError when it is not for this run."""
-        self._check_alone(hello)
-        run = self._agreed(hello)
+        check_alone(hello, (other.hello for other in self._collectors.values()))
+        run = agreed(self.config, self.environment, hello)
         begin = (hello.stream, hello.bridge, hello.signature, hello.spaces)
         try:
             state = await asyncio.to_thread(self.store.register_stream, *begin)
+            wants_track = hello.track is not None and not has_track(self.store, hello.track)
         except StoreError as error:
             text = f"The stream cannot be begun. {error}"
             raise PeerError(ErrorCode.DISK_FULL, text, CloseCode.TRY_AGAIN_LATER) from None
         self.environment = run
         stored, safe = state.stored_through, state.safe_through
-        collector = Collector(connection, hello, run.spaces.layout, self._writer.submit, stored, safe)
+        collector = Collector(
+            connection, hello, run.spaces.layout, self._writer.submit, stored, safe, self._reported, self._keep_track
+        )
         old = self._collectors.get(hello.stream)
         if old is not None:
             old.connection.close(CloseCode.REPLACED, "a newer connection of this stream took over")
@@ -340,8 +332,10 @@ class Receiver:
                 trained_steps=pace.trained_steps,
                 max_lead_steps=pace.max_lead_steps,
                 done=pace.done,
+                wants_track=wants_track,
             )
         )
+        self._standings.joined(hello)
         if self._weights is not None and self._weights.version != hello.weights_version:
             connection.tell_frame(News.WEIGHTS, self.encoded_weights)
         _log.info(
@@ -359,6 +353,7 @@ class Receiver:
         finally:
             if self._collectors.get(hello.stream) is collector:
                 del self._collectors[hello.stream]
+                self._standings.left(hello.stream)
             _log.info(
                 "bridge disconnected",
                 extra=fields(bridge=hello.bridge, stream=hello.stream, code=connection.socket.close_code),

@@ -7,6 +7,7 @@ learned from.
 """
 
 import logging
+from collections import deque
 
 from experience.codec import CodecError, Layout, decode_batch
 from runtime.logs import fields
@@ -36,6 +37,9 @@ class Ingest:
         self._layout = layout
         self._read_through = 0
         self._counted_through = 0
+        self._remembered: deque[tuple[int, int]] = deque()
+        """Id and steps to learn from of each batch that the learner still remembers some of, oldest first."""
+        self._remembered_steps = 0
 
     def skip_to_needed(self) -> None:
         """Pass over what is counted already and too old for the learner; call it once, before the first read."""
@@ -48,7 +52,12 @@ class Ingest:
                 self._counted_through = max(self._counted_through, batch_id)
             if held < wanted or not counted:
                 self._read_through = batch_id - 1
-            held += steps
+            # What comes on top is read too, but was not in the memory that is to be rebuilt.
+            held += steps if counted else 0
+
+    def needed_from(self) -> int:
+        """Id of the first batch that whoever goes on from the learner's present state has to read again."""
+        return self._remembered[0][0] if self._remembered else self._read_through + 1
 
     def rebuild(self) -> int:
         """Take in the next of what was counted before; returns how many batches, 0 when the learner has all of it."""
@@ -71,4 +80,11 @@ class Ingest:
             self._counters.count(row.stream, row.number, batch)
             self._counters.seen_version = max(self._counters.seen_version, int(batch.policy_versions.max()))
             self._learner.take(batch)
+            self._remember(row.id, batch.steps - int(batch.late.sum()))
         return len(rows)
+
+    def _remember(self, batch_id: int, steps: int) -> None:
+        self._remembered.append((batch_id, steps))
+        self._remembered_steps += steps
+        while self._remembered and self._remembered_steps - self._remembered[0][1] >= self._learner.remembers:
+            self._remembered_steps -= self._remembered.popleft()[1]

@@ -73,6 +73,8 @@ class Trainer:
         self._rates = Rates()
         self._rebuilt = False
         self._saved_at_steps = counters.steps
+        self._needed_from: dict[int, int] = {}
+        """What the checkpoints under way need of the store, by their steps."""
         self._requests_met = store.checkpoint_requests()
         self._noted: TrainerProgress | None = None
         self._seconds_before = counters.seconds
@@ -107,6 +109,7 @@ class Trainer:
                 if self._is_due("alive", ALIVE_SECONDS):
                     notify.alive()
                 self._uploads.check()
+                self._note_checkpoint()
                 progress.update(self.trained_steps(), **self._story)
                 if not read and not updates:
                     self._stop.wait(IDLE_SECONDS)
@@ -121,6 +124,7 @@ class Trainer:
 
     def _rebuild(self) -> None:
         """Take in again what the checkpoint's replay buffer held, before anything is learned from the buffer."""
+        self._store.forget_checkpoints(beyond_steps=self.counters.steps)
         self._ingest.skip_to_needed()
         while not self._stop.is_set() and self._ingest.rebuild():
             if self._is_due("alive", ALIVE_SECONDS):
@@ -154,10 +158,22 @@ class Trainer:
         self.counters.seconds = self._seconds()
         if self._rebuilt:
             self.counters.replay_digest = self.learner.memory_digest()
+            self._needed_from[self.counters.steps] = self._ingest.needed_from()
         # Before the counters are written: it may publish, and so raise the version that they name.
         policy = self._publisher.in_force(self.learner)
         self._uploads.checkpoint(make_checkpoint(self.learner, self.counters, policy))
         self._uploads.curves(self._tracking.upload)
+
+    def _note_checkpoint(self) -> None:
+        """Tell the store what a checkpoint needs of it, once it is saved: the receiver prunes what is older."""
+        saved = self._uploads.saved_steps
+        if saved is None or saved not in self._needed_from:
+            return
+        try:
+            self._store.note_checkpoint(saved, self._needed_from[saved])
+        except StoreFull as error:
+            _log.error("checkpoint not noted, so that less is pruned", extra=fields(reason=str(error)))
+        self._needed_from = {steps: needed for steps, needed in self._needed_from.items() if steps > saved}
 
     def summary(self) -> bytes:
         """The metrics of a finished run, for its DONE object."""

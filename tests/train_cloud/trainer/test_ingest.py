@@ -104,6 +104,40 @@ def test_a_rebuilt_buffer_holds_the_newest_transitions_like_the_one_that_lived(s
     assert sum(reads) < 40, "a rebuild reads what the buffer can hold, not the whole run"
 
 
+def test_what_was_stored_since_the_checkpoint_takes_nothing_from_the_memory_that_is_rebuilt(store: Store) -> None:
+    store.add_batches(incoming(range(1, 41)))
+    lived, counters = learner(130), Counters()
+    take_in(store, lived, counters)
+    store.add_batches(incoming(range(1, 51)))
+    rebuilt = learner(130)
+    ingest = Ingest(store, rebuilt, counters, racing().spaces.layout)
+    ingest.skip_to_needed()
+    while ingest.rebuild():
+        pass
+    assert rebuilt.memory_digest() == lived.memory_digest()
+    assert counters.consumed == {STREAM: 40}
+
+
+@pytest.mark.parametrize("late_share", [0.0, 0.3, 1.0])
+def test_what_is_needed_again_begins_with_the_oldest_batch_that_is_still_in_the_memory(
+    store: Store, late_share: float
+) -> None:
+    batches = incoming(range(1, 41), late_share=late_share)
+    store.add_batches(batches)
+    taker = learner(130)
+    ingest = Ingest(store, taker, Counters(), racing().spaces.layout)
+    ingest.skip_to_needed()
+    assert ingest.needed_from() == 1
+    while ingest.read():
+        pass
+    needed = [batch for batch in store.read_batches(0, 100) if batch.id >= ingest.needed_from()]
+    kept = [20 - int(made_up_batch(batch.number, late_share=late_share).late.sum()) for batch in needed]
+    if late_share == 1.0:
+        assert len(needed) == 40, "none of it is in the memory, which so has room for all of it"
+    else:
+        assert sum(kept) >= 130 > sum(kept[1:])
+
+
 def test_uncounted_batches_are_counted_however_old_they_are(store: Store) -> None:
     other = "b" * 32
     store.register_stream(other, "pc2", "signature")

@@ -1,0 +1,67 @@
+"""Whether a bridge that has said its Hello is for this run; says what is wrong where it is not."""
+
+from collections.abc import Iterable
+
+from experience.environment import Environment
+from experience.spaces import Spaces, SpacesError
+from train_cloud.environment import bridge_options
+from train_cloud.receiver.connection import PeerError, decode_message
+from train_cloud.run_config import RunConfig
+from wire.messages import CloseCode, ErrorCode, Hello
+
+
+def hello_in(frame: bytes | str, roles: Iterable[str]) -> Hello:
+    """The Hello in a connection's first frame; PeerError when it is none, or of a role that is not among `roles`."""
+    hello = decode_message(frame)
+    if not isinstance(hello, Hello):
+        raise PeerError(ErrorCode.BAD_MESSAGE, "The first message must be a Hello.", CloseCode.POLICY_VIOLATION)
+    if hello.role not in roles:
+        raise PeerError(
+            ErrorCode.UNKNOWN_ROLE,
+            f"This receiver serves the roles {', '.join(roles)}, not {hello.role!r}; bring both sides to the same "
+            "version of the software.",
+            CloseCode.REFUSED,
+        )
+    return hello
+
+
+def agreed(config: RunConfig, known: Environment | None, hello: Hello) -> Environment:
+    """The environment that the bridge and the run share; PeerError when they do not.
+
+    `known` is the run's; None while a bridge may still say what its spaces are.
+    """
+    try:
+        spaces = Spaces.parse(hello.spaces)
+        run = known or Environment(config.environment.id or "", spaces)
+        same_spaces = run.spaces == spaces and bool(spaces.layout)
+    except SpacesError as error:
+        raise PeerError(ErrorCode.BAD_MESSAGE, str(error), CloseCode.REFUSED) from None
+    if hello.signature != run.signature or not same_spaces:
+        raise PeerError(
+            ErrorCode.WRONG_SIGNATURE,
+            "This run's task is another one than the bridge's. Start the bridge with "
+            f"`{bridge_options(config)}` and the same version of the software. "
+            f"The run's task is {run.signature!r}; the bridge drives {hello.signature[:800]!r}"
+            f"{'' if same_spaces else ' with other observations or actions'}.",
+            CloseCode.REFUSED,
+        )
+    if config.environment.track not in (None, hello.track):
+        raise PeerError(
+            ErrorCode.WRONG_SIGNATURE,
+            f"This run is for the track with the hash {config.environment.track}, but the bridge drives on "
+            f"{hello.track or 'one that it does not name'}. Drive on that track, or take `environment.track` out of "
+            "the run's configuration.",
+            CloseCode.REFUSED,
+        )
+    return run
+
+
+def check_alone(hello: Hello, others: Iterable[Hello]) -> None:
+    """PeerError when the same bridge is connected already with another spool."""
+    if any(other.bridge == hello.bridge and other.stream != hello.stream for other in others):
+        raise PeerError(
+            ErrorCode.DUPLICATE_BRIDGE,
+            f"The bridge {hello.bridge!r} is connected already with another spool. End that one, or give this one a "
+            "name of its own.",
+            CloseCode.TRY_AGAIN_LATER,
+        )
