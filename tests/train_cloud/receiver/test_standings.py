@@ -103,7 +103,10 @@ def test_a_disk_that_takes_no_news_costs_only_news(receiver: ThreadedReceiver) -
         let_go.set()
         holder.join(30)
         assert time_before is not None
-        wait_until(lambda: only(receiver.store).policy_version == 1, "the report is written once the disk takes it")
+        wait_until(
+            lambda: [found.policy_version for found in standings(receiver.store)] == [1],
+            "the report is written once the disk takes it",
+        )
 
 
 def announced(client: Client, content: bytes) -> None:
