@@ -25,7 +25,7 @@ class Session:
     Args:
         connection: fresh, nothing sent yet.
         exchange: what outlives it.
-        wake: set by others when there may be something to send.
+        wake: set when there may be something to send, or to read from the spool.
     """
 
     def __init__(self, connection: LinkConnection, exchange: Exchange, wake: asyncio.Event) -> None:
@@ -62,6 +62,7 @@ class Session:
         while True:
             message = await self._receive()
             self._exchange.hear(message, self._now())
+            self._wake.set()
             if isinstance(message, Welcome):
                 return
 
@@ -79,6 +80,8 @@ class Session:
             batch = self._exchange.next_batch(self._now())
             if batch is not None:
                 await self._connection.send(encode_frame(batch))
+                # There may be room now to read ahead.
+                self._wake.set()
                 continue
             pause = self._exchange.pause_left(self._now())
             with suppress(TimeoutError):

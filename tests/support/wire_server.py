@@ -54,6 +54,7 @@ class WireServer:
         self.done = False
         self.hellos: list[Hello] = []
         self.requests: list[Request] = []
+        self.pings = 0
         self.refuse_batch: Callable[[TransitionBatch], Error | None] = lambda _batch: None
         self.refuse_hello: Callable[[Hello], Error | None] = lambda _hello: None
         self.greeting: list[DownMessage] = []
@@ -165,6 +166,7 @@ class WireServer:
     def _answers(self, stream: str, inbox: Inbox, message: object) -> list[DownMessage]:
         match message:
             case Ping():
+                self.pings += 1
                 return [Pong(message.time)]
             case TransitionBatch():
                 if (refusal := self.refuse_batch(message)) is not None:

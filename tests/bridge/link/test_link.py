@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from bridge.link import dialing
 from bridge.link.link import Link
-from bridge.spool import Spool
+from bridge.spool import Spool, SpooledBatch
 from runtime.exit_codes import ExitCode
 from tests.support.certificates import certificate
 from tests.support.fault_proxy import FaultProxy
@@ -19,7 +20,7 @@ from tests.support.receivers import ThreadedReceiver
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from tests.support.wire_server import TOKEN, WireServer
-from wire.messages import Drain, Error, ErrorCode, Pace, TransitionBatch
+from wire.messages import Ack, Drain, Error, ErrorCode, Pace, TransitionBatch
 from wire.pairing import Pairing
 
 
@@ -139,6 +140,51 @@ def test_a_full_receiver_gets_the_batch_later(spool: Spool, server: WireServer) 
         assert server.connections == 1
     assert server.stored[spool.stream] == blobs
     assert took >= 0.9
+
+
+class StuckSpool(Spool):
+    """A spool on a disk that stands still while `works` is not set."""
+
+    works = threading.Event()
+
+    def read(self, number: int) -> SpooledBatch | None:
+        """Read it, when the disk works."""
+        assert self.works.wait(60.0)
+        return super().read(number)
+
+    def forget_through(self, stream: str, number: int) -> None:
+        """Forget, when the disk works."""
+        assert self.works.wait(60.0)
+        super().forget_through(stream, number)
+
+
+def test_a_disk_that_stands_still_does_not_silence_the_link(tmp_path: Path, server: WireServer) -> None:
+    with closing(StuckSpool(tmp_path)) as spool:
+        spool.works.set()
+        with running(server.pairing, spool) as link:
+            blobs = append(spool, link, 1)
+            wait_until(lambda: link.all_safe and spool.safe_through == 1, "the first is safe and forgotten")
+            server.safe_at_once = False
+            blobs += append(spool, link, 3)
+            wait_until(lambda: link.all_stored, "some are stored")
+            spool.works.clear()
+            server.safe[spool.stream] = 3
+            server.push(Ack(4, 3))
+            blobs += append(spool, link, 30)
+            before = server.pings
+            # Longer than the silence after which another connection is dialled.
+            wait_until(lambda: server.pings >= before + 5, "the receiver is asked for signs of life", 30.0)
+            server.push(Pace(600, 590, 70))
+            wait_until(lambda: link.state.max_lead_steps == 70, "the pace is heard")
+            assert link.state.connected
+            assert not link.all_stored
+            assert spool.safe_through == 1
+            spool.works.set()
+            wait_until(
+                lambda: link.all_stored and spool.safe_through == 3, "the rest is sent, and what is safe forgotten"
+            )
+            assert len(server.requests) == 1
+    assert server.stored[spool.stream] == blobs
 
 
 def test_a_draining_receiver_is_dialled_again(spool: Spool, server: WireServer) -> None:
