@@ -18,12 +18,13 @@ from bridge.assetto_corsa.controls.controls import NoBackend
 from bridge.assetto_corsa.files.install import InstallError
 from bridge.assetto_corsa.reading.memory import GameError
 from bridge.assetto_corsa.session import GameSettings, Session, opened_session
-from bridge.driving.drive import Drive, Driver, PolicyDriver, RecordingDriver
+from bridge.driving.drive import Drive, Driver, RecordingDriver
 from bridge.driving.game_driver import GameDriver
 from bridge.link.exchange import Introduction
 from bridge.link.link import Link
 from bridge.spool import Spool, SpoolError, SpoolFull
 from experience.codec import Column, Layout
+from experience.policy_driver import PolicyDriver
 from experience.recorder import Recorder
 from racing.car import Car
 from racing.clock import Clock, RealTimeClock, SimulatedClock

@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 
 class Link:
-    """Runs the link in a thread from `start` to `close`.
+    """Runs the link in a thread from `start` to `close`; an `experience.run_view.RunView` for who drives.
 
     Args:
         pairing: whom to call.
