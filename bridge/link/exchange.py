@@ -11,9 +11,8 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NoReturn
 
-from bridge.link.phases import MOVES, TALKING, WELCOME, Event, IllegalMove, Phase
+from bridge.link.phases import MOVES, TALKING, WELCOME, IllegalMove, Phase
 from bridge.link.refusal import Refused
 from bridge.spool import SpooledBatch, SpoolPosition
 from racing.policy import Policy, PolicyError
@@ -81,7 +80,7 @@ class LinkState:
     Attributes:
         stream: id of our spool's stream.
         phase: where the conversation stands.
-        draining: it has said that it is about to go.
+        draining: the receiver has said that it is about to go.
         stored_through, safe_through: newest batch of our stream committed there, and in S3.
         stored_total: how many of the spool's steps, ever, the stored ones are, as far as the spool was read.
         stored_steps, trained_steps: of the whole run, from all bridges.
@@ -126,7 +125,7 @@ class Exchange:
 
     def hello(self) -> Hello:
         """The first message on a connection."""
-        self._move(Event.GREETED)
+        self._move(Phase.GREETING_AFRESH if self.state.phase is Phase.APART_AFRESH else Phase.GREETING)
         mine = self.introduction
         return Hello(
             bridge=self._bridge,
@@ -151,33 +150,26 @@ class Exchange:
         """
         if self.state.phase not in TALKING:
             raise IllegalMove(f"a {type(message).__name__} was heard, but the link is {self.state.phase.name}")
-        match message:
-            case Ack():
-                self._acknowledged(message)
-            case Pace():
-                self._paced(message)
-            case Pong():
-                self.state = replace(self.state, round_trip=now - message.time)
-            case WeightsUpdate():
-                self._take_weights(message)
-            case Welcome():
-                self._welcomed(message)
-            case Drain():
-                _log.warning("the instance is about to go; driving goes on", extra=fields(reason=message.reason))
-                self.state = replace(self.state, draining=True)
-            case Error():
-                self._reproached(message, now)
+        try:
+            self._heard(message, now)
+        except StreamConflict as conflict:
+            self._move(Phase.OUTLIVED)
+            self.conflict = str(conflict)
+            raise SessionOver("the stream starts afresh") from None
 
     def disconnected(self) -> None:
         """The connection is gone."""
-        self._move(Event.DISCONNECTED)
+        if self.state.phase in TALKING:
+            self._move(Phase.APART_AFRESH if self.state.phase is Phase.GREETING_AFRESH else Phase.APART)
         self._outbox.disconnected()
         self._forget_under_way()
         self.state = replace(self.state, draining=False)
 
     def begin_afresh(self, position: SpoolPosition) -> None:
         """The spool, whose old stream was OUTLIVED, has begun a fresh one and stands at `position`."""
-        self._move(Event.BEGUN_AFRESH)
+        if self.state.phase is not Phase.OUTLIVED:
+            raise IllegalMove(f"a fresh stream was begun, but the link is {self.state.phase.name}")
+        self._move(Phase.APART_AFRESH)
         self._begin(position)
 
     def appended(self, last_number: int) -> None:
@@ -190,7 +182,7 @@ class Exchange:
         ahead = sum(len(batch.blob) for batch in self._ahead)
         if not self.state.connected or len(self._ahead) > READ_AHEAD // 2 or ahead >= MAX_UNACKNOWLEDGED_BYTES:
             return range(0)
-        first = self._sent_through + len(self._ahead) + 1
+        first = self._outbox.stored_through + self._outbox.in_flight + len(self._ahead) + 1
         return range(first, min(first + READ_AHEAD, self._outbox.last_number + 1))
 
     def take(self, stream: str, first: int, batches: Sequence[SpooledBatch]) -> None:
@@ -211,7 +203,7 @@ class Exchange:
     def next_batch(self, now: float) -> TransitionBatch | None:
         """The batch to send now, which then counts as sent; None when there is nothing to do."""
         if self.state.phase is Phase.PAUSED and now >= self._resume_at:
-            self._move(Event.PAUSE_ENDED)
+            self._move(Phase.LINKED)
         if self.state.phase is not Phase.LINKED or not self._ahead or self._outbox.next_number() is None:
             return None
         if sum(size for _, size in self._unacknowledged) >= MAX_UNACKNOWLEDGED_BYTES:
@@ -225,15 +217,28 @@ class Exchange:
         """For how many more seconds nothing is sent, because the receiver could not take it; at least 0."""
         return max(0.0, self._resume_at - now) if self.state.phase is Phase.PAUSED else 0.0
 
-    def _move(self, event: Event) -> None:
-        phase = MOVES[event].get(self.state.phase)
-        if phase is None:
-            raise IllegalMove(f"{event.name} cannot happen to a link that is {self.state.phase.name}")
+    def _move(self, phase: Phase) -> None:
+        if phase not in MOVES[self.state.phase]:
+            raise IllegalMove(f"a link that is {self.state.phase.name} cannot become {phase.name}")
         self.state = replace(self.state, phase=phase)
 
-    @property
-    def _sent_through(self) -> int:
-        return self._outbox.stored_through + self._outbox.in_flight
+    def _heard(self, message: DownMessage, now: float) -> None:
+        match message:
+            case Ack():
+                self._acknowledged(message)
+            case Pace():
+                self._paced(message)
+            case Pong():
+                self.state = replace(self.state, round_trip=now - message.time)
+            case WeightsUpdate():
+                self._take_weights(message)
+            case Welcome():
+                self._welcomed(message)
+            case Drain():
+                _log.warning("the instance is about to go; driving goes on", extra=fields(reason=message.reason))
+                self.state = replace(self.state, draining=True)
+            case Error():
+                self._reproached(message, now)
 
     def _begin(self, position: SpoolPosition) -> None:
         self._bridge = position.bridge
@@ -255,13 +260,9 @@ class Exchange:
     def _welcomed(self, message: Welcome) -> None:
         if self.state.connected:
             raise SessionOver("the receiver welcomes this bridge a second time", RESEND_SECONDS[-1])
-        try:
-            self._outbox.welcome(message.stored_through, message.safe_through)
-        except StreamConflict as conflict:
-            self._outlived(conflict)
-        self._move(Event.WELCOMED)
+        self._outbox.welcome(message.stored_through, message.safe_through)
+        self._move(Phase.LINKED)
         self._refusals = 0
-        self.state = replace(self.state, draining=False)
         self._note_progress(news=True)
         self._paced(message)
         _log.info(
@@ -273,17 +274,9 @@ class Exchange:
             ),
         )
 
-    def _outlived(self, conflict: StreamConflict) -> NoReturn:
-        self._move(Event.CONFLICTED)
-        self.conflict = str(conflict)
-        raise SessionOver("the stream starts afresh")
-
     def _acknowledged(self, message: Ack) -> None:
         before = self._outbox.stored_through
-        try:
-            self._outbox.ack(message.stored_through, message.safe_through)
-        except StreamConflict as conflict:
-            self._outlived(conflict)
+        self._outbox.ack(message.stored_through, message.safe_through)
         while self._unacknowledged and self._unacknowledged[0][0] <= self._outbox.stored_through:
             self._unacknowledged.popleft()
         while self._ahead and self._ahead[0].number <= self._outbox.stored_through:
@@ -347,7 +340,7 @@ class Exchange:
             "the receiver cannot take experience now; it waits in the spool",
             extra=fields(code=message.code, reason=message.text, again_in=pause),
         )
-        self._move(Event.PUT_OFF)
+        self._move(Phase.PAUSED)
         self._resume_at = now + pause
         self._outbox.welcome(self._outbox.stored_through, self._outbox.safe_through)
         self._forget_under_way()

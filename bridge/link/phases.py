@@ -1,4 +1,4 @@
-"""The phases of the conversation with the receiver, and what leads from one to another."""
+"""The phases of the conversation with the receiver, and which may follow on which."""
 
 from enum import Enum, auto
 from typing import Final
@@ -27,39 +27,16 @@ class Phase(Enum):
     """As GREETING, with such a stream."""
 
 
-class Event(Enum):
-    """What moves the conversation from one phase to another."""
-
-    GREETED = auto()
-    WELCOMED = auto()
-    PUT_OFF = auto()
-    PAUSE_ENDED = auto()
-    CONFLICTED = auto()
-    DISCONNECTED = auto()
-    BEGUN_AFRESH = auto()
-
-
-MOVES: Final[dict[Event, dict[Phase, Phase]]] = {
-    Event.GREETED: {Phase.APART: Phase.GREETING, Phase.APART_AFRESH: Phase.GREETING_AFRESH},
-    Event.WELCOMED: {Phase.GREETING: Phase.LINKED, Phase.GREETING_AFRESH: Phase.LINKED},
-    Event.PUT_OFF: {Phase.LINKED: Phase.PAUSED},
-    Event.PAUSE_ENDED: {Phase.PAUSED: Phase.LINKED},
-    Event.CONFLICTED: dict.fromkeys(
-        (Phase.GREETING, Phase.GREETING_AFRESH, Phase.LINKED, Phase.PAUSED), Phase.OUTLIVED
-    ),
-    Event.DISCONNECTED: {
-        Phase.APART: Phase.APART,
-        Phase.GREETING: Phase.APART,
-        Phase.LINKED: Phase.APART,
-        Phase.PAUSED: Phase.APART,
-        Phase.OUTLIVED: Phase.OUTLIVED,
-        Phase.APART_AFRESH: Phase.APART_AFRESH,
-        Phase.GREETING_AFRESH: Phase.APART_AFRESH,
-    },
-    Event.BEGUN_AFRESH: {Phase.OUTLIVED: Phase.APART_AFRESH},
+MOVES: Final = {
+    Phase.APART: {Phase.GREETING},
+    Phase.GREETING: {Phase.LINKED, Phase.OUTLIVED, Phase.APART},
+    Phase.LINKED: {Phase.PAUSED, Phase.OUTLIVED, Phase.APART},
+    Phase.PAUSED: {Phase.LINKED, Phase.OUTLIVED, Phase.APART},
+    Phase.OUTLIVED: {Phase.APART_AFRESH},
+    Phase.APART_AFRESH: {Phase.GREETING_AFRESH},
+    Phase.GREETING_AFRESH: {Phase.LINKED, Phase.OUTLIVED, Phase.APART_AFRESH},
 }
-"""Which phase follows on which event; what is missing is illegal."""
-
+"""Which phases may follow on each; everything else is illegal."""
 WELCOME: Final = frozenset({Phase.LINKED, Phase.PAUSED})
 """Phases in which the receiver has welcomed us."""
 TALKING: Final = WELCOME | {Phase.GREETING, Phase.GREETING_AFRESH}

@@ -9,7 +9,7 @@ from bridge.link.dialing import LinkConnection
 from bridge.link.exchange import Exchange, SessionOver
 from bridge.link.refusal import Refused
 from wire.frames import FrameError, decode_down, encode_frame
-from wire.messages import CloseCode, DownMessage, Ping, Welcome
+from wire.messages import CloseCode, Ping
 
 PING_SECONDS = 0.5
 """A connection over which nothing came for so long is asked for a sign of life."""
@@ -43,14 +43,12 @@ class Session:
             async with asyncio.timeout(WELCOME_SECONDS):
                 await self._introduce()
             async with asyncio.TaskGroup() as tasks:
-                for work in (self._hear(), self._send(), self._ping()):
+                for work in (self._listen(), self._send(), self._ping()):
                     tasks.create_task(work)
         except BaseExceptionGroup as group:
             raise _first_cause(group) from None
-        except ConnectionClosed as error:
+        except (ConnectionClosed, FrameError) as error:
             raise _judged(error) from None
-        except FrameError as error:
-            raise SessionOver(f"the receiver sends what cannot be read: {error}", _DISTRUST_SECONDS) from None
         except TimeoutError:
             raise SessionOver("the receiver does not answer the Hello") from None
         finally:
@@ -59,20 +57,16 @@ class Session:
 
     async def _introduce(self) -> None:
         await self._connection.send(encode_frame(self._exchange.hello()))
-        while True:
-            message = await self._receive()
-            self._exchange.hear(message, self._now())
-            self._wake.set()
-            if isinstance(message, Welcome):
-                return
-
-    async def _receive(self) -> DownMessage:
-        return decode_down(await self._connection.recv())
+        while not self._exchange.state.connected:
+            await self._hear()
 
     async def _hear(self) -> None:
+        self._exchange.hear(decode_down(await self._connection.recv()), self._now())
+        self._wake.set()
+
+    async def _listen(self) -> None:
         while True:
-            self._exchange.hear(await self._receive(), self._now())
-            self._wake.set()
+            await self._hear()
 
     async def _send(self) -> None:
         while True:
