@@ -56,11 +56,24 @@ class SpoolFull(SpoolError, SinkFull):
 
 @dataclass(frozen=True, slots=True)
 class SpooledBatch:
-    """One batch as it waits: its number in the stream, how many steps it holds, and its bytes."""
+    """One batch as it waits: its number in the stream, its steps, its bytes, and all steps ever appended through it."""
 
     number: int
     steps: int
     blob: bytes
+    steps_through: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolPosition:
+    """Where a spool stands at one moment: its name, its stream, and how many steps ever lie in which batches."""
+
+    bridge: str
+    stream: str
+    safe_through: int
+    safe_steps: int
+    last_number: int
+    total_steps: int
 
 
 class Spool:
@@ -159,7 +172,7 @@ class Spool:
         """The batch of this number; None when it was forgotten or never was."""
         with self._reading:
             row = self._reader.execute(
-                "SELECT steps, blob FROM batches WHERE position = ?", (self._offset + number,)
+                "SELECT steps, blob, steps_through FROM batches WHERE position = ?", (self._offset + number,)
             ).fetchone()
         return None if row is None else SpooledBatch(number, *row)
 
@@ -171,6 +184,14 @@ class Spool:
                 (self._offset + number,),
             ).fetchone()
         return 0 if row is None else self.total_steps - int(row[0])
+
+    def position(self) -> SpoolPosition:
+        """Where it stands, all of one moment; waits for a batch that is being committed."""
+        with self._writing:
+            safe_steps = self.total_steps - self.steps_after(self.safe_through)
+            return SpoolPosition(
+                self.bridge, self.stream, self.safe_through, safe_steps, self.last_number, self.total_steps
+            )
 
     def forget_through(self, stream: str, number: int) -> None:
         """Delete the batches up to this number, which the receiver calls safe.
@@ -232,8 +253,11 @@ class Spool:
                 self._set(signature=signature)
             self.signature = signature
 
-    def start_fresh_stream(self, reason: str) -> None:
-        """Take a new stream id and number what is not safe yet from 1 in it; the steps' counters go on."""
+    def start_fresh_stream(self, reason: str) -> SpoolPosition:
+        """Take a new stream id and number what is not safe yet from 1 in it; the steps' counters go on.
+
+        Returns where it stands then.
+        """
         with self._writing:
             stream, offset = uuid.uuid4().hex, self._offset + self.safe_through
             left = self.last_number - self.safe_through
@@ -243,7 +267,9 @@ class Spool:
                 "the stream starts afresh: what was not safe yet is sent again",
                 extra=fields(reason=reason, old=self.stream, new=stream, batches=left),
             )
+            # The id first, so that nobody takes the new numbers for those of the old stream.
             self.stream, self._offset, self.last_number, self.safe_through = stream, offset, left, 0
+            return self.position()
 
     def close(self) -> None:
         """Release the folder; safe to call twice."""

@@ -29,8 +29,8 @@ class Chunk:
     def __init__(self, capacity: int, cars: int, layout: Layout) -> None:
         observation, action = layout.observation, layout.action
         self.capacity, self.cars = capacity, cars
-        self.observations = np.empty((capacity, cars, observation.size), observation.dtype)
-        self.following = np.empty_like(self.observations)
+        self.observations = np.empty((capacity + 1, cars, observation.size), observation.dtype)
+        """What each step was chosen on, and in the row after the last one what that step led to."""
         self.actions = np.empty((capacity, cars, action.size), action.dtype)
         self.rewards = np.empty((capacity, cars), np.float32)
         self.terminated = np.empty((capacity, cars), np.bool_)
@@ -44,6 +44,10 @@ class Chunk:
         """Empty it for the next use."""
         self.filled = 0
         self.due = float("inf")
+        self.led_to: Float32Array | None = None
+        """What the newest step led to."""
+        self.apart: dict[int, Float32Array] = {}
+        """What a step led to, by its row, where the next step was not chosen on the same array."""
         self.laps: list[tuple[int, int, float, bool]] = []
         self.episodes: list[tuple[int, int, int, float, str]] = []
 
@@ -53,11 +57,16 @@ class Chunk:
         return self.filled * self.cars
 
     def add(self, observation: Float32Array, step: "Step", version: int) -> None:
-        """Copy one step of all cars; there must be room."""
+        """Copy one step of all cars; there must be room. Nobody may change the step's arrays any more.
+
+        Where it was chosen on the very array that the step before led to, this is stored once.
+        """
         k = self.filled
+        if observation is not self.led_to and self.led_to is not None:
+            self.apart[k - 1] = self.led_to.reshape(self.cars, -1)
+        self.led_to = step.final_observation
         # An environment's own shapes, images among them, are rows here.
         self.observations[k] = observation.reshape(self.cars, -1)
-        self.following[k] = step.final_observation.reshape(self.cars, -1)
         self.actions[k] = step.action.reshape(self.cars, -1)
         self.rewards[k] = step.reward
         self.terminated[k] = step.terminated
@@ -76,17 +85,27 @@ def assemble(chunk: Chunk, layout: Layout, first_step: Callable[[int], int]) -> 
     """The chunk as a batch, car after car; None when no step of it is usable.
 
     Steps with a value that is not finite are left out. A run ends where an episode ends, where a step was left out,
-    and where an observation is not what the step before led to.
+    and where an observation is not what the step before led to, which is looked at where it is another array.
 
     Args:
         first_step: the index of a car's next step in its life.
     """
     count, cars = chunk.filled, chunk.cars
+    if count == 0:
+        return None
 
     def by_car(rows: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
         return np.swapaxes(rows[:count], 0, 1)
 
-    observations, following = by_car(chunk.observations), by_car(chunk.following)
+    chunk.observations[count] = np.reshape(chunk.led_to, (cars, -1))
+    next_rows = chunk.observations[1 : count + 1]
+    joined = np.ones((count, cars), np.bool_)
+    if apart := list(chunk.apart):
+        next_rows = next_rows.copy()
+        next_rows[apart] = list(chunk.apart.values())
+        # Where one car began a new episode, the others may have gone on.
+        joined[apart] = (next_rows[apart] == chunk.observations[1:][apart]).all(axis=2)
+    observations, following = by_car(chunk.observations), by_car(next_rows)
     actions, rewards = by_car(chunk.actions), by_car(chunk.rewards)
     usable = np.isfinite(rewards)
     for values in (observations, following, actions):
@@ -95,8 +114,7 @@ def assemble(chunk: Chunk, layout: Layout, first_step: Callable[[int], int]) -> 
         return None
     ended = by_car(chunk.terminated) | by_car(chunk.truncated)
     starts = np.ones((cars, count), np.bool_)
-    joined = (following[:, :-1] == observations[:, 1:]).all(axis=2)
-    starts[:, 1:] = ended[:, :-1] | ~usable[:, :-1] | ~joined
+    starts[:, 1:] = (ended | ~usable | ~by_car(joined))[:, :-1]
     car_of, step_of = np.nonzero(usable)
     starting = starts[car_of, step_of]
     firsts = np.flatnonzero(starting)

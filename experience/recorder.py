@@ -84,10 +84,10 @@ class Recorder:
         return self.failure is None and (self._current is not None or len(self._free) > 0)
 
     def record(self, observation: Float32Array, step: "Step", version: int) -> bool:
-        """Take one step of all cars; never waits.
+        """Take one step of all cars; never waits. Nobody may change the arrays any more.
 
         Args:
-            observation: (N, D) what the step's actions were chosen on.
+            observation: (N, D) what the step's actions were chosen on; best the very array that the step before led to.
             step: what came of it.
             version: of the policy that chose the actions; 0 when no policy did.
 

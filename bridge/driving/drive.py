@@ -19,12 +19,12 @@ from typing import Protocol
 
 import numpy as np
 
-from bridge.link.link import Link
+from bridge.link.link import Driven, Link
 from experience.recorder import Recorder
 from racing.car import Car
 from racing.driving import EpisodeEnd, Step, VectorDriving
 from racing.recorded_car import RecordedCar
-from racing.task import ACTION_SIZE, controls_of
+from racing.task import Float32Array
 from runtime.exit_codes import ExitCode
 from runtime.logs import fields, logging_aside
 from runtime.priority import control_thread
@@ -62,66 +62,6 @@ class Driver(Protocol):
 
 class CannotDrive(RuntimeError):
     """Nothing can be driven any more, and waiting would not help; the text says why and what to do."""
-
-
-class PolicyDriver:
-    """Explores with the newest policy that the link has.
-
-    Args:
-        driving: the cars and their task.
-        link: where policies come from.
-        recorder: where steps go.
-        real_time: the car does not wait.
-        seed: of the exploration; None for another one each time.
-    """
-
-    over = False
-
-    def __init__(
-        self, driving: VectorDriving, link: Link, recorder: Recorder, real_time: bool, seed: int | None = None
-    ) -> None:
-        self._driving, self._link, self._recorder = driving, link, recorder
-        self._real_time = real_time
-        self._random = np.random.default_rng(seed)
-        self._neutral = np.zeros((driving.car.count, ACTION_SIZE), np.float32)
-        self._observation = driving.reset()
-
-    @property
-    def version(self) -> int:
-        """Of the newest policy; 0 before the first."""
-        policy = self._link.policy
-        return 0 if policy is None else policy.version
-
-    def waits_for(self) -> str | None:
-        """The first policy, the trainer, or room; nothing in real time."""
-        if self._real_time:
-            return None
-        if self._link.policy is None:
-            return "the first policy"
-        if not self._recorder.ready():
-            return "room in the spool"
-        most = self._link.state.max_lead_steps
-        if most is not None and self._link.lead_steps + self._recorder.pending_steps > most:
-            return "the trainer"
-        return None
-
-    def step(self) -> Step | None:
-        """One step of all cars; None for one that is no experience: driven without a policy, or after the run."""
-        observation, policy = self._observation, self._link.policy
-        if policy is None or not np.isfinite(observation).all():
-            self._observation = self._driving.step(self._neutral).observation
-            return None
-        step = self._driving.step(policy.act(observation, self._random))
-        if self._link.state.done:
-            self._observation = step.observation
-            return None
-        self._recorder.record(observation, step, policy.version)
-        self._observation = step.observation
-        return step
-
-    def finish(self) -> None:
-        """Neutral controls; nothing is held back."""
-        self._driving.car.apply(controls_of(self._neutral))
 
 
 class RecordingDriver:
@@ -181,12 +121,15 @@ class Tally:
     clean_laps: int = 0
     best_lap: float | None = None
     late_steps: int = 0
+    action_age: Float32Array | None = None
+    """(N,) s, of the newest step."""
     began: float = field(default_factory=time.monotonic)
 
     def count(self, step: Step) -> None:
         """Add one step of all cars."""
         self.steps += len(step.reward)
         self.late_steps += step.late
+        self.action_age = step.action_age
         for lap in step.laps:
             self.laps += 1
             if lap.clean:
@@ -301,6 +244,8 @@ class Drive:
 
     def _show(self, progress: Progress) -> None:
         state, tally = self.link.state, self.tally
+        age = None if tally.action_age is None else max(0.0, float(np.nan_to_num(tally.action_age.mean(), posinf=0.0)))
+        self.link.driven = Driven(tally.steps, tally.late_steps, age)
         best = "-" if tally.best_lap is None else f"{tally.best_lap:.2f}s"
         progress.update(
             tally.steps,

@@ -18,12 +18,13 @@ from bridge.assetto_corsa.controls.controls import NoBackend
 from bridge.assetto_corsa.files.install import InstallError
 from bridge.assetto_corsa.reading.memory import GameError
 from bridge.assetto_corsa.session import GameSettings, Session, opened_session
-from bridge.driving.drive import Drive, Driver, PolicyDriver, RecordingDriver
+from bridge.driving.drive import Drive, Driver, RecordingDriver
 from bridge.driving.game_driver import GameDriver
 from bridge.link.exchange import Introduction
 from bridge.link.link import Link
 from bridge.spool import Spool, SpoolError, SpoolFull
 from experience import environment
+from experience.policy_driver import PolicyDriver
 from experience.recorder import Recorder
 from racing.car import Car
 from racing.clock import Clock, RealTimeClock, SimulatedClock
@@ -33,6 +34,7 @@ from racing.simulator import SimulatedCar
 from racing.task import Task, TaskConfig
 from racing.track import Track, parse_track
 from racing.track_file import TrackError
+from racing.track_text import track_text
 from runtime.exit_codes import ExitCode
 from wire.pairing import Pairing
 
@@ -116,6 +118,7 @@ def assembled_drive(
             real_time=real_time or played,
             cars=car.count,
             software=f"ac-training {_own_version()}",
+            track=track_text(task.track),
         )
         link = Link(pairing, spool, introduction, look_up=look_up)
         recorder = Recorder(spool, raced.spaces.layout, car.count, on_commit=link.notify)

@@ -1,19 +1,23 @@
 """What outlives a single connection: how far the spool is sent, what the run said of itself, the newest policy.
 
-The rules of the conversation are here, without any sockets: which batch goes next, what an acknowledgement allows to
-forget, which weights are taken, which refusals are final. Used by the link's thread alone; other threads may read
-`state` and `policy`, which are replaced whole.
+The rules of the conversation are here, as a state machine without sockets, files or a clock: which batch goes next,
+what an acknowledgement allows to forget, which weights are taken, which refusals are final. Whoever has sockets and a
+spool tells it what happened and asks what to do. Used by one thread alone; other threads may read `state` and
+`policy`, which are replaced whole.
 """
 
 import hashlib
 import logging
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from bridge.link.phases import MOVES, TALKING, WELCOME, IllegalMove, Phase
 from bridge.link.refusal import Refused
-from bridge.spool import Spool
+from bridge.spool import SpooledBatch, SpoolPosition
 from experience.environment import Environment
 from racing.policy import Policy, PolicyError
+from racing.track_text import track_hash
 from runtime.logs import fields
 from wire.delivery import Outbox, StreamConflict
 from wire.messages import (
@@ -26,6 +30,7 @@ from wire.messages import (
     Pace,
     Pong,
     Role,
+    TrackAnnouncement,
     TransitionBatch,
     WeightsUpdate,
     Welcome,
@@ -35,6 +40,8 @@ MAX_UNACKNOWLEDGED_BYTES = 256 * 1024
 """More than this is not sent ahead of its acknowledgement, so that a Ping on a slow line is not stuck behind it."""
 RESEND_SECONDS = (1.0, 2.0, 4.0, 5.0)
 """Pauses before what the receiver could not take is sent again; the last one repeats."""
+READ_AHEAD = 16
+"""Batches asked of the spool at once; it is asked again when half of them are sent."""
 _PATIENCE = 3
 """So many refusals in a row of what should have been right, before the conversation starts anew."""
 
@@ -66,6 +73,8 @@ class Introduction:
     real_time: bool
     cars: int
     software: str
+    track: bytes | None = None
+    """Text of racing's track (`racing.track_text`), announced where the receiver does not have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +82,19 @@ class LinkState:
     """What the link knows at one moment.
 
     Attributes:
-        connected: the receiver has welcomed us on the present connection.
-        draining: it has said that it is about to go.
+        stream: id of our spool's stream.
+        phase: where the conversation stands.
+        draining: the receiver has said that it is about to go.
         stored_through, safe_through: newest batch of our stream committed there, and in S3.
-        stored_total: how many of the spool's steps, ever, the stored ones are.
+        stored_total: how many of the spool's steps, ever, the stored ones are, as far as the spool was read.
         stored_steps, trained_steps: of the whole run, from all bridges.
         max_lead_steps: how far stored_steps may lead trained_steps; None until the receiver was heard once.
         done: the run has all its training; nobody learns from further experience.
         round_trip: of the newest Ping, s; None before the first.
     """
 
-    connected: bool = False
+    stream: str
+    phase: Phase = Phase.APART
     draining: bool = False
     stored_through: int = 0
     safe_through: int = 0
@@ -94,50 +105,40 @@ class LinkState:
     done: bool = False
     round_trip: float | None = None
 
+    @property
+    def connected(self) -> bool:
+        """Whether the receiver has welcomed us on the present connection."""
+        return self.phase in WELCOME
+
 
 class Exchange:
     """The conversation with the receiver over all its connections.
 
     Args:
-        spool: what to send.
+        position: where the spool stands.
         introduction: what the bridge says of itself.
         policy: what it drives on already, if anything.
     """
 
-    def __init__(self, spool: Spool, introduction: Introduction, policy: Policy | None = None) -> None:
-        self.spool, self.introduction, self.policy = spool, introduction, policy
-        self.state = LinkState()
-        self._rewind = False
-        """Whether the next batch is the one after what is stored, not the one after what was sent."""
-        self._fresh = False
-        """Whether the receiver may still take our old stream for another bridge's."""
-        self._begin_stream()
-
-    @property
-    def safe_through(self) -> tuple[str, int]:
-        """The stream, and the number through which the spool may forget it."""
-        return self._stream, self._outbox.safe_through
-
-    @property
-    def all_stored(self) -> bool:
-        """Whether the receiver has committed everything that the spool holds."""
-        return self._stream == self.spool.stream and self._outbox.stored_through >= self.spool.last_number
-
-    @property
-    def all_safe(self) -> bool:
-        """Whether everything that the spool ever held is in S3."""
-        return self._stream == self.spool.stream and self._outbox.safe_through >= self.spool.last_number
+    def __init__(self, position: SpoolPosition, introduction: Introduction, policy: Policy | None = None) -> None:
+        self.introduction, self.policy = introduction, policy
+        self._wants_track = False
+        self.conflict = ""
+        """Why the stream was OUTLIVED, the last time."""
+        self.state = LinkState(position.stream)
+        self._begin(position)
 
     def hello(self) -> Hello:
         """The first message on a connection."""
-        self._appended()
+        self._move(Phase.GREETING_AFRESH if self.state.phase is Phase.APART_AFRESH else Phase.GREETING)
         mine = self.introduction
         return Hello(
-            bridge=self.spool.bridge,
-            stream=self._stream,
+            bridge=self._bridge,
+            stream=self.state.stream,
             role=Role.COLLECT,
             signature=mine.environment.signature,
             spaces=mine.environment.spaces.text,
+            track=None if mine.track is None else track_hash(mine.track),
             real_time=mine.real_time,
             cars=mine.cars,
             last_number=self._outbox.last_number,
@@ -151,7 +152,88 @@ class Exchange:
         Raises:
             Refused: what no retry can mend.
             SessionOver: the connection has no use any more.
+            IllegalMove: nothing can be heard in this phase.
         """
+        if self.state.phase not in TALKING:
+            raise IllegalMove(f"a {type(message).__name__} was heard, but the link is {self.state.phase.name}")
+        try:
+            self._heard(message, now)
+        except StreamConflict as conflict:
+            self._move(Phase.OUTLIVED)
+            self.conflict = str(conflict)
+            raise SessionOver("the stream starts afresh") from None
+
+    def disconnected(self) -> None:
+        """The connection is gone."""
+        if self.state.phase in TALKING:
+            self._move(Phase.APART_AFRESH if self.state.phase is Phase.GREETING_AFRESH else Phase.APART)
+        self._outbox.disconnected()
+        self._forget_under_way()
+        self.state = replace(self.state, draining=False)
+
+    def begin_afresh(self, position: SpoolPosition) -> None:
+        """The spool, whose old stream was OUTLIVED, has begun a fresh one and stands at `position`."""
+        if self.state.phase is not Phase.OUTLIVED:
+            raise IllegalMove(f"a fresh stream was begun, but the link is {self.state.phase.name}")
+        self._move(Phase.APART_AFRESH)
+        self._begin(position)
+
+    def appended(self, last_number: int) -> None:
+        """The spool holds the batches of the present stream through `last_number`."""
+        while self.state.phase is not Phase.OUTLIVED and self._outbox.last_number < last_number:
+            self._outbox.appended(self._outbox.last_number + 1)
+
+    def to_read(self) -> range:
+        """The numbers of the batches to read from the spool next; empty when enough are at hand, or none are wanted."""
+        ahead = sum(len(batch.blob) for batch in self._ahead)
+        if not self.state.connected or len(self._ahead) > READ_AHEAD // 2 or ahead >= MAX_UNACKNOWLEDGED_BYTES:
+            return range(0)
+        first = self._outbox.stored_through + self._outbox.in_flight + len(self._ahead) + 1
+        return range(first, min(first + READ_AHEAD, self._outbox.last_number + 1))
+
+    def take(self, stream: str, first: int, batches: Sequence[SpooledBatch]) -> None:
+        """These were read, the first ones of what `to_read` began at `first` when the stream was `stream`.
+
+        What is not wanted any more, because it was acknowledged or the connection has changed meanwhile, is dropped.
+        """
+        wanted = self.to_read()
+        if stream != self.state.stream or not wanted or wanted.start != first:
+            return
+        if not batches:
+            raise RuntimeError(f"batch {first} of the spool's stream {stream} is missing")
+        self._ahead.extend(batches)
+        self._totals[first - 1] = batches[0].steps_through - batches[0].steps
+        self._totals.update((batch.number, batch.steps_through) for batch in batches)
+        self._note_progress(news=False)
+
+    def next_batch(self, now: float) -> TransitionBatch | None:
+        """The batch to send now, which then counts as sent; None when there is nothing to do."""
+        if self.state.phase is Phase.PAUSED and now >= self._resume_at:
+            self._move(Phase.LINKED)
+        if self.state.phase is not Phase.LINKED or not self._ahead or self._outbox.next_number() is None:
+            return None
+        if sum(size for _, size in self._unacknowledged) >= MAX_UNACKNOWLEDGED_BYTES:
+            return None
+        batch = self._ahead.popleft()
+        self._outbox.sent(batch.number)
+        self._unacknowledged.append((batch.number, len(batch.blob)))
+        return TransitionBatch(batch.number, batch.blob)
+
+    def announcement(self) -> TrackAnnouncement | None:
+        """What the present Welcome asked for; None where it asked for nothing."""
+        track = self.introduction.track
+        return TrackAnnouncement(track) if self._wants_track and track is not None else None
+
+    def pause_left(self, now: float) -> float:
+        """For how many more seconds nothing is sent, because the receiver could not take it; at least 0."""
+        return max(0.0, self._resume_at - now) if self.state.phase is Phase.PAUSED else 0.0
+
+    def _move(self, phase: Phase) -> None:
+        if phase not in MOVES[self.state.phase]:
+            raise IllegalMove(f"a link that is {self.state.phase.name} cannot become {phase.name}")
+        self.state = replace(self.state, phase=phase)
+
+    def _heard(self, message: DownMessage, now: float) -> None:
         match message:
             case Ack():
                 self._acknowledged(message)
@@ -169,100 +251,65 @@ class Exchange:
             case Error():
                 self._reproached(message, now)
 
-    def next_batch(self, now: float) -> TransitionBatch | None:
-        """The batch to send now, which then counts as sent; None when there is nothing to do."""
-        self._appended()
-        if now < self._paused_until:
-            return None
-        if self._rewind:
-            self._rewind = False
-            self._outbox.welcome(self._outbox.stored_through, self._outbox.safe_through)
-            self._unacknowledged.clear()
-        number = self._outbox.next_number()
-        if number is None or sum(size for _, size in self._unacknowledged) >= MAX_UNACKNOWLEDGED_BYTES:
-            return None
-        batch = self.spool.read(number)
-        if batch is None:
-            raise RuntimeError(f"batch {number} of the spool in {self.spool.folder} is missing")
-        self._outbox.sent(number)
-        self._unacknowledged.append((number, len(batch.blob)))
-        return TransitionBatch(number, batch.blob)
-
-    def pause_left(self, now: float) -> float:
-        """For how many more seconds nothing is sent, because the receiver could not take it; at least 0."""
-        return max(0.0, self._paused_until - now)
-
-    def disconnected(self) -> None:
-        """The connection is gone."""
-        self._outbox.disconnected()
-        self._unacknowledged.clear()
-        self._rewind = False
-        self.state = replace(self.state, connected=False, draining=False)
-
-    def _begin_stream(self) -> None:
-        spool = self.spool
-        self._stream = spool.stream
-        self._outbox = Outbox(spool.last_number, spool.safe_through)
+    def _begin(self, position: SpoolPosition) -> None:
+        self._bridge = position.bridge
+        self._outbox = Outbox(position.last_number, position.safe_through)
+        self._ahead: deque[SpooledBatch] = deque()
+        """Read and not sent yet: the batches after the newest one that was sent."""
         self._unacknowledged: deque[tuple[int, int]] = deque()
-        self._paused_until = float("-inf")
+        self._totals = {position.last_number: position.total_steps, position.safe_through: position.safe_steps}
+        """How many steps, ever, lie in batches through a number, where that is known."""
+        self._resume_at = 0.0
         self._refusals = 0
-        self._rewind = False
-        self._note_progress()
+        self.state = replace(self.state, stream=position.stream)
+        self._note_progress(news=False)
 
-    def _appended(self) -> None:
-        while self._outbox.last_number < self.spool.last_number:
-            self._outbox.appended(self._outbox.last_number + 1)
+    def _forget_under_way(self) -> None:
+        self._ahead.clear()
+        self._unacknowledged.clear()
 
     def _welcomed(self, message: Welcome) -> None:
-        self._appended()
-        try:
-            self._outbox.welcome(message.stored_through, message.safe_through)
-        except StreamConflict as conflict:
-            self._start_afresh(conflict)
-        self._refusals, self._paused_until, self._fresh = 0, float("-inf"), False
-        self.state = replace(self.state, connected=True, draining=False)
-        self._note_progress()
+        if self.state.connected:
+            raise SessionOver("the receiver welcomes this bridge a second time", RESEND_SECONDS[-1])
+        self._outbox.welcome(message.stored_through, message.safe_through)
+        self._move(Phase.LINKED)
+        self._refusals = 0
+        self._wants_track = message.wants_track
+        self._note_progress(news=True)
         self._paced(message)
         _log.info(
             "linked to the receiver",
             extra=fields(
                 run=message.run_id,
                 stored_through=message.stored_through,
-                unsent_steps=self.spool.total_steps - self.state.stored_total,
+                unsent_batches=self._outbox.last_number - message.stored_through,
             ),
         )
 
-    def _start_afresh(self, conflict: StreamConflict) -> None:
-        self.spool.start_fresh_stream(str(conflict))
-        self._begin_stream()
-        self._fresh = True
-        raise SessionOver("the stream starts afresh")
-
     def _acknowledged(self, message: Ack) -> None:
         before = self._outbox.stored_through
-        self._appended()
-        try:
-            self._outbox.ack(message.stored_through, message.safe_through)
-        except StreamConflict as conflict:
-            self._start_afresh(conflict)
+        self._outbox.ack(message.stored_through, message.safe_through)
         while self._unacknowledged and self._unacknowledged[0][0] <= self._outbox.stored_through:
             self._unacknowledged.popleft()
+        while self._ahead and self._ahead[0].number <= self._outbox.stored_through:
+            self._ahead.popleft()
         if self._outbox.stored_through > before:
             self._refusals = 0
-        self._note_progress()
+        self._note_progress(news=True)
 
-    def _note_progress(self) -> None:
-        """Bring `state` to what the outbox says. Steps newly stored count for the run before its next Pace."""
-        state, stored, safe = self.state, self._outbox.stored_through, self._outbox.safe_through
-        if (stored, safe) == (state.stored_through, state.safe_through) and state.max_lead_steps is not None:
-            return
-        total = self.spool.total_steps - self.spool.steps_after(stored)
+    def _note_progress(self, news: bool) -> None:
+        """Bring `state` to what the outbox says; as news, steps newly stored count for the run before its next Pace."""
+        stored = self._outbox.stored_through
+        total = self._totals.get(stored, self.state.stored_total)
+        newly = max(0, total - self.state.stored_total) if news else 0
+        for number in [number for number in self._totals if number < stored]:
+            del self._totals[number]
         self.state = replace(
-            state,
+            self.state,
             stored_through=stored,
-            safe_through=safe,
+            safe_through=self._outbox.safe_through,
             stored_total=total,
-            stored_steps=state.stored_steps + max(0, total - state.stored_total),
+            stored_steps=self.state.stored_steps + newly,
         )
 
     def _paced(self, message: Pace | Welcome) -> None:
@@ -287,14 +334,14 @@ class Exchange:
         _log.debug("weights taken", extra=fields(version=policy.version))
 
     def _reproached(self, message: Error, now: float) -> None:
-        if message.code == ErrorCode.DUPLICATE_BRIDGE and self._fresh:
+        if message.code == ErrorCode.DUPLICATE_BRIDGE and self.state.phase is Phase.GREETING_AFRESH:
             raise SessionOver("the receiver has not noticed yet that the old stream is over", RESEND_SECONDS[0])
         advice = next((text for code, text in _FINAL.items() if code == message.code), None)
         if advice is not None:
             raise Refused(f"The receiver refuses this bridge ({message.code}): {message.text} {advice}")
-        if message.code not in _LATER or not self._outbox.connected:
+        if message.code not in _LATER or not self.state.connected:
             raise SessionOver(f"the receiver says {message.code}: {message.text}", RESEND_SECONDS[-1])
-        if now < self._paused_until:
+        if self.state.phase is Phase.PAUSED:
             # What was under way behind the refused batch is refused too; that says nothing new.
             return
         pause = RESEND_SECONDS[min(self._refusals, len(RESEND_SECONDS) - 1)]
@@ -305,4 +352,7 @@ class Exchange:
             "the receiver cannot take experience now; it waits in the spool",
             extra=fields(code=message.code, reason=message.text, again_in=pause),
         )
-        self._paused_until, self._rewind = now + pause, True
+        self._move(Phase.PAUSED)
+        self._resume_at = now + pause
+        self._outbox.welcome(self._outbox.stored_through, self._outbox.safe_through)
+        self._forget_under_way()

@@ -13,15 +13,18 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from bridge.link.dialing import DIAL_INTERVAL_S, LinkConnection, abandon, dial, race
-from bridge.link.exchange import Exchange, Introduction, LinkState, SessionOver
+from bridge.link.exchange import MAX_UNACKNOWLEDGED_BYTES, Exchange, Introduction, LinkState, SessionOver
+from bridge.link.phases import Phase
 from bridge.link.refusal import Refused
 from bridge.link.session import Session
-from bridge.spool import Spool, SpoolFull
+from bridge.spool import Spool, SpooledBatch, SpoolFull
 from racing.policy import Policy
 from runtime.exit_codes import ExitCode
 from runtime.logs import fields
+from wire.messages import Report
 from wire.pairing import Pairing, PairingError
 
 SUSPECT_SECONDS = 1.5
@@ -33,8 +36,17 @@ _FORGET_RETRY_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """Steps of a drive so far, those that took another time than a control period, and the newest action's age (s)."""
+
+    steps: int = 0
+    off_period_steps: int = 0
+    action_age: float | None = None
+
+
 class Link:
-    """Runs the link in a thread from `start` to `close`.
+    """Runs the link in a thread from `start` to `close`; an `experience.run_view.RunView` for who drives.
 
     Args:
         pairing: whom to call.
@@ -55,12 +67,15 @@ class Link:
         self._pairing, self._spool = pairing, spool
         self._look_up = look_up
         self._looked_up_at = time.monotonic()
-        self._exchange = Exchange(spool, introduction, policy)
+        self._exchange = Exchange(spool.position(), introduction, policy)
         self._loop = asyncio.new_event_loop()
         self._wake, self._stop = asyncio.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
         self.refusal: Refused | None = None
         """Why the link ended by itself, if it did."""
+        self.driven = Driven()
+        """How the drive goes, for the receiver's table of bridges; replaced whole by who drives."""
+        self._reported = (self._loop.time(), 0)
 
     @property
     def state(self) -> LinkState:
@@ -75,23 +90,36 @@ class Link:
     @property
     def unsent_steps(self) -> int:
         """Steps in the spool that the receiver has not committed."""
-        return self._spool.total_steps - self._exchange.state.stored_total
+        return self._spool.total_steps - self.state.stored_total
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has all its training."""
+        return self.state.done
 
     @property
     def lead_steps(self) -> int:
         """By how many steps the run's experience, with what waits in the spool, leads its training."""
-        state = self._exchange.state
-        return state.stored_steps + self.unsent_steps - state.trained_steps
+        state = self.state
+        return state.stored_steps + self._spool.total_steps - state.stored_total - state.trained_steps
+
+    @property
+    def max_lead_steps(self) -> int | None:
+        """How far it may lead; None until the receiver was heard once."""
+        return self.state.max_lead_steps
 
     @property
     def all_stored(self) -> bool:
         """Whether the receiver has committed everything that was appended to the spool."""
-        return self._exchange.all_stored
+        # In this order: a fresh stream of the spool changes its id before its last number.
+        last, state = self._spool.last_number, self.state
+        return state.stream == self._spool.stream and state.stored_through >= last
 
     @property
     def all_safe(self) -> bool:
         """Whether everything that was appended to the spool is in S3."""
-        return self._exchange.all_safe
+        last, state = self._spool.last_number, self.state
+        return state.stream == self._spool.stream and state.safe_through >= last
 
     def start(self) -> None:
         """Begin to dial."""
@@ -111,6 +139,20 @@ class Link:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(5.0)
 
+    def _report(self) -> Report:
+        """How this bridge stands; the rate is that since the last report."""
+        (before, steps), driven = self._reported, self.driven
+        self._reported = now, _ = self._loop.time(), driven.steps
+        policy = self.policy
+        return Report(
+            policy_version=0 if policy is None else policy.version,
+            steps_per_second=max(0.0, driven.steps - steps) / max(now - before, 1e-3),
+            unsent_steps=max(0, self.unsent_steps),
+            off_period_steps=driven.off_period_steps,
+            action_age=driven.action_age,
+            round_trip=self.state.round_trip,
+        )
+
     def _run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
@@ -122,7 +164,8 @@ class Link:
             self.refusal = Refused(f"The link failed: {error}. The log says more.", ExitCode.FAILED)
 
     async def _main(self) -> None:
-        work = [asyncio.ensure_future(job) for job in (self._keep_talking(), self._keep_forgetting())]
+        jobs = (self._keep_talking(), self._keep_reading(), self._keep_forgetting())
+        work = [asyncio.ensure_future(job) for job in jobs]
         stop = asyncio.ensure_future(self._stop.wait())
         try:
             done, _ = await asyncio.wait([*work, stop], return_when=asyncio.FIRST_COMPLETED)
@@ -137,6 +180,10 @@ class Link:
         connection = await race(self._dial)
         while True:
             connection = await self._talk(connection)
+            if self.state.phase is Phase.OUTLIVED:
+                position = await asyncio.to_thread(self._spool.start_fresh_stream, self._exchange.conflict)
+                self._exchange.begin_afresh(position)
+                self._wake.set()
 
     async def _dial(self) -> LinkConnection:
         if self._look_up is None:
@@ -156,7 +203,7 @@ class Link:
     async def _talk(self, connection: LinkConnection) -> LinkConnection:
         """Talk over `connection`; returns the one that takes its place, when it has ended or fallen silent."""
         began = self._loop.time()
-        session = asyncio.ensure_future(Session(connection, self._exchange, self._wake).run())
+        session = asyncio.ensure_future(Session(connection, self._exchange, self._wake, self._report).run())
         successor: asyncio.Task[LinkConnection] | None = None
         try:
             while True:
@@ -202,16 +249,39 @@ class Link:
         session.cancel()
         await asyncio.gather(session, return_exceptions=True)
 
+    async def _keep_reading(self) -> None:
+        """Read ahead what is to be sent, in another thread, since a slow disk must not silence the link."""
+        while True:
+            self._wake.clear()
+            self._exchange.appended(self._spool.last_number)
+            stream, wanted = self.state.stream, self._exchange.to_read()
+            if wanted:
+                self._exchange.take(stream, wanted.start, await asyncio.to_thread(self._read, wanted))
+                self._wake.set()
+            else:
+                await self._wake.wait()
+
+    def _read(self, numbers: range) -> list[SpooledBatch]:
+        """The batches of these numbers, or the first of them where they are large."""
+        batches: list[SpooledBatch] = []
+        size = 0
+        for number in numbers:
+            if size >= MAX_UNACKNOWLEDGED_BYTES or (batch := self._spool.read(number)) is None:
+                break
+            batches.append(batch)
+            size += len(batch.blob)
+        return batches
+
     async def _keep_forgetting(self) -> None:
         """Let the spool forget what is safe, in another thread, since a slow disk must not silence the link."""
         told = 0.0
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            stream, number = self._exchange.safe_through
-            if stream != self._spool.stream or number <= self._spool.safe_through:
+            state = self.state
+            if state.stream != self._spool.stream or state.safe_through <= self._spool.safe_through:
                 continue
             try:
-                await asyncio.to_thread(self._spool.forget_through, stream, number)
+                await asyncio.to_thread(self._spool.forget_through, state.stream, state.safe_through)
             except SpoolFull as error:
                 if self._loop.time() > told:
                     _log.warning("the spool cannot forget what is safe", extra=fields(reason=error))

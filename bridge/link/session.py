@@ -1,6 +1,7 @@
 """One connection's conversation: introduces the bridge, then sends, hears and pings until the connection ends."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 from websockets.exceptions import ConnectionClosed
@@ -9,13 +10,15 @@ from bridge.link.dialing import LinkConnection
 from bridge.link.exchange import Exchange, SessionOver
 from bridge.link.refusal import Refused
 from wire.frames import FrameError, decode_down, encode_frame
-from wire.messages import CloseCode, DownMessage, Ping, Welcome
+from wire.messages import CloseCode, Ping, Report
 
 PING_SECONDS = 0.5
 """A connection over which nothing came for so long is asked for a sign of life."""
 SILENCE_SECONDS = 5.0
 """Nothing heard for so long, not even a Pong: the connection is dead, whatever the operating system thinks."""
 WELCOME_SECONDS = 10.0
+REPORT_SECONDS = 1.0
+"""Between two reports of how the bridge stands."""
 _DISTRUST_SECONDS = 5.0
 
 
@@ -25,11 +28,14 @@ class Session:
     Args:
         connection: fresh, nothing sent yet.
         exchange: what outlives it.
-        wake: set by others when there may be something to send.
+        wake: set when there may be something to send, or to read from the spool.
+        report: says how the bridge stands.
     """
 
-    def __init__(self, connection: LinkConnection, exchange: Exchange, wake: asyncio.Event) -> None:
-        self._connection, self._exchange, self._wake = connection, exchange, wake
+    def __init__(
+        self, connection: LinkConnection, exchange: Exchange, wake: asyncio.Event, report: Callable[[], Report]
+    ) -> None:
+        self._connection, self._exchange, self._wake, self._report = connection, exchange, wake, report
         self._now = asyncio.get_running_loop().time
 
     async def run(self) -> None:
@@ -43,14 +49,12 @@ class Session:
             async with asyncio.timeout(WELCOME_SECONDS):
                 await self._introduce()
             async with asyncio.TaskGroup() as tasks:
-                for work in (self._hear(), self._send(), self._ping()):
+                for work in (self._listen(), self._send(), self._ping(), self._keep_reporting()):
                     tasks.create_task(work)
         except BaseExceptionGroup as group:
             raise _first_cause(group) from None
-        except ConnectionClosed as error:
+        except (ConnectionClosed, FrameError) as error:
             raise _judged(error) from None
-        except FrameError as error:
-            raise SessionOver(f"the receiver sends what cannot be read: {error}", _DISTRUST_SECONDS) from None
         except TimeoutError:
             raise SessionOver("the receiver does not answer the Hello") from None
         finally:
@@ -59,19 +63,18 @@ class Session:
 
     async def _introduce(self) -> None:
         await self._connection.send(encode_frame(self._exchange.hello()))
-        while True:
-            message = await self._receive()
-            self._exchange.hear(message, self._now())
-            if isinstance(message, Welcome):
-                return
-
-    async def _receive(self) -> DownMessage:
-        return decode_down(await self._connection.recv())
+        while not self._exchange.state.connected:
+            await self._hear()
+        if (announcement := self._exchange.announcement()) is not None:
+            await self._connection.send(encode_frame(announcement))
 
     async def _hear(self) -> None:
+        self._exchange.hear(decode_down(await self._connection.recv()), self._now())
+        self._wake.set()
+
+    async def _listen(self) -> None:
         while True:
-            self._exchange.hear(await self._receive(), self._now())
-            self._wake.set()
+            await self._hear()
 
     async def _send(self) -> None:
         while True:
@@ -79,11 +82,18 @@ class Session:
             batch = self._exchange.next_batch(self._now())
             if batch is not None:
                 await self._connection.send(encode_frame(batch))
+                # There may be room now to read ahead.
+                self._wake.set()
                 continue
             pause = self._exchange.pause_left(self._now())
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause or None):
                     await self._wake.wait()
+
+    async def _keep_reporting(self) -> None:
+        while True:
+            await self._connection.send(encode_frame(self._report()))
+            await asyncio.sleep(REPORT_SECONDS)
 
     async def _ping(self) -> None:
         while True:

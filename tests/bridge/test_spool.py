@@ -229,7 +229,7 @@ def test_a_spool_from_before_versions_is_taken_as_it_is(tmp_path: Path) -> None:
         assert (spool.stream, spool.bridge) == ("old stream", "old bridge")
         assert (spool.last_number, spool.safe_through, spool.total_steps) == (2, 1, 30)
         assert spool.steps_of_car(0) == 30
-        assert spool.read(2) == SpooledBatch(2, 20, b"b")
+        assert spool.read(2) == SpooledBatch(2, 20, b"b", 30)
         assert spool.append(b"c", 5) == 3
     assert version_of(tmp_path / "spool.db") == 1
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pytest
 
 from bridge.spool import Spool
-from experience.codec import Batch, Column, Layout, decode_batch
+from experience.chunks import Chunk, assemble
+from experience.codec import Batch, Column, Layout, decode_batch, encode_batch
 from experience.recorder import Recorder
 from tests.support.waiting import wait_until
 
@@ -138,6 +139,37 @@ def test_an_observation_between_two_steps_is_stored_once(spool: Spool) -> None:
     (batch,) = stored(spool)
     assert list(batch.run_lengths) == [50, 50]
     assert len(batch.observations) == 102
+
+
+def test_what_is_stored_does_not_depend_on_which_arrays_are_handed_on() -> None:
+    script = list(drive(2, 10, lambda k, car: (k, car) == (4, 1)))
+    copied, handed_on = Chunk(10, 2, LAYOUT), Chunk(10, 2, LAYOUT)
+    led_to = script[0][0]
+    for observation, step in script:
+        copied.add(observation.copy(), step, 1)
+        handed_on.add(led_to if np.array_equal(observation, led_to) else observation, step, 1)
+        led_to = step.final_observation
+    assert list(handed_on.apart) == [4], "only where the episode ended"
+    assert list(copied.apart) == list(range(9))
+    batches = [assemble(chunk, LAYOUT, lambda _car: 0) for chunk in (copied, handed_on)]
+    assert batches[0] is not None
+    assert batches[1] is not None
+    assert list(batches[0].run_lengths) == [10, 5, 5]
+    assert encode_batch(batches[0]) == encode_batch(batches[1])
+
+
+def test_a_chunk_that_was_used_before_holds_nothing_of_that() -> None:
+    chunk = Chunk(10, 1, LAYOUT)
+    for observation, step in drive(1, 10, lambda k, _car: k == 3):
+        chunk.add(observation, step, 1)
+    chunk.clear()
+    assert assemble(chunk, LAYOUT, lambda _car: 0) is None
+    ((observation, step),) = drive(1, 1)
+    chunk.add(observation, step, 1)
+    batch = assemble(chunk, LAYOUT, lambda _car: 0)
+    assert batch is not None
+    assert list(batch.run_lengths) == [1]
+    assert batch.next_observations().tobytes() == step.final_observation.tobytes()
 
 
 def test_steps_are_committed_in_time_without_more_of_them(spool: Spool) -> None:

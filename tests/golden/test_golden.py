@@ -47,8 +47,8 @@ def test_a_spool_is_read_and_goes_on(golden: Path) -> None:
         assert (spool.last_number, spool.safe_through, spool.total_steps) == (3, 1, 100)
         assert [spool.steps_of_car(car) for car in (0, 1, 2)] == [60, 40, 0]
         assert spool.read(1) is None
-        assert spool.read(2) == SpooledBatch(2, 30, b"blob 3")
-        assert spool.read(3) == SpooledBatch(3, 40, b"blob 4")
+        assert spool.read(2) == SpooledBatch(2, 30, b"blob 3", 60)
+        assert spool.read(3) == SpooledBatch(3, 40, b"blob 4", 100)
         assert spool.read(4) is None
         assert spool.steps_after(1) == 70
         assert spool.append(b"one more", 5, {0: 5}) == 4

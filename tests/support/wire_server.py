@@ -29,6 +29,8 @@ from wire.messages import (
     Hello,
     Ping,
     Pong,
+    Report,
+    TrackAnnouncement,
     TransitionBatch,
     Welcome,
 )
@@ -53,7 +55,11 @@ class WireServer:
         self.max_lead_steps = 10**9
         self.done = False
         self.hellos: list[Hello] = []
+        self.reports: list[Report] = []
+        self.tracks: list[bytes] = []
+        self.wants_track = False
         self.requests: list[Request] = []
+        self.pings = 0
         self.refuse_batch: Callable[[TransitionBatch], Error | None] = lambda _batch: None
         self.refuse_hello: Callable[[Hello], Error | None] = lambda _hello: None
         self.greeting: list[DownMessage] = []
@@ -160,12 +166,20 @@ class WireServer:
             self.trained_steps,
             self.max_lead_steps,
             self.done,
+            self.wants_track,
         )
 
     def _answers(self, stream: str, inbox: Inbox, message: object) -> list[DownMessage]:
         match message:
             case Ping():
+                self.pings += 1
                 return [Pong(message.time)]
+            case Report():
+                self.reports.append(message)
+                return []
+            case TrackAnnouncement():
+                self.tracks.append(message.content)
+                return []
             case TransitionBatch():
                 if (refusal := self.refuse_batch(message)) is not None:
                     return [refusal]

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from bridge.driving.drive import Drive, PolicyDriver
+from bridge.driving.drive import Drive
 from bridge.link.exchange import Introduction
 from bridge.link.link import Link
 from bridge.link.refusal import Refused
 from bridge.spool import Spool
 from experience import environment
 from experience.codec import decode_batch
+from experience.policy_driver import PolicyDriver
 from experience.recorder import Recorder
 from racing.car import Controls
 from racing.driving import Step, VectorDriving

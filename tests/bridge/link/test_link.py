@@ -1,16 +1,18 @@
 """The link brings the spool to the receiver, whatever the receiver and the network do, and takes weights with care."""
 
+import hashlib
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bridge.link import dialing
-from bridge.link.link import Link
-from bridge.spool import Spool
+from bridge.link.link import Driven, Link
+from bridge.spool import Spool, SpooledBatch
 from runtime.exit_codes import ExitCode
 from tests.support.certificates import certificate
 from tests.support.fault_proxy import FaultProxy
@@ -19,7 +21,7 @@ from tests.support.receivers import ThreadedReceiver
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from tests.support.wire_server import TOKEN, WireServer
-from wire.messages import Drain, Error, ErrorCode, Pace, TransitionBatch
+from wire.messages import Ack, Drain, Error, ErrorCode, Pace, TransitionBatch
 from wire.pairing import Pairing
 
 
@@ -139,6 +141,51 @@ def test_a_full_receiver_gets_the_batch_later(spool: Spool, server: WireServer) 
         assert server.connections == 1
     assert server.stored[spool.stream] == blobs
     assert took >= 0.9
+
+
+class StuckSpool(Spool):
+    """A spool on a disk that stands still while `works` is not set."""
+
+    works = threading.Event()
+
+    def read(self, number: int) -> SpooledBatch | None:
+        """Read it, when the disk works."""
+        assert self.works.wait(60.0)
+        return super().read(number)
+
+    def forget_through(self, stream: str, number: int) -> None:
+        """Forget, when the disk works."""
+        assert self.works.wait(60.0)
+        super().forget_through(stream, number)
+
+
+def test_a_disk_that_stands_still_does_not_silence_the_link(tmp_path: Path, server: WireServer) -> None:
+    with closing(StuckSpool(tmp_path)) as spool:
+        spool.works.set()
+        with running(server.pairing, spool) as link:
+            blobs = append(spool, link, 1)
+            wait_until(lambda: link.all_safe and spool.safe_through == 1, "the first is safe and forgotten")
+            server.safe_at_once = False
+            blobs += append(spool, link, 3)
+            wait_until(lambda: link.all_stored, "some are stored")
+            spool.works.clear()
+            server.safe[spool.stream] = 3
+            server.push(Ack(4, 3))
+            blobs += append(spool, link, 30)
+            before = server.pings
+            # Longer than the silence after which another connection is dialled.
+            wait_until(lambda: server.pings >= before + 5, "the receiver is asked for signs of life", 30.0)
+            server.push(Pace(600, 590, 70))
+            wait_until(lambda: link.state.max_lead_steps == 70, "the pace is heard")
+            assert link.state.connected
+            assert not link.all_stored
+            assert spool.safe_through == 1
+            spool.works.set()
+            wait_until(
+                lambda: link.all_stored and spool.safe_through == 3, "the rest is sent, and what is safe forgotten"
+            )
+            assert len(server.requests) == 1
+    assert server.stored[spool.stream] == blobs
 
 
 def test_a_draining_receiver_is_dialled_again(spool: Spool, server: WireServer) -> None:
@@ -262,3 +309,24 @@ def test_a_half_open_link_is_noticed(spool: Spool, server: WireServer) -> None:
         proxy.black_hole()
         noticed = wait_until(lambda: not link.state.connected, "the silence is noticed", 20.0)
         assert noticed > 1.0
+
+
+def test_it_says_how_the_bridge_stands_about_once_a_second(tmp_path: Path) -> None:
+    with WireServer() as server, Spool(tmp_path / "spool") as spool, running(server.pairing, spool) as link:
+        wait_until(lambda: bool(server.reports), "the first report comes")
+        link.driven = Driven(50, 2, 0.012)
+        wait_until(lambda: server.reports[-1].off_period_steps == 2, "what is driven is reported")
+        told = server.reports[-1]
+        assert 0.0 < told.steps_per_second <= 1000.0
+        assert (told.policy_version, told.unsent_steps, told.action_age) == (0, 0, 0.012)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_track_is_announced_where_it_is_asked_for(tmp_path: Path, wanted: bool) -> None:
+    introduction = replace(INTRODUCTION, track=b"a track")
+    with WireServer() as server, Spool(tmp_path / "spool") as spool:
+        server.wants_track = wanted
+        with running(server.pairing, spool, introduction):
+            wait_until(lambda: bool(server.reports), "the bridge is linked")
+        assert server.tracks == ([b"a track"] if wanted else [])
+        assert server.hellos[0].track == hashlib.sha256(b"a track").hexdigest()

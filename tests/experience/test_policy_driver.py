@@ -1,0 +1,94 @@
+"""The policy's driver needs no link and no spool: a view of a run and a recorder with any sink will do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from experience import environment
+from experience.chunks import Chunk
+from experience.codec import Batch, Column, Layout, decode_batch
+from experience.policy_driver import PolicyDriver
+from experience.recorder import Recorder
+from racing.driving import VectorDriving
+from racing.policy import Policy
+from racing.simulator import SimulatedCar
+from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP, Task
+from racing.track import Track
+from tests.support.policies import following_policy
+
+LAYOUT = Layout(Column(OBSERVATION_SIZE, step=OBSERVATION_STEP), Column(ACTION_SIZE, step=ACTION_STEP))
+SIGNATURE = environment.racing().signature
+CARS = 3
+
+
+@dataclass
+class Run:
+    """A run whose every number the test sets."""
+
+    policy: Policy | None = None
+    done: bool = False
+    lead_steps: int = 0
+    max_lead_steps: int | None = None
+
+
+@dataclass
+class Batches:
+    """A sink in memory."""
+
+    stored: list[Batch] = field(default_factory=list)
+
+    def append(self, blob: bytes, steps: int, steps_by_car: Mapping[int, int] | None = None) -> int:
+        """Keep the batch."""
+        self.stored.append(decode_batch(blob, LAYOUT))
+        assert self.stored[-1].steps == steps == sum((steps_by_car or {}).values())
+        return len(self.stored)
+
+    def steps_of_car(self, car: int) -> int:
+        """Of what is kept."""
+        return sum(int(batch.run_lengths[batch.run_cars == car].sum()) for batch in self.stored)
+
+
+def driving() -> VectorDriving:
+    track = Track.generate(7, 1200.0)
+    return VectorDriving(SimulatedCar(track, count=CARS, seed=1), Task(track))
+
+
+def policy(version: int) -> Policy:
+    return Policy.from_bytes(following_policy(SIGNATURE, version), SIGNATURE)
+
+
+def test_experience_is_made_of_a_view_of_the_run_alone() -> None:
+    run, sink = Run(), Batches()
+    recorder = Recorder(sink, LAYOUT, CARS)
+    driver = PolicyDriver(driving(), run, recorder, real_time=False, seed=1)
+    assert driver.waits_for() == "the first policy"
+    assert driver.step() is None
+    run.policy = policy(3)
+    for _ in range(50):
+        assert driver.waits_for() is None
+        assert driver.step() is not None
+    run.lead_steps, run.max_lead_steps = 100, 100 + recorder.pending_steps
+    assert driver.waits_for() is None
+    run.lead_steps = 101 + recorder.collected_steps
+    assert driver.waits_for() == "the trainer"
+    run.done = True
+    assert driver.step() is None
+    driver.finish()
+    recorder.close()
+    assert [sink.steps_of_car(car) for car in range(CARS)] == [50] * CARS
+    assert all((batch.policy_versions == 3).all() for batch in sink.stored)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_between_two_steps_of_an_episode_an_observation_is_one_array(seed: int) -> None:
+    drive, chunk = driving(), Chunk(600, CARS, LAYOUT)
+    observation, random, ends = drive.reset(), np.random.default_rng(seed), []
+    for k in range(600):
+        step = drive.step(random.uniform(-1.0, 1.0, (CARS, ACTION_SIZE)).astype(np.float32))
+        chunk.add(observation, step, 1)
+        observation = step.observation
+        ends += [k] if step.episodes else []
+    assert ends
+    assert list(chunk.apart) == [k for k in ends if k < 599]
