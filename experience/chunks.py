@@ -90,14 +90,14 @@ def assemble(chunk: Chunk, layout: Layout, first_step: Callable[[int], int]) -> 
     Args:
         first_step: the index of a car's next step in its life.
     """
-    count, cars = chunk.filled, chunk.cars
-    if count == 0:
+    count, cars, led_to = chunk.filled, chunk.cars, chunk.led_to
+    if led_to is None:
         return None
 
     def by_car(rows: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
         return np.swapaxes(rows[:count], 0, 1)
 
-    chunk.observations[count] = np.reshape(chunk.led_to, (cars, -1))
+    chunk.observations[count] = led_to.reshape(cars, -1)
     next_rows = chunk.observations[1 : count + 1]
     joined = np.ones((count, cars), np.bool_)
     if apart := list(chunk.apart):
