@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from bridge.assetto_corsa.controls.controls import Command
 
@@ -251,23 +252,17 @@ if sys.platform == "win32":
     _LONGEST_PATH = 32768
     _user32 = ctypes.WinDLL("user32", use_last_error=True)
     _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
-    _user32.GetAsyncKeyState.argtypes = (ctypes.c_int,)
-    _user32.GetAsyncKeyState.restype = wintypes.SHORT
-    _user32.GetForegroundWindow.argtypes = ()
-    _user32.GetForegroundWindow.restype = wintypes.HWND
-    _user32.GetWindowThreadProcessId.argtypes = (wintypes.HWND, ctypes.POINTER(wintypes.DWORD))
-    _user32.GetWindowThreadProcessId.restype = wintypes.DWORD
-    _kernel32.OpenProcess.argtypes = (wintypes.DWORD, wintypes.BOOL, wintypes.DWORD)
-    _kernel32.OpenProcess.restype = wintypes.HANDLE
-    _kernel32.QueryFullProcessImageNameW.argtypes = (
-        wintypes.HANDLE,
-        wintypes.DWORD,
-        wintypes.LPWSTR,
-        ctypes.POINTER(wintypes.DWORD),
+    _HANDLE, _DWORD = wintypes.HANDLE, wintypes.DWORD
+    _prototypes: tuple[tuple[Any, ...], ...] = (
+        (_user32.GetAsyncKeyState, wintypes.SHORT, ctypes.c_int),
+        (_user32.GetForegroundWindow, wintypes.HWND),
+        (_user32.GetWindowThreadProcessId, _DWORD, wintypes.HWND, ctypes.POINTER(_DWORD)),
+        (_kernel32.OpenProcess, _HANDLE, _DWORD, wintypes.BOOL, _DWORD),
+        (_kernel32.QueryFullProcessImageNameW, wintypes.BOOL, _HANDLE, _DWORD, wintypes.LPWSTR, ctypes.POINTER(_DWORD)),
+        (_kernel32.CloseHandle, wintypes.BOOL, _HANDLE),
     )
-    _kernel32.QueryFullProcessImageNameW.restype = wintypes.BOOL
-    _kernel32.CloseHandle.argtypes = (wintypes.HANDLE,)
-    _kernel32.CloseHandle.restype = wintypes.BOOL
+    for _function, _result, *_arguments in _prototypes:
+        _function.restype, _function.argtypes = _result, _arguments
 
     def panic_switch(key: str = "end") -> Callable[[], bool]:
         """Whether this key of PANIC_KEYS was hit, whatever window is in front; raises KeyError for other keys."""
@@ -280,7 +275,7 @@ if sys.platform == "win32":
         window = _user32.GetForegroundWindow()
         if not window:
             return None
-        process = wintypes.DWORD()
+        process = _DWORD()
         _user32.GetWindowThreadProcessId(window, ctypes.byref(process))
         handle = _kernel32.OpenProcess(_QUERY_LIMITED_INFORMATION, False, process.value)
         if not handle:
@@ -288,7 +283,7 @@ if sys.platform == "win32":
             return False
         try:
             path = ctypes.create_unicode_buffer(_LONGEST_PATH)
-            length = wintypes.DWORD(_LONGEST_PATH)
+            length = _DWORD(_LONGEST_PATH)
             if not _kernel32.QueryFullProcessImageNameW(handle, 0, path, ctypes.byref(length)):
                 return False
             return path.value.rsplit("\\", 1)[-1].lower() in GAME_PROGRAMS
