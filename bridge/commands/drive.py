@@ -10,23 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.assetto_corsa.session import BackendKind, Stopped
-from bridge.commands.game_options import (
-    AcRoot,
-    AnyWindow,
-    Backend,
-    Car,
-    CarKind,
-    IgnoreHuman,
-    PanicKey,
-    PedalRate,
-    Smoothing,
-    SteerRate,
-    Wait,
-    chosen_car,
-    chosen_shaping,
-    game_settings,
-)
+from bridge.assetto_corsa.session import Stopped
+from bridge.commands.game_options import Car, CarKind, GameOptions, chosen_car, game_settings, with_game_options
 from bridge.commands.options import TWO_PAIRINGS, AllowPlain, PairingCommand, Uri, give_up, pairing_of
 from bridge.pairing.command import look_up_pairing
 from bridge.pairing.file import config_folder
@@ -52,7 +37,9 @@ TASK_NAMES = (
 """What --task may set: the fields of racing.task.TaskConfig but control_hz, which --rate sets."""
 
 
+@with_game_options
 def drive(
+    *,
     uri: Uri = None,
     car: Car = CarKind.AUTO,
     track: Annotated[
@@ -81,15 +68,7 @@ def drive(
             f"{', '.join(TASK_NAMES)}.",
         ),
     ] = None,
-    ac_root: AcRoot = None,
-    backend: Backend = BackendKind.AUTO,
-    wait: Wait = False,
-    panic_key: PanicKey = "end",
-    ignore_human: IgnoreHuman = False,
-    any_window: AnyWindow = False,
-    steer_rate: SteerRate = None,
-    pedal_rate: PedalRate = None,
-    smoothing: Smoothing = 0.0,
+    game: GameOptions,
     recording: Annotated[Path | None, typer.Option(help="Recorded telemetry (CSV), for --car recorded.")] = None,
     spool: Annotated[
         Path | None, typer.Option(help="Folder where experience waits until it is safe; default: in your config.")
@@ -105,12 +84,8 @@ def drive(
 
     configure_logging("bridge")
     stop = stop_on_signals()
-    car = chosen_car(car, track, cars, wait)
-    shaping = chosen_shaping(car, steer_rate, pedal_rate, smoothing)
+    car = chosen_car(car, track, cars, game.wait)
     recording = _recording_for(car, recording, track, {"--cars": cars, "--seed": seed})
-    game = None
-    if car is CarKind.ASSETTO_CORSA:
-        game = game_settings(track, cars, ac_root, backend, wait, panic_key, ignore_human, any_window, shaping)
     settings = Settings(
         recording=recording,
         track=track or _TRACK,
@@ -122,7 +97,7 @@ def drive(
         spool_limit_bytes=spool_limit_mib * 2**20,
         steps=steps,
         seed=seed,
-        game=game,
+        game=game_settings(game, car, track, cars),
     )
     look_up = None
     if pairing_command is not None:
