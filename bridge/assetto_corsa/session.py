@@ -143,7 +143,7 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
         static = pages.static()
         name, layout, model = text(static.track), text(static.trackConfiguration), text(static.carModel)
         track, elevation = _track(settings, name, layout, float(static.trackSPlineLength))
-        backend = _backend(settings.backend)
+        backend = choose_backend([Supervised(each) for each in backends(settings.backend)])
     except BaseException:
         pages.close()
         raise
@@ -246,11 +246,7 @@ def _track(settings: GameSettings, name: str, layout: str, length: float) -> tup
     return installed_track(root, name, layout, length), LineElevation(lane.line, lane.elevation)
 
 
-def _backend(kind: BackendKind) -> Backend:
-    makers: dict[BackendKind, Callable[[], Backend]] = {
-        BackendKind.CSP: CustomAI,
-        BackendKind.GAMEPAD: Gamepad,
-        BackendKind.VJOY: VJoy,
-    }
-    kinds = tuple(makers) if kind is BackendKind.AUTO else (kind,)
-    return choose_backend([Supervised(makers[each]()) for each in kinds])
+def backends(kind: BackendKind) -> list[Backend]:
+    """The controls of this kind, closed and unguarded; all of them, in their order, for AUTO."""
+    every: list[Backend] = [CustomAI(), Gamepad(), VJoy()]
+    return [backend for backend in every if kind in (BackendKind.AUTO, backend.name)]

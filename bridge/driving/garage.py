@@ -116,7 +116,7 @@ def assembled_drive(
             # A recording does not wait for the trainer either: it is short, and needs no policy.
             real_time=real_time or played,
             cars=car.count,
-            software=f"ac-training {_own_version()}",
+            software=software(),
         )
         link = Link(pairing, spool, introduction, look_up=look_up)
         recorder = Recorder(spool, LAYOUT, car.count, on_commit=link.notify)
@@ -230,8 +230,9 @@ def task_config(texts: Sequence[str], rate: float) -> TaskConfig:
         raise SettingsError(f"The task's settings do not fit: {error}.") from error
 
 
-def _own_version() -> str:
+def software() -> str:
+    """This program and its version, as the receiver and a bug report are told."""
     try:
-        return version("ac-training")
+        return f"ac-training {version('ac-training')}"
     except PackageNotFoundError:
-        return "from source"
+        return "ac-training from source"
