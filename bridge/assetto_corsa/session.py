@@ -79,7 +79,7 @@ class GameSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class GameSession:
     """A game that can be driven.
 
     Attributes: track, car: of it; check: raises GameError when it is not the same any more; shaping: of controls;
@@ -125,7 +125,7 @@ def _packets(snapshot: Snapshot) -> tuple[int, int]:
     return snapshot.physics.packetId, snapshot.graphics.packetId
 
 
-def opened_session(settings: GameSettings, stop: threading.Event, seed: int | None = None) -> Session:
+def opened_session(settings: GameSettings, stop: threading.Event, seed: int | None = None) -> GameSession:
     """Wait until the game is LIVE, take its controls, and return what drives it; `car` must be closed.
 
     To be called in the main thread.
@@ -182,7 +182,7 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
     gate = SafetyGate(panic, in_front, settings.need_window, Tolerance() if visible else None)
     car = GuardedCar(AssettoCorsaCar(pages, backend, start), backend, gate)
     rolling = None if starts is None else RollingStart(starts, lambda: start.start)
-    return Session(track, car, check, settings.shaping, rolling)
+    return GameSession(track, car, check, settings.shaping, rolling)
 
 
 def _await_live(pages: GamePages, wait: bool, stop: threading.Event) -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.assetto_corsa.session import Stopped
+from bridge.assetto_corsa.session import Stopped, opened_session
 from bridge.commands.game_options import Car, CarKind, GameOptions, chosen_car, game_settings, with_game_options
 from bridge.commands.options import give_up
 from racing.task import Task, TaskConfig, task_signature
-from racing.track import TrackError, parse_track
+from racing.track import parse_track
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging
 from runtime.signals import stop_on_signals
@@ -49,7 +49,7 @@ def play(
 ) -> None:
     """Let a learned policy drive the game's car, or a simulated one. Ends with Ctrl-C, orderly."""
     from bridge.driving.drive import CannotDrive
-    from bridge.driving.garage import SettingsError, game_session, task_config
+    from bridge.driving.garage import UNUSABLE, SettingsError, exit_code_of, task_config
     from bridge.driving.play import Wanted, play_game, play_simulated
 
     configure_logging("bridge")
@@ -61,7 +61,7 @@ def play(
         config = task_config(task or (), rate)
         policy = _policy(model, config)
         if settings is not None:
-            session = game_session(settings, stop, seed)
+            session = opened_session(settings, stop, seed)
             with closing(session.car):
                 play_game(session, Task(session.track, config), policy, wanted, stop)
         elif car is CarKind.SIMULATED:
@@ -74,8 +74,8 @@ def play(
         return
     except CannotDrive as error:
         give_up(str(error), ExitCode.FAILED)
-    except TrackError as error:
-        give_up(str(error))
+    except UNUSABLE as error:
+        give_up(str(error), exit_code_of(error))
     except SettingsError as error:
         give_up(str(error), error.exit_code)
 

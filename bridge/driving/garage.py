@@ -17,7 +17,7 @@ import numpy as np
 from bridge.assetto_corsa.controls.controls import NoBackend
 from bridge.assetto_corsa.files.install import InstallError
 from bridge.assetto_corsa.reading.memory import GameError
-from bridge.assetto_corsa.session import GameSettings, Session, opened_session
+from bridge.assetto_corsa.session import GameSettings, opened_session
 from bridge.driving.drive import Drive, Driver, PolicyDriver, RecordingDriver
 from bridge.driving.game_driver import GameDriver
 from bridge.link.exchange import Introduction
@@ -40,6 +40,10 @@ LAYOUT = Layout(Column(OBSERVATION_SIZE, step=OBSERVATION_STEP), Column(ACTION_S
 _DEFAULT_RATE = 20.0
 _LEAST_SHARE_ON_TRACK = 0.8
 """Of a recording's rows; one on its own track has all but its excursions, one on another track a few percent."""
+
+
+UNUSABLE = (GameError, NoBackend, InstallError, TrackError, RecordingError, SpoolError)
+"""What cannot be driven with, each told in a sentence: a game, its controls, folder and track, a recording, a spool."""
 
 
 class SettingsError(ValueError):
@@ -98,16 +102,19 @@ def assembled_drive(
         Stopped: `stop` was set while the game was waited for.
     """
     with ExitStack() as closing:
-        if settings.game is None:
-            session, (car, task) = None, _car_and_task(settings)
-            spool = closing.enter_context(_opened_spool(settings, task.signature))
-        else:
-            # Whoever cannot collect must not take the car from the bridge that drives it, so the game comes last.
-            config = task_config(settings.task, _DEFAULT_RATE if settings.rate is None else settings.rate)
-            spool = closing.enter_context(_opened_spool(settings, task_signature(config)))
-            session = game_session(settings.game, stop, settings.seed)
-            closing.callback(session.car.close)
-            car, task = session.car, Task(session.track, config)
+        try:
+            if settings.game is None:
+                session, (car, task) = None, _car_and_task(settings)
+                spool = closing.enter_context(_opened_spool(settings, task.signature))
+            else:
+                # Whoever cannot collect must not take the car from the bridge that drives it: the game comes last.
+                config = task_config(settings.task, _DEFAULT_RATE if settings.rate is None else settings.rate)
+                spool = closing.enter_context(_opened_spool(settings, task_signature(config)))
+                session = opened_session(settings.game, stop, settings.seed)
+                closing.callback(session.car.close)
+                car, task = session.car, Task(session.track, config)
+        except UNUSABLE as error:
+            raise SettingsError(str(error), exit_code_of(error)) from error
         played, real_time = isinstance(car, RecordedCar), settings.real_time or session is not None
         introduction = Introduction(
             signature=task.signature,
@@ -123,7 +130,15 @@ def assembled_drive(
         clock = real_clock(1.0 / task.config.control_hz) if real_time else SimulatedClock()
         driver: Driver
         if session is not None:
-            driver = _game_driver(session, task, clock, link, recorder, settings.seed)
+            driver = GameDriver(
+                session,
+                task,
+                clock,
+                policy=lambda: link.policy,
+                record=recorder.record,
+                collecting=lambda: not link.state.done,
+                random=np.random.default_rng(settings.seed),
+            )
         elif isinstance(car, RecordedCar):
             driver = RecordingDriver(VectorDriving(car, task, clock), car, recorder)
         else:
@@ -135,55 +150,23 @@ def assembled_drive(
         )
 
 
-def game_session(game: GameSettings, stop: threading.Event, seed: int | None) -> Session:
-    """The running game, ready to be driven; raises SettingsError and Stopped."""
-    try:
-        return opened_session(game, stop, seed)
-    except (GameError, NoBackend) as error:
-        raise SettingsError(str(error), ExitCode.FAILED) from error
-    except (TrackError, InstallError) as error:
-        raise SettingsError(str(error)) from error
-
-
-def _game_driver(
-    session: Session, task: Task, clock: Clock, link: Link, recorder: Recorder, seed: int | None
-) -> GameDriver:
-    return GameDriver(
-        driving=VectorDriving(session.car, task, clock, restarts=False),
-        car=session.car,
-        policy=lambda: link.policy,
-        record=recorder.record,
-        collecting=lambda: not link.state.done,
-        random=np.random.default_rng(seed),
-        same_session=session.check,
-        shaping=session.shaping,
-        rolling=session.rolling,
-    )
+def exit_code_of(error: Exception) -> ExitCode:
+    """How a command ends whose drive one of UNUSABLE forbids."""
+    if isinstance(error, SpoolFull):
+        return ExitCode.DISK_FULL
+    return ExitCode.FAILED if isinstance(error, (GameError, NoBackend)) else ExitCode.USAGE
 
 
 @contextmanager
 def _opened_spool(settings: Settings, signature: str) -> Iterator[Spool]:
-    """The spool, locked, for experience of this task; raises SettingsError."""
-    with ExitStack() as closing:
-        try:
-            spool = closing.enter_context(Spool(settings.spool, settings.spool_limit_bytes))
-            spool.bind_signature(signature)
-        except SpoolError as error:
-            raise SettingsError(
-                str(error), ExitCode.DISK_FULL if isinstance(error, SpoolFull) else ExitCode.USAGE
-            ) from error
+    """The spool, locked, for experience of this task; raises SpoolError."""
+    with Spool(settings.spool, settings.spool_limit_bytes) as spool:
+        spool.bind_signature(signature)
         yield spool
 
 
 def _car_and_task(settings: Settings) -> tuple[Car, Task]:
-    """A car other than the game's, and its task; raises SettingsError."""
-    try:
-        return _other_car_and_task(settings)
-    except (TrackError, RecordingError) as error:
-        raise SettingsError(str(error)) from error
-
-
-def _other_car_and_task(settings: Settings) -> tuple[Car, Task]:
+    """A car other than the game's, and its task; raises SettingsError, TrackError and RecordingError."""
     track = parse_track(settings.track)
     if settings.recording is None:
         config = task_config(settings.task, _DEFAULT_RATE if settings.rate is None else settings.rate)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from bridge.assetto_corsa.session import Session
+from bridge.assetto_corsa.session import GameSession
 from bridge.driving.drive import Waiting
 from bridge.driving.game_driver import GameDriver
 from racing.clock import RealTimeClock, SimulatedClock
@@ -35,22 +35,14 @@ class Wanted:
     say: Callable[[str], None]
 
 
-def play_game(session: Session, task: Task, policy: Policy, wanted: Wanted, stop: threading.Event) -> None:
+def play_game(session: GameSession, task: Task, policy: Policy, wanted: Wanted, stop: threading.Event) -> None:
     """Drive the game's car until told to stop; `session.car` stays open, neutral.
 
     Raises CannotDrive, and the OSError of `wanted.say`.
     """
-    driving = VectorDriving(session.car, task, RealTimeClock(1.0 / task.config.control_hz), restarts=False)
+    clock = RealTimeClock(1.0 / task.config.control_hz)
     driver = GameDriver(
-        driving,
-        session.car,
-        lambda: policy,
-        _forgotten,
-        lambda: True,
-        random=None,
-        same_session=session.check,
-        shaping=session.shaping,
-        rolling=session.rolling,
+        session, task, clock, policy=lambda: policy, record=_forgotten, collecting=lambda: True, random=None
     )
     with logging_aside(), _Aside(wanted.say) as aside:
         waiting, told = Waiting(), _Laps(Wanted(wanted.laps, aside.say))
