@@ -34,19 +34,11 @@ class PolicyError(ValueError):
     """The bytes are not a policy that can drive here; the text says why in a sentence."""
 
 
-def _relu(x: Float32Array) -> None:
-    np.maximum(x, 0.0, out=x)
-
-
-def _tanh(x: Float32Array) -> None:
-    np.tanh(x, out=x)
-
-
-def _elu(x: Float32Array) -> None:
-    np.maximum(x, np.expm1(np.minimum(x, 0.0)), out=x)
-
-
-ACTIVATIONS: dict[str, Callable[[Float32Array], None]] = {"relu": _relu, "tanh": _tanh, "elu": _elu}
+ACTIVATIONS: dict[str, Callable[[Float32Array], object]] = {
+    "relu": lambda x: np.maximum(x, 0.0, out=x),
+    "tanh": lambda x: np.tanh(x, out=x),
+    "elu": lambda x: np.maximum(x, np.expm1(np.minimum(x, 0.0)), out=x),
+}
 """Activations a layer list may name; each works in place."""
 
 
@@ -58,7 +50,7 @@ class _Linear:
     bias: Float32Array
 
 
-_Layer = _Linear | Callable[[Float32Array], None]
+_Layer = _Linear | Callable[[Float32Array], object]
 
 
 class Policy:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from racing.evaluation import Driver, PolicyDriver, ReferenceActions, drive_laps
+from racing.evaluation import Actor, drive_laps, policy_actions, reference_actions
 from racing.policy import Policy, PolicyError
 from racing.reference_driver import ReferenceDriver
 from racing.task import TaskConfig, task_signature
@@ -20,11 +20,11 @@ from runtime.exit_codes import ExitCode
 from scripts.demo.report import lap_text
 
 
-def the_driver(policy: Path | None, track: Track, config: TaskConfig) -> Driver:
+def the_driver(policy: Path | None, track: Track, config: TaskConfig) -> Actor:
     """The policy in the file, or the reference driver. Raises OSError, PolicyError."""
     if policy is None:
-        return ReferenceActions(ReferenceDriver(track))
-    return PolicyDriver(Policy.from_bytes(policy.read_bytes(), task_signature(config)))
+        return reference_actions(ReferenceDriver(track))
+    return policy_actions(Policy.from_bytes(policy.read_bytes(), task_signature(config)))
 
 
 def lap(
@@ -33,7 +33,7 @@ def lap(
     laps: Annotated[int, typer.Option(min=1, help="Laps in a row.")] = 3,
     rate: Annotated[float, typer.Option(min=10.0, max=60.0, help="Control steps a second, Hz.")] = 20.0,
 ) -> None:
-    """Drive laps in a row from a rolling start and print them."""
+    """Evaluation laps in a row from a rolling start and print them."""
     config = TaskConfig(control_hz=rate)
     try:
         circuit = parse_track(track)

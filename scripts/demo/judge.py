@@ -9,7 +9,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from racing.evaluation import Drive, PolicyDriver, ReferenceActions, drive_laps
+from racing.evaluation import Evaluation, drive_laps, policy_actions, reference_actions
 from racing.policy import Policy
 from racing.reference_driver import ReferenceDriver
 from racing.task import TaskConfig, task_signature
@@ -32,7 +32,7 @@ class Verdict:
     """What one version of the policy did: `clean` laps in a row before anything went wrong."""
 
     version: int
-    drive: Drive
+    drive: Evaluation
     clean: int
 
     @property
@@ -51,7 +51,7 @@ class Verdict:
         return {"laps": len(self.drive.laps), "clean": self.clean, "end": self.drive.end or "all laps driven"}
 
 
-def clean_in_a_row(drive: Drive) -> int:
+def clean_in_a_row(drive: Evaluation) -> int:
     """Clean laps from the start of the drive up to the first that was not."""
     for count, lap in enumerate(drive.laps):
         if not lap.clean:
@@ -69,16 +69,16 @@ class Judge(threading.Thread):
         super().__init__(name="judge", daemon=True)
         self._store, self._track, self._config = store, track, config
         self._whole_time = whole_time
-        self.reference: Drive | None = None
+        self.reference: Evaluation | None = None
         self.latest: Verdict | None = None
         self.passed: Verdict | None = None
         self.judged = 0
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Drive the yardstick, then the newest version again and again, until one passes or for good."""
+        """Evaluation the yardstick, then the newest version again and again, until one passes or for good."""
         try:
-            driver = ReferenceActions(ReferenceDriver(self._track))
+            driver = reference_actions(ReferenceDriver(self._track))
             self.reference = drive_laps(driver, self._track, 2, self._config)
             newest = 0
             while self.passed is None or self._whole_time:
@@ -95,7 +95,7 @@ class Judge(threading.Thread):
 
     def _judge(self, blob: bytes, version: int) -> None:
         policy = Policy.from_bytes(blob, task_signature(self._config))
-        drive = drive_laps(PolicyDriver(policy), self._track, LAPS_IN_A_ROW, self._config)
+        drive = drive_laps(policy_actions(policy), self._track, LAPS_IN_A_ROW, self._config)
         verdict = Verdict(version, drive, clean_in_a_row(drive))
         before = self.latest
         self.latest = verdict

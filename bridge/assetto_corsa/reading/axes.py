@@ -36,13 +36,6 @@ def body_vector(x: ArrayLike, z: ArrayLike) -> FloatArray:
     return ground_position(x, z)
 
 
-def body_velocity(velocity: FloatArray, heading: FloatArray) -> FloatArray:
-    """Return (..., 2) m/s forward and left for a ground velocity (..., 2) and our heading (...) in rad."""
-    cosine, sine = np.cos(heading), np.sin(heading)
-    along, across = velocity[..., 0], velocity[..., 1]
-    return np.stack([along * cosine + across * sine, across * cosine - along * sine], axis=-1)
-
-
 def game_position(position: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the game's x and z, each (...), in metres for ground positions (..., 2)."""
     return position[..., 1], position[..., 0]

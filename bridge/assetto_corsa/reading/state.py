@@ -9,17 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bridge.assetto_corsa.reading.axes import (
-    body_vector,
-    body_velocity,
-    ground_heading,
-    ground_position,
-    ground_velocity,
-)
+from bridge.assetto_corsa.reading.axes import body_vector, ground_heading, ground_position, ground_velocity
 from bridge.assetto_corsa.reading.layout import CarData, Physics
 from bridge.assetto_corsa.reading.memory import GameError
 from bridge.assetto_corsa.reading.pages import Snapshot
-from racing.car import CarState, FloatArray
+from racing.car import CarState, FloatArray, body_velocity
 
 STANDARD_GRAVITY = 9.80665
 """m/s^2 in one g."""

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.assetto_corsa.reading.axes import (
-    body_velocity,
     game_direction,
     game_heading,
     game_position,
@@ -14,7 +13,7 @@ from bridge.assetto_corsa.reading.axes import (
     ground_position,
     ground_velocity,
 )
-from racing.car import FloatArray
+from racing.car import FloatArray, body_velocity
 from racing.closed_line import wrapped
 from racing.track import Track
 from racing.track_file import read_columns

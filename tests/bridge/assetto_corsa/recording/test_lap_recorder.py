@@ -13,7 +13,7 @@ from bridge.assetto_corsa.reading.layout import Graphics, Physics, Status
 from bridge.assetto_corsa.reading.pages import Snapshot
 from bridge.assetto_corsa.recording.lap_recorder import HALF_WIDTH, LapRecorder, LapSample, lap_sample, track_from_lap
 from racing.car import FloatArray
-from racing.evaluation import ReferenceActions, drive_laps
+from racing.evaluation import drive_laps, reference_actions
 from racing.reference_driver import ReferenceDriver
 from racing.task import TaskConfig
 from racing.track import Track, TrackError, parse_track
@@ -141,7 +141,7 @@ def test_what_is_no_lap_is_refused_with_a_sentence(spoil: object, complaint: str
     assert callable(spoil)
     with pytest.raises(TrackError, match=complaint) as refused:
         track_from_lap(spoil(whole_lap()), "ring")
-    assert "Drive one lap from the line to the line" in str(refused.value)
+    assert "Evaluation one lap from the line to the line" in str(refused.value)
 
 
 @settings(max_examples=60, deadline=None)
@@ -244,6 +244,6 @@ def test_a_lap_from_the_real_game_runs_along_the_surveyed_circuit() -> None:
 @pytest.mark.slow
 def test_the_reference_driver_laps_what_was_recorded_cleanly() -> None:
     track = lap_of_monza()
-    result = drive_laps(ReferenceActions(ReferenceDriver(track)), track, 1, TaskConfig(control_hz=20.0))
+    result = drive_laps(reference_actions(ReferenceDriver(track)), track, 1, TaskConfig(control_hz=20.0))
     assert result.end == ""
     assert [lap.clean for lap in result.laps] == [True]
