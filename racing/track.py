@@ -142,8 +142,7 @@ class Track:
         """
         middle = 0.5 * (left + right)
         _check_closed(middle, source)
-        centre, _ = resample(middle, SPACING)
-        centre, _ = resample(smooth(centre, SMOOTHING / SPACING), SPACING)
+        centre = resample(smooth(resample(middle, SPACING), SMOOTHING / SPACING), SPACING)
         half = np.full(len(centre), 1.0)
         bare = Track(centre, half, half, name)
         return Track(centre, _edge_gap(bare, left), -_edge_gap(bare, right), name)
@@ -267,17 +266,14 @@ def _from_centreline(points: FloatArray, width_left: FloatArray, width_right: Fl
     if len(points) >= 8 and steps.min() >= 1.0 and steps.max() <= 4.0 and np.ptp(steps) < 0.05 * steps.mean():
         return Track(points, width_left, width_right, path.stem)
     _check_closed(points, str(path))
-    rows, _ = resample(np.column_stack([points, width_left, width_right]), SPACING)
-    spacing = float(np.median(steps))
-    rows = smooth(rows, max(SMOOTHING, 0.7 * spacing) / SPACING)
-    rows, _ = resample(rows, SPACING)
+    rows = resample(np.column_stack([points, width_left, width_right]), SPACING)
+    rows = resample(smooth(rows, max(SMOOTHING, 0.7 * float(np.median(steps))) / SPACING), SPACING)
     return Track(rows[:, :2], rows[:, 2], rows[:, 3], path.stem)
 
 
 def _edge_gap(track: Track, border: FloatArray) -> FloatArray:
     """Return the lateral offset (M,) of a border line at the track's grid points."""
-    dense, _ = resample(border, 0.5 * track.spacing)
-    projection = track.project(dense)
+    projection = track.project(resample(border, 0.5 * track.spacing))
     order = np.argsort(projection.s)
     return np.asarray(np.interp(track.s, projection.s[order], projection.gap[order], period=track.length))
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bridge.assetto_corsa.controls.controls import Backend
+from bridge.assetto_corsa.controls.controls import Backend, Command
 from bridge.assetto_corsa.controls.csp import CustomAI
 from bridge.assetto_corsa.controls.guard import HEARTBEAT_SECONDS
 from bridge.assetto_corsa.reading.layout import Graphics, Status
@@ -59,6 +59,11 @@ class NotDriving(GameError):
     def __init__(self, text: str, status: Status | None) -> None:
         super().__init__(text)
         self.status = status
+
+
+def command_of(controls: Controls) -> Command:
+    """What these controls ask of one car."""
+    return Command(float(controls.steer[0]), float(controls.throttle[0]), float(controls.brake[0]))
 
 
 class AssettoCorsaCar:
@@ -121,7 +126,7 @@ class AssettoCorsaCar:
 
     def apply(self, controls: Controls) -> None:
         """Send these controls to the game, which holds them until the next call."""
-        self._backend.apply(float(controls.steer[0]), float(controls.throttle[0]), float(controls.brake[0]))
+        self._backend.apply(*command_of(controls))
 
     def advance(self, seconds: float) -> None:
         """Do nothing: the game's time passes by itself."""

@@ -26,7 +26,7 @@ from bridge.assetto_corsa.guarded_car import GuardedCar
 from bridge.assetto_corsa.reading.layout import Status, text
 from bridge.assetto_corsa.reading.memory import GameError, GameNotRunning
 from bridge.assetto_corsa.reading.pages import GamePages, Snapshot
-from bridge.assetto_corsa.starts.reset import FreshStart, PagesGame
+from bridge.assetto_corsa.starts.reset import FreshStart, sight_of
 from bridge.assetto_corsa.starts.rolling import RollingStart
 from bridge.assetto_corsa.starts.starts import LineElevation, Starts
 from racing.track import Track, TrackError, parse_track
@@ -176,7 +176,7 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
                 "learned of one is wrong for the other. Start the bridge again to drive it."
             )
 
-    start = FreshStart(PagesGame(pages), backend, starts, sleep=patiently)
+    start = FreshStart(lambda: sight_of(pages), backend, starts, sleep=patiently)
     # The game ignores wheel and pedals while CSP has its car: there is nobody to be seen, only to be mistaken.
     visible = settings.yield_to_human and backend.name != CustomAI.name
     gate = SafetyGate(panic, in_front, settings.need_window, Tolerance() if visible else None)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bridge.assetto_corsa.car import NotDriving
-from bridge.assetto_corsa.controls.controls import NEUTRAL, BackendUnavailable, Command
+from bridge.assetto_corsa.car import NotDriving, command_of
+from bridge.assetto_corsa.controls.controls import NEUTRAL, BackendUnavailable
 from bridge.assetto_corsa.reading.memory import GameError
 from bridge.assetto_corsa.session import GameSession
 from bridge.driving.drive import CannotDrive
@@ -116,7 +116,7 @@ class GameDriver:
             if self._held:
                 self._held.pop()
             raise CannotDrive(str(lost)) from lost
-        self._applied = _command(step.action)
+        self._applied = command_of(controls_of(step.action))
         self._steps += 1
         self._total_reward += float(step.reward[0])
         self._observation = None if step.episodes else step.observation
@@ -169,7 +169,7 @@ class GameDriver:
         shaping = self._session.shaping
         if not shaping.on:
             return wanted
-        command = shaping.shaped(self._applied, _command(wanted), self._driving.period)
+        command = shaping.shaped(self._applied, command_of(controls_of(wanted)), self._driving.period)
         return np.array([[command.steer, command.throttle - command.brake]], np.float32)
 
     def _why_not(self) -> str | None:
@@ -238,9 +238,3 @@ def _named(step: Step, version: int) -> Step:
     if version != 0 or not step.episodes:
         return step
     return replace(step, episodes=tuple(replace(end, reason="start") for end in step.episodes))
-
-
-def _command(action: Float32Array) -> Command:
-    """What an action (1, 2) means to the car."""
-    controls = controls_of(action)
-    return Command(float(controls.steer[0]), float(controls.throttle[0]), float(controls.brake[0]))

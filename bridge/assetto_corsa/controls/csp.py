@@ -120,20 +120,18 @@ class CustomAI:
 
     def close(self) -> None:
         """Leave neutral controls behind and take the page away; safe to call twice."""
-        ours = self.ours
-        self._rest()
-        page, self._page = self._page, None
-        if page is not None and ours:
-            page.remove()
-        elif page is not None:
-            page.close()
+        if self._page is not None and self.ours:
+            self._rest()
+            self._page.remove()
+            self._page = None
+        self.hand_over()
 
     def hand_over(self) -> None:
         """Leave the page, neutral, to whoever has joined, and close ours; safe to call twice."""
-        self._rest()
-        page, self._page = self._page, None
-        if page is not None:
-            page.close()
+        if self._page is not None:
+            self._rest()
+            self._page.close()
+        self._page = None
 
     def teleport(self, position: Vector, direction: Vector) -> None:
         """Ask CSP to put the car there; the request is withdrawn by an `apply` or `neutral` TELEPORT_SECONDS later."""

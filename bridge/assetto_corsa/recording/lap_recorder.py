@@ -151,8 +151,8 @@ def track_from_lap(
             f"A road {width_left:g} m to the left and {width_right:g} m to the right of the driven line is not "
             f"possible; give {_NARROWEST:g} to {_WIDEST:g} m for each."
         )
-    centre, _ = resample(_rounded(_closed(_thinned(lap, name), name)), SPACING)
-    centre, _ = resample(smooth(centre, SMOOTHING / SPACING), SPACING)
+    even = resample(_rounded(_closed(_thinned(lap, name), name)), SPACING)
+    centre = resample(smooth(even, SMOOTHING / SPACING), SPACING)
     bare = Track(centre, np.full(len(centre), width_left), np.full(len(centre), width_right), name)
     sharpest = float(np.abs(bare.curvature).max())
     if sharpest > _SHARPEST:

@@ -15,7 +15,7 @@ from bridge.assetto_corsa.controls.vjoy import VJoy
 from bridge.assetto_corsa.guarded_car import GuardedCar
 from bridge.assetto_corsa.reading.pages import GamePages
 from bridge.assetto_corsa.session import GameSession
-from bridge.assetto_corsa.starts.reset import FreshStart, Limits, PagesGame
+from bridge.assetto_corsa.starts.reset import FreshStart, Limits, sight_of
 from bridge.driving.drive import CannotDrive
 from bridge.driving.game_driver import GameDriver
 from racing.car import Controls
@@ -55,7 +55,7 @@ class Driven:
         pages = GamePages()
         gate = SafetyGate(lambda: False, lambda: self.window, True, tolerance)
         self.touched_in_a_start: FakeGame | None = None
-        self._start = FreshStart(PagesGame(pages), backend, None, Limits(restart=3.0, stand=4.0))
+        self._start = FreshStart(lambda: sight_of(pages), backend, None, Limits(restart=3.0, stand=4.0))
         self.car = GuardedCar(AssettoCorsaCar(pages, backend, self._begin), backend, gate)
         task = Task(Track.generate(7), CONFIG)
         policy = Policy.from_bytes(following_policy(SIGNATURE, 1), SIGNATURE)

@@ -141,7 +141,7 @@ def test_what_is_no_lap_is_refused_with_a_sentence(spoil: object, complaint: str
     assert callable(spoil)
     with pytest.raises(TrackError, match=complaint) as refused:
         track_from_lap(spoil(whole_lap()), "ring")
-    assert "Evaluation one lap from the line to the line" in str(refused.value)
+    assert "Drive one lap from the line to the line" in str(refused.value)
 
 
 @settings(max_examples=60, deadline=None)

@@ -131,7 +131,7 @@ def flat(_position: object, _heading: float) -> float:
 
 def fresh_start(game: Scripted) -> FreshStart:
     starts = Starts(TRACK, flat, seed=1) if game.can_teleport else None
-    return FreshStart(game, game, starts, now=game.now, sleep=game.sleep)
+    return FreshStart(game.look, game, starts, now=game.now, sleep=game.sleep)
 
 
 def csp() -> Scripted:
