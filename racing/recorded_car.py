@@ -61,6 +61,8 @@ class RecordedCar:
         RecordingError: the file is missing, empty, lacks a column, or holds a value that is no finite number.
     """
 
+    count = 1
+
     def __init__(self, path: Path, steering_lock_degrees: float = STEERING_LOCK_DEGREES) -> None:
         columns = _columns(path)
         periods = np.diff(columns["currentTime"])
@@ -99,11 +101,6 @@ class RecordedCar:
         self._ends = self._last_rows(columns["done"], periods)
         self._row = 0
         self._go_on_behind_gaps()
-
-    @property
-    def count(self) -> int:
-        """One."""
-        return 1
 
     @property
     def at_gap(self) -> bool:

@@ -33,7 +33,7 @@ def lap(
     laps: Annotated[int, typer.Option(min=1, help="Laps in a row.")] = 3,
     rate: Annotated[float, typer.Option(min=10.0, max=60.0, help="Control steps a second, Hz.")] = 20.0,
 ) -> None:
-    """Evaluation laps in a row from a rolling start and print them."""
+    """Drive laps in a row from a rolling start and print them."""
     config = TaskConfig(control_hz=rate)
     try:
         circuit = parse_track(track)

@@ -80,6 +80,8 @@ class AssettoCorsaCar:
         latest: the snapshot of the latest state; None before the first.
     """
 
+    count = 1
+
     def __init__(
         self,
         pages: GamePages,
@@ -98,11 +100,6 @@ class AssettoCorsaCar:
         self._packet: int | None = None
         self._before: tuple[CarState, Snapshot] | None = None
         self.latest: Snapshot | None = None
-
-    @property
-    def count(self) -> int:
-        """One."""
-        return 1
 
     def read(self) -> CarState:
         """The state of the newest packet, once it is another than that of the state before.

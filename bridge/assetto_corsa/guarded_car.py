@@ -28,17 +28,14 @@ class GuardedCar:
         now: monotonic clock, s.
     """
 
+    count = 1
+
     def __init__(
         self, car: AssettoCorsaCar, backend: Backend, gate: SafetyGate, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._car, self._backend, self._gate, self._now = car, backend, gate, now
         self._commanded = NEUTRAL
         self._guard_lost = False
-
-    @property
-    def count(self) -> int:
-        """One."""
-        return 1
 
     def read(self) -> CarState:
         """The state of a new packet; raises NotDriving when there is none, or the policy must not drive."""

@@ -3,10 +3,9 @@
 The parts are imported when the command runs, so that `--help` and `pair` answer at once.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,12 +17,6 @@ from bridge.pairing.file import config_folder
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging
 from runtime.signals import stop_on_signals
-from wire.pairing import Pairing
-
-if TYPE_CHECKING:
-    from threading import Event
-
-    from bridge.driving.garage import Settings
 
 _TRACK = "seed:7"
 TASK_NAMES = (
@@ -80,7 +73,7 @@ def drive(
     allow_plain: AllowPlain = False,
 ) -> None:
     """Drive for a run: experience up, weights down. Ends with Ctrl-C, orderly."""
-    from bridge.driving.garage import Settings
+    from bridge.driving.garage import Settings, SettingsError, assembled_drive
 
     configure_logging("bridge")
     stop = stop_on_signals()
@@ -106,23 +99,16 @@ def drive(
         look_up = partial(look_up_pairing, pairing_command, allow_plain, stop)
     pairing = pairing_of(uri, allow_plain, look_up, stop)
     try:
-        ended = _driven(pairing, settings, stop, look_up)
+        with assembled_drive(pairing, settings, stop, look_up) as ready:
+            ended = ready.run()
+    except Stopped:
+        ended = ExitCode.OK
+    except SettingsError as error:
+        give_up(str(error), error.exit_code)
     finally:
         # A look-up that is still at work would hold up the end.
         stop.set()
     raise typer.Exit(int(ended))
-
-
-def _driven(pairing: Pairing, settings: "Settings", stop: "Event", look_up: Callable[[], Pairing] | None) -> ExitCode:
-    from bridge.driving.garage import SettingsError, assembled_drive
-
-    try:
-        with assembled_drive(pairing, settings, stop, look_up) as ready:
-            return ready.run()
-    except Stopped:
-        return ExitCode.OK
-    except SettingsError as error:
-        give_up(str(error), error.exit_code)
 
 
 def _recording_for(

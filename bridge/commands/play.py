@@ -50,24 +50,23 @@ def play(
     """Let a learned policy drive the game's car, or a simulated one. Ends with Ctrl-C, orderly."""
     from bridge.driving.drive import CannotDrive
     from bridge.driving.garage import UNUSABLE, SettingsError, exit_code_of, task_config
-    from bridge.driving.play import Wanted, play_game, play_simulated
+    from bridge.driving.play import play_game, play_simulated
 
     configure_logging("bridge")
     stop = stop_on_signals()
     car = chosen_car(car, track, None, game.wait)
     settings = game_settings(game, car, track, None)
-    wanted = Wanted(laps, typer.echo)
     try:
         config = task_config(task or (), rate)
         policy = _policy(model, config)
         if settings is not None:
             session = opened_session(settings, stop, seed)
             with closing(session.car):
-                play_game(session, Task(session.track, config), policy, wanted, stop)
+                play_game(session, Task(session.track, config), policy, laps, typer.echo, stop)
         elif car is CarKind.SIMULATED:
-            circuit = parse_track(track or _TRACK)
+            simulated = Task(parse_track(track or _TRACK), config)
             starts = secrets.randbits(32) if seed is None else seed
-            play_simulated(circuit, Task(circuit, config), policy, wanted, stop, real_time, starts)
+            play_simulated(simulated, policy, laps, typer.echo, stop, real_time, starts)
         else:
             give_up("A recording drives itself; a policy drives --car assetto-corsa or --car simulated.")
     except Stopped:

@@ -76,7 +76,7 @@ class Judge(threading.Thread):
         self.error: BaseException | None = None
 
     def run(self) -> None:
-        """Evaluation the yardstick, then the newest version again and again, until one passes or for good."""
+        """Drive the yardstick, then the newest version again and again, until one passes or for good."""
         try:
             driver = reference_actions(ReferenceDriver(self._track))
             self.reference = drive_laps(driver, self._track, 2, self._config)

@@ -13,7 +13,15 @@ import os
 import struct
 import time
 
-from bridge.assetto_corsa.controls.controls import NEUTRAL, BackendUnavailable, Button, Command, Vector, in_range
+from bridge.assetto_corsa.controls.controls import (
+    NEUTRAL,
+    BackendUnavailable,
+    Button,
+    Command,
+    Vector,
+    in_range,
+    why_not,
+)
 from bridge.assetto_corsa.reading.layout import CAR_CONTROLS_PAGE, CAR_PAGE, CarControls, CarData, Teleport
 from bridge.assetto_corsa.reading.memory import (
     GameError,
@@ -58,14 +66,7 @@ class CustomAI:
 
     def why_not(self) -> str | None:
         """Why CSP does not take the car over; None when it does. Takes at most `answer_seconds`."""
-        if self._page is not None:
-            return None
-        try:
-            self.open()
-        except BackendUnavailable as unavailable:
-            return str(unavailable)
-        self._give_back()
-        return None
+        return None if self._page is not None else why_not(self, self._give_back)
 
     def open(self) -> None:
         """Offer neutral controls and wait for CSP's answer; raises BackendUnavailable."""
