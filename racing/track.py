@@ -78,18 +78,12 @@ class Track:
         tangent = central / np.hypot(central[:, 0], central[:, 1])[:, None]
         self.heading = np.unwrap(np.arctan2(tangent[:, 1], tangent[:, 0]))
         self.curvature = turn / self.spacing
-        self._turns = round(float(turn.sum()) / (2 * np.pi))
 
-        table = np.empty((count + 1, 8))
-        table[:count, _X : _X + 2] = self.centre
-        table[:count, _TX : _TX + 2] = tangent
-        table[:count, _HEADING] = self.heading
-        table[:count, _CURVATURE] = self.curvature
-        table[:count, _LEFT] = self.width_left
-        table[:count, _RIGHT] = self.width_right
-        table[count] = table[0]
-        table[count, _HEADING] += 2 * np.pi * self._turns
-        self._table = table
+        # In the order of _X to _RIGHT, with the first point again at the end.
+        grid = [self.centre, tangent, self.heading, self.curvature, self.width_left, self.width_right]
+        rows = np.column_stack(grid)
+        self._table = np.concatenate([rows, rows[:1]])
+        self._table[count, _HEADING] += 2 * np.pi * round(float(turn.sum()) / (2 * np.pi))
         self._window = np.arange(-_WINDOW, _WINDOW + 1)
         # The centreline with the window's overlap on both ends: a local search then needs no modulo.
         self._padded = np.concatenate([self.centre[-_WINDOW:], self.centre, self.centre[: _WINDOW + 1]])

@@ -155,10 +155,7 @@ class Supervised:
 
 
 class _Guard:
-    """The running process, whose answers are counted.
-
-    Attributes: process: the guard's.
-    """
+    """The running process, whose answers are counted."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.process = process

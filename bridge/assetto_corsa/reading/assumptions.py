@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from bridge.assetto_corsa.reading.axes import body_vector, ground_heading, ground_velocity
+from bridge.assetto_corsa.reading.axes import ground_heading, plane_vector
 from bridge.assetto_corsa.reading.layout import Status
 from bridge.assetto_corsa.reading.pages import Snapshot
 from bridge.assetto_corsa.reading.state import FULL_LOCK, STANDARD_GRAVITY
@@ -68,10 +68,10 @@ class AssumptionCheck:
         self._rows.append(
             (
                 snapshot.read_at,
-                *ground_velocity(physics.velocity[0], physics.velocity[2]),
+                *plane_vector(physics.velocity[0], physics.velocity[2]),
                 float(ground_heading(physics.heading)),
                 physics.localAngularVel[1],
-                float(body_vector(physics.accG[0], physics.accG[2])[1]) * STANDARD_GRAVITY,
+                float(plane_vector(physics.accG[0], physics.accG[2])[1]) * STANDARD_GRAVITY,
                 -physics.steerAngle / self._full_lock,
                 physics.numberOfTyresOut,
                 valid,

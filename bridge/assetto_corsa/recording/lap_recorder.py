@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bridge.assetto_corsa.reading.axes import ground_position
+from bridge.assetto_corsa.reading.axes import plane_vector
 from bridge.assetto_corsa.reading.layout import Status
 from bridge.assetto_corsa.reading.pages import Snapshot
 from racing.car import FloatArray
@@ -69,7 +69,7 @@ def lap_sample(snapshot: Snapshot) -> LapSample | None:
     if snapshot.status is not Status.LIVE:
         return None
     graphics = snapshot.graphics
-    x, y = ground_position(graphics.carCoordinates[0], graphics.carCoordinates[2]).tolist()
+    x, y = plane_vector(graphics.carCoordinates[0], graphics.carCoordinates[2]).tolist()
     in_pit_lane = bool(graphics.isInPitLane) or bool(graphics.isInPit)
     return LapSample(snapshot.read_at, x, y, graphics.iCurrentTime / 1000.0, in_pit_lane)
 

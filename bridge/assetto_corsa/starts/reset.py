@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 
 from bridge.assetto_corsa.controls.controls import NEUTRAL, Backend, Button, Vector
-from bridge.assetto_corsa.reading.axes import game_direction, game_position, ground_heading, ground_position
+from bridge.assetto_corsa.reading.axes import game_direction, game_position, ground_heading, plane_vector
 from bridge.assetto_corsa.reading.layout import Status
 from bridge.assetto_corsa.reading.memory import GameError
 from bridge.assetto_corsa.reading.pages import GamePages
@@ -100,7 +100,7 @@ def sight_of(pages: GamePages) -> Sight:
     snapshot = pages.read()
     physics, graphics = snapshot.physics, snapshot.graphics
     x, elevation, z = graphics.carCoordinates if snapshot.car is None else snapshot.car.position
-    ground = ground_position(x, z)
+    ground = plane_vector(x, z)
     return Sight(
         status=snapshot.status,
         packet=physics.packetId,

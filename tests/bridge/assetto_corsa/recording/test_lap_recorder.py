@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.assetto_corsa.reading.axes import ground_position
+from bridge.assetto_corsa.reading.axes import plane_vector
 from bridge.assetto_corsa.reading.layout import Graphics, Physics, Status
 from bridge.assetto_corsa.reading.pages import Snapshot
 from bridge.assetto_corsa.recording.lap_recorder import HALF_WIDTH, LapRecorder, LapSample, lap_sample, track_from_lap
@@ -222,7 +222,7 @@ def test_only_a_live_game_is_sampled_and_in_the_ground_plane() -> None:
 
 def lap_of_monza() -> Track:
     rows = read_columns(real_data("telemetry/monza_25hz_two_laps.csv"), "recording", "")
-    places = ground_position(rows["world_position_y"], rows["world_position_x"])
+    places = plane_vector(rows["world_position_y"], rows["world_position_x"])
     samples = [
         LapSample(0.04 * row, float(x), float(y), float(lap_time), False)
         for row, ((x, y), lap_time) in enumerate(zip(places, rows["currentTime"], strict=True))
