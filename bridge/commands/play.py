@@ -10,7 +10,7 @@ import typer
 from bridge.assetto_corsa.session import Stopped, opened_session
 from bridge.commands.game_options import Car, CarKind, GameOptions, chosen_car, game_settings, with_game_options
 from bridge.commands.options import give_up
-from racing.task import Task, TaskConfig, task_signature
+from racing.task import Task, TaskConfig
 from racing.track import parse_track
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging
@@ -80,10 +80,11 @@ def play(
 
 
 def _policy(model: Path, config: TaskConfig) -> "Policy":
+    from experience import environment
     from racing.policy import Policy, PolicyError
 
     try:
-        return Policy.from_bytes(model.read_bytes(), task_signature(config))
+        return Policy.from_bytes(model.read_bytes(), environment.racing(config).signature)
     except PolicyError as error:
         give_up(str(error))
     except OSError as error:

@@ -18,11 +18,12 @@ from bridge.assetto_corsa.session import GameSession
 from bridge.assetto_corsa.starts.reset import FreshStart, Limits, sight_of
 from bridge.driving.drive import CannotDrive
 from bridge.driving.game_driver import GameDriver
+from experience import environment
 from racing.car import Controls
 from racing.clock import RealTimeClock
 from racing.driving import Step
 from racing.policy import Policy
-from racing.task import CHANNELS, Float32Array, Task, TaskConfig, task_signature
+from racing.task import CHANNELS, Float32Array, Task, TaskConfig
 from racing.track import Track
 from tests.support.fake_game import FakeGame
 from tests.support.policies import following_policy
@@ -31,7 +32,7 @@ from tests.support.wired_joystick import WiredJoystick
 
 CONFIG = TaskConfig()
 OFF = ControlShaping()
-SIGNATURE = task_signature(CONFIG)
+SIGNATURE = environment.racing(CONFIG).signature
 STEER_APPLIED = [channel.name for channel in CHANNELS].index("steer_applied")
 
 
