@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from bridge.assetto_corsa.files.install import full_name
 from bridge.assetto_corsa.reading.assumptions import Judgement
 from bridge.assetto_corsa.reading.layout import Status, text
 from bridge.assetto_corsa.reading.memory import GameNotRunning
@@ -54,8 +55,7 @@ def track_name(watched: Watched) -> str:
     """The track and its layout as the game names them; empty without a game."""
     if watched.static is None:
         return ""
-    layout = text(watched.static.trackConfiguration)
-    return text(watched.static.track) + (f"/{layout}" if layout else "")
+    return full_name(text(watched.static.track), text(watched.static.trackConfiguration))
 
 
 def _packets(watched: Watched, rate: float) -> Finding:

@@ -31,7 +31,7 @@ from racing.driving import VectorDriving
 from racing.recorded_car import RecordedCar, RecordingError
 from racing.simulator import SimulatedCar
 from racing.task import Task, TaskConfig
-from racing.track import Track, parse_track
+from racing.track import parse_track
 from racing.track_file import TrackError
 from runtime.exit_codes import ExitCode
 from wire.pairing import Pairing
@@ -172,7 +172,12 @@ def _car_and_task(settings: Settings) -> tuple[Car, Task]:
         seed = secrets.randbits(32) if settings.seed is None else settings.seed
         return SimulatedCar(track, count=settings.cars, seed=seed), Task(track, config)
     car = RecordedCar(settings.recording)
-    _check_grounds(car, track, settings)
+    if (share := car.share_on(track)) < _LEAST_SHARE_ON_TRACK:
+        raise SettingsError(
+            f"The recording {settings.recording} lies off the track {settings.track}: only {share:.0%} of it is on or "
+            "near the road, so what would be learned from it makes no sense. Name with --track the one that it was "
+            "recorded on."
+        )
     rate = float(round(car.rate)) if settings.rate is None else settings.rate
     config = task_config(settings.task, rate)
     if abs(car.rate / rate - round(car.rate / rate)) > 0.02:
@@ -181,15 +186,6 @@ def _car_and_task(settings: Settings) -> tuple[Car, Task]:
             "to play it row by row."
         )
     return car, Task(track, config)
-
-
-def _check_grounds(car: RecordedCar, track: Track, settings: Settings) -> None:
-    if (share := car.share_on(track)) < _LEAST_SHARE_ON_TRACK:
-        raise SettingsError(
-            f"The recording {settings.recording} lies off the track {settings.track}: only {share:.0%} of it is on or "
-            "near the road, so what would be learned from it makes no sense. Name with --track the one that it was "
-            "recorded on."
-        )
 
 
 def task_config(texts: Sequence[str], rate: float) -> TaskConfig:
