@@ -25,14 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-app.command()(pair)
-app.command()(drive)
-app.command()(play)
-app.command()(doctor)
-app.command()(bind)
-app.command()(record)
-app.command()(replay)
-app.command(name="record-lap")(record_lap)
+for _command in (pair, drive, play, doctor, bind, record, replay, record_lap):
+    app.command()(_command)
 
 
 def main() -> None:

@@ -90,3 +90,13 @@ class Car(Protocol):
 
     def close(self) -> None:
         """Release what the car holds; safe to call twice."""
+
+
+def body_velocity(velocity: FloatArray, heading: FloatArray) -> FloatArray:
+    """Return (..., 2) m/s forward and left for a velocity (..., 2) in the ground plane and headings (...) in rad.
+
+    With minus the heading it is the way back.
+    """
+    cosine, sine = np.cos(heading), np.sin(heading)
+    along, across = velocity[..., 0], velocity[..., 1]
+    return np.stack([along * cosine + across * sine, across * cosine - along * sine], axis=-1)

@@ -53,33 +53,29 @@ class RealTimeClock:
     tolerance: float = 0.002
     now: Callable[[], float] = time.perf_counter
     sleep: Callable[[float], None] = time.sleep
-    _deadline: float = field(default=float("nan"), init=False)
+    deadline: float = field(default=float("nan"), init=False)
+    """When the running period ends, on the clock `now`; not a number before the first."""
 
     def __post_init__(self) -> None:
         if not self.period > 0.0:
             raise ValueError(f"the period of a clock is more than 0 s, not {self.period}")
 
-    @property
-    def deadline(self) -> float:
-        """When the running period ends, on the clock `now`; not a number before the first."""
-        return self._deadline
-
     def start(self) -> None:
         """Set the first deadline one period from now."""
-        self._deadline = self.now() + self.period
+        self.deadline = self.now() + self.period
 
     def tick(self) -> None:
         """Sleep until the deadline, at least, and set the next one."""
-        if self._deadline != self._deadline:
+        if self.deadline != self.deadline:
             self.start()
-        remaining = self._deadline - self.now()
+        remaining = self.deadline - self.now()
         if remaining > 0.0:
             self.sleep(remaining)
-        self._deadline += self.period
+        self.deadline += self.period
 
     def late(self, seconds: float) -> bool:
         """Whether `seconds` is not the period, too little as well as too much; if so, a period begins now."""
         late = not abs(seconds - self.period) <= self.tolerance
         if late:
-            self._deadline = self.now() + self.period
+            self.deadline = self.now() + self.period
         return late

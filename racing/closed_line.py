@@ -13,8 +13,8 @@ def wrapped(angle: FloatArray) -> FloatArray:
     return np.asarray((angle + np.pi) % (2 * np.pi) - np.pi)
 
 
-def resample(points: FloatArray, spacing: float) -> tuple[FloatArray, FloatArray]:
-    """Return a closed line (K, D) at even steps of about `spacing` metres, and the row number of each new point.
+def resample(points: FloatArray, spacing: float) -> FloatArray:
+    """Return a closed line (K, D) at even steps of about `spacing` metres.
 
     The first two columns are the ground plane; further columns are interpolated alike.
     """
@@ -23,9 +23,7 @@ def resample(points: FloatArray, spacing: float) -> tuple[FloatArray, FloatArray
     distance = np.concatenate([[0.0], np.cumsum(steps)])
     count = max(8, round(distance[-1] / spacing))
     wanted = np.arange(count) * (distance[-1] / count)
-    rows = np.interp(wanted, distance, np.arange(len(closed)))
-    columns = [np.interp(wanted, distance, column) for column in closed.T]
-    return np.stack(columns, axis=1), rows
+    return np.stack([np.interp(wanted, distance, column) for column in closed.T], axis=1)
 
 
 def smooth(values: FloatArray, deviation: float) -> FloatArray:

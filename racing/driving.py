@@ -12,7 +12,7 @@ import numpy as np
 
 from racing.car import BoolArray, Car, CarState
 from racing.clock import Clock, SimulatedClock
-from racing.task import End, Float32Array, Outcome, Task, TaskMemory, controls_of, merge_memory, on_action_grid
+from racing.task import End, Float32Array, Task, TaskMemory, controls_of, merge_memory, on_action_grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,27 +87,33 @@ class VectorDriving:
         self.period = 1.0 / task.config.control_hz
         self._now = now
         self._restarts = restarts
-        self._state: CarState
+        self.state: CarState
+        """The state that the latest observation was made of."""
         self._memory: TaskMemory
         self._read_at = 0.0
-
-    @property
-    def state(self) -> CarState:
-        """The state that the latest observation was made of."""
-        return self._state
 
     def reset(self) -> Float32Array:
         """Start new episodes for all cars; returns (N, D) float32."""
         self.car.reset(np.ones(self.car.count, bool))
         self._read()
-        self._memory = self.task.begin(self._state)
+        self._memory = self.task.begin(self.state)
         self.clock.start()
-        return self.task.observe(self._state, self._memory)
+        return self.task.observe(self.state, self._memory)
 
     def step(self, action: Float32Array) -> Step:
         """Apply `action` (N, A), let one period pass, and judge what came of it."""
-        applied, observed, outcome, age, late = self._drive(action)
-        memory = self._memory
+        applied = on_action_grid(action)
+        self.car.apply(controls_of(applied))
+        age = self._now() - self._read_at
+        self.car.advance(self.period)
+        self.clock.tick()
+        began = self._read_at
+        self._read()
+        # Judged by when the states were read: a sleep or a read that took too long is in the step that it lengthened.
+        late = self.clock.late(self._read_at - began)
+        memory, outcome = self.task.advance(self._memory, self.state, applied)
+        self._memory = memory
+        observed = self.task.observe(self.state, memory)
         laps = tuple(
             Lap(int(car), float(outcome.lap_time[car]), bool(outcome.lap_clean[car]))
             for car in np.flatnonzero(~np.isnan(outcome.lap_time))
@@ -122,43 +128,28 @@ class VectorDriving:
             )
             for car in np.flatnonzero(ended)
         )
-        following = self._restart(ended) if self._restarts and ended.any() else observed
         return Step(
-            following,
-            observed,
-            applied,
-            outcome.reward,
-            outcome.terminated,
-            outcome.truncated,
-            age,
-            late,
-            laps,
-            episodes,
+            observation=self._restart(ended) if self._restarts and ended.any() else observed,
+            final_observation=observed,
+            action=applied,
+            reward=outcome.reward,
+            terminated=outcome.terminated,
+            truncated=outcome.truncated,
+            action_age=np.full(self.car.count, age, np.float32),
+            late=late,
+            laps=laps,
+            episodes=episodes,
         )
 
     def _read(self) -> None:
-        self._state = self.car.read()
+        self.state = self.car.read()
         self._read_at = self._now()
-
-    def _drive(self, action: Float32Array) -> tuple[Float32Array, Float32Array, Outcome, Float32Array, bool]:
-        applied = on_action_grid(action)
-        self.car.apply(controls_of(applied))
-        age = self._now() - self._read_at
-        self.car.advance(self.period)
-        self.clock.tick()
-        began = self._read_at
-        self._read()
-        # Judged by when the states were read: a sleep or a read that took too long is in the step that it lengthened.
-        late = self.clock.late(self._read_at - began)
-        self._memory, outcome = self.task.advance(self._memory, self._state, applied)
-        observed = self.task.observe(self._state, self._memory)
-        return applied, observed, outcome, np.full(self.car.count, age, np.float32), late
 
     def _restart(self, ended: BoolArray) -> Float32Array:
         """New episodes where `ended`; the others go on as they were."""
         self.car.reset(ended)
         self._read()
-        self._memory = merge_memory(self._memory, self.task.begin(self._state), ended)
+        self._memory = merge_memory(self._memory, self.task.begin(self.state), ended)
         if ended.all():
             self.clock.start()
-        return self.task.observe(self._state, self._memory)
+        return self.task.observe(self.state, self._memory)

@@ -47,15 +47,12 @@ class Dynamics:
         self.slip = np.zeros((4, count))
         self.load = np.zeros((4, count))
 
-        self._arm = vehicle.wheel_arms() @ np.array([1.0, 1j])
-        self._arm = np.ascontiguousarray(self._arm[:, None])
+        self._arm = np.ascontiguousarray((vehicle.wheel_arms() @ np.array([1.0, 1j]))[:, None])
         self._ratios = np.array(vehicle.gear_ratios)
         self._load_matrix = vehicle.load_matrix()
         self._load_inputs = np.zeros((4, count))
         self._load_inputs[0] = 1.0
-        share = np.array(
-            [vehicle.front_brakes, vehicle.front_brakes, 1 - vehicle.front_brakes, 1 - vehicle.front_brakes]
-        )
+        share = np.repeat([vehicle.front_brakes, 1 - vehicle.front_brakes], 2)
         self._brake_share = (0.5 * vehicle.brake_torque * share)[:, None]
         self._since_shift = np.full(count, _SHIFT_PAUSE)
         self._spin = 1j * self._arm

@@ -3,8 +3,8 @@
 The same function measures the learned policy and the reference driver, so that their lap times compare.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from racing.track import Track
 
 
 @dataclass(frozen=True, slots=True)
-class Drive:
+class Evaluation:
     """What an evaluation saw.
 
     Attributes:
@@ -34,39 +34,28 @@ class Drive:
     end: str
 
 
-class Driver(Protocol):
-    """Acts on what the task observes or on the state itself; whichever it needs."""
-
-    def act(self, observation: Float32Array, state: CarState) -> Float32Array:
-        """(1, A) float32 for the observation (1, D) and the state of one car."""
+Actor = Callable[[Float32Array, CarState], Float32Array]
+"""The action (1, A) float32 for the observation (1, D) and the state of one car, whichever of them it needs."""
 
 
-class PolicyDriver:
+def policy_actions(policy: Policy) -> Actor:
     """A policy without exploration."""
-
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
-
-    def act(self, observation: Float32Array, state: CarState) -> Float32Array:  # noqa: ARG002 - Driver
-        """The policy's deterministic action."""
-        return self._policy.act(observation)
+    return lambda observation, _state: policy.act(observation)
 
 
-class ReferenceActions:
+def reference_actions(driver: ReferenceDriver) -> Actor:
     """The reference driver through the task's actions, so that it feels the same grid and rate as a policy."""
 
-    def __init__(self, driver: ReferenceDriver) -> None:
-        self._driver = driver
-
-    def act(self, observation: Float32Array, state: CarState) -> Float32Array:  # noqa: ARG002 - Driver
-        """The reference driver's controls as an action (steer, throttle less brake)."""
-        controls = self._driver.controls(state)
+    def act(_observation: Float32Array, state: CarState) -> Float32Array:
+        controls = driver.controls(state)
         return np.stack([controls.steer, controls.throttle - controls.brake], axis=1).astype(np.float32)
+
+    return act
 
 
 def drive_laps(
-    driver: Driver, track: Track, laps: int, config: TaskConfig | None = None, slowest: float = 8.0
-) -> Drive:
+    actor: Actor, track: Track, laps: int, config: TaskConfig | None = None, slowest: float = 8.0
+) -> Evaluation:
     """Drive `laps` laps in a row from a rolling start before the line; the drive ends with the first episode's end.
 
     Args:
@@ -82,9 +71,9 @@ def drive_laps(
         state = driving.state
         positions.append(state.position[0].copy())
         speeds.append(float(np.hypot(*state.velocity[0])))
-        step = driving.step(driver.act(observation, state))
+        step = driving.step(actor(observation, state))
         observation = step.observation
         results += step.laps
         if step.episodes:
-            return Drive(tuple(results), np.array(positions), np.array(speeds), step.episodes[0].reason)
-    return Drive(tuple(results), np.array(positions), np.array(speeds), "")
+            return Evaluation(tuple(results), np.array(positions), np.array(speeds), step.episodes[0].reason)
+    return Evaluation(tuple(results), np.array(positions), np.array(speeds), "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -34,19 +34,11 @@ class PolicyError(ValueError):
     """The bytes are not a policy that can drive here; the text says why in a sentence."""
 
 
-def _relu(x: Float32Array) -> None:
-    np.maximum(x, 0.0, out=x)
-
-
-def _tanh(x: Float32Array) -> None:
-    np.tanh(x, out=x)
-
-
-def _elu(x: Float32Array) -> None:
-    np.maximum(x, np.expm1(np.minimum(x, 0.0)), out=x)
-
-
-ACTIVATIONS: dict[str, Callable[[Float32Array], None]] = {"relu": _relu, "tanh": _tanh, "elu": _elu}
+ACTIVATIONS: dict[str, Callable[[Float32Array], object]] = {
+    "relu": lambda x: np.maximum(x, 0.0, out=x),
+    "tanh": lambda x: np.tanh(x, out=x),
+    "elu": lambda x: np.maximum(x, np.expm1(np.minimum(x, 0.0)), out=x),
+}
 """Activations a layer list may name; each works in place."""
 
 
@@ -58,35 +50,27 @@ class _Linear:
     bias: Float32Array
 
 
-_Layer = _Linear | Callable[[Float32Array], None]
+_Layer = _Linear | Callable[[Float32Array], object]
 
 
+@dataclass(eq=False, kw_only=True)
 class Policy:
     """A deterministic and an exploring driver over (N, observation_size) observations.
 
-    Built by `from_bytes`. Not thread-safe: the layers' outputs are kept between calls, so that a step
-    allocates only its result.
+    Built by `from_bytes`, which has checked everything; log_std (A,) is None where the layers give (mean, log_std).
+    Not thread-safe: the layers' outputs are kept between calls, so that a step allocates only its result.
     """
 
-    def __init__(
-        self,
-        *,
-        version: int,
-        signature: str,
-        observation_size: int,
-        action_size: int,
-        action_step: float,
-        layers: list[_Layer],
-        log_std: Float32Array | None,
-    ) -> None:
-        """Take layers checked by `from_bytes`; log_std (A,) is None when the layers give (mean, log_std)."""
-        self.version = version
-        self.signature = signature
-        self.observation_size = observation_size
-        self.action_size = action_size
-        self.action_step = action_step
-        self._layers = layers
-        self._std = None if log_std is None else np.exp(log_std)
+    version: int
+    signature: str
+    observation_size: int
+    action_size: int
+    action_step: float
+    layers: list[_Layer] = field(repr=False)
+    log_std: Float32Array | None = field(repr=False)
+
+    def __post_init__(self) -> None:
+        self._std = None if self.log_std is None else np.exp(self.log_std)
         self._outputs: list[Float32Array] = []
 
     @classmethod
@@ -173,11 +157,11 @@ class Policy:
         if not self._outputs or self._outputs[0].shape[0] != x.shape[0]:
             self._outputs = [
                 np.empty((x.shape[0], layer.weight.shape[1]), np.float32)
-                for layer in self._layers
+                for layer in self.layers
                 if isinstance(layer, _Linear)
             ]
         outputs = iter(self._outputs)
-        for layer in self._layers:
+        for layer in self.layers:
             if isinstance(layer, _Linear):
                 x = np.matmul(x, layer.weight, out=next(outputs))
                 x += layer.bias

@@ -33,7 +33,7 @@ def racing_line(track: Track, margin: float = 1.1) -> FloatArray:
         # Back to the fine grid by the offset, not by chords between the knots, which would cut tight bends.
         fine = np.asarray(np.interp(line.s, s, offset, period=line.length))
         fine = smooth(fine, 0.6 * _KNOT_SPACING / line.spacing)
-        path, _ = resample(smooth(line.position_at(line.s, fine), 1.0), track.spacing)
+        path = resample(smooth(line.position_at(line.s, fine), 1.0), track.spacing)
         line = Track(path, np.ones(len(path)), np.ones(len(path)), track.name)
     return line.centre
 

@@ -6,11 +6,13 @@ car in simulated time at the recording's own rate, cannot be steered, and does n
 (a recorded end, a jump) the drive is over until `reset` goes on behind the gap.
 """
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from racing.car import BoolArray, CarState, Controls, FloatArray, IntArray
+from racing.car import BoolArray, CarState, Controls, FloatArray, body_velocity
 from racing.task import Float32Array, on_action_grid
 from racing.track import Track
 from racing.track_file import ColumnsError, read_columns
@@ -59,26 +61,10 @@ class RecordedCar:
         RecordingError: the file is missing, empty, lacks a column, or holds a value that is no finite number.
     """
 
+    count = 1
+
     def __init__(self, path: Path, steering_lock_degrees: float = STEERING_LOCK_DEGREES) -> None:
         columns = _columns(path)
-        yaw = columns["yaw"]
-        # In this source's columns the position's x runs along the game's z, and its y along the game's x: so the
-        # velocities swap, and yaw already counts counter-clockwise from x (verified on the recorded laps: course and
-        # yaw agree to 0.004 rad in the median, and angular_velocity_y is the derivative of yaw to 0.003 rad/s).
-        self._position = np.stack([columns["world_position_x"], columns["world_position_y"]], axis=1)
-        along_x, along_y = columns["velocity_z"], columns["velocity_x"]
-        self._heading = np.unwrap(yaw)
-        self._velocity = np.stack(
-            [along_x * np.cos(yaw) + along_y * np.sin(yaw), along_y * np.cos(yaw) - along_x * np.sin(yaw)], axis=1
-        )
-        self._yaw_rate = columns["angular_velocity_y"]
-        self._steer = np.clip(-columns["steerAngle"] / steering_lock_degrees, -1.0, 1.0)
-        self._throttle = np.clip(columns["accStatus"], 0.0, 1.0)
-        self._brake = np.clip(columns["brakeStatus"], 0.0, 1.0)
-        self._rpm = columns["RPM"]
-        self._gear: IntArray = columns["actualGear"].astype(np.int64) - 1
-        # The source says only that more than two wheels are out, and ends its own drive there, as all four would.
-        self._wheels_out: IntArray = np.where(columns["out_of_track"] > 0.5, 4, 0)
         periods = np.diff(columns["currentTime"])
         ticking = (periods > 0.0) & (periods < _LONGEST_PERIOD)
         if not ticking.any():
@@ -87,20 +73,34 @@ class RecordedCar:
             )
         self.rate = 1.0 / float(np.mean(periods[ticking]))
         """Rows a second, Hz."""
-        self._time = np.arange(len(yaw)) / self.rate
+        self.rows = len(columns["yaw"])
+        """Rows of the recording."""
+        # In this source's columns the position's x runs along the game's z, and its y along the game's x: so the
+        # velocities swap, and yaw already counts counter-clockwise from x (verified on the recorded laps: course and
+        # yaw agree to 0.004 rad in the median, and angular_velocity_y is the derivative of yaw to 0.003 rad/s).
+        velocity = np.stack([columns["velocity_z"], columns["velocity_x"]], axis=1)
+        self._states = CarState(
+            time=np.arange(self.rows) / self.rate,
+            position=np.stack([columns["world_position_x"], columns["world_position_y"]], axis=1),
+            heading=np.unwrap(columns["yaw"]),
+            velocity=body_velocity(velocity, columns["yaw"]),
+            acceleration=None,
+            yaw_rate=columns["angular_velocity_y"],
+            steer=np.clip(-columns["steerAngle"] / steering_lock_degrees, -1.0, 1.0),
+            throttle=np.clip(columns["accStatus"], 0.0, 1.0),
+            brake=np.clip(columns["brakeStatus"], 0.0, 1.0),
+            engine_rpm=columns["RPM"],
+            gear=columns["actualGear"].astype(np.int64) - 1,
+            wheel_slip=None,
+            wheel_load=None,
+            wheel_angular_speed=None,
+            # The source says only that more than two wheels are out, and ends its own drive there, as all four would.
+            wheels_out=np.where(columns["out_of_track"] > 0.5, 4, 0),
+            collided=np.zeros(self.rows, np.bool_),
+        )
         self._ends = self._last_rows(columns["done"], periods)
         self._row = 0
         self._go_on_behind_gaps()
-
-    @property
-    def count(self) -> int:
-        """One."""
-        return 1
-
-    @property
-    def rows(self) -> int:
-        """Rows of the recording."""
-        return len(self._time)
 
     @property
     def at_gap(self) -> bool:
@@ -114,7 +114,7 @@ class RecordedCar:
 
     def share_on(self, track: Track) -> float:
         """Which part of the rows, 0 to 1, lies on this track or at most a car's length beside it."""
-        at = track.project(self._position)
+        at = track.project(self._states.position)
         on: BoolArray = (at.gap < at.width_left + _BESIDE) & (at.gap > -at.width_right - _BESIDE)
         return float(on.mean())
 
@@ -124,29 +124,15 @@ class RecordedCar:
         It is what is found applied at the end of that period; the throttle counts against the brake.
         """
         row = min(self._row + 1, self.rows - 1)
-        return on_action_grid(np.array([[self._steer[row], self._throttle[row] - self._brake[row]]]))
+        states = self._states
+        return on_action_grid(np.array([[states.steer[row], states.throttle[row] - states.brake[row]]]))
 
     def read(self) -> CarState:
         """The state of the present row."""
         row = slice(self._row, self._row + 1)
-        return CarState(
-            time=self._time[row].copy(),
-            position=self._position[row].copy(),
-            heading=self._heading[row].copy(),
-            velocity=self._velocity[row].copy(),
-            acceleration=None,
-            yaw_rate=self._yaw_rate[row].copy(),
-            steer=self._steer[row].copy(),
-            throttle=self._throttle[row].copy(),
-            brake=self._brake[row].copy(),
-            engine_rpm=self._rpm[row].copy(),
-            gear=self._gear[row].copy(),
-            wheel_slip=None,
-            wheel_load=None,
-            wheel_angular_speed=None,
-            wheels_out=self._wheels_out[row].copy(),
-            collided=np.zeros(1, np.bool_),
-        )
+        columns = {field.name: getattr(self._states, field.name) for field in fields(CarState)}
+        present: dict[str, Any] = {name: None if c is None else c[row].copy() for name, c in columns.items()}
+        return CarState(**present)
 
     def apply(self, controls: Controls) -> None:
         """Change nothing: what happened has happened."""
@@ -172,11 +158,9 @@ class RecordedCar:
 
     def _last_rows(self, done: FloatArray, periods: FloatArray) -> BoolArray:
         """(rows,) true where the next row does not follow: a recorded end, a pause, a jump, the last row."""
-        headings = np.stack([np.cos(self._heading), np.sin(self._heading)], axis=1)
-        lefts = np.stack([-headings[:, 1], headings[:, 0]], axis=1)
-        velocity = headings * self._velocity[:, :1] + lefts * self._velocity[:, 1:]
-        expected = self._position[:-1] + 0.5 * (velocity[:-1] + velocity[1:]) / self.rate
-        missed = np.hypot(*(self._position[1:] - expected).T)
+        position, velocity = self._states.position, body_velocity(self._states.velocity, -self._states.heading)
+        expected = position[:-1] + 0.5 * (velocity[:-1] + velocity[1:]) / self.rate
+        missed = np.hypot(*(position[1:] - expected).T)
         # The lap clock falls back to 0 at the line; only positions can tell that from a restart.
         ends: BoolArray = np.append((done[:-1] > 0.5) | (missed > _JUMP) | (periods >= _LONGEST_PERIOD), True)
         return ends

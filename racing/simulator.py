@@ -58,7 +58,7 @@ class SimulatedCar:
             raise ValueError(f"physics_hz is {physics_hz}; the tyres need at least 250 steps a second")
         self.track = track
         self.vehicle = vehicle
-        self._count = count
+        self.count = count
         self._physics_hz = physics_hz
         self._start = start
         self._random = np.random.default_rng(seed)
@@ -72,16 +72,11 @@ class SimulatedCar:
         self._controls = Controls(np.zeros(count), np.zeros(count), np.zeros(count))
         self.reset(np.ones(count, dtype=np.bool_))
 
-    @property
-    def count(self) -> int:
-        """Number of cars, N."""
-        return self._count
-
     def read(self) -> CarState:
         """Return the present state of the cars; the arrays do not change later."""
         dynamics = self._dynamics
         return CarState(
-            time=np.full(self._count, self._time),
+            time=np.full(self.count, self._time),
             position=_rows(dynamics.position),
             heading=dynamics.heading.copy(),
             velocity=_rows(dynamics.velocity * np.exp(-1j * dynamics.heading)),

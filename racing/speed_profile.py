@@ -23,8 +23,7 @@ def speed_profile(curvature: FloatArray, spacing: float, vehicle: Vehicle, use: 
     # friction (g + down v^2) = bend v^2; where downforce outgrows the bend there is no limit.
     room = np.maximum(bend - friction * down, 1e-6)
     limit = np.clip(np.sqrt(friction * GRAVITY / room), _LOWEST, _HIGHEST)
-    speeds = [float(value) for value in limit]
-    bends = [float(value) for value in bend]
+    speeds, bends = limit.tolist(), bend.tolist()
     drag = vehicle.drag / vehicle.mass
     driven = 1.0 - vehicle.front_weight + 0.1
     power = vehicle.peak_power

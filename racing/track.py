@@ -78,18 +78,12 @@ class Track:
         tangent = central / np.hypot(central[:, 0], central[:, 1])[:, None]
         self.heading = np.unwrap(np.arctan2(tangent[:, 1], tangent[:, 0]))
         self.curvature = turn / self.spacing
-        self._turns = round(float(turn.sum()) / (2 * np.pi))
 
-        table = np.empty((count + 1, 8))
-        table[:count, _X : _X + 2] = self.centre
-        table[:count, _TX : _TX + 2] = tangent
-        table[:count, _HEADING] = self.heading
-        table[:count, _CURVATURE] = self.curvature
-        table[:count, _LEFT] = self.width_left
-        table[:count, _RIGHT] = self.width_right
-        table[count] = table[0]
-        table[count, _HEADING] += 2 * np.pi * self._turns
-        self._table = table
+        # In the order of _X to _RIGHT, with the first point again at the end.
+        grid = [self.centre, tangent, self.heading, self.curvature, self.width_left, self.width_right]
+        rows = np.column_stack(grid)
+        self._table = np.concatenate([rows, rows[:1]])
+        self._table[count, _HEADING] += 2 * np.pi * round(float(turn.sum()) / (2 * np.pi))
         self._window = np.arange(-_WINDOW, _WINDOW + 1)
         # The centreline with the window's overlap on both ends: a local search then needs no modulo.
         self._padded = np.concatenate([self.centre[-_WINDOW:], self.centre, self.centre[: _WINDOW + 1]])
@@ -142,8 +136,7 @@ class Track:
         """
         middle = 0.5 * (left + right)
         _check_closed(middle, source)
-        centre, _ = resample(middle, SPACING)
-        centre, _ = resample(smooth(centre, SMOOTHING / SPACING), SPACING)
+        centre = resample(smooth(resample(middle, SPACING), SMOOTHING / SPACING), SPACING)
         half = np.full(len(centre), 1.0)
         bare = Track(centre, half, half, name)
         return Track(centre, _edge_gap(bare, left), -_edge_gap(bare, right), name)
@@ -267,17 +260,14 @@ def _from_centreline(points: FloatArray, width_left: FloatArray, width_right: Fl
     if len(points) >= 8 and steps.min() >= 1.0 and steps.max() <= 4.0 and np.ptp(steps) < 0.05 * steps.mean():
         return Track(points, width_left, width_right, path.stem)
     _check_closed(points, str(path))
-    rows, _ = resample(np.column_stack([points, width_left, width_right]), SPACING)
-    spacing = float(np.median(steps))
-    rows = smooth(rows, max(SMOOTHING, 0.7 * spacing) / SPACING)
-    rows, _ = resample(rows, SPACING)
+    rows = resample(np.column_stack([points, width_left, width_right]), SPACING)
+    rows = resample(smooth(rows, max(SMOOTHING, 0.7 * float(np.median(steps))) / SPACING), SPACING)
     return Track(rows[:, :2], rows[:, 2], rows[:, 3], path.stem)
 
 
 def _edge_gap(track: Track, border: FloatArray) -> FloatArray:
     """Return the lateral offset (M,) of a border line at the track's grid points."""
-    dense, _ = resample(border, 0.5 * track.spacing)
-    projection = track.project(dense)
+    projection = track.project(resample(border, 0.5 * track.spacing))
     order = np.argsort(projection.s)
     return np.asarray(np.interp(track.s, projection.s[order], projection.gap[order], period=track.length))
 

@@ -52,8 +52,7 @@ def _candidate(rng: np.random.Generator, length: float, spacing: float) -> Float
         rounded = _rounded(polygon, wanted)
         if rounded is None:
             return None
-        fine, _ = resample(rounded, spacing)
-        centre, _ = resample(smooth(fine, _TRANSITION / spacing), spacing)
+        centre = resample(smooth(resample(rounded, spacing), _TRANSITION / spacing), spacing)
         steps = np.roll(centre, -1, axis=0) - centre
         polygon = polygon * (length / float(np.sqrt((steps * steps).sum(axis=1)).sum()))
     return np.round(centre, 4)

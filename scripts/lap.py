@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from experience import environment
-from racing.evaluation import Driver, PolicyDriver, ReferenceActions, drive_laps
+from racing.evaluation import Actor, drive_laps, policy_actions, reference_actions
 from racing.policy import Policy, PolicyError
 from racing.reference_driver import ReferenceDriver
 from racing.task import TaskConfig
@@ -21,11 +21,11 @@ from runtime.exit_codes import ExitCode
 from scripts.demo.report import lap_text
 
 
-def the_driver(policy: Path | None, track: Track, config: TaskConfig) -> Driver:
+def the_driver(policy: Path | None, track: Track, config: TaskConfig) -> Actor:
     """The policy in the file, or the reference driver. Raises OSError, PolicyError."""
     if policy is None:
-        return ReferenceActions(ReferenceDriver(track))
-    return PolicyDriver(Policy.from_bytes(policy.read_bytes(), environment.racing(config).signature))
+        return reference_actions(ReferenceDriver(track))
+    return policy_actions(Policy.from_bytes(policy.read_bytes(), environment.racing(config).signature))
 
 
 def lap(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bridge.assetto_corsa.controls.controls import Backend
+from bridge.assetto_corsa.controls.controls import Backend, Command
 from bridge.assetto_corsa.controls.csp import CustomAI
 from bridge.assetto_corsa.controls.guard import HEARTBEAT_SECONDS
 from bridge.assetto_corsa.reading.layout import Graphics, Status
@@ -61,6 +61,11 @@ class NotDriving(GameError):
         self.status = status
 
 
+def command_of(controls: Controls) -> Command:
+    """What these controls ask of one car."""
+    return Command(float(controls.steer[0]), float(controls.throttle[0]), float(controls.brake[0]))
+
+
 class AssettoCorsaCar:
     """One car in the running game; implements racing's Car.
 
@@ -74,6 +79,8 @@ class AssettoCorsaCar:
     Attributes:
         latest: the snapshot of the latest state; None before the first.
     """
+
+    count = 1
 
     def __init__(
         self,
@@ -93,11 +100,6 @@ class AssettoCorsaCar:
         self._packet: int | None = None
         self._before: tuple[CarState, Snapshot] | None = None
         self.latest: Snapshot | None = None
-
-    @property
-    def count(self) -> int:
-        """One."""
-        return 1
 
     def read(self) -> CarState:
         """The state of the newest packet, once it is another than that of the state before.
@@ -121,7 +123,7 @@ class AssettoCorsaCar:
 
     def apply(self, controls: Controls) -> None:
         """Send these controls to the game, which holds them until the next call."""
-        self._backend.apply(float(controls.steer[0]), float(controls.throttle[0]), float(controls.brake[0]))
+        self._backend.apply(*command_of(controls))
 
     def advance(self, seconds: float) -> None:
         """Do nothing: the game's time passes by itself."""

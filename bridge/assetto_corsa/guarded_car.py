@@ -8,9 +8,7 @@ another bridge has taken. What counts is decided in safety.py.
 import time
 from collections.abc import Callable
 
-import numpy as np
-
-from bridge.assetto_corsa.car import AssettoCorsaCar, NotDriving
+from bridge.assetto_corsa.car import AssettoCorsaCar, NotDriving, command_of
 from bridge.assetto_corsa.controls.controls import NEUTRAL, RELEASED, Backend, BackendUnavailable, Command
 from bridge.assetto_corsa.controls.safety import SafetyGate
 from bridge.assetto_corsa.reading.layout import Status
@@ -30,17 +28,14 @@ class GuardedCar:
         now: monotonic clock, s.
     """
 
+    count = 1
+
     def __init__(
         self, car: AssettoCorsaCar, backend: Backend, gate: SafetyGate, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._car, self._backend, self._gate, self._now = car, backend, gate, now
         self._commanded = NEUTRAL
         self._guard_lost = False
-
-    @property
-    def count(self) -> int:
-        """One."""
-        return 1
 
     def read(self) -> CarState:
         """The state of a new packet; raises NotDriving when there is none, or the policy must not drive."""
@@ -77,7 +72,7 @@ class GuardedCar:
 
     def apply(self, controls: Controls) -> None:
         """Send these controls; raises BackendUnavailable once, when the guard or the car itself is lost to us."""
-        self._command(Command(float(controls.steer[0]), float(controls.throttle[0]), float(controls.brake[0])))
+        self._command(command_of(controls))
 
     def neutral(self) -> None:
         """Roll out under a gentle brake."""
@@ -109,7 +104,7 @@ class GuardedCar:
         if self._guard_lost:
             return
         try:
-            self._car.apply(Controls(*(np.array([value]) for value in command)))
+            self._backend.apply(*command)
         except BackendUnavailable:
             self._guard_lost = True
             raise

@@ -26,7 +26,7 @@ from bridge.assetto_corsa.guarded_car import GuardedCar
 from bridge.assetto_corsa.reading.layout import Status, text
 from bridge.assetto_corsa.reading.memory import GameError, GameNotRunning
 from bridge.assetto_corsa.reading.pages import GamePages, Snapshot
-from bridge.assetto_corsa.starts.reset import FreshStart, PagesGame
+from bridge.assetto_corsa.starts.reset import FreshStart, sight_of
 from bridge.assetto_corsa.starts.rolling import RollingStart
 from bridge.assetto_corsa.starts.starts import LineElevation, Starts
 from racing.track import Track, TrackError, parse_track
@@ -79,7 +79,7 @@ class GameSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class GameSession:
     """A game that can be driven.
 
     Attributes: track, car: of it; check: raises GameError when it is not the same any more; shaping: of controls;
@@ -125,7 +125,7 @@ def _packets(snapshot: Snapshot) -> tuple[int, int]:
     return snapshot.physics.packetId, snapshot.graphics.packetId
 
 
-def opened_session(settings: GameSettings, stop: threading.Event, seed: int | None = None) -> Session:
+def opened_session(settings: GameSettings, stop: threading.Event, seed: int | None = None) -> GameSession:
     """Wait until the game is LIVE, take its controls, and return what drives it; `car` must be closed.
 
     To be called in the main thread.
@@ -143,7 +143,7 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
         static = pages.static()
         name, layout, model = text(static.track), text(static.trackConfiguration), text(static.carModel)
         track, elevation = _track(settings, name, layout, float(static.trackSPlineLength))
-        backend = _backend(settings.backend)
+        backend = choose_backend([Supervised(each) for each in backends(settings.backend)])
     except BaseException:
         pages.close()
         raise
@@ -176,13 +176,13 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
                 "learned of one is wrong for the other. Start the bridge again to drive it."
             )
 
-    start = FreshStart(PagesGame(pages), backend, starts, sleep=patiently)
+    start = FreshStart(lambda: sight_of(pages), backend, starts, sleep=patiently)
     # The game ignores wheel and pedals while CSP has its car: there is nobody to be seen, only to be mistaken.
     visible = settings.yield_to_human and backend.name != CustomAI.name
     gate = SafetyGate(panic, in_front, settings.need_window, Tolerance() if visible else None)
     car = GuardedCar(AssettoCorsaCar(pages, backend, start), backend, gate)
     rolling = None if starts is None else RollingStart(starts, lambda: start.start)
-    return Session(track, car, check, settings.shaping, rolling)
+    return GameSession(track, car, check, settings.shaping, rolling)
 
 
 def _await_live(pages: GamePages, wait: bool, stop: threading.Event) -> None:
@@ -246,11 +246,7 @@ def _track(settings: GameSettings, name: str, layout: str, length: float) -> tup
     return installed_track(root, name, layout, length), LineElevation(lane.line, lane.elevation)
 
 
-def _backend(kind: BackendKind) -> Backend:
-    makers: dict[BackendKind, Callable[[], Backend]] = {
-        BackendKind.CSP: CustomAI,
-        BackendKind.GAMEPAD: Gamepad,
-        BackendKind.VJOY: VJoy,
-    }
-    kinds = tuple(makers) if kind is BackendKind.AUTO else (kind,)
-    return choose_backend([Supervised(makers[each]()) for each in kinds])
+def backends(kind: BackendKind) -> list[Backend]:
+    """The controls of this kind, closed and unguarded; all of them, in their order, for AUTO."""
+    every: list[Backend] = [CustomAI(), Gamepad(), VJoy()]
+    return [backend for backend in every if kind in (BackendKind.AUTO, backend.name)]

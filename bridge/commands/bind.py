@@ -9,16 +9,23 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from bridge.assetto_corsa.session import BackendKind
+from bridge.assetto_corsa.controls.controls import (
+    RELEASED,
+    Backend,
+    BackendUnavailable,
+    Button,
+    Command,
+    NoBackend,
+    choose_backend,
+)
+from bridge.assetto_corsa.controls.device_lock import take
+from bridge.assetto_corsa.session import BackendKind, backends
 from bridge.commands.options import give_up
 from runtime.exit_codes import ExitCode
-
-if TYPE_CHECKING:
-    from bridge.assetto_corsa.controls.controls import Backend
 
 HOLD_SECONDS = 1.0
 """So long a button is held, or an axis at its end."""
@@ -39,8 +46,6 @@ def bind(
         give_up("CSP's Custom AI needs no binding: it reaches the game without a device.")
     # A person's Ctrl-C ends what waits for Enter; a supervisor's signal shall put the pad at rest just the same.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    from bridge.assetto_corsa.controls.controls import BackendUnavailable, NoBackend
-
     with ExitStack() as held:
         try:
             device = _plugged_in(backend, held)
@@ -52,14 +57,9 @@ def bind(
             give_up(str(error), ExitCode.FAILED)
 
 
-def _plugged_in(kind: BackendKind, held: ExitStack) -> "Backend":
+def _plugged_in(kind: BackendKind, held: ExitStack) -> Backend:
     """The device to be moved, which nobody else has until `held` ends; raises BackendUnavailable and NoBackend."""
-    from bridge.assetto_corsa.controls.controls import RELEASED, choose_backend
-    from bridge.assetto_corsa.controls.device_lock import take
-    from bridge.assetto_corsa.controls.gamepad import Gamepad
-    from bridge.assetto_corsa.controls.vjoy import VJoy
-
-    devices = [device for device in (Gamepad(), VJoy()) if kind in (BackendKind.AUTO, device.name)]
+    devices = [device for device in backends(kind) if device.name != BackendKind.CSP]
     # Where any will do, all must be free: a pad beside the joystick of a bridge would move the car that it drives.
     for device in devices:
         held.enter_context(closing(take(device.name, IN_USE_SECONDS)))
@@ -70,7 +70,7 @@ def _plugged_in(kind: BackendKind, held: ExitStack) -> "Backend":
     return chosen
 
 
-def _offer(device: "Backend", delay: float) -> None:
+def _offer(device: Backend, delay: float) -> None:
     """One thing after the other, round and round, until an exception ends it."""
     things = list(_things(device).items())
     typer.echo("Enter moves the next one; a number moves that one:")
@@ -98,9 +98,8 @@ def _offer(device: "Backend", delay: float) -> None:
         following = (following + 1) % len(things)
 
 
-def _things(device: "Backend") -> dict[str, Callable[[bool], None]]:
+def _things(device: Backend) -> dict[str, Callable[[bool], None]]:
     """What can be bound, by the name that the game gives it: moved with True, at rest with False."""
-    from bridge.assetto_corsa.controls.controls import RELEASED, Button, Command
 
     def axis(command: Command) -> Callable[[bool], None]:
         return lambda on: device.apply(*(command if on else RELEASED))

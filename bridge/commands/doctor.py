@@ -1,14 +1,14 @@
 """`ac-bridge doctor`: looks at all that driving needs, and says in a line each what is wrong and how to mend it."""
 
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.assetto_corsa.session import BackendKind
+from bridge.assetto_corsa.session import BackendKind, backends
 from bridge.commands.game_options import AcRoot, Backend
 from bridge.commands.options import TWO_PAIRINGS, AllowPlain, PairingCommand, Uri, give_up
 from bridge.pairing.command import COMMAND_SECONDS, look_up_pairing
@@ -18,9 +18,6 @@ from runtime.signals import stop_on_signals
 from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
 
 if TYPE_CHECKING:
-    from threading import Event
-
-    from bridge.assetto_corsa.controls import controls
     from bridge.doctor.messages import Finding
 
 _SHORT_SECONDS = 5.0
@@ -73,7 +70,9 @@ def doctor(
         raise typer.Exit(int(ExitCode.INTERRUPTED))
     wrong = report.stops_driving(findings)
     if as_json:
-        typer.echo(report.as_json(findings, _software(), called.text))
+        from bridge.driving.garage import software
+
+        typer.echo(report.as_json(findings, software(), called.text))
     else:
         typer.echo(
             "Something stops driving; begin with the first line that says wrong." if wrong else "Nothing is wrong."
@@ -105,7 +104,7 @@ def _game(
     yield from game_findings(watched, rate)
     yield from install_findings(watched, ac_root, track)
     if not stopped():
-        yield from control_findings(watched, _backends(backend), move)
+        yield from control_findings(watched, backends(backend), move)
 
 
 def _rest(spool: Path, limit_bytes: int, called: "_Called", stopped: Callable[[], bool]) -> "Iterator[Finding]":
@@ -125,7 +124,7 @@ def _rest(spool: Path, limit_bytes: int, called: "_Called", stopped: Callable[[]
 class _Called:
     """Whom to call; `text` is the pairing string, once it is known."""
 
-    def __init__(self, uri: str | None, command: str | None, allow_plain: bool, stop: "Event") -> None:
+    def __init__(self, uri: str | None, command: str | None, allow_plain: bool, stop: Event) -> None:
         self.text = ""
         self._uri, self._command, self._allow_plain, self._stop = uri, command, allow_plain, stop
 
@@ -145,22 +144,6 @@ class _Called:
         return pairing
 
 
-def _backends(chosen: BackendKind) -> "list[controls.Backend]":
-    from bridge.assetto_corsa.controls.csp import CustomAI
-    from bridge.assetto_corsa.controls.gamepad import Gamepad
-    from bridge.assetto_corsa.controls.vjoy import VJoy
-
-    backends: list[controls.Backend] = [CustomAI(), Gamepad(), VJoy()]
-    return [backend for backend in backends if chosen in (BackendKind.AUTO, backend.name)]
-
-
 def _tell(sentence: str) -> None:
     """Say what takes a while, where it is no part of the report."""
     typer.echo(sentence, err=True)
-
-
-def _software() -> str:
-    try:
-        return f"ac-training {version('ac-training')}"
-    except PackageNotFoundError:
-        return "ac-training, not installed"

@@ -3,42 +3,20 @@
 The parts are imported when the command runs, so that `--help` and `pair` answer at once.
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from bridge.assetto_corsa.session import BackendKind, Stopped
-from bridge.commands.game_options import (
-    AcRoot,
-    AnyWindow,
-    Backend,
-    Car,
-    CarKind,
-    IgnoreHuman,
-    PanicKey,
-    PedalRate,
-    Smoothing,
-    SteerRate,
-    Wait,
-    chosen_car,
-    chosen_shaping,
-    game_settings,
-)
+from bridge.assetto_corsa.session import Stopped
+from bridge.commands.game_options import Car, CarKind, GameOptions, chosen_car, game_settings, with_game_options
 from bridge.commands.options import TWO_PAIRINGS, AllowPlain, PairingCommand, Uri, give_up, pairing_of
 from bridge.pairing.command import look_up_pairing
 from bridge.pairing.file import config_folder
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging
 from runtime.signals import stop_on_signals
-from wire.pairing import Pairing
-
-if TYPE_CHECKING:
-    from threading import Event
-
-    from bridge.driving.garage import Settings
 
 _TRACK = "seed:7"
 TASK_NAMES = (
@@ -52,7 +30,9 @@ TASK_NAMES = (
 """What --task may set: the fields of racing.task.TaskConfig but control_hz, which --rate sets."""
 
 
+@with_game_options
 def drive(
+    *,
     uri: Uri = None,
     car: Car = CarKind.AUTO,
     track: Annotated[
@@ -81,15 +61,7 @@ def drive(
             f"{', '.join(TASK_NAMES)}.",
         ),
     ] = None,
-    ac_root: AcRoot = None,
-    backend: Backend = BackendKind.AUTO,
-    wait: Wait = False,
-    panic_key: PanicKey = "end",
-    ignore_human: IgnoreHuman = False,
-    any_window: AnyWindow = False,
-    steer_rate: SteerRate = None,
-    pedal_rate: PedalRate = None,
-    smoothing: Smoothing = 0.0,
+    game: GameOptions,
     recording: Annotated[Path | None, typer.Option(help="Recorded telemetry (CSV), for --car recorded.")] = None,
     spool: Annotated[
         Path | None, typer.Option(help="Folder where experience waits until it is safe; default: in your config.")
@@ -101,16 +73,12 @@ def drive(
     allow_plain: AllowPlain = False,
 ) -> None:
     """Drive for a run: experience up, weights down. Ends with Ctrl-C, orderly."""
-    from bridge.driving.garage import Settings
+    from bridge.driving.garage import Settings, SettingsError, assembled_drive
 
     configure_logging("bridge")
     stop = stop_on_signals()
-    car = chosen_car(car, track, cars, wait)
-    shaping = chosen_shaping(car, steer_rate, pedal_rate, smoothing)
+    car = chosen_car(car, track, cars, game.wait)
     recording = _recording_for(car, recording, track, {"--cars": cars, "--seed": seed})
-    game = None
-    if car is CarKind.ASSETTO_CORSA:
-        game = game_settings(track, cars, ac_root, backend, wait, panic_key, ignore_human, any_window, shaping)
     settings = Settings(
         recording=recording,
         track=track or _TRACK,
@@ -122,7 +90,7 @@ def drive(
         spool_limit_bytes=spool_limit_mib * 2**20,
         steps=steps,
         seed=seed,
-        game=game,
+        game=game_settings(game, car, track, cars),
     )
     look_up = None
     if pairing_command is not None:
@@ -131,23 +99,16 @@ def drive(
         look_up = partial(look_up_pairing, pairing_command, allow_plain, stop)
     pairing = pairing_of(uri, allow_plain, look_up, stop)
     try:
-        ended = _driven(pairing, settings, stop, look_up)
+        with assembled_drive(pairing, settings, stop, look_up) as ready:
+            ended = ready.run()
+    except Stopped:
+        ended = ExitCode.OK
+    except SettingsError as error:
+        give_up(str(error), error.exit_code)
     finally:
         # A look-up that is still at work would hold up the end.
         stop.set()
     raise typer.Exit(int(ended))
-
-
-def _driven(pairing: Pairing, settings: "Settings", stop: "Event", look_up: Callable[[], Pairing] | None) -> ExitCode:
-    from bridge.driving.garage import SettingsError, assembled_drive
-
-    try:
-        with assembled_drive(pairing, settings, stop, look_up) as ready:
-            return ready.run()
-    except Stopped:
-        return ExitCode.OK
-    except SettingsError as error:
-        give_up(str(error), error.exit_code)
 
 
 def _recording_for(

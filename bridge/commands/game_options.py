@@ -1,9 +1,12 @@
 """The options that choose the car and say how the real game is driven, shared by `drive` and `play`."""
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,67 +40,78 @@ AcRoot = Annotated[
 Backend = Annotated[
     BackendKind, typer.Option(help="How steering and pedals reach the game; auto tries the others in this order.")
 ]
-Wait = Annotated[bool, typer.Option("--wait", help="Wait for the game when it does not run yet.")]
-PanicKey = Annotated[
-    str,
-    typer.Option(
-        "--panic-key",
-        help=f"Key that stops driving at once, whatever window is in front: {', '.join(PANIC_KEYS)}. On Linux it is "
-        "the signal SIGUSR1.",
-    ),
-]
-IgnoreHuman = Annotated[
-    bool,
-    typer.Option(
-        "--ignore-human",
-        help="Drive on when somebody steers or brakes; default: let go of the car. With csp the game ignores wheel and "
-        "pedals anyway; use the panic key.",
-    ),
-]
-AnyWindow = Annotated[
-    bool, typer.Option("--any-window", help="Drive on when the game's window is not in front (Windows).")
-]
-SteerRate = Annotated[
-    float | None,
-    typer.Option(
-        "--steer-rate",
-        metavar="LOCKS",
-        help="Game: most change of steering a second, 1 from straight to full lock; default: no limit.",
-    ),
-]
-PedalRate = Annotated[
-    float | None,
-    typer.Option(
-        "--pedal-rate",
-        metavar="PEDALS",
-        help="Game: most change of throttle less brake a second, 1 for a whole pedal; default: no limit.",
-    ),
-]
-Smoothing = Annotated[
-    float,
-    typer.Option(
-        "--smoothing",
-        metavar="SECONDS",
-        help="Game: time constant of a low pass before these limits; default: none. What is applied is what is "
-        "recorded.",
-    ),
-]
 
 
-def chosen_shaping(
-    car: CarKind, steer_rate: float | None, pedal_rate: float | None, smoothing: float
-) -> ControlShaping:
-    """The options that shape controls; gives up where they make no sense or another car is driven."""
-    try:
-        shaping = ControlShaping(steer_rate, pedal_rate, smoothing)
-    except ValueError as error:
-        give_up(f"The controls cannot be shaped like this: {error}. Mend --steer-rate, --pedal-rate or --smoothing.")
-    if shaping.on and car is not CarKind.ASSETTO_CORSA:
-        give_up(
-            "--steer-rate, --pedal-rate and --smoothing shape the controls of the game's car, and another one is "
-            "driven here; leave them out."
-        )
-    return shaping
+@dataclass(frozen=True)
+class GameOptions:
+    """How the real game is driven, as the command line says it."""
+
+    ac_root: AcRoot = None
+    backend: Backend = BackendKind.AUTO
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the game when it does not run yet.")] = False
+    panic_key: Annotated[
+        str,
+        typer.Option(
+            help=f"Key that stops driving at once, whatever window is in front: {', '.join(PANIC_KEYS)}. On Linux it "
+            "is the signal SIGUSR1.",
+        ),
+    ] = "end"
+    ignore_human: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-human",
+            help="Drive on when somebody steers or brakes; default: let go of the car. With csp the game ignores wheel "
+            "and pedals anyway; use the panic key.",
+        ),
+    ] = False
+    any_window: Annotated[
+        bool, typer.Option("--any-window", help="Drive on when the game's window is not in front (Windows).")
+    ] = False
+    steer_rate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="LOCKS",
+            help="Game: most change of steering a second, 1 from straight to full lock; default: no limit.",
+        ),
+    ] = None
+    pedal_rate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PEDALS",
+            help="Game: most change of throttle less brake a second, 1 for a whole pedal; default: no limit.",
+        ),
+    ] = None
+    smoothing: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            help="Game: time constant of a low pass before these limits; default: none. What is applied is what is "
+            "recorded.",
+        ),
+    ] = 0.0
+
+
+def with_game_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command for typer, which knows no groups of options: each field of its parameter `game` is an option.
+
+    All parameters of `command` are keyword-only.
+    """
+
+    def run(**options: Any) -> None:
+        game = GameOptions(**{field.name: options.pop(field.name) for field in fields(GameOptions)})
+        command(game=game, **options)
+
+    parameters = []
+    for own in signature(command).parameters.values():
+        if own.name == "game":
+            parameters += [
+                Parameter(f.name, own.kind, default=f.default, annotation=f.type) for f in fields(GameOptions)
+            ]
+        else:
+            parameters.append(own)
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # typer looks here
+    return run
 
 
 def chosen_car(car: CarKind, track: str | None, cars: int | None, wait: bool) -> CarKind:
@@ -118,22 +132,32 @@ def chosen_car(car: CarKind, track: str | None, cars: int | None, wait: bool) ->
     return CarKind.ASSETTO_CORSA
 
 
-def game_settings(
-    track: str | None,
-    cars: int | None,
-    ac_root: Path | None,
-    backend: BackendKind,
-    wait: bool,
-    panic_key: str,
-    ignore_human: bool,
-    any_window: bool,
-    shaping: ControlShaping,
-) -> GameSettings:
-    """The options for the real game; gives up where they do not fit it."""
+def game_settings(options: GameOptions, car: CarKind, track: str | None, cars: int | None) -> GameSettings | None:
+    """What is chosen for the real game, None where another car is driven; gives up where it does not fit together."""
+    try:
+        shaping = ControlShaping(options.steer_rate, options.pedal_rate, options.smoothing)
+    except ValueError as error:
+        give_up(f"The controls cannot be shaped like this: {error}. Mend --steer-rate, --pedal-rate or --smoothing.")
+    if car is not CarKind.ASSETTO_CORSA:
+        if shaping.on:
+            give_up(
+                "--steer-rate, --pedal-rate and --smoothing shape the controls of the game's car, and another one is "
+                "driven here; leave them out."
+            )
+        return None
     if cars is not None:
         give_up("--cars goes with simulated cars; the game's car is one.")
     if track is not None and track.startswith("seed:"):
         give_up("--track seed:... is for simulated cars; for the game give a CSV file, or leave --track out.")
-    if panic_key not in PANIC_KEYS:
-        give_up(f"--panic-key {panic_key} is not one of {', '.join(PANIC_KEYS)}.")
-    return GameSettings(ac_root, track, backend, wait, panic_key, not ignore_human, not any_window, shaping)
+    if options.panic_key not in PANIC_KEYS:
+        give_up(f"--panic-key {options.panic_key} is not one of {', '.join(PANIC_KEYS)}.")
+    return GameSettings(
+        root=options.ac_root,
+        track=track,
+        backend=options.backend,
+        wait=options.wait,
+        panic_key=options.panic_key,
+        yield_to_human=not options.ignore_human,
+        need_window=not options.any_window,
+        shaping=shaping,
+    )

@@ -42,14 +42,12 @@ TWO_PAIRINGS = "--uri and --pairing-command both say whom to call; leave one out
 def pairing_of(uri: str | None, allow_plain: bool, look_up: Callable[[], Pairing] | None, stop: Event) -> Pairing:
     """The run to drive for, from the options or the pairing command's first answer; gives up where neither has one."""
     try:
-        if look_up is None:
-            return parsed(found_uri(uri, config_folder()), allow_plain)
-        return _looked_up(look_up, stop)
+        return parse_pairing(found_uri(uri, config_folder()), allow_plain) if look_up is None else _first(look_up, stop)
     except PairingError as error:
         give_up(str(error))
 
 
-def _looked_up(look_up: Callable[[], Pairing], stop: Event) -> Pairing:
+def _first(look_up: Callable[[], Pairing], stop: Event) -> Pairing:
     """The first answer of the pairing command: a bridge may be started before the instance that it waits for."""
     while True:
         try:

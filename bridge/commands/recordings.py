@@ -1,6 +1,6 @@
 """`ac-bridge record`, `replay` and `record-lap`: the game's pages into a file and back, and a track from a driven lap.
 
-The parts are imported when a command runs. None of them touches the controls.
+None of them touches the controls.
 """
 
 import errno
@@ -11,18 +11,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from bridge.assetto_corsa.reading.layout import text
+from bridge.assetto_corsa.reading.memory import GameError
+from bridge.assetto_corsa.reading.pages import GamePages
+from bridge.assetto_corsa.reading.patience import PatientPages
+from bridge.assetto_corsa.recording.lap_recorder import LapRecorder, lap_sample, track_from_lap
+from bridge.assetto_corsa.recording.playing import play, recorded
+from bridge.assetto_corsa.recording.recording import RecordingDamaged, RecordingReader, RecordingWriter
 from bridge.commands.options import give_up
+from racing.car import FloatArray
+from racing.track import Track, TrackError
 from runtime.exit_codes import ExitCode
 from runtime.signals import stop_on_signals
-
-if TYPE_CHECKING:
-    from bridge.assetto_corsa.reading.patience import PatientPages
-    from racing.car import FloatArray
-    from racing.track import Track
 
 _POLL_SECONDS = 0.005
 
@@ -32,9 +36,6 @@ def record(
     seconds: Annotated[float | None, typer.Option(min=0.1, help="End after so long; otherwise with Ctrl-C.")] = None,
 ) -> None:
     """Record the game's shared memory, without the player's names, for a bug report. A few MiB a minute."""
-    from bridge.assetto_corsa.reading.memory import GameError
-    from bridge.assetto_corsa.recording.playing import recorded
-    from bridge.assetto_corsa.recording.recording import RecordingWriter
 
     ended = _ended(stop_on_signals().is_set, seconds)
     try:
@@ -63,9 +64,6 @@ def replay(
     loop: Annotated[bool, typer.Option("--loop", help="Begin again at its end, until Ctrl-C.")] = False,
 ) -> None:
     """Play a recording into shared memory, at its own pace, as if the game ran here."""
-    from bridge.assetto_corsa.reading.memory import GameError
-    from bridge.assetto_corsa.recording.playing import play
-    from bridge.assetto_corsa.recording.recording import RecordingDamaged, RecordingReader
 
     stop = stop_on_signals()
     try:
@@ -83,12 +81,6 @@ def record_lap(
     right: Annotated[float, typer.Option(min=1.5, max=50.0, help="Road to the right of the driven line, m.")] = 4.0,
 ) -> None:
     """Make a track from a lap that you drive, along the middle of the road, where the game has no fast_lane.ai."""
-    from bridge.assetto_corsa.reading.layout import text
-    from bridge.assetto_corsa.reading.memory import GameError
-    from bridge.assetto_corsa.reading.pages import GamePages
-    from bridge.assetto_corsa.reading.patience import PatientPages
-    from bridge.assetto_corsa.recording.lap_recorder import track_from_lap
-    from racing.track import TrackError
 
     _check_writable(out)
     stop = stop_on_signals()
@@ -120,7 +112,7 @@ def _check_writable(out: Path) -> None:
         give_up(f"{out} cannot be written: {error.strerror}. Name another file.")
 
 
-def _keep(track: "Track", out: Path) -> None:
+def _keep(track: Track, out: Path) -> None:
     """Write the track; where that fails now, elsewhere: a driven lap must not be lost. Gives up with what was done."""
     try:
         track.to_csv(out)
@@ -136,8 +128,7 @@ def _keep(track: "Track", out: Path) -> None:
     give_up(f"{why} Nor is there room elsewhere, so the lap is lost. Free the disk.", ExitCode.DISK_FULL)
 
 
-def _driven_lap(pages: "PatientPages", stopped: Callable[[], bool]) -> "FloatArray | None":
-    from bridge.assetto_corsa.recording.lap_recorder import LapRecorder, lap_sample
+def _driven_lap(pages: PatientPages, stopped: Callable[[], bool]) -> FloatArray | None:
 
     typer.echo("Drive over the line and one lap to it again, along the middle of the road.")
     recorder = LapRecorder()

@@ -31,6 +31,11 @@ CALL_SECONDS = 15.0
 _LOOK_SECONDS = 0.05
 SLOW_SECONDS, SLOW_JITTER = 0.3, 0.1
 SKEWED_SECONDS = 5.0
+_REFUSALS: dict[type[Refused], Message] = {
+    WrongCertificate: Message.CERTIFICATE,
+    WrongToken: Message.TOKEN,
+    ProxyUnusable: Message.PROXY,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +53,8 @@ def cloud_findings(pairing: Pairing, stopped: Callable[[], bool]) -> Iterator[Fi
         called = asyncio.run(_call_until(pairing, stopped))
     except asyncio.CancelledError:
         return
-    except WrongCertificate as error:
-        yield found(Message.CERTIFICATE, reason=error.text)
-    except WrongToken as error:
-        yield found(Message.TOKEN, reason=error.text)
-    except ProxyUnusable as error:
-        yield found(Message.PROXY, reason=error.text)
     except Refused as error:
-        yield found(Message.REFUSED, reason=error.text)
+        yield found(_REFUSALS.get(type(error), Message.REFUSED), reason=error.text)
     except InvalidStatus as error:
         yield _answered(error.response.status_code)
     except (OSError, TimeoutError, WebSocketException, EOFError) as error:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from bridge.assetto_corsa.reading.assumptions import Verdict
+from bridge.assetto_corsa.files.install import full_name
+from bridge.assetto_corsa.reading.assumptions import Judgement
 from bridge.assetto_corsa.reading.layout import Status, text
 from bridge.assetto_corsa.reading.memory import GameNotRunning
 from bridge.doctor.messages import Finding, Message, found
@@ -54,8 +55,7 @@ def track_name(watched: Watched) -> str:
     """The track and its layout as the game names them; empty without a game."""
     if watched.static is None:
         return ""
-    layout = text(watched.static.trackConfiguration)
-    return text(watched.static.track) + (f"/{layout}" if layout else "")
+    return full_name(text(watched.static.track), text(watched.static.trackConfiguration))
 
 
 def _packets(watched: Watched, rate: float) -> Finding:
@@ -74,11 +74,11 @@ def _frames(watched: Watched) -> Finding:
 
 
 def _assumptions(watched: Watched) -> Iterator[Finding]:
-    names = {verdict: [f.name for f in watched.assumptions if f.verdict is verdict] for verdict in Verdict}
+    names = {verdict: [f.name for f in watched.assumptions if f.verdict is verdict] for verdict in Judgement}
     for finding in watched.assumptions:
-        if finding.verdict is Verdict.CONTRADICTED:
+        if finding.verdict is Judgement.CONTRADICTED:
             yield found(Message.ASSUMPTION_WRONG, name=finding.name, measured=finding.measured)
-    if names[Verdict.HOLDS]:
-        yield found(Message.ASSUMPTIONS, names=", ".join(names[Verdict.HOLDS]))
-    if names[Verdict.NOT_SEEN]:
-        yield found(Message.ASSUMPTIONS_UNSEEN, names=", ".join(names[Verdict.NOT_SEEN]))
+    if names[Judgement.HOLDS]:
+        yield found(Message.ASSUMPTIONS, names=", ".join(names[Judgement.HOLDS]))
+    if names[Judgement.NOT_SEEN]:
+        yield found(Message.ASSUMPTIONS_UNSEEN, names=", ".join(names[Judgement.NOT_SEEN]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
 
-class Verdict(StrEnum):
+class Severity(StrEnum):
     """How bad it is; only WRONG stops driving."""
 
     OK = "ok"
@@ -18,13 +18,13 @@ class Verdict(StrEnum):
     SKIPPED = "skipped"
 
 
-_OK, _HINT, _WRONG, _SKIPPED = Verdict.OK, Verdict.HINT, Verdict.WRONG, Verdict.SKIPPED
+_OK, _HINT, _WRONG, _SKIPPED = Severity.OK, Severity.HINT, Severity.WRONG, Severity.SKIPPED
 _AGAIN = "then run the doctor again."
 _REPORT = "Record it (`ac-bridge record FILE`) and report it with the file and with `ac-bridge doctor --json`."
 
 
 class Message(Enum):
-    """One thing that can be found: the check, the verdict, what is said, and how to mend it; {name} is filled in."""
+    """One thing that can be found: the check, how bad it is, what is said, and how to mend it; {name} is filled in."""
 
     GAME = "game", _OK, "runs: {car} on {track}", ""
     NO_GAME = (
@@ -197,8 +197,8 @@ class Message(Enum):
     )
     CLOCK_UNKNOWN = "clock", _SKIPPED, "the receiver names no time", "A proxy in between may take it away."
 
-    def __init__(self, check: str, verdict: Verdict, says: str, mend: str) -> None:
-        self.check, self.verdict, self.says, self.mend = check, verdict, says, mend
+    def __init__(self, check: str, severity: Severity, says: str, mend: str) -> None:
+        self.check, self.severity, self.says, self.mend = check, severity, says, mend
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +222,8 @@ def found(message: Message, **values: object) -> Finding:
 def table() -> str:
     """The messages as the Markdown table of docs/gaming-pc.md, without those that are ok."""
     rows = [
-        f"| {message.check} | {message.verdict} | {re.sub('{[a-z]+}', '…', message.says)} | {message.mend} |"
+        f"| {message.check} | {message.severity} | {re.sub('{[a-z]+}', '…', message.says)} | {message.mend} |"
         for message in Message
-        if message.verdict is not Verdict.OK
+        if message.severity is not Severity.OK
     ]
     return "\n".join(["| check | verdict | what it says | how to mend it |", "|---|---|---|---|", *rows]) + "\n"

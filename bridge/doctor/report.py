@@ -7,19 +7,19 @@ import json
 import platform
 from collections.abc import Sequence
 
-from bridge.doctor.messages import Finding, Verdict
+from bridge.doctor.messages import Finding, Severity
 from bridge.doctor.redaction import redacted
 
 
 def line(finding: Finding) -> str:
     """`ok       packets: 333 a second`: one line, with how to mend it behind an arrow."""
     mend = f"  ->  {finding.message.mend}" if finding.message.mend else ""
-    return f"{finding.message.verdict:<8} {finding.message.check}: {finding.says}{mend}"
+    return f"{finding.message.severity:<8} {finding.message.check}: {finding.says}{mend}"
 
 
 def stops_driving(findings: Sequence[Finding]) -> bool:
     """Whether something is wrong that stops driving."""
-    return any(finding.message.verdict is Verdict.WRONG for finding in findings)
+    return any(finding.message.severity is Severity.WRONG for finding in findings)
 
 
 def as_json(findings: Sequence[Finding], software: str, pairing_text: str) -> str:
@@ -32,7 +32,7 @@ def as_json(findings: Sequence[Finding], software: str, pairing_text: str) -> st
         "findings": [
             {
                 "check": finding.message.check,
-                "verdict": str(finding.message.verdict),
+                "verdict": str(finding.message.severity),
                 "message": finding.message.name,
                 "says": redacted(finding.says, pairing_text),
             }

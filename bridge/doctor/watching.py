@@ -11,7 +11,7 @@ from ctypes import sizeof
 from dataclasses import dataclass
 from itertools import pairwise
 
-from bridge.assetto_corsa.reading.assumptions import AssumptionCheck, Finding
+from bridge.assetto_corsa.reading.assumptions import AssumptionCheck, JudgedAssumption
 from bridge.assetto_corsa.reading.layout import CAR_CONTROLS_PAGE, CarControls, Static, Status
 from bridge.assetto_corsa.reading.memory import GameError, GameNotRunning, open_page
 from bridge.assetto_corsa.reading.pages import GamePages, PageUnsteady, Snapshot
@@ -50,7 +50,7 @@ class Watched:
     longest_gap: float = 0.0
     still: float = 0.0
     silent: float = 0.0
-    assumptions: tuple[Finding, ...] = ()
+    assumptions: tuple[JudgedAssumption, ...] = ()
 
     @property
     def live(self) -> bool:

@@ -14,15 +14,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bridge.assetto_corsa.car import NotDriving
-from bridge.assetto_corsa.controls.controls import NEUTRAL, BackendUnavailable, Command, ControlShaping
-from bridge.assetto_corsa.guarded_car import GuardedCar
+from bridge.assetto_corsa.car import NotDriving, command_of
+from bridge.assetto_corsa.controls.controls import NEUTRAL, BackendUnavailable
 from bridge.assetto_corsa.reading.memory import GameError
-from bridge.assetto_corsa.starts.rolling import RollingStart
+from bridge.assetto_corsa.session import GameSession
 from bridge.driving.drive import CannotDrive
+from racing.clock import Clock
 from racing.driving import EpisodeEnd, Step, VectorDriving
 from racing.policy import Policy
-from racing.task import Float32Array, controls_of
+from racing.task import Float32Array, Task, controls_of
 
 _LOOK_SECONDS = 0.1
 """How often a game that is not driven is looked at."""
@@ -51,34 +51,31 @@ class GameDriver:
     """Drives with the newest policy, once a start has rolled.
 
     Args:
-        driving: the car and its task, made with restarts=False.
-        car: the same car.
+        session: the game; what its shaping makes of what the policy asks for is the action that is recorded.
+        task: what is observed and rewarded.
+        clock: paces the steps.
         policy: the newest one; None before the first.
         record: takes a step, with the observation it was chosen on and the policy's version.
         collecting: whether steps are wanted; driving goes on without.
         random: of the exploration; None to drive as well as the policy can.
-        same_session: raises GameError when the game no longer drives what it drove at the start.
-        shaping: of what the policy asks for; what comes of it is the action that is recorded.
-        rolling: brings the car up to speed before the policy drives; None where every start is a standing one.
     """
 
     over = False
 
     def __init__(
         self,
-        driving: VectorDriving,
-        car: GuardedCar,
+        session: GameSession,
+        task: Task,
+        clock: Clock,
         policy: Callable[[], Policy | None],
         record: Callable[[Float32Array, Step, int], object],
         collecting: Callable[[], bool],
         random: np.random.Generator | None,
-        same_session: Callable[[], None],
-        shaping: ControlShaping,
-        rolling: RollingStart | None,
     ) -> None:
-        self._driving, self._car, self._policy = driving, car, policy
+        self._session, self._car, self._policy = session, session.car, policy
+        # A start takes its time, or fails, and what ended must be recorded before it.
+        self._driving = VectorDriving(session.car, task, clock, restarts=False)
         self._record, self._collecting, self._random = record, collecting, random
-        self._same_session, self._shaping, self._rolling = same_session, shaping, rolling
         self._applied = NEUTRAL
         self._observation: Float32Array | None = None
         self._held: deque[_Held] = deque()
@@ -119,7 +116,7 @@ class GameDriver:
             if self._held:
                 self._held.pop()
             raise CannotDrive(str(lost)) from lost
-        self._applied = _command(step.action)
+        self._applied = command_of(controls_of(step.action))
         self._steps += 1
         self._total_reward += float(step.reward[0])
         self._observation = None if step.episodes else step.observation
@@ -142,11 +139,11 @@ class GameDriver:
             self._car.neutral()
             return False
         try:
-            self._same_session()
+            self._session.check()
             self._observation = self._driving.reset()
             self._applied = NEUTRAL
-            if self._rolling is not None:
-                self._rolling.begin(self._driving.state)
+            if self._session.rolling is not None:
+                self._session.rolling.begin(self._driving.state)
         except NotDriving as interruption:
             self._interrupt(str(interruption))
         except BackendUnavailable as lost:
@@ -161,16 +158,18 @@ class GameDriver:
 
     def _chosen(self, policy: Policy, observation: Float32Array) -> tuple[Float32Array, int]:
         """The action (1, 2) that is wanted now, and the version of the policy that chose it; 0 for none."""
-        rolled = None if self._rolling is None else self._rolling.action(self._driving.state)
+        rolling = self._session.rolling
+        rolled = None if rolling is None else rolling.action(self._driving.state)
         if rolled is not None:
             return rolled, 0
         return policy.act(observation, self._random), policy.version
 
     def _shaped(self, wanted: Float32Array) -> Float32Array:
         """The action that is applied in place of `wanted`, (1, 2); the same where nothing is shaped."""
-        if not self._shaping.on:
+        shaping = self._session.shaping
+        if not shaping.on:
             return wanted
-        command = self._shaping.shaped(self._applied, _command(wanted), self._driving.period)
+        command = shaping.shaped(self._applied, command_of(controls_of(wanted)), self._driving.period)
         return np.array([[command.steer, command.throttle - command.brake]], np.float32)
 
     def _why_not(self) -> str | None:
@@ -239,9 +238,3 @@ def _named(step: Step, version: int) -> Step:
     if version != 0 or not step.episodes:
         return step
     return replace(step, episodes=tuple(replace(end, reason="start") for end in step.episodes))
-
-
-def _command(action: Float32Array) -> Command:
-    """What an action (1, 2) means to the car."""
-    controls = controls_of(action)
-    return Command(float(controls.steer[0]), float(controls.throttle[0]), float(controls.brake[0]))

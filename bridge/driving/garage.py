@@ -17,7 +17,7 @@ import numpy as np
 from bridge.assetto_corsa.controls.controls import NoBackend
 from bridge.assetto_corsa.files.install import InstallError
 from bridge.assetto_corsa.reading.memory import GameError
-from bridge.assetto_corsa.session import GameSettings, Session, opened_session
+from bridge.assetto_corsa.session import GameSettings, opened_session
 from bridge.driving.drive import Drive, Driver, RecordingDriver
 from bridge.driving.game_driver import GameDriver
 from bridge.link.exchange import Introduction
@@ -32,7 +32,7 @@ from racing.driving import VectorDriving
 from racing.recorded_car import RecordedCar, RecordingError
 from racing.simulator import SimulatedCar
 from racing.task import Task, TaskConfig
-from racing.track import Track, parse_track
+from racing.track import parse_track
 from racing.track_file import TrackError
 from racing.track_text import track_text
 from runtime.exit_codes import ExitCode
@@ -41,6 +41,10 @@ from wire.pairing import Pairing
 _DEFAULT_RATE = 20.0
 _LEAST_SHARE_ON_TRACK = 0.8
 """Of a recording's rows; one on its own track has all but its excursions, one on another track a few percent."""
+
+
+UNUSABLE = (GameError, NoBackend, InstallError, TrackError, RecordingError, SpoolError)
+"""What cannot be driven with, each told in a sentence: a game, its controls, folder and track, a recording, a spool."""
 
 
 class SettingsError(ValueError):
@@ -99,25 +103,28 @@ def assembled_drive(
         Stopped: `stop` was set while the game was waited for.
     """
     with ExitStack() as closing:
-        if settings.game is None:
-            session, (car, task) = None, _car_and_task(settings)
-            raced = environment.racing(task.config)
-            spool = closing.enter_context(_opened_spool(settings, raced.signature))
-        else:
-            # Whoever cannot collect must not take the car from the bridge that drives it, so the game comes last.
-            config = task_config(settings.task, _DEFAULT_RATE if settings.rate is None else settings.rate)
-            raced = environment.racing(config)
-            spool = closing.enter_context(_opened_spool(settings, raced.signature))
-            session = game_session(settings.game, stop, settings.seed)
-            closing.callback(session.car.close)
-            car, task = session.car, Task(session.track, config)
+        try:
+            if settings.game is None:
+                session, (car, task) = None, _car_and_task(settings)
+                raced = environment.racing(task.config)
+                spool = closing.enter_context(_opened_spool(settings, raced.signature))
+            else:
+                # Whoever cannot collect must not take the car from the bridge that drives it: the game comes last.
+                config = task_config(settings.task, _DEFAULT_RATE if settings.rate is None else settings.rate)
+                raced = environment.racing(config)
+                spool = closing.enter_context(_opened_spool(settings, raced.signature))
+                session = opened_session(settings.game, stop, settings.seed)
+                closing.callback(session.car.close)
+                car, task = session.car, Task(session.track, config)
+        except UNUSABLE as error:
+            raise SettingsError(str(error), exit_code_of(error)) from error
         played, real_time = isinstance(car, RecordedCar), settings.real_time or session is not None
         introduction = Introduction(
             environment=raced,
             # A recording does not wait for the trainer either: it is short, and needs no policy.
             real_time=real_time or played,
             cars=car.count,
-            software=f"ac-training {_own_version()}",
+            software=software(),
             track=track_text(task.track),
         )
         link = Link(pairing, spool, introduction, look_up=look_up)
@@ -125,7 +132,15 @@ def assembled_drive(
         clock = real_clock(1.0 / task.config.control_hz) if real_time else SimulatedClock()
         driver: Driver
         if session is not None:
-            driver = _game_driver(session, task, clock, link, recorder, settings.seed)
+            driver = GameDriver(
+                session,
+                task,
+                clock,
+                policy=lambda: link.policy,
+                record=recorder.record,
+                collecting=lambda: not link.state.done,
+                random=np.random.default_rng(settings.seed),
+            )
         elif isinstance(car, RecordedCar):
             driver = RecordingDriver(VectorDriving(car, task, clock), car, recorder)
         else:
@@ -137,62 +152,35 @@ def assembled_drive(
         )
 
 
-def game_session(game: GameSettings, stop: threading.Event, seed: int | None) -> Session:
-    """The running game, ready to be driven; raises SettingsError and Stopped."""
-    try:
-        return opened_session(game, stop, seed)
-    except (GameError, NoBackend) as error:
-        raise SettingsError(str(error), ExitCode.FAILED) from error
-    except (TrackError, InstallError) as error:
-        raise SettingsError(str(error)) from error
-
-
-def _game_driver(
-    session: Session, task: Task, clock: Clock, link: Link, recorder: Recorder, seed: int | None
-) -> GameDriver:
-    return GameDriver(
-        driving=VectorDriving(session.car, task, clock, restarts=False),
-        car=session.car,
-        policy=lambda: link.policy,
-        record=recorder.record,
-        collecting=lambda: not link.state.done,
-        random=np.random.default_rng(seed),
-        same_session=session.check,
-        shaping=session.shaping,
-        rolling=session.rolling,
-    )
+def exit_code_of(error: Exception) -> ExitCode:
+    """How a command ends whose drive one of UNUSABLE forbids."""
+    if isinstance(error, SpoolFull):
+        return ExitCode.DISK_FULL
+    return ExitCode.FAILED if isinstance(error, (GameError, NoBackend)) else ExitCode.USAGE
 
 
 @contextmanager
 def _opened_spool(settings: Settings, signature: str) -> Iterator[Spool]:
-    """The spool, locked, for experience of this task; raises SettingsError."""
-    with ExitStack() as closing:
-        try:
-            spool = closing.enter_context(Spool(settings.spool, settings.spool_limit_bytes))
-            spool.bind_signature(signature)
-        except SpoolError as error:
-            raise SettingsError(
-                str(error), ExitCode.DISK_FULL if isinstance(error, SpoolFull) else ExitCode.USAGE
-            ) from error
+    """The spool, locked, for experience of this task; raises SpoolError."""
+    with Spool(settings.spool, settings.spool_limit_bytes) as spool:
+        spool.bind_signature(signature)
         yield spool
 
 
 def _car_and_task(settings: Settings) -> tuple[Car, Task]:
-    """A car other than the game's, and its task; raises SettingsError."""
-    try:
-        return _other_car_and_task(settings)
-    except (TrackError, RecordingError) as error:
-        raise SettingsError(str(error)) from error
-
-
-def _other_car_and_task(settings: Settings) -> tuple[Car, Task]:
+    """A car other than the game's, and its task; raises SettingsError, TrackError and RecordingError."""
     track = parse_track(settings.track)
     if settings.recording is None:
         config = task_config(settings.task, _DEFAULT_RATE if settings.rate is None else settings.rate)
         seed = secrets.randbits(32) if settings.seed is None else settings.seed
         return SimulatedCar(track, count=settings.cars, seed=seed), Task(track, config)
     car = RecordedCar(settings.recording)
-    _check_grounds(car, track, settings)
+    if (share := car.share_on(track)) < _LEAST_SHARE_ON_TRACK:
+        raise SettingsError(
+            f"The recording {settings.recording} lies off the track {settings.track}: only {share:.0%} of it is on or "
+            "near the road, so what would be learned from it makes no sense. Name with --track the one that it was "
+            "recorded on."
+        )
     rate = float(round(car.rate)) if settings.rate is None else settings.rate
     config = task_config(settings.task, rate)
     if abs(car.rate / rate - round(car.rate / rate)) > 0.02:
@@ -201,15 +189,6 @@ def _other_car_and_task(settings: Settings) -> tuple[Car, Task]:
             "to play it row by row."
         )
     return car, Task(track, config)
-
-
-def _check_grounds(car: RecordedCar, track: Track, settings: Settings) -> None:
-    if (share := car.share_on(track)) < _LEAST_SHARE_ON_TRACK:
-        raise SettingsError(
-            f"The recording {settings.recording} lies off the track {settings.track}: only {share:.0%} of it is on or "
-            "near the road, so what would be learned from it makes no sense. Name with --track the one that it was "
-            "recorded on."
-        )
 
 
 def task_config(texts: Sequence[str], rate: float) -> TaskConfig:
@@ -232,8 +211,9 @@ def task_config(texts: Sequence[str], rate: float) -> TaskConfig:
         raise SettingsError(f"The task's settings do not fit: {error}.") from error
 
 
-def _own_version() -> str:
+def software() -> str:
+    """This program and its version, as the receiver and a bug report are told."""
     try:
-        return version("ac-training")
+        return f"ac-training {version('ac-training')}"
     except PackageNotFoundError:
-        return "from source"
+        return "ac-training from source"

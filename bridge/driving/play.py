@@ -9,51 +9,39 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Self
 
-from bridge.assetto_corsa.session import Session
+from bridge.assetto_corsa.session import GameSession
 from bridge.driving.drive import Waiting
 from bridge.driving.game_driver import GameDriver
 from racing.clock import RealTimeClock, SimulatedClock
 from racing.driving import Step, VectorDriving
 from racing.policy import Policy
 from racing.simulator import SimulatedCar
-from racing.task import Float32Array, Task
-from racing.track import Track
+from racing.task import Task
 from runtime.logs import logging_aside
 from runtime.priority import control_thread
 
 _WAIT_SECONDS = 0.005
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """How long to play: after so many laps (None: until told to stop), each of which goes to `say`."""
+def play_game(
+    session: GameSession,
+    task: Task,
+    policy: Policy,
+    laps: int | None,
+    say: Callable[[str], None],
+    stop: threading.Event,
+) -> None:
+    """Drive the game's car until told to stop, or for so many laps, each of which is said; the car stays open, neutral.
 
-    laps: int | None
-    say: Callable[[str], None]
-
-
-def play_game(session: Session, task: Task, policy: Policy, wanted: Wanted, stop: threading.Event) -> None:
-    """Drive the game's car until told to stop; `session.car` stays open, neutral.
-
-    Raises CannotDrive, and the OSError of `wanted.say`.
+    Raises CannotDrive, and the OSError of `say`.
     """
-    driving = VectorDriving(session.car, task, RealTimeClock(1.0 / task.config.control_hz), restarts=False)
-    driver = GameDriver(
-        driving,
-        session.car,
-        lambda: policy,
-        _forgotten,
-        lambda: True,
-        random=None,
-        same_session=session.check,
-        shaping=session.shaping,
-        rolling=session.rolling,
-    )
-    with logging_aside(), _Aside(wanted.say) as aside:
-        waiting, told = Waiting(), _Laps(Wanted(wanted.laps, aside.say))
+    clock = RealTimeClock(1.0 / task.config.control_hz)
+    # Nobody learns from what is played.
+    driver = GameDriver(session, task, clock, lambda: policy, lambda *_: None, lambda: True, random=None)
+    with logging_aside(), _Aside(say) as aside:
+        waiting, told = Waiting(), _Laps(laps, aside.say)
         with control_thread(real_time=True):
             try:
                 while not stop.is_set() and not told.enough and not aside.broken:
@@ -68,13 +56,19 @@ def play_game(session: Session, task: Task, policy: Policy, wanted: Wanted, stop
 
 
 def play_simulated(
-    track: Track, task: Task, policy: Policy, wanted: Wanted, stop: threading.Event, real_time: bool, seed: int
+    task: Task,
+    policy: Policy,
+    laps: int | None,
+    say: Callable[[str], None],
+    stop: threading.Event,
+    real_time: bool,
+    seed: int,
 ) -> None:
-    """Drive a simulated car from the start line until told to stop."""
-    car = SimulatedCar(track, seed=seed, start="line")
+    """Drive a simulated car from the start line until told to stop, or for so many laps, each of which is said."""
+    car = SimulatedCar(task.track, seed=seed, start="line")
     clock = RealTimeClock(1.0 / task.config.control_hz) if real_time else SimulatedClock()
     driving = VectorDriving(car, task, clock)
-    observation, told = driving.reset(), _Laps(wanted)
+    observation, told = driving.reset(), _Laps(laps, say)
     while not stop.is_set() and not told.enough:
         step = driving.step(policy.act(observation))
         observation = step.observation
@@ -84,21 +78,21 @@ def play_simulated(
 class _Laps:
     """Tells of laps, and of episodes that ended, and knows when it is enough."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self._wanted, self._count = wanted, 0
+    def __init__(self, wanted: int | None, say: Callable[[str], None]) -> None:
+        self._wanted, self._say, self._count = wanted, say, 0
 
     @property
     def enough(self) -> bool:
         """Whether all wanted laps were driven."""
-        return self._wanted.laps is not None and self._count >= self._wanted.laps
+        return self._wanted is not None and self._count >= self._wanted
 
     def take(self, step: Step) -> None:
         """Look at what a step has brought."""
         for lap in step.laps:
             self._count += 1
-            self._wanted.say(f"lap {self._count}: {lap.time:.3f} s{'' if lap.clean else ', not clean'}")
+            self._say(f"lap {self._count}: {lap.time:.3f} s{'' if lap.clean else ', not clean'}")
         for end in step.episodes:
-            self._wanted.say(f"begun anew after {end.steps} steps: {end.reason.replace('_', ' ')}")
+            self._say(f"begun anew after {end.steps} steps: {end.reason.replace('_', ' ')}")
 
 
 class _Aside:
@@ -137,7 +131,3 @@ class _Aside:
                 self._say(line)
         except OSError as error:
             self._reason = error
-
-
-def _forgotten(_observation: Float32Array, _step: Step, _version: int) -> None:
-    """Nobody learns from what is played."""

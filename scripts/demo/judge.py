@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 from experience import environment
-from racing.evaluation import Drive, PolicyDriver, ReferenceActions, drive_laps
+from racing.evaluation import Evaluation, drive_laps, policy_actions, reference_actions
 from racing.policy import Policy
 from racing.reference_driver import ReferenceDriver
 from racing.task import TaskConfig
@@ -33,7 +33,7 @@ class Verdict:
     """What one version of the policy did: `clean` laps in a row before anything went wrong."""
 
     version: int
-    drive: Drive
+    drive: Evaluation
     clean: int
 
     @property
@@ -52,7 +52,7 @@ class Verdict:
         return {"laps": len(self.drive.laps), "clean": self.clean, "end": self.drive.end or "all laps driven"}
 
 
-def clean_in_a_row(drive: Drive) -> int:
+def clean_in_a_row(drive: Evaluation) -> int:
     """Clean laps from the start of the drive up to the first that was not."""
     for count, lap in enumerate(drive.laps):
         if not lap.clean:
@@ -70,7 +70,7 @@ class Judge(threading.Thread):
         super().__init__(name="judge", daemon=True)
         self._store, self._track, self._config = store, track, config
         self._whole_time = whole_time
-        self.reference: Drive | None = None
+        self.reference: Evaluation | None = None
         self.latest: Verdict | None = None
         self.passed: Verdict | None = None
         self.judged = 0
@@ -79,7 +79,7 @@ class Judge(threading.Thread):
     def run(self) -> None:
         """Drive the yardstick, then the newest version again and again, until one passes or for good."""
         try:
-            driver = ReferenceActions(ReferenceDriver(self._track))
+            driver = reference_actions(ReferenceDriver(self._track))
             self.reference = drive_laps(driver, self._track, 2, self._config)
             newest = 0
             while self.passed is None or self._whole_time:
@@ -96,7 +96,7 @@ class Judge(threading.Thread):
 
     def _judge(self, blob: bytes, version: int) -> None:
         policy = Policy.from_bytes(blob, environment.racing(self._config).signature)
-        drive = drive_laps(PolicyDriver(policy), self._track, LAPS_IN_A_ROW, self._config)
+        drive = drive_laps(policy_actions(policy), self._track, LAPS_IN_A_ROW, self._config)
         verdict = Verdict(version, drive, clean_in_a_row(drive))
         before = self.latest
         self.latest = verdict

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from racing.car import FloatArray
-from racing.evaluation import Drive
+from racing.evaluation import Evaluation
 from racing.track import Track
 from runtime.progress import duration
 from scripts.demo.judge import LAPS_IN_A_ROW, Judge
@@ -95,7 +95,7 @@ def print_table(metrics: dict[str, Any]) -> None:
     Console(highlight=False).print(table)
 
 
-def draw_lap(path: Path, track: Track, drive: Drive, reference: Drive | None) -> None:
+def draw_lap(path: Path, track: Track, drive: Evaluation, reference: Evaluation | None) -> None:
     """Save a PNG: the last lap of `drive` coloured by speed, the reference driver's line, the track's edges."""
     import matplotlib
 
@@ -124,7 +124,7 @@ def draw_lap(path: Path, track: Track, drive: Drive, reference: Drive | None) ->
     pyplot.close(figure)
 
 
-def _last_lap(drive: Drive) -> tuple[FloatArray, FloatArray]:
+def _last_lap(drive: Evaluation) -> tuple[FloatArray, FloatArray]:
     if not drive.laps:
         return drive.positions, drive.speeds
     rows = len(drive.speeds)
@@ -133,7 +133,7 @@ def _last_lap(drive: Drive) -> tuple[FloatArray, FloatArray]:
     return drive.positions[first:], drive.speeds[first:]
 
 
-def _title(drive: Drive) -> str:
+def _title(drive: Evaluation) -> str:
     if drive.end or not drive.laps:
         return f"the learned policy's way until its end ({drive.end or 'stopped'})"
     return f"the learned policy's lap: {lap_text(drive.laps[-1].time)}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from racing.evaluation import Drive, ReferenceActions, drive_laps
+from racing.evaluation import Evaluation, drive_laps, reference_actions
 from racing.reference_driver import ReferenceDriver
 from racing.simulator import SimulatedCar
 from racing.task import TaskConfig
@@ -10,9 +10,9 @@ from racing.track import Track
 from tests.support.real_data import real_data
 
 
-def driven(track: Track, driver: ReferenceDriver, laps: int = 2, control_hz: float = 20.0) -> Drive:
+def driven(track: Track, driver: ReferenceDriver, laps: int = 2, control_hz: float = 20.0) -> Evaluation:
     """Laps from a rolling start, by the same judge as a learned policy's."""
-    return drive_laps(ReferenceActions(driver), track, laps, TaskConfig(control_hz=control_hz))
+    return drive_laps(reference_actions(driver), track, laps, TaskConfig(control_hz=control_hz))
 
 
 def laps_cleanly(track: Track, control_hz: float = 20.0) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bridge.assetto_corsa.session import GameSettings, opened_session
-from bridge.driving.play import Wanted, play_game
+from bridge.driving.play import play_game
 from experience import environment
 from racing.policy import Policy
 from racing.task import Task, TaskConfig
@@ -40,7 +40,7 @@ def test_a_policy_that_plays_the_game_has_the_interpreter_at_once(
             stop.set()
 
         watched = replace(session, check=look)
-        play_game(watched, Task(session.track, TaskConfig()), policy, Wanted(None, print), stop)
+        play_game(watched, Task(session.track, TaskConfig()), policy, None, print, stop)
         session.car.close()
 
     interval, frozen, _ = within[0]

@@ -7,7 +7,7 @@ do. It needs no numpy, because the process that guards the controls must start f
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -108,13 +108,13 @@ def in_range(steer: float, throttle: float, brake: float) -> Command:
     return Command(_clipped(steer, -1.0), _clipped(throttle, 0.0), _clipped(brake, 0.0))
 
 
-def why_not(backend: Backend) -> str | None:
-    """Open and close these controls to find out why they cannot be used; None when they can."""
+def why_not(backend: Backend, give_back: Callable[[], None] | None = None) -> str | None:
+    """Open and close these controls, or give them back, to find out why they cannot be used; None when they can."""
     try:
         backend.open()
     except BackendUnavailable as unavailable:
         return str(unavailable)
-    backend.close()
+    (give_back or backend.close)()
     return None
 
 

@@ -13,7 +13,15 @@ import os
 import struct
 import time
 
-from bridge.assetto_corsa.controls.controls import NEUTRAL, BackendUnavailable, Button, Command, Vector, in_range
+from bridge.assetto_corsa.controls.controls import (
+    NEUTRAL,
+    BackendUnavailable,
+    Button,
+    Command,
+    Vector,
+    in_range,
+    why_not,
+)
 from bridge.assetto_corsa.reading.layout import CAR_CONTROLS_PAGE, CAR_PAGE, CarControls, CarData, Teleport
 from bridge.assetto_corsa.reading.memory import (
     GameError,
@@ -58,14 +66,7 @@ class CustomAI:
 
     def why_not(self) -> str | None:
         """Why CSP does not take the car over; None when it does. Takes at most `answer_seconds`."""
-        if self._page is not None:
-            return None
-        try:
-            self.open()
-        except BackendUnavailable as unavailable:
-            return str(unavailable)
-        self._give_back()
-        return None
+        return None if self._page is not None else why_not(self, self._give_back)
 
     def open(self) -> None:
         """Offer neutral controls and wait for CSP's answer; raises BackendUnavailable."""
@@ -120,20 +121,18 @@ class CustomAI:
 
     def close(self) -> None:
         """Leave neutral controls behind and take the page away; safe to call twice."""
-        ours = self.ours
-        self._rest()
-        page, self._page = self._page, None
-        if page is not None and ours:
-            page.remove()
-        elif page is not None:
-            page.close()
+        if self._page is not None and self.ours:
+            self._rest()
+            self._page.remove()
+            self._page = None
+        self.hand_over()
 
     def hand_over(self) -> None:
         """Leave the page, neutral, to whoever has joined, and close ours; safe to call twice."""
-        self._rest()
-        page, self._page = self._page, None
-        if page is not None:
-            page.close()
+        if self._page is not None:
+            self._rest()
+            self._page.close()
+        self._page = None
 
     def teleport(self, position: Vector, direction: Vector) -> None:
         """Ask CSP to put the car there; the request is withdrawn by an `apply` or `neutral` TELEPORT_SECONDS later."""

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from bridge.assetto_corsa.controls.controls import Command
 
@@ -192,55 +193,39 @@ class SafetyGate:
         return None
 
 
-class Latch:
-    """Whether a key was down since, even for a moment: a thread looks at it, whatever the control loop waits for.
-
-    Args:
-        down: whether it is down now.
-    """
-
-    def __init__(self, down: Callable[[], bool]) -> None:
-        self._down, self._hit = down, threading.Event()
-        threading.Thread(target=self._watch, name="panic key", daemon=True).start()
-
-    def __call__(self) -> bool:
-        """True once it was down, and ever after."""
-        return self._hit.is_set()
-
-    def _watch(self) -> None:
-        while not self._down():
-            time.sleep(KEY_SECONDS)
-        self._hit.set()
-
-
-class SettledFront:
-    """Whether the game's window is in front, by an answer that may be None for a moment.
-
-    Args:
-        look: whether it is; None where no window is in front, or it is not known which.
-        now: monotonic clock, s.
-    """
-
-    def __init__(self, look: Callable[[], bool | None], now: Callable[[], float] = time.monotonic) -> None:
-        self._look, self._now = look, now
-        self._unknown_since: float | None = None
-
-    def __call__(self) -> bool | None:
-        """What `look` says; False when that was None for UNKNOWN_SECONDS: the screen is locked, or asks for a right."""
-        found = self._look()
-        if found is not None:
-            self._unknown_since = None
-            return found
-        if self._unknown_since is None:
-            self._unknown_since = self._now()
-        return False if self._now() - self._unknown_since > UNKNOWN_SECONDS else None
-
-
-def panic_by_signal(number: int) -> Callable[[], bool]:
-    """Whether this signal has come since; to be called in the main thread."""
+def latch(down: Callable[[], bool]) -> Callable[[], bool]:
+    """Whether `down` was true since, even for a moment: a thread looks, whatever the control loop waits for."""
     hit = threading.Event()
-    signal.signal(number, lambda _number, _frame: hit.set())
+
+    def watch() -> None:
+        while not down():
+            time.sleep(KEY_SECONDS)
+        hit.set()
+
+    threading.Thread(target=watch, name="panic key", daemon=True).start()
     return hit.is_set
+
+
+def settled_front(
+    look: Callable[[], bool | None], now: Callable[[], float] = time.monotonic
+) -> Callable[[], bool | None]:
+    """Whether the game's window is in front, as `look` says, which may be None (unknown, or no window) for a moment.
+
+    False when it was None for UNKNOWN_SECONDS: the screen is locked, or asks for a right. `now`: monotonic, s.
+    """
+    unknown_since: float | None = None
+
+    def settled() -> bool | None:
+        nonlocal unknown_since
+        found = look()
+        if found is not None:
+            unknown_since = None
+            return found
+        if unknown_since is None:
+            unknown_since = now()
+        return False if now() - unknown_since > UNKNOWN_SECONDS else None
+
+    return settled
 
 
 if sys.platform == "win32":
@@ -251,36 +236,30 @@ if sys.platform == "win32":
     _LONGEST_PATH = 32768
     _user32 = ctypes.WinDLL("user32", use_last_error=True)
     _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
-    _user32.GetAsyncKeyState.argtypes = (ctypes.c_int,)
-    _user32.GetAsyncKeyState.restype = wintypes.SHORT
-    _user32.GetForegroundWindow.argtypes = ()
-    _user32.GetForegroundWindow.restype = wintypes.HWND
-    _user32.GetWindowThreadProcessId.argtypes = (wintypes.HWND, ctypes.POINTER(wintypes.DWORD))
-    _user32.GetWindowThreadProcessId.restype = wintypes.DWORD
-    _kernel32.OpenProcess.argtypes = (wintypes.DWORD, wintypes.BOOL, wintypes.DWORD)
-    _kernel32.OpenProcess.restype = wintypes.HANDLE
-    _kernel32.QueryFullProcessImageNameW.argtypes = (
-        wintypes.HANDLE,
-        wintypes.DWORD,
-        wintypes.LPWSTR,
-        ctypes.POINTER(wintypes.DWORD),
+    _HANDLE, _DWORD = wintypes.HANDLE, wintypes.DWORD
+    _prototypes: tuple[tuple[Any, ...], ...] = (
+        (_user32.GetAsyncKeyState, wintypes.SHORT, ctypes.c_int),
+        (_user32.GetForegroundWindow, wintypes.HWND),
+        (_user32.GetWindowThreadProcessId, _DWORD, wintypes.HWND, ctypes.POINTER(_DWORD)),
+        (_kernel32.OpenProcess, _HANDLE, _DWORD, wintypes.BOOL, _DWORD),
+        (_kernel32.QueryFullProcessImageNameW, wintypes.BOOL, _HANDLE, _DWORD, wintypes.LPWSTR, ctypes.POINTER(_DWORD)),
+        (_kernel32.CloseHandle, wintypes.BOOL, _HANDLE),
     )
-    _kernel32.QueryFullProcessImageNameW.restype = wintypes.BOOL
-    _kernel32.CloseHandle.argtypes = (wintypes.HANDLE,)
-    _kernel32.CloseHandle.restype = wintypes.BOOL
+    for _function, _result, *_arguments in _prototypes:
+        _function.restype, _function.argtypes = _result, _arguments
 
     def panic_switch(key: str = "end") -> Callable[[], bool]:
         """Whether this key of PANIC_KEYS was hit, whatever window is in front; raises KeyError for other keys."""
         code = PANIC_KEYS[key]
         # The highest bit says "is down"; the lowest, "was hit since it was last asked", is anybody's who asks first.
-        return Latch(lambda: bool(_user32.GetAsyncKeyState(code) & 0x8000))
+        return latch(lambda: bool(_user32.GetAsyncKeyState(code) & 0x8000))
 
     def _front_is_the_game() -> bool | None:
         """Whether the window in front is the game's; None where there is none."""
         window = _user32.GetForegroundWindow()
         if not window:
             return None
-        process = wintypes.DWORD()
+        process = _DWORD()
         _user32.GetWindowThreadProcessId(window, ctypes.byref(process))
         handle = _kernel32.OpenProcess(_QUERY_LIMITED_INFORMATION, False, process.value)
         if not handle:
@@ -288,7 +267,7 @@ if sys.platform == "win32":
             return False
         try:
             path = ctypes.create_unicode_buffer(_LONGEST_PATH)
-            length = wintypes.DWORD(_LONGEST_PATH)
+            length = _DWORD(_LONGEST_PATH)
             if not _kernel32.QueryFullProcessImageNameW(handle, 0, path, ctypes.byref(length)):
                 return False
             return path.value.rsplit("\\", 1)[-1].lower() in GAME_PROGRAMS
@@ -297,7 +276,7 @@ if sys.platform == "win32":
 
     def front_watch() -> Callable[[], bool | None]:
         """Says when asked whether the window in front is the game's; None where that cannot be known."""
-        return SettledFront(_front_is_the_game)
+        return settled_front(_front_is_the_game)
 
 else:
 
@@ -308,7 +287,9 @@ else:
         """
         if key not in PANIC_KEYS:
             raise KeyError(key)
-        return panic_by_signal(signal.SIGUSR1)
+        hit = threading.Event()
+        signal.signal(signal.SIGUSR1, lambda _number, _frame: hit.set())
+        return hit.is_set
 
     def front_watch() -> Callable[[], bool | None]:
         """Says None when asked: which window is in front cannot be found out in one way on Linux."""

@@ -47,25 +47,11 @@ class Supervised:
 
     def __init__(self, backend: Backend, hold_seconds: float = HOLD_SECONDS) -> None:
         self._backend = backend
+        self.name, self.can_teleport, self.buttons = backend.name, backend.can_teleport, backend.buttons
         self._hold_seconds = hold_seconds
         self._direct = backend if isinstance(backend, CustomAI) else None
         self._guard: _Guard | None = None
         self._lost = False
-
-    @property
-    def name(self) -> str:
-        """Of the guarded backend."""
-        return self._backend.name
-
-    @property
-    def can_teleport(self) -> bool:
-        """As the guarded backend can."""
-        return self._backend.can_teleport
-
-    @property
-    def buttons(self) -> frozenset[Button]:
-        """Of the guarded backend."""
-        return self._backend.buttons
 
     @property
     def guard_pid(self) -> int | None:
@@ -169,10 +155,7 @@ class Supervised:
 
 
 class _Guard:
-    """The running process, whose answers are counted.
-
-    Attributes: process: the guard's.
-    """
+    """The running process, whose answers are counted."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self.process = process

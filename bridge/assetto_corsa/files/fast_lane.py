@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bridge.assetto_corsa.reading.axes import ground_position
+from bridge.assetto_corsa.reading.axes import plane_vector
 from racing.car import FloatArray
 from racing.track import Track, TrackError
 
@@ -82,7 +82,7 @@ def read_fast_lane(path: Path) -> FastLane:
     steps = np.linalg.norm(np.roll(position, -1, axis=0) - position, axis=1)
     _check_length(stored, steps, path)
     return FastLane(
-        line=ground_position(position[:, 0], position[:, 2]),
+        line=plane_vector(position[:, 0], position[:, 2]),
         elevation=position[:, 1],
         side_left=sides[:, 0],
         side_right=sides[:, 1],

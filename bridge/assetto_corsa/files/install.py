@@ -76,7 +76,7 @@ def find_fast_lane(root: Path, track: str, layout: str = "") -> Path:
     path = _entry(_entry(folder, "ai"), "fast_lane.ai")
     if not os.path.isfile(path):  # noqa: PTH113 - a locked folder is no error here, as it is with Path.is_file
         raise TrackError(
-            f"The game has no line for the track {_full_name(track, layout)}: {path} is missing. Drive a lap of it "
+            f"The game has no line for the track {full_name(track, layout)}: {path} is missing. Drive a lap of it "
             "instead, and the track is made from that: ac-bridge record-lap"
         )
     return path
@@ -94,10 +94,11 @@ def installed_track(root: Path, track: str, layout: str = "", spline_length: flo
     Raises:
         TrackError: the game has no line for it, or one that cannot be used.
     """
-    return fast_lane_track(find_fast_lane(root, track, layout), _full_name(track, layout), spline_length)
+    return fast_lane_track(find_fast_lane(root, track, layout), full_name(track, layout), spline_length)
 
 
-def _full_name(track: str, layout: str) -> str:
+def full_name(track: str, layout: str) -> str:
+    """The track with its layout, which may be empty, as the user knows it."""
     return f"{track}/{layout}" if layout else track
 
 

@@ -10,11 +10,12 @@ from enum import StrEnum
 
 import numpy as np
 
-from bridge.assetto_corsa.reading.axes import body_vector, ground_heading, ground_velocity
+from bridge.assetto_corsa.reading.axes import ground_heading, plane_vector
 from bridge.assetto_corsa.reading.layout import Status
 from bridge.assetto_corsa.reading.pages import Snapshot
 from bridge.assetto_corsa.reading.state import FULL_LOCK, STANDARD_GRAVITY
 from racing.car import BoolArray, FloatArray
+from racing.closed_line import wrapped
 
 MOST_SAMPLES = 20_000
 """The latest so many packets are judged: a minute at 333 Hz."""
@@ -30,7 +31,7 @@ _STANDS_SECONDS = 0.25
 """A lap's clock that has not moved for so long stands still, or the game hangs."""
 
 
-class Verdict(StrEnum):
+class Judgement(StrEnum):
     """What a drive says about an assumption."""
 
     HOLDS = "holds"
@@ -39,11 +40,11 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class JudgedAssumption:
     """About the assumption of this name: the verdict, and what was measured, in words."""
 
     name: str
-    verdict: Verdict
+    verdict: Judgement
     measured: str
 
 
@@ -67,10 +68,10 @@ class AssumptionCheck:
         self._rows.append(
             (
                 snapshot.read_at,
-                *ground_velocity(physics.velocity[0], physics.velocity[2]),
+                *plane_vector(physics.velocity[0], physics.velocity[2]),
                 float(ground_heading(physics.heading)),
                 physics.localAngularVel[1],
-                float(body_vector(physics.accG[0], physics.accG[2])[1]) * STANDARD_GRAVITY,
+                float(plane_vector(physics.accG[0], physics.accG[2])[1]) * STANDARD_GRAVITY,
                 -physics.steerAngle / self._full_lock,
                 physics.numberOfTyresOut,
                 valid,
@@ -78,7 +79,7 @@ class AssumptionCheck:
             )
         )
 
-    def findings(self) -> tuple[Finding, ...]:
+    def findings(self) -> tuple[JudgedAssumption, ...]:
         """What the snapshots so far say."""
         rows = np.array(self._rows, np.float64).reshape(-1, 10)
         time, along, across, heading, yaw_rate, acceleration, steer, out, invalid, lap_time = rows.T
@@ -86,7 +87,7 @@ class AssumptionCheck:
         turning = (speed > _FAST) & (np.abs(yaw_rate) > _TURNING)
         course = np.arctan2(across, along)
         return (
-            _small("heading", np.abs(_wrapped(course - heading))[speed > _FAST], 0.1, "rad between nose and course"),
+            _small("heading", np.abs(wrapped(course - heading))[speed > _FAST], 0.1, "rad between nose and course"),
             _turns(time, heading, yaw_rate),
             _like("acceleration", acceleration, speed * yaw_rate, turning, "of speed times yaw rate"),
             _steers(steer, yaw_rate, turning),
@@ -95,47 +96,46 @@ class AssumptionCheck:
         )
 
 
-def _small(name: str, errors: FloatArray, most: float, unit: str) -> Finding:
+def _judged(name: str, holds: bool, measured: str) -> JudgedAssumption:
+    return JudgedAssumption(name, Judgement.HOLDS if holds else Judgement.CONTRADICTED, measured)
+
+
+def _small(name: str, errors: FloatArray, most: float, unit: str) -> JudgedAssumption:
     if len(errors) < _LEAST:
-        return Finding(name, Verdict.NOT_SEEN, "the drive did not show it")
+        return JudgedAssumption(name, Judgement.NOT_SEEN, "the drive did not show it")
     median = float(np.median(errors))
-    verdict = Verdict.HOLDS if median <= most else Verdict.CONTRADICTED
-    return Finding(name, verdict, f"{median:.3f} {unit} in the median")
+    return _judged(name, median <= most, f"{median:.3f} {unit} in the median")
 
 
-def _like(name: str, values: FloatArray, expected: FloatArray, where: BoolArray, unit: str) -> Finding:
+def _like(name: str, values: FloatArray, expected: FloatArray, where: BoolArray, unit: str) -> JudgedAssumption:
     """Whether `values` are about `expected`: the slope of the line through 0, which a wrong sign or unit turns."""
     if where.sum() < _LEAST:
-        return Finding(name, Verdict.NOT_SEEN, "no bends were driven")
+        return JudgedAssumption(name, Judgement.NOT_SEEN, "no bends were driven")
     slope = float(values[where] @ expected[where] / (expected[where] @ expected[where]))
-    verdict = Verdict.HOLDS if 0.6 < slope < 1.6 else Verdict.CONTRADICTED
-    return Finding(name, verdict, f"{slope:.2f} {unit}")
+    return _judged(name, 0.6 < slope < 1.6, f"{slope:.2f} {unit}")
 
 
-def _turns(time: FloatArray, heading: FloatArray, yaw_rate: FloatArray) -> Finding:
+def _turns(time: FloatArray, heading: FloatArray, yaw_rate: FloatArray) -> JudgedAssumption:
     if len(time) < _LEAST:
-        return Finding("yaw rate", Verdict.NOT_SEEN, "the drive did not show it")
+        return JudgedAssumption("yaw rate", Judgement.NOT_SEEN, "the drive did not show it")
     passed = np.diff(time)
-    turned = _wrapped(np.diff(heading))
+    turned = wrapped(np.diff(heading))
     between = 0.5 * (yaw_rate[1:] + yaw_rate[:-1])
     close = (passed > 0.0) & (passed < 0.2) & (np.abs(between) > _TURNING)
     rate = turned / np.maximum(passed, 1e-9)
     return _like("yaw rate", rate, between, close, "of localAngularVel is what the heading turns by")
 
 
-def _steers(steer: FloatArray, yaw_rate: FloatArray, turning: BoolArray) -> Finding:
+def _steers(steer: FloatArray, yaw_rate: FloatArray, turning: BoolArray) -> JudgedAssumption:
     if len(steer) and (most := float(np.abs(steer).max())) > 1.05:
-        return Finding(
-            "steering", Verdict.CONTRADICTED, f"steerAngle goes to {most:.2f} of what is taken for full lock"
-        )
+        return _judged("steering", False, f"steerAngle goes to {most:.2f} of what is taken for full lock")
     if turning.sum() < _LEAST:
-        return Finding("steering", Verdict.NOT_SEEN, "no bends were driven")
+        return JudgedAssumption("steering", Judgement.NOT_SEEN, "no bends were driven")
     share = float(np.mean(steer[turning] * yaw_rate[turning] > 0.0))
-    verdict = Verdict.HOLDS if share > 0.6 else Verdict.CONTRADICTED
-    return Finding("steering", verdict, f"{share:.0%} of the bends were steered into")
+    return _judged("steering", share > 0.6, f"{share:.0%} of the bends were steered into")
 
 
-def _keeps_time(time: FloatArray, lap_time: FloatArray) -> Finding:
+def _keeps_time(time: FloatArray, lap_time: FloatArray) -> JudgedAssumption:
     """Of stretches in which the lap's clock runs; it begins anew at the line, and stands still in the pits.
 
     The clock moves once a picture, so a stretch goes from one of its moves to another, and is many pictures long.
@@ -151,12 +151,7 @@ def _keeps_time(time: FloatArray, lap_time: FloatArray) -> Finding:
             first = at
         before = at
     if not paces:
-        return Finding("time", Verdict.NOT_SEEN, "the lap's clock did not run")
+        return JudgedAssumption("time", Judgement.NOT_SEEN, "the lap's clock did not run")
     # The median, since a game that hangs for a moment loses time without running at another pace.
     pace = float(np.median(paces))
-    verdict = Verdict.HOLDS if 0.95 < pace < 1.05 else Verdict.CONTRADICTED
-    return Finding("time", verdict, f"the game's clock runs at {pace:.2f} of ours")
-
-
-def _wrapped(angle: FloatArray) -> FloatArray:
-    return np.asarray((angle + np.pi) % (2.0 * np.pi) - np.pi)
+    return _judged("time", 0.95 < pace < 1.05, f"the game's clock runs at {pace:.2f} of ours")

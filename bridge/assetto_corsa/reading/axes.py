@@ -16,41 +16,22 @@ from numpy.typing import ArrayLike
 from racing.car import FloatArray
 
 
-def ground_position(x: ArrayLike, z: ArrayLike) -> FloatArray:
-    """Return ground positions (..., 2) in metres for the game's x and z, each of shape (...)."""
+def plane_vector(x: ArrayLike, z: ArrayLike) -> FloatArray:
+    """Return (..., 2) for the game's x and z, each (...), of a position, a velocity or an acceleration.
+
+    Of the world it lies along the ground plane's axes; of the car's frame (y up) it is forward and left.
+    """
     return np.stack([np.asarray(z, dtype=np.float64), np.asarray(x, dtype=np.float64)], axis=-1)
 
 
-def ground_velocity(x: ArrayLike, z: ArrayLike) -> FloatArray:
-    """Return velocities (..., 2) in m/s along the ground plane's axes for the game's world velocity, each (...)."""
-    return ground_position(x, z)
-
-
 def ground_heading(heading: ArrayLike) -> FloatArray:
-    """Return headings (...) in rad, counter-clockwise from the ground plane's x, for the game's heading."""
+    """Return headings (...) in rad, counter-clockwise from the ground plane's x, for the game's; and the way back."""
     return np.negative(np.asarray(heading, dtype=np.float64))
-
-
-def body_vector(x: ArrayLike, z: ArrayLike) -> FloatArray:
-    """Return (..., 2) forward and left for a vector in the game's car frame: z forward, y up and so x to the left."""
-    return ground_position(x, z)
-
-
-def body_velocity(velocity: FloatArray, heading: FloatArray) -> FloatArray:
-    """Return (..., 2) m/s forward and left for a ground velocity (..., 2) and our heading (...) in rad."""
-    cosine, sine = np.cos(heading), np.sin(heading)
-    along, across = velocity[..., 0], velocity[..., 1]
-    return np.stack([along * cosine + across * sine, across * cosine - along * sine], axis=-1)
 
 
 def game_position(position: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the game's x and z, each (...), in metres for ground positions (..., 2)."""
     return position[..., 1], position[..., 0]
-
-
-def game_heading(heading: ArrayLike) -> FloatArray:
-    """Return the game's heading (...) in rad for ours."""
-    return ground_heading(heading)
 
 
 def game_direction(heading: ArrayLike) -> tuple[FloatArray, FloatArray]:

@@ -8,8 +8,7 @@ file in /dev/shm (where simshmbridge mirrors the pages of a game under Proton), 
 
 import sys
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 
 class GameError(RuntimeError):
@@ -52,9 +51,7 @@ class Page:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -136,31 +133,18 @@ if sys.platform == "win32":
         )
 
     _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
-    _kernel32.OpenFileMappingW.argtypes = (wintypes.DWORD, wintypes.BOOL, wintypes.LPCWSTR)
-    _kernel32.OpenFileMappingW.restype = wintypes.HANDLE
-    _kernel32.CreateFileMappingW.argtypes = (
-        wintypes.HANDLE,
-        ctypes.c_void_p,
-        wintypes.DWORD,
-        wintypes.DWORD,
-        wintypes.DWORD,
-        wintypes.LPCWSTR,
+    _HANDLE, _DWORD, _BOOL, _text = wintypes.HANDLE, wintypes.DWORD, wintypes.BOOL, wintypes.LPCWSTR
+    _pointer, _size = ctypes.c_void_p, ctypes.c_size_t
+    _prototypes: tuple[tuple[Any, ...], ...] = (
+        (_kernel32.OpenFileMappingW, _HANDLE, _DWORD, _BOOL, _text),
+        (_kernel32.CreateFileMappingW, _HANDLE, _HANDLE, _pointer, _DWORD, _DWORD, _DWORD, _text),
+        (_kernel32.MapViewOfFile, _pointer, _HANDLE, _DWORD, _DWORD, _DWORD, _size),
+        (_kernel32.UnmapViewOfFile, _BOOL, _pointer),
+        (_kernel32.VirtualQuery, _size, _pointer, ctypes.POINTER(_Region), _size),
+        (_kernel32.CloseHandle, _BOOL, _HANDLE),
     )
-    _kernel32.CreateFileMappingW.restype = wintypes.HANDLE
-    _kernel32.MapViewOfFile.argtypes = (
-        wintypes.HANDLE,
-        wintypes.DWORD,
-        wintypes.DWORD,
-        wintypes.DWORD,
-        ctypes.c_size_t,
-    )
-    _kernel32.MapViewOfFile.restype = ctypes.c_void_p
-    _kernel32.UnmapViewOfFile.argtypes = (ctypes.c_void_p,)
-    _kernel32.UnmapViewOfFile.restype = wintypes.BOOL
-    _kernel32.VirtualQuery.argtypes = (ctypes.c_void_p, ctypes.POINTER(_Region), ctypes.c_size_t)
-    _kernel32.VirtualQuery.restype = ctypes.c_size_t
-    _kernel32.CloseHandle.argtypes = (wintypes.HANDLE,)
-    _kernel32.CloseHandle.restype = wintypes.BOOL
+    for _function, _result, *_arguments in _prototypes:
+        _function.restype, _function.argtypes = _result, _arguments
 
     def _mapped(name: str, size: int, handle: int, access: int) -> tuple[memoryview, Callable[[], None]]:
         """View the mapping; closes `handle` when it fails, and in the returned release."""
@@ -183,12 +167,7 @@ if sys.platform == "win32":
         return memoryview((ctypes.c_uint8 * size).from_address(address)).cast("B"), release
 
     def open_page(name: str, size: int) -> Page:
-        """Open a page that somebody else made, to be read.
-
-        Raises:
-            GameNotRunning: it does not exist.
-            PageUnusable: it has fewer than `size` bytes, or may not be read.
-        """
+        """As on Linux, below; a named mapping of this session."""
         handle = _kernel32.OpenFileMappingW(_FILE_MAP_READ, False, f"Local\\{name}")
         if not handle:
             code = ctypes.get_last_error()
@@ -197,11 +176,7 @@ if sys.platform == "win32":
         return Page(name, view.toreadonly(), release)
 
     def create_page(name: str, size: int) -> WritablePage:
-        """Make a page of `size` bytes, zeroed, or open the one that is there, to be written.
-
-        Raises:
-            PageUnusable: one is there that is smaller, or may not be written.
-        """
+        """As on Linux, below; a named mapping of this session."""
         handle = _kernel32.CreateFileMappingW(_INVALID_HANDLE_VALUE, None, _PAGE_READWRITE, 0, size, f"Local\\{name}")
         code = ctypes.get_last_error()
         if not handle:

@@ -9,17 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bridge.assetto_corsa.reading.axes import (
-    body_vector,
-    body_velocity,
-    ground_heading,
-    ground_position,
-    ground_velocity,
-)
+from bridge.assetto_corsa.reading.axes import ground_heading, plane_vector
 from bridge.assetto_corsa.reading.layout import CarData, Physics
 from bridge.assetto_corsa.reading.memory import GameError
 from bridge.assetto_corsa.reading.pages import Snapshot
-from racing.car import CarState, FloatArray
+from racing.car import CarState, FloatArray, body_velocity
 
 STANDARD_GRAVITY = 9.80665
 """m/s^2 in one g."""
@@ -145,13 +139,13 @@ class StateReader:
         """
         physics, car = snapshot.physics, snapshot.car
         heading = ground_heading([physics.heading])
-        velocity = body_velocity(ground_velocity([physics.velocity[0]], [physics.velocity[2]]), heading)
+        velocity = body_velocity(plane_vector([physics.velocity[0]], [physics.velocity[2]]), heading)
         state = CarState(
             time=np.array([self._passed(snapshot.read_at)]),
             position=self._position(snapshot, heading, float(np.hypot(*velocity[0]))),
             heading=heading,
             velocity=velocity,
-            acceleration=STANDARD_GRAVITY * body_vector([physics.accG[0]], [physics.accG[2]]),
+            acceleration=STANDARD_GRAVITY * plane_vector([physics.accG[0]], [physics.accG[2]]),
             yaw_rate=np.array([physics.localAngularVel[1]]),
             steer=np.clip([-physics.steerAngle / self._full_lock], -1.0, 1.0),
             throttle=np.clip([physics.gas], 0.0, 1.0),
@@ -190,13 +184,13 @@ class StateReader:
         moves = car is not None and car.packet_id != self._car_packet
         self._car_packet = None if car is None else car.packet_id
         if car is not None and moves:
-            position = ground_position([car.position[0]], [car.position[2]])
+            position = plane_vector([car.position[0]], [car.position[2]])
             apart = position - contacts
             if float(np.hypot(*apart[0])) < _CAR_LENGTH:
                 self._contacts_tell = True
                 self._learn(apart, heading)
             return position
-        drawn = ground_position([snapshot.graphics.carCoordinates[0]], [snapshot.graphics.carCoordinates[2]])
+        drawn = plane_vector([snapshot.graphics.carCoordinates[0]], [snapshot.graphics.carCoordinates[2]])
         apart = drawn - contacts
         if float(np.hypot(*apart[0])) < _CAR_LENGTH + _PICTURE * speed:
             self._contacts_tell = True
@@ -231,7 +225,7 @@ def _contacts(physics: Physics) -> FloatArray:
     points = physics.tyreContactPoint
     if not any(any(point) for point in points):
         return np.full((1, 2), np.nan)
-    return ground_position([sum(point[0] for point in points) / 4.0], [sum(point[2] for point in points) / 4.0])
+    return plane_vector([sum(point[0] for point in points) / 4.0], [sum(point[2] for point in points) / 4.0])
 
 
 def _check_numbers(state: CarState) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bridge.assetto_corsa.reading.axes import ground_position
+from bridge.assetto_corsa.reading.axes import plane_vector
 from bridge.assetto_corsa.reading.layout import Status
 from bridge.assetto_corsa.reading.pages import Snapshot
 from racing.car import FloatArray
@@ -69,7 +69,7 @@ def lap_sample(snapshot: Snapshot) -> LapSample | None:
     if snapshot.status is not Status.LIVE:
         return None
     graphics = snapshot.graphics
-    x, y = ground_position(graphics.carCoordinates[0], graphics.carCoordinates[2]).tolist()
+    x, y = plane_vector(graphics.carCoordinates[0], graphics.carCoordinates[2]).tolist()
     in_pit_lane = bool(graphics.isInPitLane) or bool(graphics.isInPit)
     return LapSample(snapshot.read_at, x, y, graphics.iCurrentTime / 1000.0, in_pit_lane)
 
@@ -151,8 +151,8 @@ def track_from_lap(
             f"A road {width_left:g} m to the left and {width_right:g} m to the right of the driven line is not "
             f"possible; give {_NARROWEST:g} to {_WIDEST:g} m for each."
         )
-    centre, _ = resample(_rounded(_closed(_thinned(lap, name), name)), SPACING)
-    centre, _ = resample(smooth(centre, SMOOTHING / SPACING), SPACING)
+    even = resample(_rounded(_closed(_thinned(lap, name), name)), SPACING)
+    centre = resample(smooth(even, SMOOTHING / SPACING), SPACING)
     bare = Track(centre, np.full(len(centre), width_left), np.full(len(centre), width_right), name)
     sharpest = float(np.abs(bare.curvature).max())
     if sharpest > _SHARPEST:

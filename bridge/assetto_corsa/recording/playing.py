@@ -52,7 +52,7 @@ def recorded(stopped: Callable[[], bool], now: Callable[[], float] = time.perf_c
         GameNotRunning, PageUnusable, PageUnsteady: as `PatientPages.read` does, also when the game has gone away.
     """
     latest: dict[PageKind, bytes] = {}
-    with GamePages(now) as game, _Controls() as controls:
+    with GamePages(now) as game:
         pages = PatientPages(game, now)
         began = now()
         look_at = began
@@ -65,7 +65,7 @@ def recorded(stopped: Callable[[], bool], now: Callable[[], float] = time.perf_c
             seen = {PageKind.PHYSICS: bytes(snapshot.physics), PageKind.GRAPHICS: bytes(snapshot.graphics)}
             if snapshot.car is not None:
                 seen[PageKind.CAR] = bytes(snapshot.car)
-            if (applied := controls.read(snapshot.read_at)) is not None:
+            if (applied := _controls()) is not None:
                 seen[PageKind.CONTROLS] = applied
             if snapshot.read_at >= look_at and (static := pages.static()) is not None:
                 look_at = snapshot.read_at + _LOOK_SECONDS
@@ -167,31 +167,10 @@ def _nameless(static: bytes) -> bytes:
     return bytes(page)
 
 
-class _Controls:
-    """What somebody asks of CSP's Custom AI, where somebody does."""
-
-    def __init__(self) -> None:
-        self._page: Page | None = None
-        self._look_at = 0.0
-
-    def read(self, now: float) -> bytes | None:
-        """The controls now; None where there are none. Looked for, and opened anew, each second."""
-        if now >= self._look_at:
-            self._look_at = now + _LOOK_SECONDS
-            self._close()
-            try:
-                self._page = open_page(CAR_CONTROLS_PAGE, sizeof(CarControls))
-            except GameError:
-                return None
-        return None if self._page is None else self._page.read()
-
-    def _close(self) -> None:
-        if self._page is not None:
-            self._page.close()
-        self._page = None
-
-    def __enter__(self) -> "_Controls":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
+def _controls() -> bytes | None:
+    """What somebody asks of CSP's Custom AI; None where nobody does."""
+    try:
+        with open_page(CAR_CONTROLS_PAGE, sizeof(CarControls)) as page:
+            return page.read()
+    except GameError:
+        return None

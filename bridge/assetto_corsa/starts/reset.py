@@ -12,12 +12,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
 
 import numpy as np
 
 from bridge.assetto_corsa.controls.controls import NEUTRAL, Backend, Button, Vector
-from bridge.assetto_corsa.reading.axes import game_direction, game_position, ground_heading, ground_position
+from bridge.assetto_corsa.reading.axes import game_direction, game_position, ground_heading, plane_vector
 from bridge.assetto_corsa.reading.layout import Status
 from bridge.assetto_corsa.reading.memory import GameError
 from bridge.assetto_corsa.reading.pages import GamePages
@@ -95,39 +95,26 @@ class Sight:
     in_pits: bool = False
 
 
-class Game(Protocol):
-    """The game, as far as a reset looks at it."""
-
-    def look(self) -> Sight:
-        """What is so now, without waiting; raises GameError where nothing can be seen."""
-
-
-class PagesGame:
-    """The running game's pages as a `Game`; they stay open."""
-
-    def __init__(self, pages: GamePages) -> None:
-        self._pages = pages
-
-    def look(self) -> Sight:
-        """What the pages hold now; raises GameError."""
-        snapshot = self._pages.read()
-        physics, graphics = snapshot.physics, snapshot.graphics
-        x, elevation, z = graphics.carCoordinates if snapshot.car is None else snapshot.car.position
-        ground = ground_position(x, z)
-        return Sight(
-            status=snapshot.status,
-            packet=physics.packetId,
-            position=(float(ground[0]), float(ground[1])),
-            elevation=elevation,
-            heading=float(ground_heading(physics.heading)),
-            speed=physics.speedKmh / 3.6,
-            gear=physics.gear - 1,
-            steer=-physics.steerAngle,
-            throttle=physics.gas,
-            brake=physics.brake,
-            lap_clock=graphics.iCurrentTime / 1000.0,
-            in_pits=bool(graphics.isInPit or graphics.isInPitLane),
-        )
+def sight_of(pages: GamePages) -> Sight:
+    """What the running game's pages hold now; raises GameError."""
+    snapshot = pages.read()
+    physics, graphics = snapshot.physics, snapshot.graphics
+    x, elevation, z = graphics.carCoordinates if snapshot.car is None else snapshot.car.position
+    ground = plane_vector(x, z)
+    return Sight(
+        status=snapshot.status,
+        packet=physics.packetId,
+        position=(float(ground[0]), float(ground[1])),
+        elevation=elevation,
+        heading=float(ground_heading(physics.heading)),
+        speed=physics.speedKmh / 3.6,
+        gear=physics.gear - 1,
+        steer=-physics.steerAngle,
+        throttle=physics.gas,
+        brake=physics.brake,
+        lap_clock=graphics.iCurrentTime / 1000.0,
+        in_pits=bool(graphics.isInPit or graphics.isInPitLane),
+    )
 
 
 Check = Callable[[Sight], str | None]
@@ -138,7 +125,7 @@ class FreshStart:
     """Brings the car to a start when it is called.
 
     Args:
-        game: looked at after every step.
+        look: what is so now, without waiting; raises GameError where nothing can be seen.
         backend: open controls; neutral before and after.
         starts: where to begin; None where the backend cannot teleport.
         limits: of the steps.
@@ -151,14 +138,14 @@ class FreshStart:
 
     def __init__(
         self,
-        game: Game,
+        look: Callable[[], Sight],
         backend: Backend,
         starts: Starts | None,
         limits: Limits | None = None,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._game, self._backend, self._starts = game, backend, starts
+        self._look_now, self._backend, self._starts = look, backend, starts
         self._limits = limits or Limits()
         self._now, self._sleep = now, sleep
         # Which way the game turns teleport_dir is not documented, and mods contradict each other: it is found out.
@@ -174,7 +161,12 @@ class FreshStart:
         self._packet, self._packet_at = -1, self._now()
         self.start = None
         tried = []
-        for way, go in (("teleport", self._teleport), ("restart", self._restart), ("pits", self._to_pits)):
+        ways = (
+            ("teleport", self._teleport),
+            ("restart", partial(self._by_button, Button.RESET_SESSION)),
+            ("pits", partial(self._by_button, Button.TO_PITS)),
+        )
+        for way, go in ways:
             began = self._now()
             missing = go()
             if missing is None:
@@ -231,12 +223,6 @@ class FreshStart:
             return missing
 
         return self._wait(there, self._limits.place, settle=_SETTLE_SECONDS)
-
-    def _restart(self) -> str | None:
-        return self._by_button(Button.RESET_SESSION)
-
-    def _to_pits(self) -> str | None:
-        return self._by_button(Button.TO_PITS)
 
     def _by_button(self, button: Button) -> str | None:
         """Press it, dismiss the menu that may follow, and see that the car was moved to where sessions start."""
@@ -348,7 +334,7 @@ class FreshStart:
             self._sleep(_POLL_SECONDS)
 
     def _look(self) -> Sight:
-        sight = self._game.look()
+        sight = self._look_now()
         if sight.packet != self._packet:
             self._packet, self._packet_at = sight.packet, self._now()
         return sight

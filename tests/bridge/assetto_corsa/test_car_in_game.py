@@ -9,7 +9,7 @@ import pytest
 
 from bridge.assetto_corsa.car import AssettoCorsaCar, NotDriving
 from bridge.assetto_corsa.controls.csp import CustomAI
-from bridge.assetto_corsa.reading.assumptions import AssumptionCheck, Verdict
+from bridge.assetto_corsa.reading.assumptions import AssumptionCheck, Judgement
 from bridge.assetto_corsa.reading.layout import Status, text
 from bridge.assetto_corsa.reading.pages import GamePages
 from bridge.assetto_corsa.reading.state import StateReader
@@ -162,5 +162,8 @@ def test_a_weaving_drive_contradicts_no_assumption(game: FakeGame) -> None:
                 check.add(pages.read())
                 time.sleep(0.005)
     found = {finding.name: finding for finding in check.findings()}
-    assert not [finding for finding in found.values() if finding.verdict is Verdict.CONTRADICTED]
-    assert {name for name, finding in found.items() if finding.verdict is Verdict.HOLDS} >= {"heading", "acceleration"}
+    assert not [finding for finding in found.values() if finding.verdict is Judgement.CONTRADICTED]
+    assert {name for name, finding in found.items() if finding.verdict is Judgement.HOLDS} >= {
+        "heading",
+        "acceleration",
+    }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridge.assetto_corsa.session import GameSettings, opened_session
-from bridge.driving.play import Wanted, play_game
+from bridge.driving.play import play_game
 from racing.policy import Policy
 from racing.task import Task, TaskConfig
 from runtime.exit_codes import ExitCode
@@ -93,5 +93,5 @@ def test_laps_that_can_be_told_to_nobody_end_the_play(tmp_path: Path, monkeypatc
         game.live()
         session = opened_session(GameSettings(root=game.root), stop, seed=1)
         with pytest.raises(BrokenPipeError):
-            play_game(session, Task(session.track, TaskConfig()), policy, Wanted(None, closed), stop)
+            play_game(session, Task(session.track, TaskConfig()), policy, None, closed, stop)
         session.car.close()

@@ -10,7 +10,7 @@ import pytest
 from bridge.assetto_corsa.controls.csp import CustomAI
 from bridge.assetto_corsa.controls.vjoy import VJoy
 from bridge.assetto_corsa.reading.pages import GamePages
-from bridge.assetto_corsa.starts.reset import FreshStart, GameDoesNotAnswer, Limits, PagesGame
+from bridge.assetto_corsa.starts.reset import FreshStart, GameDoesNotAnswer, Limits, sight_of
 from bridge.assetto_corsa.starts.starts import Starts
 from racing.track import Track
 from tests.support.fake_game import FakeGame
@@ -40,10 +40,9 @@ def test_the_fake_game_brings_its_car_to_a_start_by_teleport(fake_game: FakeGame
     starts = Starts(TRACK, flat, seed=3)
     drawn = Starts(TRACK, flat, seed=3).draw()
     with GamePages() as pages:
-        game = PagesGame(pages)
-        start = FreshStart(game, backend, starts)
+        start = FreshStart(lambda: sight_of(pages), backend, starts)
         start()
-        sight = game.look()
+        sight = sight_of(pages)
 
     assert start.way == "teleport"
     assert math.dist(sight.position, drawn.position) < 5.0
@@ -58,10 +57,9 @@ def test_the_fake_game_brings_its_car_to_a_start_by_the_buttons_of_a_joystick(fa
     backend = VJoy(lambda: WiredJoystick(fake_game))
     backend.open()
     with GamePages() as pages:
-        game = PagesGame(pages)
-        start = FreshStart(game, backend, None)
+        start = FreshStart(lambda: sight_of(pages), backend, None)
         start()
-        sight = game.look()
+        sight = sight_of(pages)
     backend.close()
 
     assert start.way == "restart"
@@ -75,7 +73,7 @@ def test_the_fake_game_in_its_menu_is_reported_within_the_limits(fake_game: Fake
     fake_game.tell("mode", mode="menu")
     limits = Limits(live=0.2, restart=0.5, stand=0.5)
     with GamePages() as pages:
-        start = FreshStart(PagesGame(pages), backend, Starts(TRACK, flat, seed=3), limits)
+        start = FreshStart(lambda: sight_of(pages), backend, Starts(TRACK, flat, seed=3), limits)
 
         with pytest.raises(GameDoesNotAnswer, match="a menu"):
             start()
@@ -86,13 +84,12 @@ def test_the_units_of_a_sight_are_those_of_racing(fake_game: FakeGame) -> None:
     fake_game.live()
     fake_game.tell("put", s=100.0, gap=1.0, speed=15.0)
     with GamePages() as pages:
-        game = PagesGame(pages)
 
         def along() -> float:
-            return float(TRACK.project(np.array([game.look().position])).s[0])
+            return float(TRACK.project(np.array([sight_of(pages).position])).s[0])
 
         wait_until(lambda: 100.0 < along() < 130.0, "the place is that of the track")
-        sight = game.look()
+        sight = sight_of(pages)
     at = TRACK.project(np.array([sight.position]))
 
     assert 8.0 < sight.speed < 16.0, "rolling out in m/s"

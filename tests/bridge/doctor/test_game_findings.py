@@ -126,11 +126,11 @@ def test_a_faster_drive_needs_more_packets() -> None:
 
 
 def test_assumptions_are_told_by_what_the_drive_showed() -> None:
-    verdict = assumptions.Verdict
+    verdict = assumptions.Judgement
     judged = (
-        assumptions.Finding("heading", verdict.HOLDS, "0.010 rad"),
-        assumptions.Finding("steering", verdict.CONTRADICTED, "steerAngle goes to 450"),
-        assumptions.Finding("time", verdict.NOT_SEEN, "the lap's clock did not run"),
+        assumptions.JudgedAssumption("heading", verdict.HOLDS, "0.010 rad"),
+        assumptions.JudgedAssumption("steering", verdict.CONTRADICTED, "steerAngle goes to 450"),
+        assumptions.JudgedAssumption("time", verdict.NOT_SEEN, "the lap's clock did not run"),
     )
     told = list(game_findings(replace(HEALTHY, assumptions=judged)))[4:]
     assert [finding.message for finding in told] == [

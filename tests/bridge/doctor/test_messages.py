@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bridge.doctor.messages import Finding, Message, Verdict, table
+from bridge.doctor.messages import Finding, Message, Severity, table
 from bridge.doctor.report import line
 
 PAGE = Path(__file__).parents[3] / "docs" / "gaming-pc.md"
@@ -13,7 +13,7 @@ def test_the_page_lists_every_message_as_the_code_has_it() -> None:
 
 
 def test_whatever_is_wrong_or_missing_comes_with_the_way_to_mend_it() -> None:
-    assert [message.name for message in Message if message.verdict is not Verdict.OK and not message.mend] == []
+    assert [message.name for message in Message if message.severity is not Severity.OK and not message.mend] == []
 
 
 def test_a_finding_is_one_line() -> None:

@@ -14,13 +14,14 @@ from bridge.assetto_corsa.controls.supervisor import GuardLost
 from bridge.assetto_corsa.controls.vjoy import VJoy
 from bridge.assetto_corsa.guarded_car import GuardedCar
 from bridge.assetto_corsa.reading.pages import GamePages
-from bridge.assetto_corsa.starts.reset import FreshStart, Limits, PagesGame
+from bridge.assetto_corsa.session import GameSession
+from bridge.assetto_corsa.starts.reset import FreshStart, Limits, sight_of
 from bridge.driving.drive import CannotDrive
 from bridge.driving.game_driver import GameDriver
 from experience import environment
 from racing.car import Controls
 from racing.clock import RealTimeClock
-from racing.driving import Step, VectorDriving
+from racing.driving import Step
 from racing.policy import Policy
 from racing.task import CHANNELS, Float32Array, Task, TaskConfig
 from racing.track import Track
@@ -55,22 +56,13 @@ class Driven:
         pages = GamePages()
         gate = SafetyGate(lambda: False, lambda: self.window, True, tolerance)
         self.touched_in_a_start: FakeGame | None = None
-        self._start = FreshStart(PagesGame(pages), backend, None, Limits(restart=3.0, stand=4.0))
+        self._start = FreshStart(lambda: sight_of(pages), backend, None, Limits(restart=3.0, stand=4.0))
         self.car = GuardedCar(AssettoCorsaCar(pages, backend, self._begin), backend, gate)
         task = Task(Track.generate(7), CONFIG)
-        driving = VectorDriving(self.car, task, RealTimeClock(1.0 / CONFIG.control_hz), restarts=False)
         policy = Policy.from_bytes(following_policy(SIGNATURE, 1), SIGNATURE)
-        self.driver = GameDriver(
-            driving,
-            self.car,
-            lambda: policy,
-            self._take,
-            lambda: True,
-            random=None,
-            same_session=lambda: None,
-            shaping=OFF,
-            rolling=None,
-        )
+        session = GameSession(task.track, self.car, check=lambda: None, shaping=OFF, rolling=None)
+        clock = RealTimeClock(1.0 / CONFIG.control_hz)
+        self.driver = GameDriver(session, task, clock, lambda: policy, self._take, lambda: True, random=None)
 
     def drive(self) -> str | None:
         """A step, if one may be driven; else why not."""

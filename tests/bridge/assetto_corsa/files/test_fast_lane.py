@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bridge.assetto_corsa.files.fast_lane import fast_lane_track, read_fast_lane
-from racing.evaluation import ReferenceActions, drive_laps
+from racing.evaluation import drive_laps, reference_actions
 from racing.reference_driver import ReferenceDriver
 from racing.task import TaskConfig
 from racing.track import Track, TrackError
@@ -108,7 +108,7 @@ def test_the_inside_of_a_bend_ends_before_its_middle(tmp_path: Path) -> None:
 def test_the_reference_driver_laps_monzas_junior_course_cleanly() -> None:
     track = fast_lane_track(real_data("fast_lane/monza_junior.ai"), "monza/junior")
     driver = ReferenceDriver(track)
-    result = drive_laps(ReferenceActions(driver), track, 2, TaskConfig(control_hz=20.0))
+    result = drive_laps(reference_actions(driver), track, 2, TaskConfig(control_hz=20.0))
     assert result.end == ""
     assert [lap.clean for lap in result.laps] == [True, True]
     assert result.laps[-1].time == pytest.approx(driver.lap_time_estimate, rel=0.08)

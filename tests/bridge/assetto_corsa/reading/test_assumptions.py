@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bridge.assetto_corsa.reading.assumptions import AssumptionCheck, Finding, Verdict
+from bridge.assetto_corsa.reading.assumptions import AssumptionCheck, JudgedAssumption, Judgement
 from bridge.assetto_corsa.reading.layout import CarData, Graphics, Physics, Status
 from bridge.assetto_corsa.reading.pages import Snapshot
 from bridge.assetto_corsa.reading.state import ASSUMPTIONS
@@ -32,7 +32,7 @@ def weaving(change: Change | None = None, status: Status = Status.LIVE, speed: f
         yield Snapshot(physics, graphics, car, 100.0 + now, duplicate=False)
 
 
-def findings(snapshots: Iterator[Snapshot]) -> dict[str, Finding]:
+def findings(snapshots: Iterator[Snapshot]) -> dict[str, JudgedAssumption]:
     check = AssumptionCheck()
     for snapshot in snapshots:
         check.add(snapshot)
@@ -40,11 +40,11 @@ def findings(snapshots: Iterator[Snapshot]) -> dict[str, Finding]:
 
 
 def contradicted(change: Change) -> set[str]:
-    return {name for name, finding in findings(weaving(change)).items() if finding.verdict is Verdict.CONTRADICTED}
+    return {name for name, finding in findings(weaving(change)).items() if finding.verdict is Judgement.CONTRADICTED}
 
 
 def test_a_drive_as_it_is_assumed_contradicts_nothing() -> None:
-    assert {finding.verdict for finding in findings(weaving()).values()} == {Verdict.HOLDS}
+    assert {finding.verdict for finding in findings(weaving()).values()} == {Judgement.HOLDS}
 
 
 def test_every_finding_is_about_an_assumption_and_says_what_was_measured() -> None:
@@ -59,13 +59,13 @@ def test_a_car_that_stands_says_nothing() -> None:
         graphics.iCurrentTime = 0
 
     verdicts = {name: finding.verdict for name, finding in findings(weaving(stand, speed=0.0)).items()}
-    assert verdicts.pop("wheels out") is Verdict.HOLDS
-    assert set(verdicts.values()) == {Verdict.NOT_SEEN}
+    assert verdicts.pop("wheels out") is Judgement.HOLDS
+    assert set(verdicts.values()) == {Judgement.NOT_SEEN}
 
 
 @pytest.mark.parametrize("status", [Status.OFF, Status.REPLAY, Status.PAUSE])
 def test_what_is_not_driven_says_nothing(status: Status) -> None:
-    assert {finding.verdict for finding in findings(weaving(status=status)).values()} == {Verdict.NOT_SEEN}
+    assert {finding.verdict for finding in findings(weaving(status=status)).values()} == {Judgement.NOT_SEEN}
 
 
 def mirrored_heading(physics: Physics, _: Graphics, __: CarData) -> None:
@@ -113,9 +113,9 @@ def test_a_page_that_means_something_else_is_found_out(change: Change, names: se
 
 
 @pytest.mark.parametrize("pictures", [30, 60, 144])
-@pytest.mark.parametrize(("pace", "verdict"), [(1.0, Verdict.HOLDS), (0.9, Verdict.CONTRADICTED)])
+@pytest.mark.parametrize(("pace", "verdict"), [(1.0, Judgement.HOLDS), (0.9, Judgement.CONTRADICTED)])
 def test_a_lap_clock_that_moves_once_a_picture_is_judged_by_its_pace(
-    pictures: int, pace: float, verdict: Verdict
+    pictures: int, pace: float, verdict: Judgement
 ) -> None:
     def seen_in_pictures() -> Iterator[Snapshot]:
         """Five seconds, 333 packets a second."""
@@ -132,4 +132,4 @@ def test_a_game_that_hangs_for_a_moment_still_keeps_time() -> None:
     def hang(_: Physics, graphics: Graphics, __: CarData) -> None:
         graphics.iCurrentTime -= min(graphics.iCurrentTime // 2, 1500)
 
-    assert findings(weaving(hang))["time"].verdict is Verdict.HOLDS
+    assert findings(weaving(hang))["time"].verdict is Judgement.HOLDS

@@ -5,16 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.assetto_corsa.reading.axes import (
-    body_velocity,
-    game_direction,
-    game_heading,
-    game_position,
-    ground_heading,
-    ground_position,
-    ground_velocity,
-)
-from racing.car import FloatArray
+from bridge.assetto_corsa.reading.axes import game_direction, game_position, ground_heading, plane_vector
+from racing.car import FloatArray, body_velocity
 from racing.closed_line import wrapped
 from racing.track import Track
 from racing.track_file import read_columns
@@ -44,14 +36,14 @@ def nearest(points: FloatArray, line: FloatArray) -> FloatArray:
 
 def test_the_course_that_is_driven_clockwise_runs_clockwise() -> None:
     line, _ = junior()
-    x, y = ground_position(line[:, 0], line[:, 1]).T
+    x, y = plane_vector(line[:, 0], line[:, 1]).T
     assert np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) < 0.0
 
 
 def test_both_edges_of_the_course_lie_where_the_surveyed_circuit_has_them() -> None:
     line, details = junior()
-    position = ground_position(line[:, 0], line[:, 1])
-    forward = ground_velocity(details[:, 13], details[:, 15])
+    position = plane_vector(line[:, 0], line[:, 1])
+    forward = plane_vector(details[:, 13], details[:, 15])
     left = np.stack([-forward[:, 1], forward[:, 0]], axis=1)
     monza = read_columns(real_data("tracks/monza.csv"), "track", "")
     left_border = np.stack([monza["left_border_x"], monza["left_border_y"]], axis=1)
@@ -66,7 +58,7 @@ def test_both_edges_of_the_course_lie_where_the_surveyed_circuit_has_them() -> N
 
 def test_recorded_cars_go_where_their_heading_points_and_lie_on_the_track() -> None:
     laps = recorded()
-    velocity = ground_velocity(laps["velocity_x"], laps["velocity_z"])
+    velocity = plane_vector(laps["velocity_x"], laps["velocity_z"])
     heading = ground_heading(-laps["yaw"])
     course = np.arctan2(velocity[:, 1], velocity[:, 0])
     assert np.median(np.abs(wrapped(course - heading))) < 0.01
@@ -75,18 +67,18 @@ def test_recorded_cars_go_where_their_heading_points_and_lie_on_the_track() -> N
     assert np.median(np.abs(sideways)) < 0.5
     track = Track.from_csv(real_data("tracks/monza.csv"))
     # The source names the game's z world_position_x and the game's x world_position_y.
-    at = track.project(ground_position(laps["world_position_y"], laps["world_position_x"]))
+    at = track.project(plane_vector(laps["world_position_y"], laps["world_position_x"]))
     assert np.mean((at.gap < at.width_left) & (at.gap > -at.width_right)) > 0.95
     assert np.median(np.abs(wrapped(heading - at.heading))) < 0.05
 
 
 @given(x=METRES, y=METRES, heading=ANGLES)
 def test_there_and_back_changes_nothing(x: float, y: float, heading: float) -> None:
-    assert ground_position(*game_position(np.array([x, y]))).tolist() == [x, y]
-    assert float(ground_heading(game_heading(heading))) == heading
+    assert plane_vector(*game_position(np.array([x, y]))).tolist() == [x, y]
+    assert float(ground_heading(ground_heading(heading))) == heading
 
 
 @given(heading=ANGLES)
 def test_a_car_points_where_its_direction_in_the_game_says(heading: float) -> None:
-    ahead, aside = body_velocity(ground_velocity(*game_direction(heading)), np.array(heading))
+    ahead, aside = body_velocity(plane_vector(*game_direction(heading)), np.array(heading))
     assert (ahead, aside) == (pytest.approx(1.0), pytest.approx(0.0, abs=1e-12))

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.assetto_corsa.reading.axes import ground_position
+from bridge.assetto_corsa.reading.axes import plane_vector
 from bridge.assetto_corsa.reading.layout import Graphics, Physics, Status
 from bridge.assetto_corsa.reading.pages import Snapshot
 from bridge.assetto_corsa.recording.lap_recorder import HALF_WIDTH, LapRecorder, LapSample, lap_sample, track_from_lap
 from racing.car import FloatArray
-from racing.evaluation import ReferenceActions, drive_laps
+from racing.evaluation import drive_laps, reference_actions
 from racing.reference_driver import ReferenceDriver
 from racing.task import TaskConfig
 from racing.track import Track, TrackError, parse_track
@@ -222,7 +222,7 @@ def test_only_a_live_game_is_sampled_and_in_the_ground_plane() -> None:
 
 def lap_of_monza() -> Track:
     rows = read_columns(real_data("telemetry/monza_25hz_two_laps.csv"), "recording", "")
-    places = ground_position(rows["world_position_y"], rows["world_position_x"])
+    places = plane_vector(rows["world_position_y"], rows["world_position_x"])
     samples = [
         LapSample(0.04 * row, float(x), float(y), float(lap_time), False)
         for row, ((x, y), lap_time) in enumerate(zip(places, rows["currentTime"], strict=True))
@@ -244,6 +244,6 @@ def test_a_lap_from_the_real_game_runs_along_the_surveyed_circuit() -> None:
 @pytest.mark.slow
 def test_the_reference_driver_laps_what_was_recorded_cleanly() -> None:
     track = lap_of_monza()
-    result = drive_laps(ReferenceActions(ReferenceDriver(track)), track, 1, TaskConfig(control_hz=20.0))
+    result = drive_laps(reference_actions(ReferenceDriver(track)), track, 1, TaskConfig(control_hz=20.0))
     assert result.end == ""
     assert [lap.clean for lap in result.laps] == [True]

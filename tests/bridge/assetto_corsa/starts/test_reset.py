@@ -8,7 +8,7 @@ import pytest
 
 from bridge.assetto_corsa.car import NotDriving
 from bridge.assetto_corsa.controls.controls import NEUTRAL, Backend, Button, Command, Vector
-from bridge.assetto_corsa.reading.axes import ground_position
+from bridge.assetto_corsa.reading.axes import plane_vector
 from bridge.assetto_corsa.reading.layout import Status
 from bridge.assetto_corsa.reading.memory import GameNotRunning
 from bridge.assetto_corsa.starts.reset import FreshStart, GameDoesNotAnswer, Limits, Sight
@@ -88,7 +88,7 @@ class Scripted:
         self.places.add(position)
         self.misses -= 1
         if not self.deaf and not self.grounded and self.misses < 0 and self.sight.status is Status.LIVE:
-            x, y = ground_position(position.x, position.z)
+            x, y = plane_vector(position.x, position.z)
             heading = math.atan2(direction.x, direction.z) + (math.pi if self.turned_round else 0.0)
             gear = 0 if self.stuck_in_neutral or Button.GEAR_UP in self.buttons else 1
             self.sight = replace(
@@ -131,7 +131,7 @@ def flat(_position: object, _heading: float) -> float:
 
 def fresh_start(game: Scripted) -> FreshStart:
     starts = Starts(TRACK, flat, seed=1) if game.can_teleport else None
-    return FreshStart(game, game, starts, now=game.now, sleep=game.sleep)
+    return FreshStart(game.look, game, starts, now=game.now, sleep=game.sleep)
 
 
 def csp() -> Scripted:
