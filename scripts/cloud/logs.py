@@ -39,7 +39,10 @@ def logs(
     if not shipped and not follow:
         known = ", ".join(sorted({_instance_of(key) for key in keys})) or "none"
         raise OperatorError(f"The bucket has no log of {chosen}. Instances with logs: {known}.")
-    _say_how_to_watch_live(cloud, chosen)
+    note(
+        f"{chosen}, as kept in the bucket. Live, while it runs: `aws ssm start-session --region "
+        f"{cloud.deployment.region} --target {chosen}`, then `journalctl -u ac-training -f`."
+    )
     for line in newest_lines(cloud, shipped, tail):
         print(line)
     if follow:
@@ -96,11 +99,4 @@ def _nothing_yet(cloud: Cloud) -> str:
         f"{group.instance} has not written a log yet; the first comes about a minute after its boot. What its console "
         f"shows: `aws ec2 get-console-output --latest --output text --region {cloud.deployment.region} --instance-id "
         f"{group.instance.instance_id}`."
-    )
-
-
-def _say_how_to_watch_live(cloud: Cloud, instance: str) -> None:
-    note(
-        f"{instance}, as kept in the bucket. Live, while it runs: `aws ssm start-session --region "
-        f"{cloud.deployment.region} --target {instance}`, then `journalctl -u ac-training -f`."
     )
