@@ -200,7 +200,9 @@ def _begin(source: _Input) -> Any:
             )
         except Exception as error:
             reason = str(error).strip().partition("\n")[0]
-            if isinstance(error, (wandb.errors.AuthenticationError, wandb.errors.UsageError)) or _refused(error):
+            # Where the server answered that it does not let us, more tries would get the same answer.
+            refused = re.search(r"returned error 40[0134]\b", str(error))
+            if refused or isinstance(error, (wandb.errors.AuthenticationError, wandb.errors.UsageError)):
                 _log.warning(
                     "W&B refuses the key or the project: training goes on without W&B; check the key and wandb_project",
                     extra=fields(reason=reason),
@@ -216,11 +218,6 @@ def _begin(source: _Input) -> Any:
         else:
             _log.info("W&B draws the run", extra=fields(run_id=run.id, from_step=run.step, url=run.url or "offline"))
             return run
-
-
-def _refused(error: Exception) -> bool:
-    """Whether W&B's server answered, and that it does not let us: more tries would get the same answer."""
-    return re.search(r"returned error 40[0134]\b", str(error)) is not None
 
 
 if __name__ == "__main__":
