@@ -15,6 +15,7 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
 
+from experience.environment import racing
 from racing.task import ACTION_SIZE, OBSERVATION_SIZE
 from scripts.bench.measuring import head, medians, row, seconds_of
 from scripts.bench.setting import setting
@@ -43,7 +44,7 @@ def transitions(count: int) -> tuple[np.ndarray[Any, Any], ...]:
 def stock(network: list[int], device: str) -> SAC:
     """stable-baselines3's SAC as it comes, its own replay buffer filled."""
     nets = {"net_arch": network}
-    made = SAC("MlpPolicy", SpacesOnly(), buffer_size=ROWS, policy_kwargs=nets, seed=0, device=device)
+    made = SAC("MlpPolicy", SpacesOnly(racing().spaces), buffer_size=ROWS, policy_kwargs=nets, seed=0, device=device)
     made.set_logger(Logger(folder=None, output_formats=[]))
     assert made.replay_buffer is not None
     columns = transitions(ROWS)
@@ -58,7 +59,7 @@ def ours(network: list[int], device: str) -> SAC:
     """The trainer's algorithm, its replay buffer filled."""
     bucket = BucketConfig(name="unused")
     run = RunConfig(run_id="bench", bucket=bucket, network=network, buffer_size=ROWS, device=device)
-    made = make_algorithm(run)
+    made = make_algorithm(run, racing().spaces)
     assert isinstance(made, SAC)
     assert isinstance(made.replay_buffer, PackedReplayBuffer)
     made.replay_buffer.insert(*transitions(ROWS))
@@ -84,7 +85,7 @@ def bench_updates(network: list[int], batch_size: int, chosen: str, options: arg
 
 def bench_replay(rounds: int) -> list[tuple[str, float, float]]:
     """What is done, and its microseconds in stable-baselines3's buffer and in packed rows."""
-    env = SpacesOnly()
+    env = SpacesOnly(racing().spaces)
     theirs = ReplayBuffer(ROWS, env.observation_space, env.action_space, device="cpu")
     mine = PackedReplayBuffer(ROWS, env.observation_space, env.action_space, device="cpu")
     mine.insert(*transitions(ROWS))

@@ -19,10 +19,10 @@ from websockets.asyncio.client import ClientConnection
 
 from bridge.link.dialing import dial
 from experience.codec import encode_batch
-from racing.task import ACTION_SIZE, OBSERVATION_SIZE
+from experience.environment import racing
 from scripts.bench.wire import simulated_batches
 from wire.frames import decode_down, encode_frame
-from wire.messages import Ack, Hello, TransitionBatch, Welcome
+from wire.messages import Ack, Hello, Role, TransitionBatch, Welcome
 from wire.pairing import parse_pairing
 
 STEPS_PER_SECOND = 60
@@ -74,9 +74,9 @@ class _Bridge:
         hello = Hello(
             bridge=self._name,
             stream=secrets.token_hex(16),
+            role=Role.COLLECT,
             signature=self._load.signature,
-            observation_size=OBSERVATION_SIZE,
-            action_size=ACTION_SIZE,
+            spaces=racing().spaces.text,
             real_time=True,
             cars=1,
             last_number=0,

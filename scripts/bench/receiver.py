@@ -18,13 +18,14 @@ from pathlib import Path
 
 import msgspec
 
+from experience.environment import racing
 from scripts.bench.load import STEPS_PER_SECOND, Load, Measured, pin
 from scripts.bench.measuring import head, row
 from scripts.bench.setting import setting
 from scripts.demo.crew import Crew
+from train_cloud.environment import task_config
 from train_cloud.object_store import s3_client
 from train_cloud.run_config import BucketConfig, RunConfig
-from train_cloud.signature import expected_signature
 from train_cloud.store import Store
 from wire.pairing import new_token
 
@@ -114,7 +115,7 @@ def _measure(bridges: int, seconds: float, folder: Path, bucket: BucketConfig) -
         pin(receiver, core=0)
         _wait(pairing.exists, "the receiver listens")
         uri = pairing.read_text(encoding="utf-8").strip()
-        load = msgspec.json.encode(Load(uri, receiver, expected_signature(config), bridges, seconds))
+        load = msgspec.json.encode(Load(uri, receiver, racing(task_config(config)).signature, bridges, seconds))
         command = [sys.executable, "-m", "scripts.bench.load"]
         answer = subprocess.run(command, input=load, stdout=subprocess.PIPE, timeout=seconds + 120, check=True).stdout
     with closing(Store(folder / "store.db")) as store:

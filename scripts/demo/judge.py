@@ -8,10 +8,11 @@ import time
 from dataclasses import dataclass
 from itertools import takewhile
 
+from experience import environment
 from racing.evaluation import Drive, PolicyDriver, ReferenceActions, drive_laps
 from racing.policy import Policy
 from racing.reference_driver import ReferenceDriver
-from racing.task import TaskConfig, task_signature
+from racing.task import TaskConfig
 from racing.track import Track
 from runtime.logs import fields
 from train_cloud.store import Store
@@ -89,7 +90,7 @@ class Judge(threading.Thread):
             self.error = error
 
     def _judge(self, blob: bytes, version: int) -> None:
-        policy = Policy.from_bytes(blob, task_signature(self._config))
+        policy = Policy.from_bytes(blob, environment.racing(self._config).signature)
         found = Judgement(version, drive_laps(PolicyDriver(policy), self._track, LAPS_IN_A_ROW, self._config))
         before, self.latest = self.latest, found
         self.judged += 1
