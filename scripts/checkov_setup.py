@@ -4,8 +4,6 @@ checkov pins other versions of boto3 than the project has, so that it may not li
 nothing. The tests look for it as $CHECKOV, on the PATH, and at the place that this script prints.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import venv

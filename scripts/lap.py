@@ -3,8 +3,6 @@
 Prints each lap's time and whether it was clean; exit code 0 when all laps were driven and clean, else 1.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

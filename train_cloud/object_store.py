@@ -9,7 +9,8 @@ Credentials come from boto3's usual chain and never appear in an error.
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -142,15 +143,11 @@ class ObjectStore:
         With `if_match` only when the present object has that ETag; with `if_none_match` only when there is none; else
         PreconditionFailed. Raises ObjectStoreUnavailable, ObjectStoreDenied.
         """
-        conditions: dict[str, str] = {}
-        if if_match is not None:
-            conditions["IfMatch"] = if_match
+        conditions = {} if if_match is None else {"IfMatch": if_match}
         if if_none_match:
             conditions["IfNoneMatch"] = "*"
-        try:
+        with self._typed_errors("write", key):
             answer = self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data, **conditions)
-        except (BotoCoreError, ClientError) as error:
-            raise self._typed(error, "write", key) from error
         return str(answer["ETag"])
 
     def put_file(self, key: str, file: Path) -> None:
@@ -161,32 +158,35 @@ class ObjectStore:
         """
         parts = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=2)
         client = s3_client(self._config, PART_ATTEMPTS)
-        try:
-            with file.open("rb") as content:
-                client.upload_fileobj(content, self.bucket, self.prefix + key, Config=parts)
-        except (BotoCoreError, ClientError) as error:
-            raise self._typed(error, "write", key) from error
+        with self._typed_errors("write", key), file.open("rb") as content:
+            client.upload_fileobj(content, self.bucket, self.prefix + key, Config=parts)
 
     def get(self, key: str) -> tuple[bytes, str]:
         """The object's bytes and ETag. Raises ObjectNotFound, ObjectStoreUnavailable, ObjectStoreDenied."""
-        try:
+        with self._typed_errors("read", key):
             answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
             return answer["Body"].read(), str(answer["ETag"])
-        except (BotoCoreError, ClientError) as error:
-            raise self._typed(error, "read", key) from error
+
+    def find(self, key: str) -> bytes | None:
+        """As `get`, without the ETag; None when there is no such object."""
+        try:
+            return self.get(key)[0]
+        except ObjectNotFound:
+            return None
 
     def list(self, prefix: str = "") -> list[str]:
         """All keys of the run that begin with `prefix`, sorted. Raises ObjectStoreUnavailable, ObjectStoreDenied."""
-        keys: list[str] = []
+        with self._typed_errors("list", prefix):
+            pages = self._client.get_paginator("list_objects_v2")
+            found = pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix).search("Contents[].Key")
+            return sorted(key.removeprefix(self.prefix) for key in found if key is not None)
+
+    @contextmanager
+    def _typed_errors(self, doing: str, key: str) -> Iterator[None]:
         try:
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=self.prefix + prefix
-            )
-            for page in pages:
-                keys += [item["Key"].removeprefix(self.prefix) for item in page.get("Contents", [])]
+            yield
         except (BotoCoreError, ClientError) as error:
-            raise self._typed(error, "list", prefix) from error
-        return sorted(keys)
+            raise self._typed(error, doing, key) from error
 
     def _typed(self, error: BotoCoreError | ClientError, doing: str, key: str) -> ObjectStoreError:
         what = f"Could not {doing} s3://{self.bucket}/{self.prefix}{key}"

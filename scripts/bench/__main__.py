@@ -4,8 +4,6 @@ Each is a process of its own and prints a Markdown table below the setting it wa
 is named at the end, after the others have run; the exit code is then 1, and 2 for a name that does not exist.
 """
 
-from __future__ import annotations
-
 import argparse
 import subprocess
 import sys

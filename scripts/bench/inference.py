@@ -2,18 +2,17 @@
 
 One step is what the control loop computes between reading the car and applying the controls: observe, then the policy,
 for one car and 2x256 units. The three runtimes get the same observations in turn, in one process, with one torch
-thread. Imports are measured in fresh processes, sizes by the files of the installed distributions. Markdown to
-standard output.
+thread. Imports are measured in fresh processes, sizes by the files of the installed distributions.
 """
 
 import argparse
 import re
-import statistics
 import subprocess
 import sys
 import time
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,12 @@ from packaging.requirements import Requirement
 from stable_baselines3 import SAC
 
 from experience.environment import racing
+from racing.driving import VectorDriving
 from racing.policy import Policy
 from racing.simulator import SimulatedCar
-from racing.task import OBSERVATION_SIZE, Float32Array, Task, controls_of, on_action_grid
+from racing.task import OBSERVATION_SIZE, Float32Array, Task
 from racing.track import Track
+from scripts.bench.measuring import head, medians, row
 from scripts.bench.setting import setting
 from train_cloud.trainer.learning.export import export_policy
 from train_cloud.trainer.learning.learners import SpacesOnly
@@ -64,40 +65,26 @@ def step_times(steps: int, seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
         "stable-baselines3 predict": lambda observation: model.predict(observation, deterministic=True),
         "observing alone": lambda observation: observation,
     }
-    car = SimulatedCar(task.track, count=1, seed=seed)
-    state = car.read()
-    memory = task.begin(state)
+    driving = VectorDriving(SimulatedCar(task.track, count=1, seed=seed), task)
+    observation = driving.reset()
     times: dict[str, list[float]] = {name: [] for name in runtimes}
     for round_ in range(steps + steps // 10):
+        memory = task.begin(driving.state)
         for name, act in runtimes.items():
             began = time.perf_counter()
-            act(task.observe(state, memory))
+            act(task.observe(driving.state, memory))
             took = time.perf_counter() - began
             if round_ >= steps // 10:
                 times[name].append(took)
         # The car goes on, so that no runtime sees the same rows for ever.
-        applied = on_action_grid(policy.act(task.observe(state, memory), explore))
-        car.apply(controls_of(applied))
-        car.advance(1.0 / task.config.control_hz)
-        state = car.read()
-        memory, outcome = task.advance(memory, state, applied)
-        if outcome.terminated[0] or outcome.truncated[0]:
-            car.reset(np.ones(1, np.bool_))
-            state = car.read()
-            memory = task.begin(state)
+        observation = driving.step(policy.act(observation, explore)).observation
     return {name: np.array(values) for name, values in times.items()}
 
 
-def import_seconds(repeats: int) -> dict[str, float]:
-    """Median s of each import in a fresh process, without the interpreter's own start; interleaved."""
-    found: dict[str, list[float]] = {name: [] for name in IMPORTS}
-    for _ in range(repeats + 1):
-        for name, statement in IMPORTS.items():
-            command = [sys.executable, "-c", _MEASURED.format(statement)]
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-            found[name].append(float(done.stdout))
-    # The first round fills the file cache.
-    return {name: statistics.median(values[1:]) for name, values in found.items()}
+def import_seconds(statement: str) -> float:
+    """How long the import takes in a fresh process, without the interpreter's own start, s."""
+    command = [sys.executable, "-c", _MEASURED.format(statement)]
+    return float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
 
 def installed_bytes(requirements: list[str]) -> dict[str, int]:
@@ -123,39 +110,29 @@ def installed_bytes(requirements: list[str]) -> dict[str, int]:
     return sizes
 
 
-def bridge_requirements() -> list[str]:
-    """What pyproject.toml asks for on the gaming PC."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [*project["dependencies"], *project["optional-dependencies"]["bridge"]]
-
-
-def report(steps: int, repeats: int) -> str:
-    """Everything, as Markdown."""
-    lines = [
-        setting("numpy", "torch", "stable-baselines3"),
-        "",
-        f"| one step, N=1, {OBSERVATION_SIZE}-256-256 (observe + policy) | p50 us | p99 us |",
-        "|---|---|---|",
-    ]
+def report(steps: int, repeats: int) -> None:
+    """Measure and print everything."""
+    print(setting("numpy", "torch", "stable-baselines3") + "\n")
+    print(head(f"one step, N=1, {OBSERVATION_SIZE}-256-256 (observe + policy)", "p50 us", "p99 us"))
     for name, values in step_times(steps).items():
         p50, p99 = np.percentile(values * 1e6, [50, 99])
-        lines.append(f"| {name} | {p50:.0f} | {p99:.0f} |")
-    lines += ["", f"| import, fresh process, median of {repeats} | ms |", "|---|---|"]
-    lines += [f"| {name} | {seconds * 1e3:.0f} |" for name, seconds in import_seconds(repeats).items()]
-    bridge = installed_bytes(bridge_requirements())
-    lines += ["", "| installed size | MB | distributions |", "|---|---|---|"]
-    for name, sizes in (
-        ("extra `bridge`", bridge),
-        ("the same with torch", bridge | installed_bytes(["torch"])),
-        ("the same with stable-baselines3", bridge | installed_bytes(["stable-baselines3"])),
+        print(row(name, f"{p50:.0f}", f"{p99:.0f}"))
+    print("\n" + head(f"import, fresh process, median of {repeats}", "ms"))
+    imports = {name: partial(import_seconds, statement) for name, statement in IMPORTS.items()}
+    for name, seconds in medians(imports, repeats).items():
+        print(row(name, f"{seconds * 1e3:.0f}"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    bridge = installed_bytes([*project["dependencies"], *project["optional-dependencies"]["bridge"]])
+    print("\n" + head("installed size", "MB", "distributions"))
+    for name, more in (
+        ("extra `bridge`", []),
+        ("the same with torch", ["torch"]),
+        ("the same with stable-baselines3", ["stable-baselines3"]),
     ):
-        lines.append(f"| {name} | {sum(sizes.values()) / 1e6:.0f} | {len(sizes)} |")
+        sizes = bridge | installed_bytes(more)
+        print(row(name, f"{sum(sizes.values()) / 1e6:.0f}", len(sizes)))
     largest = sorted(bridge.items(), key=lambda item: -item[1])[:4]
-    lines += [
-        "",
-        "Largest of the bridge's: " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in largest) + ".",
-    ]
-    return "\n".join(lines)
+    print("\nLargest of the bridge's: " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in largest) + ".")
 
 
 def main() -> None:
@@ -163,8 +140,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What driving costs on the gaming PC.")
     parser.add_argument("--steps", type=int, default=5000, help="measured steps of each runtime")
     parser.add_argument("--repeats", type=int, default=7, help="fresh processes for each import")
-    chosen = parser.parse_args()
-    print(report(chosen.steps, chosen.repeats))
+    options = parser.parse_args()
+    report(options.steps, options.repeats)
 
 
 if __name__ == "__main__":

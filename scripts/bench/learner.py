@@ -1,14 +1,12 @@
 """`python -m scripts.bench.learner`: updates a second of the trainer's SAC beside stable-baselines3's own.
 
 All learners get the same networks and transitions and take turns in one process, on one thread unless told otherwise;
-figures are medians over the rounds, sampling included. The replay buffers are measured the same way. Markdown to
-standard output.
+figures are medians over the rounds, sampling included. The replay buffers are measured the same way.
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ from stable_baselines3.common.logger import Logger
 
 from experience.environment import racing
 from racing.task import ACTION_SIZE, OBSERVATION_SIZE
+from scripts.bench.measuring import head, medians, row, seconds_of
 from scripts.bench.setting import setting
 from train_cloud.run_config import BucketConfig, RunConfig
 from train_cloud.trainer.learning.arithmetic import choose_matrix_products
@@ -27,7 +26,7 @@ from train_cloud.trainer.learning.replay import PackedReplayBuffer
 
 CASES = (([128, 128], 128), ([128, 128], 256), ([256, 256], 256))
 ROWS = 50_000
-BUCKET = BucketConfig(name="unused")
+MATRIX_PRODUCTS: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
 
 
 def transitions(count: int) -> tuple[np.ndarray[Any, Any], ...]:
@@ -42,17 +41,10 @@ def transitions(count: int) -> tuple[np.ndarray[Any, Any], ...]:
     )
 
 
-def stock(network: list[int], batch_size: int, device: str) -> SAC:
+def stock(network: list[int], device: str) -> SAC:
     """stable-baselines3's SAC as it comes, its own replay buffer filled."""
-    made = SAC(
-        "MlpPolicy",
-        SpacesOnly(racing().spaces),
-        buffer_size=ROWS,
-        batch_size=batch_size,
-        policy_kwargs={"net_arch": network},
-        seed=0,
-        device=device,
-    )
+    nets = {"net_arch": network}
+    made = SAC("MlpPolicy", SpacesOnly(racing().spaces), buffer_size=ROWS, policy_kwargs=nets, seed=0, device=device)
     made.set_logger(Logger(folder=None, output_formats=[]))
     assert made.replay_buffer is not None
     columns = transitions(ROWS)
@@ -63,58 +55,36 @@ def stock(network: list[int], batch_size: int, device: str) -> SAC:
     return made
 
 
-def ours(network: list[int], batch_size: int, device: str) -> SAC:
+def ours(network: list[int], device: str) -> SAC:
     """The trainer's algorithm, its replay buffer filled."""
-    made = make_algorithm(
-        RunConfig(
-            run_id="bench", bucket=BUCKET, network=network, batch_size=batch_size, buffer_size=ROWS, device=device
-        ),
-        racing().spaces,
-    )
+    bucket = BucketConfig(name="unused")
+    run = RunConfig(run_id="bench", bucket=bucket, network=network, buffer_size=ROWS, device=device)
+    made = make_algorithm(run, racing().spaces)
     assert isinstance(made, SAC)
     assert isinstance(made.replay_buffer, PackedReplayBuffer)
     made.replay_buffer.insert(*transitions(ROWS))
     return made
 
 
-def measured(calls: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Median seconds of each call, the calls taking turns."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(rounds + 1):
-        for name, call in calls.items():
-            began = time.perf_counter()
-            call()
-            if number > 0:  # the first round warms up
-                times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
-def bench_updates(network: list[int], batch_size: int, chosen: str, options: argparse.Namespace) -> dict[str, float]:
+def bench_updates(network: list[int], batch_size: int, chosen: str, options: argparse.Namespace) -> list[float]:
     """Updates a second of stock, ours, and ours with the matrix products that the trainer chooses."""
-    precision: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    default = precision.fp32_precision
-    theirs, mine = stock(network, batch_size, options.device), ours(network, batch_size, options.device)
+    default = MATRIX_PRODUCTS.fp32_precision
+    theirs, mine = stock(network, options.device), ours(network, options.device)
 
     def train(learner: SAC, products: str) -> None:
-        precision.fp32_precision = products
+        MATRIX_PRODUCTS.fp32_precision = products
         learner.train(gradient_steps=options.updates, batch_size=batch_size)
         if options.device.startswith("cuda"):
             torch.cuda.synchronize()
-        precision.fp32_precision = default
+        MATRIX_PRODUCTS.fp32_precision = default
 
-    times = measured(
-        {
-            "stable-baselines3": lambda: train(theirs, default),
-            "FastSAC": lambda: train(mine, default),
-            "FastSAC + chosen products": lambda: train(mine, chosen),
-        },
-        options.rounds,
-    )
-    return {name: options.updates / seconds for name, seconds in times.items()}
+    turns = {"stable-baselines3": (theirs, default), "FastSAC": (mine, default), "FastSAC + chosen": (mine, chosen)}
+    times = medians({name: partial(seconds_of, partial(train, *turn)) for name, turn in turns.items()}, options.rounds)
+    return [options.updates / seconds for seconds in times.values()]
 
 
-def bench_replay(rounds: int) -> dict[str, dict[str, float]]:
-    """Microseconds to insert 100 steps and to sample 256 transitions, for both buffers."""
+def bench_replay(rounds: int) -> list[tuple[str, float, float]]:
+    """What is done, and its microseconds in stable-baselines3's buffer and in packed rows."""
     env = SpacesOnly(racing().spaces)
     theirs = ReplayBuffer(ROWS, env.observation_space, env.action_space, device="cpu")
     mine = PackedReplayBuffer(ROWS, env.observation_space, env.action_space, device="cpu")
@@ -123,25 +93,18 @@ def bench_replay(rounds: int) -> dict[str, dict[str, float]]:
     columns = transitions(100)
 
     def add_one_by_one() -> None:
-        for row in range(100):
-            observation, action, reward, following, done = (column[row : row + 1] for column in columns)
+        for at in range(100):
+            observation, action, reward, following, done = (column[at : at + 1] for column in columns)
             theirs.add(observation, following, action, reward, done, [{}])
 
-    calls: dict[str, Callable[[], None]] = {
-        "insert 100|stable-baselines3": add_one_by_one,
-        "insert 100|packed rows": lambda: mine.insert(*columns),
-        "sample 256|stable-baselines3": lambda: _discard(theirs.sample(256)),
-        "sample 256|packed rows": lambda: _discard(mine.sample(256)),
-    }
-    table: dict[str, dict[str, float]] = {}
-    for name, seconds in measured(calls, 20 * rounds).items():
-        what, who = name.split("|")
-        table.setdefault(what, {})[who] = 1e6 * seconds
-    return table
+    def compared(what: str, *calls: Callable[[], object]) -> tuple[str, float, float]:
+        their_time, my_time = medians({call: partial(seconds_of, call) for call in calls}, 20 * rounds).values()
+        return what, 1e6 * their_time, 1e6 * my_time
 
-
-def _discard(_: object) -> None:
-    """Let a result go."""
+    return [
+        compared("insert 100", add_one_by_one, lambda: mine.insert(*columns)),
+        compared("sample 256", lambda: theirs.sample(256), lambda: mine.sample(256)),
+    ]
 
 
 def main() -> None:
@@ -153,35 +116,22 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    chosen = _chosen_precision()
+    default = MATRIX_PRODUCTS.fp32_precision
+    choose_matrix_products()
+    chosen, MATRIX_PRODUCTS.fp32_precision = MATRIX_PRODUCTS.fp32_precision, default
 
     print(
         f"{setting('torch', 'stable-baselines3')}\n\n"
         f"SAC updates/s, {OBSERVATION_SIZE} observations, {options.threads} thread(s) on {options.device}\n"
     )
-    print("| network | batch | stable-baselines3 | FastSAC | ratio | FastSAC + chosen products | ratio |")
-    print("|---|---|---|---|---|---|---|")
+    print(head("network", "batch", "stable-baselines3", "FastSAC", "ratio", "FastSAC + chosen products", "ratio"))
     for network, batch_size in CASES:
-        rates = bench_updates(network, batch_size, chosen, options)
-        base, fast, faster = rates.values()
-        print(
-            f"| {'x'.join(map(str, network))} | {batch_size} | {base:.0f} | {fast:.0f} | {fast / base:.2f} | "
-            f"{faster:.0f} | {faster / base:.2f} |"
-        )
-    print("\n| replay, µs | stable-baselines3 | packed rows | ratio |\n|---|---|---|---|")
-    for what, row in bench_replay(options.rounds).items():
-        theirs, mine = row.values()
-        print(f"| {what} | {theirs:.0f} | {mine:.0f} | {theirs / mine:.1f} |")
-
-
-def _chosen_precision() -> str:
-    """The switch's value that the trainer would choose on this machine; the switch is left as it was."""
-    precision: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = precision.fp32_precision
-    choose_matrix_products()
-    chosen = str(precision.fp32_precision)
-    precision.fp32_precision = before
-    return chosen
+        base, fast, faster = bench_updates(network, batch_size, chosen, options)
+        ratios = (f"{fast / base:.2f}", f"{faster:.0f}", f"{faster / base:.2f}")
+        print(row("x".join(map(str, network)), batch_size, f"{base:.0f}", f"{fast:.0f}", *ratios))
+    print("\n" + head("replay, µs", "stable-baselines3", "packed rows", "ratio"))
+    for what, theirs, mine in bench_replay(options.rounds):
+        print(row(what, f"{theirs:.0f}", f"{mine:.0f}", f"{theirs / mine:.1f}"))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """The load of scripts.bench.receiver: many simulated bridges in one process, in real time, over real TLS sockets.
 
-Reads one Load as JSON from standard input and writes one Measured as JSON to standard output. The batches are made
-before the clock starts, so that the time goes into sending and hearing; nothing here measures the receiver's process.
+Reads one Load as JSON from standard input and writes one Measured as JSON to standard output. Bridges dial as real
+ones do and send what the simulator's car went through, in batches that are made before the clock starts, so that the
+time goes into sending and hearing.
 """
 
 import asyncio
 import os
 import secrets
-import ssl
 import sys
 import time
 from collections import deque
@@ -15,15 +15,15 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.typing import Subprotocol
+from websockets.asyncio.client import ClientConnection
 
-from experience.codec import Batch, encode_batch
+from bridge.link.dialing import dial
+from experience.codec import encode_batch
 from experience.environment import racing
-from racing.task import ACTION_SIZE, OBSERVATION_SIZE, on_action_grid, on_observation_grid
+from scripts.bench.wire import simulated_batches
 from wire.frames import decode_down, encode_frame
-from wire.messages import MAX_DOWN_FRAME_BYTES, PROTOCOL, Ack, Hello, Role, TransitionBatch, Welcome
-from wire.pairing import Pairing, basic_auth_header
+from wire.messages import Ack, Hello, Role, TransitionBatch, Welcome
+from wire.pairing import parse_pairing
 
 STEPS_PER_SECOND = 60
 STEPS_PER_BATCH = 10
@@ -34,9 +34,7 @@ DIFFERENT_BATCHES = 64
 class Load(msgspec.Struct):
     """How many bridges send to whom (its process too, to look at its CPU time), and for how long (s)."""
 
-    host: str
-    port: int
-    token: str
+    pairing: str
     receiver_pid: int
     signature: str
     bridges: int
@@ -71,17 +69,8 @@ class _Bridge:
         self.times: list[float] = []
         self.connection: ClientConnection | None = None
 
-    async def dial(self, context: ssl.SSLContext) -> None:
-        pairing = Pairing(self._load.host, self._load.port, self._load.token)
-        self.connection = await connect(
-            pairing.url,
-            ssl=context,
-            additional_headers={"Authorization": basic_auth_header(pairing.token)},
-            subprotocols=[Subprotocol(PROTOCOL)],
-            compression=None,
-            max_size=MAX_DOWN_FRAME_BYTES,
-            open_timeout=30,
-        )
+    async def dial(self) -> None:
+        self.connection = await dial(parse_pairing(self._load.pairing))
         hello = Hello(
             bridge=self._name,
             stream=secrets.token_hex(16),
@@ -122,18 +111,15 @@ class _Bridge:
 
 
 async def _run(load: Load) -> Measured:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # The pin is the bridge's affair and costs nothing per message: not measured here.
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    blobs = [_blob(seed) for seed in range(DIFFERENT_BATCHES)]
+    blobs = [encode_batch(batch) for batch in simulated_batches(STEPS_PER_BATCH, 1, DIFFERENT_BATCHES)]
     bridges = [_Bridge(load, number, blobs) for number in range(load.bridges)]
     room = asyncio.Semaphore(DIALS_AT_ONCE)
 
-    async def dial(bridge: _Bridge) -> None:
+    async def begin(bridge: _Bridge) -> None:
         async with room:
-            await bridge.dial(context)
+            await bridge.dial()
 
-    await asyncio.gather(*(dial(bridge) for bridge in bridges))
+    await asyncio.gather(*(begin(bridge) for bridge in bridges))
     hearing = [asyncio.create_task(bridge.hear()) for bridge in bridges]
     began, cpu, receiver_before = time.monotonic() + 0.2, time.process_time(), _cpu_seconds(load.receiver_pid)
     outcomes = await asyncio.gather(*(bridge.send(began) for bridge in bridges), return_exceptions=True)
@@ -158,6 +144,13 @@ async def _run(load: Load) -> Measured:
     )
 
 
+def pin(pid: int, core: int) -> None:
+    """Let the process run on this core alone, where the system can do that; 0 is this process."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(pid, {cores[min(core, len(cores) - 1)]})
+
+
 def _cpu_seconds(pid: int) -> float | None:
     """User and system time of a process so far, s; None where there is no /proc."""
     try:
@@ -167,29 +160,7 @@ def _cpu_seconds(pid: int) -> float | None:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _blob(seed: int) -> bytes:
-    """Ten steps of a car that drives smoothly, of the racing task's layout."""
-    rng = np.random.default_rng(seed)
-    walk = rng.normal(0, 0.02, (STEPS_PER_BATCH + 1, OBSERVATION_SIZE)).cumsum(0) + rng.normal(0, 1, OBSERVATION_SIZE)
-    steps = STEPS_PER_BATCH
-    return encode_batch(
-        Batch(
-            layout=racing().spaces.layout,
-            run_lengths=np.array([steps], np.int32),
-            run_cars=np.array([0], np.int32),
-            run_first_steps=np.array([0], np.int64),
-            observations=on_observation_grid(walk),
-            actions=on_action_grid(rng.uniform(-1, 1, (steps, ACTION_SIZE))),
-            rewards=rng.normal(0, 1, steps).astype(np.float32),
-            terminated=np.zeros(steps, bool),
-            truncated=np.zeros(steps, bool),
-            policy_versions=np.ones(steps, np.uint32),
-            action_ages=np.zeros(steps, np.float32),
-            late=np.zeros(steps, bool),
-        )
-    )
-
-
 if __name__ == "__main__":
+    pin(0, core=1)
     result = asyncio.run(_run(msgspec.json.decode(sys.stdin.buffer.read(), type=Load)))
     sys.stdout.buffer.write(msgspec.json.encode(result))

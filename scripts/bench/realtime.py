@@ -5,8 +5,6 @@ link is, in turn: well; cut every second; slow; and flooded with weights. Jitter
 two commands differs from the period; lateness is when the clock wakes after its deadline.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import subprocess
@@ -16,6 +14,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from itertools import cycle, product
 from pathlib import Path
 
 import msgspec
@@ -24,7 +23,8 @@ from websockets.exceptions import ConnectionClosed
 
 from experience import environment
 from racing.task import TaskConfig
-from scripts.bench.realtime_drive import Times, Wanted
+from scripts.bench.measuring import head, row
+from scripts.bench.realtime_drive import DriveWanted, Times
 from scripts.bench.setting import setting
 from tests.support.fake_game import FakeGame
 from tests.support.fault_proxy import FaultProxy
@@ -46,22 +46,20 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="of driving each time")
     parser.add_argument("--repeats", type=int, default=3, help="of all rows, one after the other; medians are shown")
     arguments = parser.parse_args()
-    rows = [(rate, link) for rate in RATES for link in ("well", "cut", "slow", "flooding")]
-    found: dict[tuple[float, str], list[list[float]]] = {row: [] for row in rows}
-    for _ in range(arguments.repeats):
-        for rate, link in rows:
-            found[rate, link].append(_figures(measure(rate, link, arguments.seconds), rate))
+    found: dict[tuple[float, str], list[list[float]]] = {}
+    for _, rate, link in product(range(arguments.repeats), RATES, ("well", "cut", "slow", "flooding")):
+        found.setdefault((rate, link), []).append(_figures(measure(rate, link, arguments.seconds), rate))
     print(setting("numpy", "websockets") + "\n")
-    print("| Hz | link | steps | jitter p50 ms | p99 ms | worst ms of all | late p99 ms | verdict |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(head("Hz", "link", "steps", "jitter p50 ms", "p99 ms", "worst ms of all", "late p99 ms", "verdict"))
     missed = False
-    for (rate, link), times in found.items():
-        steps, worst = sum(each[0] for each in times), max(each[3] for each in times)
-        p50, p99, late = (float(np.median([each[at] for each in times])) for at in (1, 2, 4))
+    for (rate, link), runs in found.items():
+        steps, worst = np.sum(runs, axis=0)[0], np.max(runs, axis=0)[3]
+        _, p50, p99, _, late = np.median(runs, axis=0)
         kept = p99 <= 1000 * GOAL_SECONDS
         missed = missed or not kept
         verdict = "kept" if kept else f"above {1000 * GOAL_SECONDS:g} ms"
-        print(f"| {rate:g} | {link} | {steps:.0f} | {p50:.2f} | {p99:.2f} | {worst:.1f} | {late:.2f} | {verdict} |")
+        jitter = (f"{p50:.2f}", f"{p99:.2f}", f"{worst:.1f}")
+        print(row(f"{rate:g}", link, f"{steps:.0f}", *jitter, f"{late:.2f}", verdict))
     return int(missed)
 
 
@@ -93,7 +91,7 @@ def measure(rate: float, link: str, seconds: float) -> Times:
             opened.callback(thread.join)
         opened.callback(over.set)
         uri = format_pairing(replace(server.pairing, port=proxy.port))
-        wanted = Wanted(uri, rate, seconds, str(game.root), str(folder / "spool"))
+        wanted = DriveWanted(uri, rate, seconds, str(game.root), str(folder / "spool"))
         done = subprocess.run(
             [sys.executable, "-m", "scripts.bench.realtime_drive"],
             input=msgspec.json.encode(wanted),
@@ -108,15 +106,8 @@ def measure(rate: float, link: str, seconds: float) -> Times:
 
 def _flood(server: WireServer, signature: str) -> Callable[[], None]:
     """Sends one policy after the other; they are made beforehand, to cost nothing while it is measured."""
-    updates = [as_update(following_policy(signature, version), version) for version in range(2, 2 + _VERSIONS)]
-    count = 0
-
-    def send() -> None:
-        nonlocal count
-        server.push(updates[count % _VERSIONS])
-        count += 1
-
-    return send
+    updates = cycle([as_update(following_policy(signature, version), version) for version in range(2, 2 + _VERSIONS)])
+    return lambda: server.push(next(updates))
 
 
 def _repeat(action: Callable[[], None], every: float, over: threading.Event) -> None:

@@ -1,7 +1,7 @@
 """The bridge of scripts/bench/realtime.py: `ac-bridge drive` on the game that runs, timed by its clock.
 
-Reads a Drive as JSON on standard input and prints Times as JSON. What is timed is what a user's bridge does; only the
-clock notes when a step's controls were sent, and how late it woke.
+Reads a DriveWanted as JSON on standard input and prints Times as JSON. What is timed is what a user's bridge does; only
+the clock notes when a step's controls were sent, and how late it woke.
 """
 
 import sys
@@ -18,7 +18,7 @@ from runtime.logs import configure_logging
 from wire.pairing import parse_pairing
 
 
-class Wanted(msgspec.Struct, frozen=True):
+class DriveWanted(msgspec.Struct, frozen=True):
     """What to drive: the pairing string, the rate in Hz, for how many s, the game's folder and the spool's."""
 
     uri: str
@@ -33,7 +33,6 @@ class Times(msgspec.Struct, frozen=True):
 
     intervals: list[float]
     lateness: list[float]
-    steps: int
 
 
 class NotingClock(RealTimeClock):
@@ -63,14 +62,9 @@ class NotingClock(RealTimeClock):
 
 def main() -> None:
     """Drive and print."""
-    wanted = msgspec.json.decode(sys.stdin.buffer.read(), type=Wanted)
+    wanted = msgspec.json.decode(sys.stdin.buffer.read(), type=DriveWanted)
     configure_logging("bridge")
-    clocks: list[NotingClock] = []
-
-    def clock(period: float) -> NotingClock:
-        clocks.append(NotingClock(period))
-        return clocks[-1]
-
+    clock = NotingClock(1.0 / wanted.rate)
     settings = Settings(
         recording=None,
         track="",
@@ -85,12 +79,10 @@ def main() -> None:
         game=GameSettings(root=Path(wanted.root)),
     )
     stop = threading.Event()
-    with assembled_drive(parse_pairing(wanted.uri), settings, stop, real_clock=clock) as drive:
-        timer = threading.Timer(wanted.seconds, stop.set)
-        timer.start()
+    with assembled_drive(parse_pairing(wanted.uri), settings, stop, real_clock=lambda _: clock) as drive:
+        threading.Timer(wanted.seconds, stop.set).start()
         drive.run()
-    noted = clocks[0]
-    sys.stdout.buffer.write(msgspec.json.encode(Times(noted.intervals, noted.lateness, drive.tally.steps)))
+    sys.stdout.buffer.write(msgspec.json.encode(Times(clock.intervals, clock.lateness)))
 
 
 if __name__ == "__main__":

@@ -12,25 +12,27 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import boto3
 import msgspec
 
 from experience.environment import racing
-from scripts.bench.load import STEPS_PER_SECOND, Load, Measured
+from scripts.bench.load import STEPS_PER_SECOND, Load, Measured, pin
+from scripts.bench.measuring import head, row
 from scripts.bench.setting import setting
+from scripts.demo.crew import Crew
 from train_cloud.environment import task_config
+from train_cloud.object_store import s3_client
 from train_cloud.run_config import BucketConfig, RunConfig
 from train_cloud.store import Store
-from wire.pairing import new_token, parse_pairing
+from wire.pairing import new_token
 
 BRIDGES = (1, 10, 100, 200, 400, 600, 800)
 START_SECONDS = 30.0
 BROKEN_P99 = 1.0
 FULL_CORE = 0.9
-BUCKET = "bench"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Row:
         return "the load generator is the limit" if load_is_full else "gives way"
 
 
-def main() -> int:
+def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--bridges", type=int, nargs="+", default=BRIDGES)
@@ -68,96 +70,56 @@ def main() -> int:
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "bench")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "bench")
     print(setting("websockets", "msgspec") + "\n")
-    print("| bridges | steps/s offered | steps/s stored | lost | p50 ms | p99 ms | receiver CPU | load CPU | verdict |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as folder:
-        endpoint, s3 = _start_s3(Path(folder))
-        try:
-            for bridges in arguments.bridges:
-                row = _measure(bridges, arguments.seconds, Path(folder) / str(bridges), endpoint)
-                print(_line(row), flush=True)
-                if row.verdict:
-                    break
-        finally:
-            s3.terminate()
-            s3.wait()
-    return 0
+    columns = ("bridges", "steps/s offered", "steps/s stored", "lost", "p50 ms", "p99 ms", "receiver CPU", "load CPU")
+    print(head(*columns, "verdict"))
+    with tempfile.TemporaryDirectory() as folder, Crew(Path(folder)) as crew:
+        url = Path(folder) / "s3.txt"
+        pin(crew.start("s3", "scripts.demo.s3_server", str(url)), core=1)
+        _wait(url.exists, "the S3 server answers")
+        bucket = BucketConfig(name="bench", endpoint_url=url.read_text(encoding="utf-8"))
+        s3_client(bucket).create_bucket(Bucket=bucket.name)
+        for bridges in arguments.bridges:
+            found = _measure(bridges, arguments.seconds, Path(folder) / str(bridges), bucket)
+            print(_line(found), flush=True)
+            if found.verdict:
+                break
 
 
-def _line(row: Row) -> str:
-    found = row.measured
-    cpu = "-" if found.receiver_cpu is None else f"{100 * found.receiver_cpu:.0f} %"
-    stored = row.stored_steps / found.seconds
-    cells = [
-        str(row.bridges),
-        f"{found.offered_steps / found.seconds:.0f}",
-        f"{stored:.0f}",
-        str(row.lost),
-        f"{1000 * found.p50:.1f}",
-        f"{1000 * found.p99:.1f}",
-        cpu,
-        f"{100 * found.cpu:.0f} %",
-        row.verdict or "keeps up",
-    ]
-    return "| " + " | ".join(cells) + " |"
+def _line(found: Row) -> str:
+    measured = found.measured
+    return row(
+        found.bridges,
+        f"{measured.offered_steps / measured.seconds:.0f}",
+        f"{found.stored_steps / measured.seconds:.0f}",
+        found.lost,
+        f"{1000 * measured.p50:.1f}",
+        f"{1000 * measured.p99:.1f}",
+        "-" if measured.receiver_cpu is None else f"{100 * measured.receiver_cpu:.0f} %",
+        f"{100 * measured.cpu:.0f} %",
+        found.verdict or "keeps up",
+    )
 
 
-def _measure(bridges: int, seconds: float, folder: Path, endpoint: str) -> Row:
-    folder.mkdir()
-    token = new_token()
+def _measure(bridges: int, seconds: float, folder: Path, bucket: BucketConfig) -> Row:
     config = RunConfig(
-        run_id=f"bench-{bridges}",
-        bucket=BucketConfig(name=BUCKET, endpoint_url=endpoint),
-        listen_host="127.0.0.1",
-        listen_port=0,
-        max_bridges=10_000,
+        run_id=f"bench-{bridges}", bucket=bucket, listen_host="127.0.0.1", listen_port=0, max_bridges=10_000
     )
-    (folder / "run.json").write_bytes(msgspec.json.encode(config))
-    (folder / "token.txt").write_text(token, encoding="utf-8")
-    arguments = ["--config", str(folder / "run.json"), "--folder", str(folder)]
-    with (folder / "receiver.log").open("wb") as log:
-        receiver = _start(0, "train_cloud.receiver", *arguments, token=folder / "token.txt", stderr=log)
-    try:
-        pairing_file = folder / "pairing.txt"
-        _wait(pairing_file.exists, "the receiver listens")
-        pairing = parse_pairing(pairing_file.read_text(encoding="utf-8"))
-        load = Load(
-            pairing.host, pairing.port, token, receiver.pid, racing(task_config(config)).signature, bridges, seconds
-        )
-        player = _start(1, "scripts.bench.load", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        answer, _ = player.communicate(msgspec.json.encode(load), timeout=seconds + 120)
-    finally:
-        receiver.terminate()
-        receiver.wait(timeout=60)
-    store = Store(folder / "store.db")
-    stored = store.total_steps()
-    store.close()
-    return Row(bridges, msgspec.json.decode(answer, type=Measured), stored)
-
-
-def _start_s3(folder: Path) -> tuple[str, "subprocess.Popen[bytes]"]:
-    file = folder / "s3.txt"
-    server = _start(1, "scripts.demo.s3_server", str(file), stderr=subprocess.DEVNULL)
-    _wait(file.exists, "the S3 server answers")
-    endpoint = file.read_text(encoding="utf-8")
-    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=BUCKET)
-    return endpoint, server
-
-
-def _start(
-    core: int, module: str, *arguments: str, token: Path | None = None, **streams: object
-) -> "subprocess.Popen[bytes]":
-    """Start a module as a process, pinned to a core where the system can do that."""
-    environment = os.environ | ({"AC_TRAINING_TOKEN_FILE": str(token)} if token else {})
-    process: subprocess.Popen[bytes] = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        env=environment,
-        **streams,  # type: ignore[call-overload]
-    )
-    if hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(process.pid, {cores[min(core, len(cores) - 1)]})
-    return process
+    folder.mkdir()
+    run, token, pairing = folder / "run.json", folder / "token.txt", folder / "pairing.txt"
+    run.write_bytes(msgspec.json.encode(config))
+    token.write_text(new_token(), encoding="utf-8")
+    with Crew(folder) as crew:
+        arguments = ["--config", str(run), "--folder", str(folder)]
+        environment = {"AC_TRAINING_TOKEN_FILE": str(token)}
+        receiver = crew.start("receiver", "train_cloud.receiver", *arguments, environment=environment)
+        pin(receiver, core=0)
+        _wait(pairing.exists, "the receiver listens")
+        uri = pairing.read_text(encoding="utf-8").strip()
+        load = msgspec.json.encode(Load(uri, receiver, racing(task_config(config)).signature, bridges, seconds))
+        command = [sys.executable, "-m", "scripts.bench.load"]
+        answer = subprocess.run(command, input=load, stdout=subprocess.PIPE, timeout=seconds + 120, check=True).stdout
+    with closing(Store(folder / "store.db")) as store:
+        return Row(bridges, msgspec.json.decode(answer, type=Measured), store.total_steps())
 
 
 def _wait(condition: Callable[[], bool], what: str) -> None:
@@ -169,4 +131,4 @@ def _wait(condition: Callable[[], bool], what: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,7 +1,5 @@
 """What a figure was measured with: every benchmark prints it above its table, so that no figure travels without it."""
 
-from __future__ import annotations
-
 import os
 import platform
 import shlex
@@ -17,7 +15,9 @@ def setting(*packages: str) -> str:
     Raises:
         importlib.metadata.PackageNotFoundError: one of `packages` is not installed.
     """
-    parts = [processor(), f"{usable_cores()} of {os.cpu_count()} cores", platform.system()]
+    # A container or taskset may give this process fewer cores than there are.
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parts = [processor(), f"{usable} of {os.cpu_count()} cores", platform.system()]
     parts += [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)]
     parts.append(datetime.now(UTC).date().isoformat())
     command = shlex.join(["python", "-m", f"scripts.bench.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
@@ -33,8 +33,3 @@ def processor() -> str:
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     name = names[0] if names else platform.processor()
     return f"{name} ({platform.machine()})" if name not in ("", platform.machine()) else platform.machine()
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: a container or taskset may give it fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

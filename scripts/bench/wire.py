@@ -1,25 +1,26 @@
 """`python -m scripts.bench.wire`: what a transition costs on the wire, beside what people usually send.
 
 Takes steps of the simulator (reference driver plus exploring noise) and of the laps recorded from the real game, cuts
-them into batches exactly as a bridge does, and puts every batch through the codec, JSON, MessagePack and
-MessagePack + gzip in turn; MessagePack packs Python's floats in 64 bits each unless told to use 32, so both are shown.
-Prints a Markdown table: bytes are exact, times are medians over interleaved repeats, and every format must return what
-was put in, to the bit. The last column judges the project's promise, which is made for batches of PROMISED_STEPS.
+them into batches exactly as a bridge does, and puts every batch through the codec, JSON, MessagePack, MessagePack +
+gzip and Arrow IPC + zstd (what a library gives without a codec of ours) in turn; MessagePack packs Python's floats in
+64 bits each unless told to use 32, so both are shown. Bytes are exact, times are medians over interleaved repeats, and
+every format must return what was put in, to the bit. The last column judges the project's promise.
 """
 
 import argparse
 import gzip
 import json
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from experience.chunks import Chunk, assemble
 from experience.codec import Batch, decode_batch, encode_batch
@@ -30,6 +31,7 @@ from racing.reference_driver import ReferenceDriver
 from racing.simulator import SimulatedCar
 from racing.task import Float32Array, Task, TaskConfig
 from racing.track import Track
+from scripts.bench.measuring import head, row
 from scripts.bench.setting import setting
 
 RECORDING = Path("telemetry/monza_25hz_two_laps.csv")
@@ -58,14 +60,14 @@ HEADINGS = (
     f"promise for {PROMISED_STEPS} steps",
 )
 _STEADY_SECONDS = 2.0
-_COLUMNS = ("observation", "action", "reward", "next_observation", "terminated", "truncated")
 
-Columns = tuple[npt.NDArray[Any], ...]
+Columns = dict[str, npt.NDArray[Any]]
+"""The six columns of a batch's transitions by name, which every format must return."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A way to send a batch: to bytes, and back to the six columns of its transitions."""
+    """A way to send a batch: to bytes, and back to its columns."""
 
     name: str
     encode: Callable[[Batch], bytes]
@@ -73,11 +75,8 @@ class Format:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What one format made of the batches.
-
-    Mean bytes a transition, median s a batch, and whether all was exact.
-    """
+class FormatCost:
+    """What one format made of the batches: mean bytes a transition, median s a batch, and whether all was exact."""
 
     bytes_per_step: float
     encode_seconds: float
@@ -86,30 +85,27 @@ class Figures:
 
 
 def columns_of(batch: Batch) -> Columns:
-    """A batch as the six columns of its transitions, what every format must return."""
-    return (
-        batch.current_observations(),
-        batch.actions,
-        batch.rewards,
-        batch.next_observations(),
-        batch.terminated,
-        batch.truncated,
-    )
+    """A batch as columns."""
+    return {
+        "observation": batch.current_observations(),
+        "action": batch.actions,
+        "reward": batch.rewards,
+        "next_observation": batch.next_observations(),
+        "terminated": batch.terminated,
+        "truncated": batch.truncated,
+    }
 
 
-def _dictionaries(batch: Batch) -> list[dict[str, object]]:
-    rows = zip(*(column.tolist() for column in columns_of(batch)), strict=True)
-    return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+def _rows(columns: Mapping[str, Sequence[object]]) -> list[dict[str, object]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _from_dictionaries(rows: list[dict[str, Any]]) -> Columns:
-    return tuple(
-        np.array([row[name] for row in rows], np.bool_ if name.endswith("ated") else np.float32) for name in _COLUMNS
-    )
+def _plain_rows(batch: Batch) -> list[dict[str, object]]:
+    return _rows({name: column.tolist() for name, column in columns_of(batch).items()})
 
 
 def _single_float_rows(batch: Batch) -> list[dict[str, object]]:
-    """Dictionaries whose vectors are MessagePack arrays of float32 (5 bytes a number), as `use_single_float` makes."""
+    """Rows whose vectors are MessagePack arrays of float32 (5 bytes a number), as `use_single_float` makes."""
 
     def raw(rows: npt.NDArray[np.float32]) -> list[msgspec.Raw]:
         numbers = np.full((*rows.shape, 5), 0xCA, np.uint8)
@@ -117,38 +113,57 @@ def _single_float_rows(batch: Batch) -> list[dict[str, object]]:
         head = b"\xdc" + rows.shape[1].to_bytes(2, "big")
         return [msgspec.Raw(head + row.tobytes()) for row in numbers]
 
-    observation, action, reward, following, terminated, truncated = columns_of(batch)
-    rows = zip(
-        raw(observation),
-        raw(action),
-        reward.tolist(),
-        raw(following),
-        terminated.tolist(),
-        truncated.tolist(),
-        strict=True,
-    )
-    return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+    columns = columns_of(batch).items()
+    return _rows({name: raw(column) if column.ndim == 2 else column.tolist() for name, column in columns})
+
+
+def _from_rows(rows: list[dict[str, Any]]) -> Columns:
+    kinds = {"terminated": np.bool_, "truncated": np.bool_}
+    return {name: np.array([row[name] for row in rows], kinds.get(name, np.float32)) for name in rows[0]}
+
+
+def _pack(rows: list[dict[str, object]]) -> bytes:
+    return gzip.compress(msgspec.msgpack.encode(rows), GZIP_LEVEL)
 
 
 def _unpack(data: bytes) -> Columns:
-    return _from_dictionaries(msgspec.msgpack.decode(data))
+    return _from_rows(msgspec.msgpack.decode(gzip.decompress(data)))
+
+
+def _to_arrow(batch: Batch) -> bytes:
+    """One record batch as an Arrow IPC stream whose buffers are compressed by zstd; vectors are fixed-size lists."""
+    columns = columns_of(batch)
+    arrays = [
+        pa.FixedSizeListArray.from_arrays(column.ravel(), column.shape[1]) if column.ndim == 2 else pa.array(column)
+        for column in columns.values()
+    ]
+    record = pa.record_batch(arrays, names=list(columns))
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, record.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        writer.write_batch(record)
+    return bytes(sink.getvalue())
+
+
+def _from_arrow(data: bytes) -> Columns:
+    record = pa.ipc.open_stream(data).read_next_batch()
+    columns = {}
+    for name, column in zip(record.schema.names, record.columns, strict=True):
+        vectors = pa.types.is_fixed_size_list(column.type)
+        numbers = (column.flatten() if vectors else column).to_numpy(zero_copy_only=False)
+        columns[name] = numbers.reshape(len(column), -1) if vectors else numbers
+    return columns
 
 
 FORMATS = (
+    Format("JSON", lambda batch: json.dumps(_plain_rows(batch)).encode(), lambda data: _from_rows(json.loads(data))),
     Format(
-        "JSON", lambda batch: json.dumps(_dictionaries(batch)).encode(), lambda d: _from_dictionaries(json.loads(d))
+        "MessagePack",
+        lambda batch: msgspec.msgpack.encode(_plain_rows(batch)),
+        lambda data: _from_rows(msgspec.msgpack.decode(data)),
     ),
-    Format("MessagePack", lambda batch: msgspec.msgpack.encode(_dictionaries(batch)), _unpack),
-    Format(
-        "MessagePack + gzip",
-        lambda batch: gzip.compress(msgspec.msgpack.encode(_dictionaries(batch)), GZIP_LEVEL),
-        lambda data: _unpack(gzip.decompress(data)),
-    ),
-    Format(
-        "MessagePack float32 + gzip",
-        lambda batch: gzip.compress(msgspec.msgpack.encode(_single_float_rows(batch)), GZIP_LEVEL),
-        lambda data: _unpack(gzip.decompress(data)),
-    ),
+    Format("MessagePack + gzip", lambda batch: _pack(_plain_rows(batch)), _unpack),
+    Format("MessagePack float32 + gzip", lambda batch: _pack(_single_float_rows(batch)), _unpack),
+    Format("Arrow IPC + zstd", _to_arrow, _from_arrow),
     Format(OURS, encode_batch, lambda data: columns_of(decode_batch(data))),
 )
 
@@ -195,61 +210,54 @@ def _batches(driving: VectorDriving, act: Callable[[], Float32Array], steps: int
     return batches
 
 
-def measure(batches: list[Batch], formats: tuple[Format, ...] = FORMATS, repeats: int = 3) -> dict[str, Figures]:
-    """Put every batch through every format in turn, `repeats` times; each is timed warm, after one untimed call."""
-    steps = sum(batch.steps for batch in batches)
-    sizes = dict.fromkeys((form.name for form in formats), 0)
-    times: dict[str, list[tuple[float, float]]] = {form.name: [] for form in formats}
-    exact = dict.fromkeys(sizes, True)
-    for repeat in range(repeats):
-        for batch in batches:
-            for form in formats:
-                # Untimed: the first call after another format's would time the caches that the other one left.
-                form.decode(form.encode(batch))
-                began = time.perf_counter()
-                data = form.encode(batch)
-                middle = time.perf_counter()
-                columns = form.decode(data)
-                times[form.name].append((middle - began, time.perf_counter() - middle))
-                if not repeat:
-                    sizes[form.name] += len(data)
-                    exact[form.name] &= _same(columns, columns_of(batch))
-    return {
-        name: Figures(
-            bytes_per_step=size / steps,
-            encode_seconds=statistics.median(encoding for encoding, _ in times[name]),
-            decode_seconds=statistics.median(decoding for _, decoding in times[name]),
-            exact=exact[name],
-        )
-        for name, size in sizes.items()
-    }
+def measure(batches: list[Batch], formats: tuple[Format, ...] = FORMATS, repeats: int = 3) -> dict[str, FormatCost]:
+    """Put every batch through every format in turn, `repeats` times."""
+    found: dict[str, list[tuple[int, float, float, bool]]] = {form.name: [] for form in formats}
+    for batch in batches * repeats:
+        for form in formats:
+            found[form.name].append(_sent(batch, form))
+    steps = repeats * sum(batch.steps for batch in batches)
+    costs = {}
+    for name, samples in found.items():
+        sizes, encoding, decoding, exact = zip(*samples, strict=True)
+        costs[name] = FormatCost(sum(sizes) / steps, median(encoding), median(decoding), all(exact))
+    return costs
 
 
-def _same(got: Columns, put: Columns) -> bool:
-    return all(
-        one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
-        for one, other in zip(got, put, strict=True)
+def _sent(batch: Batch, form: Format) -> tuple[int, float, float, bool]:
+    """Bytes, s to encode and to decode, and whether what came out is what was put in."""
+    # Untimed: the first call after another format's would time the caches that the other one left.
+    form.decode(form.encode(batch))
+    began = time.perf_counter()
+    data = form.encode(batch)
+    middle = time.perf_counter()
+    columns = form.decode(data)
+    ended = time.perf_counter()
+    exact = all(
+        columns[name].dtype == put.dtype
+        and columns[name].shape == put.shape
+        and columns[name].tobytes() == put.tobytes()
+        for name, put in columns_of(batch).items()
     )
+    return len(data), middle - began, ended - middle, exact
 
 
-def promise_kept(figures: dict[str, Figures]) -> bool:
+def promise_kept(figures: dict[str, FormatCost]) -> bool:
     """Whether the project's bytes and time are within the promise; `figures` are those of batches of PROMISED_STEPS."""
     ours = figures[OURS]
     small = all(ours.bytes_per_step <= share * figures[name].bytes_per_step for name, share in PROMISED_SHARES.items())
     return small and ours.exact and ours.encode_seconds + ours.decode_seconds <= PROMISED_SECONDS
 
 
-def rows_of_table(source: str, steps: str, figures: dict[str, Figures]) -> list[str]:
+def rows_of_table(source: str, steps: str, figures: dict[str, FormatCost]) -> list[str]:
     """Lines of the Markdown table for one kind of batch."""
-    rivals = [figures[name].bytes_per_step for name in PROMISED_SHARES]
     kept = ("kept" if promise_kept(figures) else "BROKEN") if steps == str(PROMISED_STEPS) else "-"
     lines = []
     for name, one in figures.items():
-        shares = " | ".join(f"{one.bytes_per_step / rival:.3f}" for rival in rivals)
-        lines.append(
-            f"| {source} | {steps} | {name} | {one.bytes_per_step:.1f} | {shares} | {one.encode_seconds * 1e6:.0f} "
-            f"| {one.decode_seconds * 1e6:.0f} | {'yes' if one.exact else 'NO'} | {kept if name == OURS else '-'} |"
-        )
+        shares = [f"{one.bytes_per_step / figures[rival].bytes_per_step:.3f}" for rival in PROMISED_SHARES]
+        times = [f"{seconds * 1e6:.0f}" for seconds in (one.encode_seconds, one.decode_seconds)]
+        verdict = "yes" if one.exact else "NO", kept if name == OURS else "-"
+        lines.append(row(source, steps, name, f"{one.bytes_per_step:.1f}", *shares, *times, *verdict))
     return lines
 
 
@@ -259,24 +267,23 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=40, help="batches of each kind (default 40)")
     parser.add_argument("--data", type=Path, default=SHARED_DATA, help="folder with the recorded laps")
     options = parser.parse_args()
-    print(setting("numpy", "msgspec", "zstandard") + "\n")
-    print("| " + " | ".join(HEADINGS) + " |\n|" + "---|" * len(HEADINGS))
+
+    def show(source: str, steps: str, batches: list[Batch]) -> None:
+        print("\n".join(rows_of_table(source, steps, measure(batches))), flush=True)
+
+    print(setting("numpy", "msgspec", "zstandard", "pyarrow") + "\n")
+    print(head(*HEADINGS))
     for steps in BATCH_STEPS:
-        batches = simulated_batches(steps, 1, options.batches)
-        print("\n".join(rows_of_table("simulator, exploring", str(steps), measure(batches))), flush=True)
+        show("simulator, exploring", str(steps), simulated_batches(steps, 1, options.batches))
     fleet = simulated_batches(FLEET_STEPS, FLEET_CARS, options.batches)
-    print(
-        "\n".join(rows_of_table("simulator, exploring", f"{FLEET_CARS} cars x {FLEET_STEPS}", measure(fleet))),
-        flush=True,
-    )
+    show("simulator, exploring", f"{FLEET_CARS} cars x {FLEET_STEPS}", fleet)
     missing = [path for path in (RECORDING, RECORDED_TRACK) if not (options.data / path).is_file()]
     if missing:
         print(f"\nThe recorded laps are left out: {options.data / missing[0]} is not there.")
         return
     # The recording is too short for many batches of more.
     for steps in BATCH_STEPS[:-1]:
-        batches = recorded_batches(options.data, steps, options.batches)
-        print("\n".join(rows_of_table("recorded laps", str(steps), measure(batches))), flush=True)
+        show("recorded laps", str(steps), recorded_batches(options.data, steps, options.batches))
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ import boto3
 import msgspec
 from botocore.config import Config
 
-from scripts.cloud.capacity import Activity
-from scripts.cloud.deployment import Deployment, OperatorError
+from scripts.cloud.capacity import ScalingActivity
+from scripts.cloud.deployment import AppliedDeployment, OperatorError
 from train_cloud.object_store import CONNECT_SECONDS, READ_SECONDS, ObjectStore, s3_client
 from train_cloud.run_config import BucketConfig
 from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 UNSET = "unset"
 """What Terraform writes into a parameter that an instance is to fill."""
+# boto3's own retries, unlike in the instance's processes: here a person waits, and a few seconds are the limit.
+_CONFIG = Config(
+    connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 3, "mode": "standard"}
+)
 
 
 class Endpoint(msgspec.Struct, kw_only=True, frozen=True):
@@ -42,14 +46,13 @@ class Endpoint(msgspec.Struct, kw_only=True, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
-    """One instance of the group; `state` is EC2's ("running"), `lifecycle` Auto Scaling's ("InService")."""
+class GroupInstance:
+    """One instance of the group; `state` is EC2's ("running")."""
 
     instance_id: str
     instance_type: str
     zone: str
     state: str
-    lifecycle: str
     launched_at: datetime
 
     def __str__(self) -> str:
@@ -61,29 +64,29 @@ class Group:
     """How many instances are wanted, the one that works, and how many exist, those included that are ending."""
 
     desired: int
-    instance: Instance | None
+    instance: GroupInstance | None
     existing: int
 
 
 class Cloud:
     """AWS, as far as one deployment goes."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: AppliedDeployment) -> None:
         self.deployment = deployment
         self._bucket = BucketConfig(name=deployment.bucket, region=deployment.region)
         self.objects = ObjectStore(self._bucket, f"runs/{deployment.run_id}/")
 
     @cached_property
     def _autoscaling(self) -> AutoScalingClient:
-        return boto3.client("autoscaling", region_name=self.deployment.region, config=_config())
+        return boto3.client("autoscaling", region_name=self.deployment.region, config=_CONFIG)
 
     @cached_property
     def _ec2(self) -> EC2Client:
-        return boto3.client("ec2", region_name=self.deployment.region, config=_config())
+        return boto3.client("ec2", region_name=self.deployment.region, config=_CONFIG)
 
     @cached_property
     def _ssm(self) -> SSMClient:
-        return boto3.client("ssm", region_name=self.deployment.region, config=_config())
+        return boto3.client("ssm", region_name=self.deployment.region, config=_CONFIG)
 
     def group(self) -> Group:
         """The group as it is now. Raises OperatorError when it does not exist."""
@@ -97,23 +100,22 @@ class Cloud:
             )
         return Group(groups[0]["DesiredCapacity"], self._working(groups[0]), len(groups[0].get("Instances", [])))
 
-    def _working(self, group: AutoScalingGroupTypeDef) -> Instance | None:
-        members = {
-            member["InstanceId"]: member["LifecycleState"]
+    def _working(self, group: AutoScalingGroupTypeDef) -> GroupInstance | None:
+        members = [
+            member["InstanceId"]
             for member in group.get("Instances", [])
             if not member["LifecycleState"].startswith(("Terminat", "Detach"))
-        }
+        ]
         if not members:
             return None
         # By filter: an instance that EC2 does not show yet is then absent instead of an error.
-        answer = self._ec2.describe_instances(Filters=[{"Name": "instance-id", "Values": list(members)}])
+        answer = self._ec2.describe_instances(Filters=[{"Name": "instance-id", "Values": members}])
         found = [
-            Instance(
+            GroupInstance(
                 shown["InstanceId"],
                 str(shown["InstanceType"]),
                 shown["Placement"].get("AvailabilityZone", "?"),
                 str(shown["State"]["Name"]),
-                members[shown["InstanceId"]],
                 shown["LaunchTime"],
             )
             for reservation in answer["Reservations"]
@@ -121,15 +123,13 @@ class Cloud:
         ]
         return max(found, key=lambda one: one.launched_at, default=None)
 
-    def last_activity(self) -> Activity | None:
+    def last_activity(self) -> ScalingActivity | None:
         """The group's newest attempt at anything; None when there was none."""
-        newest = self._autoscaling.describe_scaling_activities(
-            AutoScalingGroupName=self.deployment.group, MaxRecords=1
-        )["Activities"]
+        group = self.deployment.group
+        newest = self._autoscaling.describe_scaling_activities(AutoScalingGroupName=group, MaxRecords=1)["Activities"]
         if not newest:
             return None
-        one = newest[0]
-        return Activity(one["StartTime"], str(one["StatusCode"]), one.get("StatusMessage", ""))
+        return ScalingActivity(newest[0]["StartTime"], str(newest[0]["StatusCode"]), newest[0].get("StatusMessage", ""))
 
     def set_desired(self, capacity: int) -> None:
         """Ask for 0 or 1 instances."""
@@ -146,7 +146,7 @@ class Cloud:
             DesiredCapacity=0,
         )
 
-    def spot_price(self, instance: Instance) -> float | None:
+    def spot_price(self, instance: GroupInstance) -> float | None:
         """The instance's spot price now, in US dollars an hour; None when AWS tells none."""
         history: Any = self._ec2.describe_spot_price_history(
             InstanceTypes=[instance.instance_type],  # type: ignore[list-item]  # the stubs know literals only
@@ -176,19 +176,16 @@ class Cloud:
                 "at boot: `make stop`, `make start`."
             ) from None
 
-    def present_endpoint(self, instance: Instance | None) -> Endpoint | None:
+    def present_endpoint(self, instance: GroupInstance | None) -> Endpoint | None:
         """The endpoint, when it was written by the instance that is there now, for this run; else None."""
-        found = None if instance is None else self.endpoint()
-        if found is None or instance is None or found.instance_id != instance.instance_id:
+        if instance is None:
             return None
-        return found if found.run_id == self.deployment.run_id else None
+        found, there = self.endpoint(), (instance.instance_id, self.deployment.run_id)
+        return found if found is not None and (found.instance_id, found.run_id) == there else None
 
     def pairing(self, endpoint: Endpoint) -> Pairing:
-        """How to reach that receiver, with the present token; a secret. Raises OperatorError."""
-        return self.pairing_with(endpoint, self._parameter(self.deployment.token_parameter, secret=True))
-
-    def pairing_with(self, endpoint: Endpoint, token: str) -> Pairing:
-        """How to reach that receiver with this token. Raises OperatorError, without the token in its text."""
+        """How to reach that receiver, with the present token. Raises OperatorError, without the token in its text."""
+        token = self._parameter(self.deployment.token_parameter, secret=True)
         try:
             return parse_pairing(format_pairing(Pairing(endpoint.host, endpoint.port, token, endpoint.pin)))
         except PairingError as error:
@@ -209,12 +206,3 @@ class Cloud:
                 f"The parameter {name} does not exist in {self.deployment.region}. Run `terraform -chdir=terraform "
                 "apply`; it makes what is missing."
             ) from None
-
-
-def _config() -> Config:
-    # boto3's own retries, unlike in the instance's processes: here a person waits, and a few seconds are the limit.
-    return Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
-        retries={"total_max_attempts": 3, "mode": "standard"},
-    )

@@ -4,8 +4,6 @@ Auto Scaling's own text is always quoted, so that a cause that is not known here
 Sources: the messages in "Troubleshoot Amazon EC2 Auto Scaling" and the error codes of the EC2 API reference.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +14,7 @@ _QUOTED = 255
 
 
 @dataclass(frozen=True, slots=True)
-class Activity:
+class ScalingActivity:
     """One attempt of the group: when it began, how it stands and what Auto Scaling says of it."""
 
     began: datetime
@@ -39,15 +37,10 @@ class Cause:
 
 def explain(message: str, region: str) -> Cause:
     """What the status message of a failed attempt means."""
-    for pattern, text, passing in _CAUSES:
-        if re.search(pattern, message, re.IGNORECASE):
-            return Cause(f"{text.format(region=region, quota=QUOTA)} AWS says: {_quote(message)}", passing)
-    return Cause(f"The group could not launch an instance. AWS says: {_quote(message)}", passing=True)
-
-
-def _quote(message: str) -> str:
-    words = " ".join(message.split())
-    return f'"{words[:_QUOTED]}"'
+    known = (cause for cause in _CAUSES if re.search(cause[0], message, re.IGNORECASE))
+    _, text, passing = next(known, ("", "The group could not launch an instance.", True))
+    words = " ".join(message.split())[:_QUOTED]
+    return Cause(f'{text.format(region=region, quota=QUOTA)} AWS says: "{words}"', passing)
 
 
 _CAUSES = [

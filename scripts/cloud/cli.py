@@ -3,8 +3,6 @@
 Each command has its module beside this one; options, exit codes and errors are those of scripts/cloud/command.py.
 """
 
-from __future__ import annotations
-
 import sys
 
 import typer

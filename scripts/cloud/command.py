@@ -1,14 +1,10 @@
 """What every operator's command does the same way: its option for the deployment, its exit codes, its errors in words.
 
-Promises that whatever a user can cause ends with a sentence on standard error and a code of
-runtime.exit_codes.ExitCode, and that no sentence holds a secret: AWS's own words are quoted by code
-only, never with a request's content.
+Promises that whatever a user can cause ends with a sentence on standard error and a code of ExitCode, and that no
+sentence holds a secret: AWS's own words are quoted by code only, never with a request's content.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Callable
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
@@ -54,13 +50,6 @@ _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "Fo
 _SIGN_IN = "Sign in again (`aws sso login`, or new keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)"
 
 
-def command_line(command: Callable[..., None], arguments: list[str] | None = None) -> int:
-    """Run `command` with the command line's arguments (or these) and return its exit code."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(command)
-    return run(app, arguments)
-
-
 def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
     """Run one of the app's commands, as the command line's arguments (or these) say, and return its exit code."""
     if isinstance(sys.stdout, TextIOWrapper):
@@ -68,23 +57,20 @@ def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")
     try:
         app(arguments)
+        return ExitCode.OK
     except SystemExit as ended:
         return int(ended.code or 0)
-    except OperatorError as error:
-        return _give_up(str(error), error.code)
-    except ObjectStoreError as error:
-        return _give_up(*_told_of_the_bucket(error))
-    except (BotoCoreError, ClientError) as error:
-        return _give_up(*told(error))
     except BrokenPipeError:
         # Whoever read us has had enough; what is left to say has nowhere to go.
         sys.stdout = None
         return ExitCode.OK
-    return ExitCode.OK
-
-
-def _give_up(text: str, code: ExitCode) -> int:
-    print(text, file=sys.stderr)
+    except OperatorError as error:
+        text, code = str(error), error.code
+    except ObjectStoreError as error:
+        text, code = _told_of_the_bucket(error)
+    except (BotoCoreError, ClientError) as error:
+        text, code = told(error)
+    note(text)
     return code
 
 

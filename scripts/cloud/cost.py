@@ -4,8 +4,6 @@ Prices come from a file (terraform/prices.json unless another is named), so that
 are typical ones, not today's. How fast a run goes is measured by the run, when there is one, else taken as real time.
 """
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ from rich.table import Table
 from runtime.exit_codes import ExitCode
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile, note
-from scripts.cloud.deployment import Deployment, OperatorError, load_deployment
+from scripts.cloud.deployment import AppliedDeployment, OperatorError, load_deployment
 from scripts.cloud.run_record import RunRecord
 from train_cloud.object_store import ObjectStoreError
 from train_cloud.run_config import BucketConfig, RunConfig, TaskSettings
@@ -69,17 +67,6 @@ class Plan:
     chosen: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """One row of the table; money in US dollars an hour."""
-
-    name: str
-    prices: TypePrices
-    all_in: float
-    hours: float
-    runs: float
-
-
 def cost(
     budget: Annotated[
         float | None, typer.Option(envvar="AC_BUDGET", min=0.0, help="US dollars; default: the deployment's, or 20.")
@@ -93,16 +80,16 @@ def cost(
     except ConfigError as error:
         raise OperatorError(str(error), ExitCode.USAGE) from error
     plan = make_plan(_deployment(deployment), budget)
-    found = offers(listed, plan)
+    headings, rows = _headings(plan), _rows(listed, plan)
     if sys.stdout.isatty():
-        Console(highlight=False).print(_table(found, plan))
+        Console(highlight=False).print(_table(headings, rows, plan))
     else:
-        for row in [_headings(plan), *(_cells(offer, plan) for offer in found)]:
+        for row in [headings, *rows]:
             print("\t".join(row))
     print(_footnote(listed, plan))
 
 
-def _deployment(file: Path | None) -> Deployment | None:
+def _deployment(file: Path | None) -> AppliedDeployment | None:
     """The deployment, when there is one; a file that was named must be one."""
     try:
         return load_deployment(file)
@@ -112,7 +99,7 @@ def _deployment(file: Path | None) -> Deployment | None:
         return None
 
 
-def make_plan(deployment: Deployment | None, budget: float | None) -> Plan:
+def make_plan(deployment: AppliedDeployment | None, budget: float | None) -> Plan:
     """What to compute with: the deployment's settings and its run's measured pace, else what holds without either."""
     measured = None if deployment is None else _measured_rate(deployment)
     rate = measured or TaskSettings().control_hz
@@ -127,7 +114,7 @@ def make_plan(deployment: Deployment | None, budget: float | None) -> Plan:
     )
 
 
-def _measured_rate(deployment: Deployment) -> float | None:
+def _measured_rate(deployment: AppliedDeployment) -> float | None:
     """Steps a second over the whole life of the run's trainers; None when there is no run, or no way to ask."""
     try:
         metrics: dict[str, Any] = RunRecord(Cloud(deployment).objects).metrics()
@@ -138,28 +125,18 @@ def _measured_rate(deployment: Deployment) -> float | None:
     return steps / seconds if steps and seconds else None
 
 
-def offers(prices: Prices, plan: Plan) -> list[Offer]:
+def _rows(prices: Prices, plan: Plan) -> list[list[str]]:
     """One row for each type in the file, the cheapest hour first."""
     extra = plan.volume_gb * prices.gp3_usd_per_gb_month / prices.hours_per_month + prices.public_ipv4_usd_per_hour
     rows = []
-    for name, entry in prices.instance_types.items():
+    for name, entry in sorted(prices.instance_types.items(), key=lambda item: item[1].spot_usd_per_hour):
         all_in = entry.spot_usd_per_hour + extra
         hours = plan.budget_usd / all_in if all_in else float("inf")
-        rows.append(Offer(name, entry, all_in, hours, hours / plan.run_hours))
-    return sorted(rows, key=lambda offer: offer.all_in)
-
-
-def _cells(offer: Offer, plan: Plan) -> list[str]:
-    return [
-        offer.name + (" *" if offer.name in plan.chosen else ""),
-        str(offer.prices.vcpu),
-        (offer.prices.gpu or "none").removeprefix("1 x "),
-        f"{offer.prices.on_demand_usd_per_hour:.3f}",
-        f"{offer.prices.spot_usd_per_hour:.3f}",
-        f"{offer.all_in:.3f}",
-        f"{offer.hours:.0f}",
-        f"{offer.runs:.1f}",
-    ]
+        marked = name + (" *" if name in plan.chosen else "")
+        dollars = (entry.on_demand_usd_per_hour, entry.spot_usd_per_hour, all_in)
+        what = [marked, str(entry.vcpu), (entry.gpu or "none").removeprefix("1 x ")]
+        rows.append([*what, *(f"{price:.3f}" for price in dollars), f"{hours:.0f}", f"{hours / plan.run_hours:.1f}"])
+    return rows
 
 
 def _headings(plan: Plan) -> list[str]:
@@ -167,13 +144,13 @@ def _headings(plan: Plan) -> list[str]:
     return ["type", "vCPU", "GPU", "on demand $/h", "spot $/h", "all in $/h", f"hours for {paid}", f"runs for {paid}"]
 
 
-def _table(found: list[Offer], plan: Plan) -> Table:
+def _table(headings: list[str], rows: list[list[str]], plan: Plan) -> Table:
     # As narrow as a terminal of 80 columns.
     table = Table(title=f"What ${plan.budget_usd:g} pay for", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for number, heading in enumerate(_headings(plan)):
+    for number, heading in enumerate(headings):
         table.add_column(heading, justify="left" if number in (0, 2) else "right", no_wrap=number in (0, 2))
-    for offer in found:
-        table.add_row(*_cells(offer, plan))
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

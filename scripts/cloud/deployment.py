@@ -4,13 +4,10 @@ Promises a typed description without secrets, and a sentence where there is none
 applied and never changes anything; AWS is not asked at all.
 """
 
-from __future__ import annotations
-
 import codecs
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
@@ -34,18 +31,17 @@ class OperatorError(Exception):
         self.code = code
 
 
-class Deployment(msgspec.Struct, kw_only=True, frozen=True):
-    """What Terraform has made, as its output `deployment` says it; it holds no secrets.
+class AppliedDeployment(msgspec.Struct, kw_only=True, frozen=True):
+    """What a command needs of what Terraform has made, as its output `deployment` says it; it holds no secrets.
 
     Attributes:
         name, region: the deployment's name and AWS region.
         bucket, run_id: where the run is kept: under runs/<run_id>/ in the bucket.
         group, schedule: Auto Scaling group, and the scheduled action that ends it after `max_hours`.
-        endpoint_mode: "eip" is one address for good, "ssm" an address that each instance publishes.
-        token_parameter, tls_parameter, endpoint_parameter, wandb_parameter: names of SSM parameters.
+        token_parameter, endpoint_parameter, wandb_parameter: names of SSM parameters.
         log_group: CloudWatch Logs group; None without.
         budget_usd, hourly_extra_usd: US dollars for the whole run, and per hour for disk and address.
-        max_hours, idle_minutes, max_launches: limits after which an instance ends.
+        max_hours, max_launches: limits after which an instance ends.
         instance_types, volume_gb: what may be launched, with a disk of so many GB.
         listen_port: TCP port of the receiver.
         total_timesteps: environment steps of the run.
@@ -57,15 +53,12 @@ class Deployment(msgspec.Struct, kw_only=True, frozen=True):
     run_id: str
     group: str
     schedule: str
-    endpoint_mode: Literal["eip", "ssm"]
     token_parameter: str
-    tls_parameter: str
     endpoint_parameter: str
     wandb_parameter: str | None = None
     log_group: str | None = None
     budget_usd: float
     max_hours: float
-    idle_minutes: float
     max_launches: int
     instance_types: list[str]
     volume_gb: int
@@ -74,11 +67,11 @@ class Deployment(msgspec.Struct, kw_only=True, frozen=True):
     total_timesteps: int
 
 
-def load_deployment(file: Path | None, folder: Path = TERRAFORM_FOLDER) -> Deployment:
+def load_deployment(file: Path | None, folder: Path = TERRAFORM_FOLDER) -> AppliedDeployment:
     """The deployment in `file`, or else the one that Terraform has applied in `folder`. Raises OperatorError."""
     text, source = (_terraform_output(folder), "Terraform's output `deployment`") if file is None else _read(file)
     try:
-        return parse_settings(text, Deployment, source)
+        return parse_settings(text, AppliedDeployment, source)
     except ConfigError as error:
         raise OperatorError(
             f"{error} Run `terraform -chdir=terraform apply` with this version of the project.", ExitCode.USAGE

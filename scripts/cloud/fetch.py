@@ -4,8 +4,6 @@ Beside them: the run's metrics.json, and a run.json with which the receiver and 
 machine. Nothing half-fetched passes for a checkpoint: the folder appears when it is whole. The bucket is only read.
 """
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -16,9 +14,8 @@ import typer
 from runtime.logs import configure_logging
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile, note
-from scripts.cloud.deployment import Deployment, OperatorError, load_deployment
+from scripts.cloud.deployment import OperatorError, load_deployment
 from scripts.cloud.run_record import METRICS, RUN_CONFIG
-from train_cloud.object_store import ObjectNotFound, ObjectStore
 from train_cloud.run_config import BucketConfig, ConfigError, RunConfig, parse_run_config
 from train_cloud.trainer.saving.manifest import MANIFEST, Checkpoint, CheckpointError, find_newest
 
@@ -45,9 +42,9 @@ def fetch(
         )
     steps = checkpoint.manifest.steps
     folder = to or MODELS / cloud.deployment.run_id / str(steps)
-    config = _run_config(cloud)
+    beside = {RUN_CONFIG: _run_config(cloud), METRICS: cloud.objects.find(METRICS)}
     try:
-        _write(folder, checkpoint, {RUN_CONFIG: config} | _metrics(cloud.objects))
+        _write(folder, checkpoint, {name: data for name, data in beside.items() if data is not None})
     except OSError as error:
         raise OperatorError(
             f"The model cannot go into {folder} ({error.strerror or error}). Name another with TO=..."
@@ -62,34 +59,25 @@ def fetch(
 
 def _run_config(cloud: Cloud) -> bytes:
     """The run's configuration for a machine of one's own: the instance's, without its address and GPU."""
-    try:
-        config = parse_run_config(cloud.objects.get(RUN_CONFIG)[0], f"{cloud.objects.prefix}{RUN_CONFIG}")
-    except ObjectNotFound:
+    settings, text = cloud.deployment, cloud.objects.find(RUN_CONFIG)
+    if text is None:
         note(
             f"The bucket has no {RUN_CONFIG} of this run; the one that is written here has the defaults. Before you go "
             "on with the run by hand, put in what `training` in terraform.tfvars says (method, network, task)."
         )
-        config = _from_deployment(cloud.deployment)
-    except ConfigError as error:
-        raise OperatorError(f"{error} It was written by another version of this project: use that one.") from error
+        config = RunConfig(
+            run_id=settings.run_id,
+            bucket=BucketConfig(name=settings.bucket, region=settings.region),
+            total_timesteps=settings.total_timesteps,
+            listen_port=settings.listen_port,
+        )
+    else:
+        try:
+            config = parse_run_config(text, f"{cloud.objects.prefix}{RUN_CONFIG}")
+        except ConfigError as error:
+            raise OperatorError(f"{error} It was written by another version of this project: use that one.") from error
     here = msgspec.structs.replace(config, public_host="127.0.0.1", device="auto")
     return msgspec.json.format(msgspec.json.encode(here), indent=2)
-
-
-def _from_deployment(deployment: Deployment) -> RunConfig:
-    return RunConfig(
-        run_id=deployment.run_id,
-        bucket=BucketConfig(name=deployment.bucket, region=deployment.region),
-        total_timesteps=deployment.total_timesteps,
-        listen_port=deployment.listen_port,
-    )
-
-
-def _metrics(objects: ObjectStore) -> dict[str, bytes]:
-    try:
-        return {METRICS: objects.get(METRICS)[0]}
-    except ObjectNotFound:
-        return {}
 
 
 def _write(folder: Path, checkpoint: Checkpoint, beside: dict[str, bytes]) -> None:

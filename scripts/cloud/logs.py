@@ -4,8 +4,6 @@ Works when the instance is long gone, and needs no way into it. The increments c
 for the live journal is told on standard error.
 """
 
-from __future__ import annotations
-
 import gzip
 import zlib
 from typing import Annotated
@@ -37,11 +35,14 @@ def logs(
     chosen = instance or _newest_instance(keys)
     if chosen is None:
         raise OperatorError(_nothing_yet(cloud))
-    shipped = _of(keys, chosen)
+    shipped = [key for key in keys if _instance_of(key) == chosen]
     if not shipped and not follow:
         known = ", ".join(sorted({_instance_of(key) for key in keys})) or "none"
         raise OperatorError(f"The bucket has no log of {chosen}. Instances with logs: {known}.")
-    _say_how_to_watch_live(cloud, chosen)
+    note(
+        f"{chosen}, as kept in the bucket. Live, while it runs: `aws ssm start-session --region "
+        f"{cloud.deployment.region} --target {chosen}`, then `journalctl -u ac-training -f`."
+    )
     for line in newest_lines(cloud, shipped, tail):
         print(line)
     if follow:
@@ -74,7 +75,7 @@ def _harmless(line: str) -> str:
 def _follow(cloud: Cloud, instance: str, seen: set[str]) -> None:
     wait = Wait(FOLLOW_MINUTES)
     while wait.again(FOLLOW_SECONDS):
-        for key in _of(cloud.objects.list(f"{LOGS}{instance}/"), instance):
+        for key in cloud.objects.list(f"{LOGS}{instance}/"):
             if key not in seen:
                 seen.add(key)
                 print("\n".join(_increment(cloud, key)), flush=True)
@@ -82,10 +83,6 @@ def _follow(cloud: Cloud, instance: str, seen: set[str]) -> None:
 
 def _instance_of(key: str) -> str:
     return key.removeprefix(LOGS).partition("/")[0]
-
-
-def _of(keys: list[str], instance: str) -> list[str]:
-    return [key for key in keys if _instance_of(key) == instance]
 
 
 def _newest_instance(keys: list[str]) -> str | None:
@@ -102,11 +99,4 @@ def _nothing_yet(cloud: Cloud) -> str:
         f"{group.instance} has not written a log yet; the first comes about a minute after its boot. What its console "
         f"shows: `aws ec2 get-console-output --latest --output text --region {cloud.deployment.region} --instance-id "
         f"{group.instance.instance_id}`."
-    )
-
-
-def _say_how_to_watch_live(cloud: Cloud, instance: str) -> None:
-    note(
-        f"{instance}, as kept in the bucket. Live, while it runs: `aws ssm start-session --region "
-        f"{cloud.deployment.region} --target {instance}`, then `journalctl -u ac-training -f`."
     )

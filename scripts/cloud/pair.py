@@ -4,15 +4,13 @@ Where things stand is told on standard error, and when no instance comes, why. T
 once and written nowhere. It starts nothing; `make start` does.
 """
 
-from __future__ import annotations
-
 import sys
 from http import HTTPStatus
 from typing import Annotated
 
 import typer
 
-from scripts.cloud.aws import Cloud, Instance
+from scripts.cloud.aws import Cloud, GroupInstance
 from scripts.cloud.capacity import explain
 from scripts.cloud.command import DeploymentFile, note
 from scripts.cloud.deployment import OperatorError, load_deployment
@@ -92,7 +90,7 @@ def _no_instance(cloud: Cloud) -> str:
     return f"no instance yet. {cause.text}"
 
 
-def _no_address(instance: Instance) -> str:
+def _no_address(instance: GroupInstance) -> str:
     doing = "boots" if instance.state == "running" else f"is {instance.state}"
     return f"{instance} {doing}; its receiver has no address yet"
 

@@ -4,8 +4,7 @@ The instance looks for a new token about once a minute and restarts its receiver
 tokens are never shown: `make pair` prints the new pairing string.
 """
 
-from __future__ import annotations
-
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -35,10 +34,10 @@ def rotate_token(
     old = None if endpoint is None else cloud.pairing(endpoint)
     token = new_token()
     cloud.store_token(token)
-    if old is None or endpoint is None:
+    if old is None:
         print(f"The new token is stored; no receiver runs, and the next one takes it at boot. {_AFTERWARDS}")
         return
-    _wait_until_taken(old, cloud.pairing_with(endpoint, token), Wait(wait_minutes))
+    _wait_until_taken(old, replace(old, token=token), Wait(wait_minutes))
     print(f"The receiver takes the new token and refuses the old one. {_AFTERWARDS}")
 
 

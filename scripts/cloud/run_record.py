@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from train_cloud.instance.ledger import STARTED, Life, Totals, add_up, read_lives, read_started
-from train_cloud.object_store import ObjectNotFound, ObjectStore
+from train_cloud.object_store import ObjectStore
 from train_cloud.trainer.saving.manifest import LATEST, Manifest
 
 DONE, METRICS, LAUNCHES = "DONE", "metrics.json", "launches"
@@ -54,7 +54,7 @@ class RunRecord:
 
     def is_done(self) -> bool:
         """Whether the run has finished."""
-        return self._get(DONE) is not None
+        return self.objects.find(DONE) is not None
 
     def last_ending(self) -> Ending | None:
         """The newest ending; None when nothing has ended yet."""
@@ -76,13 +76,12 @@ class RunRecord:
 
     def launches(self) -> int:
         """Launches since the last `make start`."""
-        text = (self._get(LAUNCHES) or b"0").strip()
+        text = (self.objects.find(LAUNCHES) or b"0").strip()
         return int(text) if text.isdigit() else 0
 
     def metrics(self) -> dict[str, Any]:
         """The trainer's metrics.json; empty before the first."""
-        found = self._decoded(METRICS, dict[str, Any])
-        return {} if found is None else found
+        return self._decoded(METRICS, dict[str, Any]) or {}
 
     def newest_checkpoint(self) -> Manifest | None:
         """The manifest that LATEST holds; None before the first checkpoint. The files are not looked at."""
@@ -98,14 +97,8 @@ class RunRecord:
         name = f"{ending.at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{ending.instance_id}.json"
         self.objects.put(ENDINGS + name, msgspec.json.format(msgspec.json.encode(ending), indent=2))
 
-    def _get(self, key: str) -> bytes | None:
-        try:
-            return self.objects.get(key)[0]
-        except ObjectNotFound:
-            return None
-
     def _decoded(self, key: str, kind: type[_T]) -> _T | None:
-        body = self._get(key)
+        body = self.objects.find(key)
         if body is None:
             return None
         try:

@@ -4,14 +4,12 @@ Refuses, in sentences, what could only end at once: a finished run, a spent budg
 `make pair` does.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 from runtime.exit_codes import ExitCode
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile
-from scripts.cloud.deployment import Deployment, OperatorError, load_deployment
+from scripts.cloud.deployment import AppliedDeployment, OperatorError, load_deployment
 from scripts.cloud.run_record import RunRecord
 
 GUARD_HOURS = 1.0
@@ -40,7 +38,7 @@ def start(deployment: DeploymentFile = None) -> None:
     )
 
 
-def _check(settings: Deployment, record: RunRecord, spent: float) -> None:
+def _check(settings: AppliedDeployment, record: RunRecord, spent: float) -> None:
     if record.is_done():
         raise OperatorError(
             f"The run {settings.run_id} has finished: there is nothing left to train. `make fetch` brings the model "

@@ -4,8 +4,6 @@ Promises an answer also when nothing runs, and to say for each figure that canno
 --json the same figures as one JSON document, times in s; without a terminal plain lines instead of a table.
 """
 
-from __future__ import annotations
-
 import sys
 from datetime import UTC, datetime
 from typing import Annotated
@@ -26,7 +24,7 @@ from train_cloud.trainer.saving.manifest import LATEST
 from wire.pairing import PinMismatch
 
 
-class Status(msgspec.Struct, kw_only=True):
+class RunStatus(msgspec.Struct, kw_only=True):
     """Everything that the table shows; None where nothing is known. Money in US dollars, ages and times in s."""
 
     run_id: str
@@ -75,13 +73,13 @@ def status(
             print(f"{name}: {value}")
 
 
-def look(cloud: Cloud) -> Status:
+def look(cloud: Cloud) -> RunStatus:
     """Ask AWS, the bucket and the receiver, in this order."""
     settings, record, group = cloud.deployment, RunRecord(cloud.objects), cloud.group()
     progress, checkpoint = record.metrics(), record.newest_checkpoint()
     instance, done, ending = group.instance, record.is_done(), record.last_ending()
     totals = record.totals(instance.instance_id if instance else None)
-    found = Status(
+    found = RunStatus(
         run_id=settings.run_id,
         region=settings.region,
         state=_state(group, done, ending),
@@ -126,7 +124,7 @@ def _state(group: Group, done: bool, ending: Ending | None) -> str:
     return "not started" if ending is None else "not running"
 
 
-def _ask_receiver(cloud: Cloud, group: Group, found: Status) -> None:
+def _ask_receiver(cloud: Cloud, group: Group, found: RunStatus) -> None:
     if group.instance is None:
         found.bridges_unknown_because = "no instance"
         return
@@ -142,7 +140,7 @@ def _ask_receiver(cloud: Cloud, group: Group, found: Status) -> None:
         found.bridges_unknown_because = f"not reachable from here: {error}"
 
 
-def rows(found: Status) -> list[tuple[str, str]]:
+def rows(found: RunStatus) -> list[tuple[str, str]]:
     """The table's rows: what and how much, as people read it."""
     lines = [("run", f"{found.run_id} in {found.region}"), ("state", found.state)]
     if found.instance_id:
@@ -165,21 +163,21 @@ def rows(found: Status) -> list[tuple[str, str]]:
     return lines
 
 
-def _price(found: Status) -> str:
+def _price(found: RunStatus) -> str:
     if found.spot_price_usd_per_hour is None:
         return "AWS tells none"
     whole = found.spot_price_usd_per_hour + found.extra_usd_per_hour
     return f"${found.spot_price_usd_per_hour:.4f} an hour (spot), ${whole:.4f} with disk and address"
 
 
-def _steps(found: Status) -> str:
+def _steps(found: RunStatus) -> str:
     text = f"{found.steps:,} of {found.total_timesteps:,} ({100 * found.steps / max(1, found.total_timesteps):.1f} %)"
     if found.steps_per_second is not None:
         text += f", {found.steps_per_second:.1f} a second"
     return text if found.seconds_left is None else f"{text}, {duration(found.seconds_left)} left"
 
 
-def _checkpoint(found: Status) -> str:
+def _checkpoint(found: RunStatus) -> str:
     if found.checkpoint_steps is None or found.checkpoint_age_s is None:
         return "none yet"
     return f"at {found.checkpoint_steps:,} steps, {duration(found.checkpoint_age_s)} old"
@@ -194,7 +192,7 @@ def _ending(ending: Ending | None) -> str:
     )
 
 
-def _table(found: Status) -> Table:
+def _table(found: RunStatus) -> Table:
     table = Table(title=f"The run {found.run_id}", show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")

@@ -4,8 +4,6 @@ The instance saves everything when it is shut down (a last checkpoint, the last 
 waits until it is gone, for a bounded time. `make start` goes on from there.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -45,11 +43,10 @@ def stop(
 
 
 def _record(cloud: Cloud, instance_id: str) -> None:
-    now = datetime.now(UTC)
     ending = Ending(
         reason=Reason.STOPPED,
         text="The owner stopped the run (make stop).",
-        at=now,
+        at=datetime.now(UTC),
         instance_id=instance_id,
         run_id=cloud.deployment.run_id,
         desired_capacity=0,

@@ -5,8 +5,6 @@ as they will between a gaming PC and a spot instance. Ends with exit code 0 when
 three clean laps in a row, with 1 and a sentence when it has not in time; whichever way it ends, no process is left.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil
@@ -49,10 +47,6 @@ MARKER = "made-by-the-demo.txt"
 _log = logging.getLogger("demo")
 
 
-class Stopped(Exception):
-    """A signal asked the demo to end."""
-
-
 class UnusableFolder(Exception):
     """The outcome cannot go where it was told to; the text is a sentence."""
 
@@ -84,7 +78,7 @@ class Scene:
         while not ready():
             crew.check()
             if self.stop.wait(0.1):
-                raise Stopped
+                raise KeyboardInterrupt
             if time.monotonic() > deadline:
                 raise DemoFailed(f"{what} was not up after {START_SECONDS:.0f} s; the logs are in {self.folder}/logs.")
 
@@ -131,26 +125,24 @@ def watch_it_learn(crew: Crew, scene: Scene, store: Store, judge: Judge) -> None
             if judge.error is not None:
                 raise DemoFailed(f"The learned policy could not be judged: {judge.error}") from judge.error
             if scene.stop.wait(0.25):
-                raise Stopped
-            if scene.time_left() <= 0 and judge.passed is not None:
-                return
+                raise KeyboardInterrupt
             if scene.time_left() <= 0:
+                if judge.passed is not None:
+                    return
                 raise DemoFailed(
                     f"No policy drove {LAPS_IN_A_ROW} clean laps in a row within {duration(scene.seconds)}. A busy "
-                    "machine needs longer: try again with MINUTES=20. The logs are in "
-                    f"{scene.folder / 'logs'}."
+                    f"machine needs longer: try again with MINUTES=20. The logs are in {scene.folder / 'logs'}."
                 )
-            trainer = store.progress()
             progress.update(
                 store.total_steps(),
-                updates=trainer.updates,
+                updates=store.progress().updates,
                 clean_laps=f"{judge.latest.clean if judge.latest else 0}/{LAPS_IN_A_ROW}",
                 time_left=duration(scene.time_left()),
             )
 
 
-def play(scene: Scene) -> ExitCode:
-    """The demo itself, from the first process to the table."""
+def play(scene: Scene) -> None:
+    """The demo itself, from the first process to the table. Raises DemoFailed, EndedEarly, KeyboardInterrupt."""
     with Crew(scene.folder / "logs") as crew:
         run = start_processes(crew, scene)
         store = Store(scene.folder / "instance" / "store.db")
@@ -168,19 +160,15 @@ def play(scene: Scene) -> ExitCode:
         report(scene, run, judge)
     if failure is not None:
         raise failure
-    return ExitCode.OK
 
 
 def report(scene: Scene, run: RunConfig, judge: Judge) -> None:
     """Leave metrics.json and lap.png in the folder and print the table."""
-    shelves = demo_report.census(run.bucket, run.run_id)
-    trainer = demo_report.trainer_metrics(run.bucket, run.run_id)
-    seconds = time.monotonic() - scene.began
-    metrics = demo_report.demo_metrics(judge, trainer, shelves, scene.track_spec, seconds)
+    metrics = demo_report.demo_metrics(judge, run, scene.track_spec, time.monotonic() - scene.began)
     (scene.folder / "metrics.json").write_bytes(msgspec.json.format(msgspec.json.encode(metrics), indent=2))
-    verdict = judge.passed or judge.latest
-    if verdict is not None:
-        demo_report.draw_lap(scene.folder / "lap.png", scene.track, verdict.drive, judge.reference)
+    best = judge.passed or judge.latest
+    if best is not None:
+        demo_report.draw_lap(scene.folder / "lap.png", scene.track, best.drive, judge.reference)
     demo_report.print_table(metrics)
     print(f"The lap is drawn in {scene.folder / 'lap.png'}, the figures are in {scene.folder / 'metrics.json'}.")
 
@@ -229,8 +217,9 @@ def demo(
         # The track first: a slip in its name must not cost the last demo's outcome.
         scene = Scene(output, track, parse_track(track), cars, minutes * 60.0, whole_time, began, stop)
         fresh_folder(output)
-        code = play(scene)
-    except (Stopped, KeyboardInterrupt):
+        play(scene)
+        code = ExitCode.OK
+    except KeyboardInterrupt:
         print("Stopped; every process of the demo has ended.", file=sys.stderr)
         code = ExitCode.INTERRUPTED
     except (TrackError, UnusableFolder) as error:

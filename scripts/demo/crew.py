@@ -3,8 +3,6 @@ itself, by an error or by SIGKILL (each hangs on a leash, see leash.py), and tha
 its last words. What the processes say goes to a log file each.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import signal
@@ -12,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
 from runtime.logs import fields
 from scripts.demo.leash import GRACE_SECONDS
@@ -35,8 +33,11 @@ class Crew:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         logs.mkdir(parents=True, exist_ok=True)
 
-    def start(self, name: str, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
-        """Start `python -m module arguments…`; `environment` comes on top of ours. Secrets belong there."""
+    def start(self, name: str, module: str, *arguments: str, environment: Mapping[str, str] | None = None) -> int:
+        """Start `python -m module arguments…`; `environment` comes on top of ours. Secrets belong there.
+
+        Returns the process's id.
+        """
         command = [sys.executable, "-m", "scripts.demo.leash", module, *arguments]
         # A session of its own: a Ctrl-C on the terminal reaches us alone, and we end the others in order.
         new_process_group = 0x200 if os.name == "nt" else 0
@@ -52,6 +53,7 @@ class Crew:
             )
         self._processes[name] = process
         _log.info("process started", extra=fields(name=name, pid=process.pid))
+        return process.pid
 
     def log_of(self, name: str) -> Path:
         """Where the process of that name writes."""
@@ -61,15 +63,17 @@ class Crew:
         """Raise EndedEarly when one that was started is gone."""
         for name, process in self._processes.items():
             if process.poll() is not None:
+                lines = self.log_of(name).read_text(encoding="utf-8", errors="replace").splitlines()
                 raise EndedEarly(
                     f"The {name} ended with exit code {process.returncode}; it should have gone on. "
-                    f"The end of its log {self.log_of(name)}:\n{self._last_words(name)}"
+                    f"The end of its log {self.log_of(name)}:\n" + "\n".join(lines[-LAST_WORDS:])
                 )
 
     def end(self, name: str) -> int:
         """End one process in order, by force after a deadline; return its exit code."""
         process = self._processes.pop(name)
-        self._let_go(process)
+        assert process.stdin is not None
+        process.stdin.close()
         try:
             code = process.wait(GRACE_SECONDS + 2.0)
         except subprocess.TimeoutExpired:
@@ -90,15 +94,6 @@ class Crew:
             for process in self._processes.values():
                 self._kill(process)
 
-    def _last_words(self, name: str) -> str:
-        lines = self.log_of(name).read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(lines[-LAST_WORDS:])
-
-    @staticmethod
-    def _let_go(process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin is not None
-        process.stdin.close()
-
     @staticmethod
     def _kill(process: subprocess.Popen[bytes]) -> None:
         if process.poll() is not None:
@@ -108,10 +103,8 @@ class Crew:
         else:
             os.killpg(process.pid, signal.SIGKILL)
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.end_all()

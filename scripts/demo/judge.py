@@ -2,12 +2,11 @@
 exploration, on the newest weights that were sent to the bridge. It reads the store and changes nothing.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import time
 from dataclasses import dataclass
+from itertools import takewhile
 
 from experience import environment
 from racing.evaluation import Evaluation, drive_laps, policy_actions, reference_actions
@@ -29,12 +28,16 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What one version of the policy did: `clean` laps in a row before anything went wrong."""
+class PolicyJudgement:
+    """What one version of the policy did."""
 
     version: int
     drive: Evaluation
-    clean: int
+
+    @property
+    def clean(self) -> int:
+        """Clean laps from the start of the drive up to the first that was not."""
+        return sum(1 for _ in takewhile(lambda lap: lap.clean, self.drive.laps))
 
     @property
     def passed(self) -> bool:
@@ -52,14 +55,6 @@ class Verdict:
         return {"laps": len(self.drive.laps), "clean": self.clean, "end": self.drive.end or "all laps driven"}
 
 
-def clean_in_a_row(drive: Evaluation) -> int:
-    """Clean laps from the start of the drive up to the first that was not."""
-    for count, lap in enumerate(drive.laps):
-        if not lap.clean:
-            return count
-    return len(drive.laps)
-
-
 class Judge(threading.Thread):
     """Fills `reference`, `latest` and, once a version has passed, `passed`; `error` holds what went wrong.
 
@@ -71,8 +66,8 @@ class Judge(threading.Thread):
         self._store, self._track, self._config = store, track, config
         self._whole_time = whole_time
         self.reference: Evaluation | None = None
-        self.latest: Verdict | None = None
-        self.passed: Verdict | None = None
+        self.latest: PolicyJudgement | None = None
+        self.passed: PolicyJudgement | None = None
         self.judged = 0
         self.error: BaseException | None = None
 
@@ -96,13 +91,11 @@ class Judge(threading.Thread):
 
     def _judge(self, blob: bytes, version: int) -> None:
         policy = Policy.from_bytes(blob, environment.racing(self._config).signature)
-        drive = drive_laps(policy_actions(policy), self._track, LAPS_IN_A_ROW, self._config)
-        verdict = Verdict(version, drive, clean_in_a_row(drive))
-        before = self.latest
-        self.latest = verdict
+        found = PolicyJudgement(version, drive_laps(policy_actions(policy), self._track, LAPS_IN_A_ROW, self._config))
+        before, self.latest = self.latest, found
         self.judged += 1
-        if before is None or verdict.outcome != before.outcome:
-            _log.info("policy judged", extra=fields(version=version, **verdict.outcome))
-        if verdict.passed and (self.passed is None or verdict.total_time < self.passed.total_time):
-            self.passed = verdict
-            _log.info("fastest so far", extra=fields(version=version, seconds=verdict.total_time))
+        if before is None or found.outcome != before.outcome:
+            _log.info("policy judged", extra=fields(version=version, **found.outcome))
+        if found.passed and (self.passed is None or found.total_time < self.passed.total_time):
+            self.passed = found
+            _log.info("fastest so far", extra=fields(version=version, seconds=found.total_time))

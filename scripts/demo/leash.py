@@ -4,8 +4,6 @@ module gets an orderly SIGTERM, and after GRACE_SECONDS its process ends. It wor
 where no signal could be sent.
 """
 
-from __future__ import annotations
-
 import os
 import runpy
 import signal

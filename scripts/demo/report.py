@@ -1,8 +1,6 @@
 """What the demo leaves behind and shows at its end: a table, metrics.json and a picture of the policy's lap."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,59 +14,39 @@ from racing.evaluation import Evaluation
 from racing.track import Track
 from runtime.progress import duration
 from scripts.demo.judge import LAPS_IN_A_ROW, Judge
-from train_cloud.object_store import s3_client
-from train_cloud.run_config import BucketConfig
+from train_cloud.object_store import ObjectStore, s3_client
+from train_cloud.run_config import BucketConfig, RunConfig
 
 
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """What lies under one prefix of the bucket."""
-
-    objects: int
-    bytes: int
-
-
-def census(bucket: BucketConfig, run_id: str) -> dict[str, Shelf]:
-    """Objects and bytes in the run's folder, by the first part of their keys."""
-    root = f"runs/{run_id}/"
-    shelves: dict[str, Shelf] = {}
-    pages = s3_client(bucket).get_paginator("list_objects_v2").paginate(Bucket=bucket.name, Prefix=root)
-    for page in pages:
-        for item in page.get("Contents", []):
-            name, slash, _ = item["Key"].removeprefix(root).partition("/")
-            before = shelves.get(name + slash, Shelf(0, 0))
-            shelves[name + slash] = Shelf(before.objects + 1, before.bytes + item["Size"])
-    return dict(sorted(shelves.items()))
+def census(objects: ObjectStore, bucket: BucketConfig) -> dict[str, dict[str, int]]:
+    """How many objects and bytes the run's folder holds, by the first part of their keys."""
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    pages = s3_client(bucket).get_paginator("list_objects_v2").paginate(Bucket=bucket.name, Prefix=objects.prefix)
+    for item in filter(None, pages.search("Contents[]")):
+        name, slash, _ = item["Key"].removeprefix(objects.prefix).partition("/")
+        counts[name + slash] += 1
+        sizes[name + slash] += item["Size"]
+    return {name: {"objects": counts[name], "bytes": sizes[name]} for name in sorted(counts)}
 
 
-def trainer_metrics(bucket: BucketConfig, run_id: str) -> dict[str, Any]:
-    """The trainer's own metrics.json as it lies in the bucket; empty when it never wrote one."""
-    client = s3_client(bucket)
-    try:
-        body = client.get_object(Bucket=bucket.name, Key=f"runs/{run_id}/metrics.json")["Body"].read()
-    except client.exceptions.NoSuchKey:
-        return {}
-    return dict(msgspec.json.decode(body))
-
-
-def demo_metrics(
-    judge: Judge, trainer: dict[str, Any], shelves: dict[str, Shelf], track: str, seconds: float
-) -> dict[str, Any]:
-    """The demo's metrics.json: the verdict first, then what the trainer counted; times in s unless named."""
-    verdict = judge.passed or judge.latest
+def demo_metrics(judge: Judge, run: RunConfig, track: str, seconds: float) -> dict[str, Any]:
+    """The demo's metrics.json: the judgement first, then what the trainer counted; times in s unless named."""
+    objects = ObjectStore(run.bucket, f"runs/{run.run_id}/")
+    best = judge.passed or judge.latest
     # The first lap starts slower than the others end; the best of each compares flying laps.
     reference = min((lap.time for lap in judge.reference.laps), default=None) if judge.reference else None
     return {
         "track": track,
         "passed": judge.passed is not None,
         "minutes": round(seconds / 60.0, 2),
-        "clean_laps_in_a_row": verdict.clean if verdict else 0,
-        "lap_times_s": [round(lap.time, 3) for lap in verdict.drive.laps] if verdict else [],
+        "clean_laps_in_a_row": best.clean if best else 0,
+        "lap_times_s": [round(lap.time, 3) for lap in best.drive.laps] if best else [],
         "reference_lap_s": reference,
-        "weights_version": verdict.version if verdict else 0,
+        "weights_version": best.version if best else 0,
         "versions_judged": judge.judged,
-        "bucket": {name: {"objects": shelf.objects, "bytes": shelf.bytes} for name, shelf in shelves.items()},
-        "trainer": trainer,
+        "bucket": census(objects, run.bucket),
+        "trainer": msgspec.json.decode(objects.find("metrics.json") or b"{}"),
     }
 
 

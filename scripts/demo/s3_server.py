@@ -3,8 +3,6 @@
 Writes its URL into FILE when it answers. It keeps everything in memory, for as long as it runs.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

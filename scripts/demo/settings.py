@@ -1,7 +1,5 @@
 """What the demo trains: a run.json small enough that two cores without a GPU teach a car to lap within minutes."""
 
-from __future__ import annotations
-
 from train_cloud.run_config import BucketConfig, RunConfig
 
 TRACK = "seed:7:1200"

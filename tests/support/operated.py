@@ -22,8 +22,9 @@ from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult
 
 from scripts.cloud import waiting
-from scripts.cloud.command import command_line
-from scripts.cloud.deployment import Deployment
+from scripts.cloud.cli import app
+from scripts.cloud.command import run
+from scripts.cloud.deployment import AppliedDeployment
 from scripts.cloud.pair import pair
 from tests.support.aws_server import REGION, AwsServer, environment
 from tests.support.receivers import TOKEN, ReceiverProcess
@@ -34,6 +35,11 @@ from train_cloud.run_config import BucketConfig, RunConfig
 from wire.pairing import Pairing
 
 NAME, BUCKET, RUN_ID = "ac-operated", "ac-operated-bucket", "lap-1"
+
+
+def command_line(command: Callable[..., None], arguments: list[str]) -> int:
+    """Run the command of `ac-train` as a shell would; returns its exit code."""
+    return run(app, [command.__name__.replace("_", "-"), *arguments])
 
 
 class Said(NamedTuple):
@@ -49,20 +55,17 @@ class Operated:
 
     def __init__(self, server: AwsServer, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.server, self.folder, self._capsys = server, folder, capsys
-        self.deployment = Deployment(
+        self.deployment = AppliedDeployment(
             name=NAME,
             region=REGION,
             bucket=BUCKET,
             run_id=RUN_ID,
             group=NAME,
             schedule=f"{NAME}-end",
-            endpoint_mode="eip",
             token_parameter=f"/{NAME}/token",
-            tls_parameter=f"/{NAME}/tls",
             endpoint_parameter=f"/{NAME}/endpoint",
             budget_usd=20.0,
             max_hours=48.0,
-            idle_minutes=45.0,
             max_launches=20,
             instance_types=["g4dn.xlarge", "g5.xlarge"],
             volume_gb=100,

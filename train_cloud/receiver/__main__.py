@@ -19,9 +19,9 @@ from runtime.logs import configure_logging, fields
 from runtime.signals import stop_on_signals
 from train_cloud import notify
 from train_cloud.environment import environment_of
-from train_cloud.object_store import ObjectStore, ObjectStoreError
+from train_cloud.object_store import GaveUp, ObjectStore, ObjectStoreError
 from train_cloud.receiver.backup import Backup
-from train_cloud.receiver.restore import RestoreError, RestoreInterrupted, restore
+from train_cloud.receiver.restore import RestoreError, restore
 from train_cloud.receiver.server import Receiver
 from train_cloud.receiver.tls import Identity, load_identity, write_private
 from train_cloud.run_config import ConfigError, RunConfig, load_run_config
@@ -62,7 +62,7 @@ def main() -> int:
     except (StoreError, RestoreError, ObjectStoreError, OSError) as error:
         _log.error(str(error))
         return _exit_code(error)
-    except RestoreInterrupted:
+    except GaveUp:
         _log.info("stopped before everything was restored; the next start begins again")
         return ExitCode.OK
 

@@ -110,11 +110,11 @@ class Backup:
             self._failing_since = self._failing_since or time.monotonic()
             # A refusal needs a person; an outage only patience.
             level = logging.ERROR if isinstance(error, ObjectStoreDenied) else logging.WARNING
-            failing = time.monotonic() - self._failing_since
+            failing = round(self.failing_seconds(), 1)
             _log.log(
                 level,
                 "backup failed, nothing was marked safe, trying again",
-                extra=fields(reason=error, failing_seconds=round(failing, 1), next_try_seconds=round(delay, 1)),
+                extra=fields(reason=error, failing_seconds=failing, next_try_seconds=round(delay, 1)),
             )
             return delay
         except Exception:
@@ -122,8 +122,7 @@ class Backup:
             _log.exception("backup met an unexpected error, trying again")
             return self._backoff.seconds()
         if self._failing_since is not None:
-            outage = time.monotonic() - self._failing_since
-            _log.info("backup works again", extra=fields(after_seconds=round(outage, 1)))
+            _log.info("backup works again", extra=fields(after_seconds=round(self.failing_seconds(), 1)))
             self._failing_since = None
         self._backoff.reset()
         return 0.0

@@ -31,7 +31,6 @@ next one can find out, and must not be kept away by what was."""
 _LATER: Final = (("Retry-After", "5"),)
 _PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
-
 _log = logging.getLogger(__name__)
 
 
@@ -94,16 +93,6 @@ class State:
     backup_failing: float
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One figure: `name` without the prefix; None where nothing is known yet, which leaves it out."""
-
-    name: str
-    help: str
-    value: float | None
-    counter: bool = False
-
-
 class HttpAnswers:
     """Judges every request on the bridges' port: who may become a WebSocket, and what the others are told.
 
@@ -149,9 +138,10 @@ class HttpAnswers:
 
     def _metrics(self) -> HttpAnswer:
         try:
-            return _in_text_format(_metrics(self._store, self._vitals, self._state()))
+            text = _metrics(self._store, self._vitals, self._state())
         except StoreError as error:
             return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, f"The figures cannot be read. {error}", _LATER)
+        return HttpAnswer(HTTPStatus.OK, text, (("Content-Type", _PROMETHEUS),))
 
     def _no_room(self) -> HttpAnswer | None:
         if self._vitals.draining:
@@ -168,37 +158,33 @@ def address_of(socket: ServerConnection) -> str:
     return str(socket.remote_address[0]) if socket.remote_address else "unknown"
 
 
-def _metrics(store: Store, vitals: Vitals, state: State) -> list[Metric]:
+def _metrics(store: Store, vitals: Vitals, state: State) -> str:
+    """The figures in Prometheus' text exposition format 0.0.4; what is not known yet is left out."""
     streams = store.streams().values()
     progress = store.progress()
     age = None if vitals.last_stored is None else time.monotonic() - vitals.last_stored
-    stored, safe = sum(s.stored_steps for s in streams), sum(s.safe_steps for s in streams)
-    return [
-        Metric("healthy", "1 when GET /healthz answers ok.", vitals.problem(state) is None),
-        Metric("bridges", "Bridges connected now.", state.bridges),
-        Metric("stored_steps", "Environment steps stored since the run began.", stored),
-        Metric("safe_steps", "Environment steps in the bucket.", safe),
-        Metric("trained_steps", "Environment steps that learning has kept up with.", progress.trained_steps),
-        Metric("updates", "Gradient updates since the run began.", progress.updates),
-        Metric("weights_version", "Version of the weights that bridges are sent.", state.weights_version),
-        Metric("batches_stored_total", "Batches stored by this process.", vitals.batches_stored, counter=True),
-        Metric("batches_refused_total", "Batches not stored by this process.", vitals.batches_refused, counter=True),
-        Metric("store_bytes", "Size of the store's files.", store.size_bytes()),
-        Metric("backup_failing_seconds", "How long the bucket has been failing.", state.backup_failing),
-        Metric("last_batch_age_seconds", "Time since this process last stored a batch.", age),
+    figures: list[tuple[str, str, float | None]] = [
+        ("healthy", "1 when GET /healthz answers ok.", vitals.problem(state) is None),
+        ("bridges", "Bridges connected now.", state.bridges),
+        ("stored_steps", "Environment steps stored since the run began.", sum(one.stored_steps for one in streams)),
+        ("safe_steps", "Environment steps in the bucket.", sum(one.safe_steps for one in streams)),
+        ("trained_steps", "Environment steps that learning has kept up with.", progress.trained_steps),
+        ("updates", "Gradient updates since the run began.", progress.updates),
+        ("weights_version", "Version of the weights that bridges are sent.", state.weights_version),
+        ("batches_stored_total", "Batches stored by this process.", vitals.batches_stored),
+        ("batches_refused_total", "Batches not stored by this process.", vitals.batches_refused),
+        ("store_bytes", "Size of the store's files.", store.size_bytes()),
+        ("backup_failing_seconds", "How long the bucket has been failing.", state.backup_failing),
+        ("last_batch_age_seconds", "Time since this process last stored a batch.", age),
     ]
-
-
-def _in_text_format(metrics: Iterable[Metric]) -> HttpAnswer:
-    """The figures in Prometheus' text exposition format 0.0.4."""
-    lines: list[str] = []
-    for metric in metrics:
-        if metric.value is not None:
-            name = f"ac_training_{metric.name}"
-            lines.append(f"# HELP {name} {metric.help}")
-            lines.append(f"# TYPE {name} {'counter' if metric.counter else 'gauge'}")
-            lines.append(f"{name} {metric.value:.15g}")
-    return HttpAnswer(HTTPStatus.OK, "\n".join(lines), (("Content-Type", _PROMETHEUS),))
+    lines = []
+    for name, meaning, value in figures:
+        if value is not None:
+            kind = "counter" if name.endswith("_total") else "gauge"
+            lines.append(f"# HELP ac_training_{name} {meaning}")
+            lines.append(f"# TYPE ac_training_{name} {kind}")
+            lines.append(f"ac_training_{name} {value:.15g}")
+    return "\n".join(lines)
 
 
 def _response(socket: ServerConnection, answer: HttpAnswer) -> Response:

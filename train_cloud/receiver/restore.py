@@ -8,11 +8,10 @@ succeeded without anybody hearing of it); each batch counts once. Nothing is wri
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TypeVar
 
 from runtime.logs import fields
 from train_cloud import notify
@@ -22,17 +21,11 @@ from train_cloud.store import Store, StoredBatch, StreamState
 
 DOWNLOADS_AT_ONCE = 8
 
-_T = TypeVar("_T")
-
 _log = logging.getLogger(__name__)
 
 
 class RestoreError(Exception):
     """The run's experience cannot be taken over; the text says why and what to do."""
-
-
-class RestoreInterrupted(Exception):
-    """The process was asked to stop before everything was restored."""
 
 
 @dataclass(slots=True)
@@ -72,7 +65,7 @@ class _Bucket:
     def keys(self) -> dict[str, list[SegmentKey]]:
         """Every segment that the bucket lists, by stream."""
         found: dict[str, list[SegmentKey]] = {}
-        for name in self._patiently(lambda: self._objects.list(FOLDER), "listing the experience"):
+        for name in patiently(lambda: self._objects.list(FOLDER), "listing the experience", self._wait):
             key = parse_key(name)
             if key is None:
                 _log.warning("an object among the segments is none, passed over", extra=fields(key=name))
@@ -83,7 +76,7 @@ class _Bucket:
     def segment(self, key: SegmentKey, following: Iterable[SegmentKey]) -> Segment:
         """The segment at `key`, while those `following` begin to load. Raises SegmentError, ObjectNotFound."""
         if self._stop.is_set():
-            raise RestoreInterrupted
+            raise GaveUp("Stopped before everything was restored.")
         notify.starting(f"restoring: {key}")
         for wanted in (key, *following):
             if wanted not in self._pending:
@@ -91,13 +84,8 @@ class _Bucket:
         return self._pending[key].result()
 
     def _load(self, key: SegmentKey) -> Segment:
-        return decode_segment(self._patiently(lambda: self._objects.get(str(key)), "reading experience")[0], key)
-
-    def _patiently(self, call: Callable[[], _T], doing: str) -> _T:
-        try:
-            return patiently(call, doing, self._wait)
-        except GaveUp:
-            raise RestoreInterrupted from None
+        data, _ = patiently(lambda: self._objects.get(str(key)), "reading experience", self._wait)
+        return decode_segment(data, key)
 
     def _wait(self, seconds: float) -> bool:
         notify.starting("restoring: waiting for S3")
@@ -108,8 +96,8 @@ def restore(store: Store, objects: ObjectStore, steps: int, signature: str | Non
     """Fill the empty `store` from the bucket: all positions, and the newest batches that make up `steps` steps.
 
     Raises RestoreError when the experience belongs to another task than `signature` (None: whichever is there),
-    ObjectStoreUnavailable or ObjectStoreDenied when the bucket has done so for PATIENCE_SECONDS, RestoreInterrupted
-    when `stop` is set meanwhile.
+    ObjectStoreUnavailable or ObjectStoreDenied when the bucket has done so for PATIENCE_SECONDS, GaveUp when `stop`
+    is set meanwhile.
     """
     bucket = _Bucket(objects, stop)
     try:
@@ -186,15 +174,16 @@ def _steps_since(streams: Iterable[_Stream], oldest_id: float) -> int:
 
 def _in_order(streams: Iterable[_Stream]) -> list[StoredBatch]:
     """All batches by id; where two instances gave the same id, or a later batch a lower one, ids move up."""
-    batches: list[StoredBatch] = []
-    for stream in streams:
-        last = 0
-        for _, batch in sorted(stream.batches.items()):
-            last = max(batch.id, last + 1)
-            batches.append(replace(batch, id=last))
-    batches.sort(key=lambda batch: (batch.id, batch.stream))
-    last = 0
-    for index, batch in enumerate(batches):
+    batches = [
+        batch for stream in streams for batch in _rising(stream.batches[number] for number in sorted(stream.batches))
+    ]
+    return _rising(sorted(batches, key=lambda batch: (batch.id, batch.stream)))
+
+
+def _rising(batches: Iterable[StoredBatch]) -> list[StoredBatch]:
+    """The batches in this order, each with an id above that of the one before."""
+    last, risen = 0, []
+    for batch in batches:
         last = max(batch.id, last + 1)
-        batches[index] = replace(batch, id=last)
-    return batches
+        risen.append(replace(batch, id=last))
+    return risen

@@ -2,8 +2,7 @@
 
 Every batch that the store holds is taken in; it is counted unless a checkpoint's counters hold it already. So the
 same code follows a live run, rebuilds after a restart what the learner remembers, and takes in again what a lost
-instance's bridges send a second time. Late steps, which took another time than a control period, are counted but not
-learned from.
+instance's bridges send a second time.
 """
 
 import logging

@@ -79,9 +79,8 @@ class Trainer:
         self._noted: TrainerProgress | None = None
         self._seconds_before = counters.seconds
         self._began = time.monotonic()
-        self._due = {"publish": 0.0, "report": 0.0, "progress": 0.0, "request": 0.0, "curves": 0.0, "alive": 0.0}
-        self._first_gradient_noted = False
-        self._boot_seconds: dict[str, float] = {}
+        self._due: dict[str, float] = {}
+        self._boot_seconds: dict[str, float] | None = None
         self._story: dict[str, Any] = {}
 
     def run(self) -> bool:
@@ -133,14 +132,8 @@ class Trainer:
         if self.counters.replay_digest and not self._stop.is_set():
             # What a lost instance had not brought to the bucket is missing until its bridges have sent it again.
             digest = self.learner.memory_digest()
-            _log.info(
-                "replay buffer rebuilt",
-                extra=fields(
-                    rows=self.learner.figures().replay_rows,
-                    digest=digest,
-                    as_saved=digest == self.counters.replay_digest,
-                ),
-            )
+            rows, as_saved = self.learner.figures().replay_rows, digest == self.counters.replay_digest
+            _log.info("replay buffer rebuilt", extra=fields(rows=rows, digest=digest, as_saved=as_saved))
         self._rebuilt = not self._stop.is_set()
 
     def done(self) -> bool:
@@ -203,8 +196,7 @@ class Trainer:
         budget = min(self._updates_owed(), self.config.gradient_chunk)
         updates = self.learner.update(budget) if budget > 0 else 0
         self.counters.updates += updates
-        if updates and not self._first_gradient_noted:
-            self._first_gradient_noted = True
+        if updates and self._boot_seconds is None:
             self._boot_seconds = note_first_gradient(self._store.path.parent)
         return updates
 
@@ -248,7 +240,7 @@ class Trainer:
     def _is_due(self, what: str, seconds: float) -> bool:
         """Whether `seconds` have passed since it was last due; the first time at once."""
         now = time.monotonic()
-        if now < self._due[what]:
+        if now < self._due.get(what, 0.0):
             return False
         self._due[what] = now + seconds
         return True

@@ -23,7 +23,6 @@ from train_cloud.environment import environment_of
 from train_cloud.object_store import (
     PATIENCE_SECONDS,
     GaveUp,
-    ObjectNotFound,
     ObjectStore,
     ObjectStoreError,
     patiently,
@@ -46,6 +45,17 @@ STOP_SECONDS = 20.0
 """How long the final upload may take after a signal: trainer and receiver end within 60 s of a spot notice."""
 NOTICE_SECONDS = 1.0
 
+_EXIT_CODES: dict[type[Exception], ExitCode] = {
+    ConfigError: ExitCode.USAGE,
+    AnotherWriter: ExitCode.REFUSED,
+    ObjectStoreError: ExitCode.STORAGE,
+    StoreFull: ExitCode.DISK_FULL,
+    StoreError: ExitCode.FAILED,
+    CheckpointError: ExitCode.FAILED,
+    ExportError: ExitCode.FAILED,
+}
+"""A subclass stands before its base."""
+
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
@@ -57,7 +67,7 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
     objects = ObjectStore(config.bucket, f"runs/{config.run_id}/")
     try:
         check_device(config.device)
-        if _patiently(lambda: _exists(objects, DONE), "asking whether the run is done", stop):
+        if _patiently(lambda: objects.find(DONE), "asking whether the run is done", stop) is not None:
             _log.info("this run is done already: nothing to train", extra=fields(run_id=config.run_id))
             _say_done(folder / STORE_FILE)
             notify.ready("the run is done: nothing to train")
@@ -66,21 +76,9 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
     except GaveUp:
         _log.info("stopped before training began")
         return ExitCode.OK
-    except ConfigError as error:
+    except tuple(_EXIT_CODES) as error:
         _log.error(str(error))
-        return ExitCode.USAGE
-    except AnotherWriter as error:
-        _log.error(str(error))
-        return ExitCode.REFUSED
-    except ObjectStoreError as error:
-        _log.error(str(error))
-        return ExitCode.STORAGE
-    except StoreFull as error:
-        _log.error(str(error))
-        return ExitCode.DISK_FULL
-    except (CheckpointError, ExportError, StoreError) as error:
-        _log.error(str(error))
-        return ExitCode.FAILED
+        return next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))
 
 
 def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threading.Event) -> ExitCode:
@@ -142,29 +140,20 @@ def _patiently(call: Callable[[], _T], doing: str, stop: threading.Event) -> _T:
     return patiently(call, doing, wait)
 
 
-def _exists(objects: ObjectStore, key: str) -> bool:
-    try:
-        objects.get(key)
-    except ObjectNotFound:
-        return False
-    return True
-
-
 def _wait_for_store(path: Path, stop: threading.Event) -> Store:
     """The receiver's store, once it says that everything is restored."""
-    told, next_notice = False, 0.0
+    next_notice = 0.0
     while True:
         if path.exists():
             store = Store(path)
             if store.is_ready():
                 return store
             store.close()
+        if not next_notice:
+            _log.info("waiting for the receiver's store", extra=fields(path=path))
         if time.monotonic() >= next_notice:
             notify.starting("waiting for the receiver to restore the store")
             next_notice = time.monotonic() + NOTICE_SECONDS
-        if not told:
-            _log.info("waiting for the receiver's store", extra=fields(path=path))
-            told = True
         if stop.wait(0.1):
             raise GaveUp("Stopped while waiting for the receiver's store.")
 

@@ -11,7 +11,7 @@ from scripts.bench.wire import (
     PROMISED_STEPS,
     RECORDED_TRACK,
     RECORDING,
-    Figures,
+    FormatCost,
     measure,
     promise_kept,
     recorded_batches,
@@ -47,13 +47,14 @@ def test_every_format_of_the_table_returns_the_numbers_that_were_put_in() -> Non
     for batch in batches:
         batch.observations[:] += 0.0  # a grid has no negative zero
     figures = measure(batches, repeats=1)
+    assert "Arrow IPC + zstd" in figures
     assert all(one.exact for one in figures.values())
     assert len(rows_of_table("simulator", "2 cars x 3", figures)) == len(FORMATS)
 
 
 def test_the_table_says_whether_the_promise_is_kept_where_it_is_made() -> None:
-    rival = Figures(bytes_per_step=100.0, encode_seconds=1.0, decode_seconds=1.0, exact=True)
-    ours = Figures(bytes_per_step=4.0, encode_seconds=1e-4, decode_seconds=1e-4, exact=True)
+    rival = FormatCost(bytes_per_step=100.0, encode_seconds=1.0, decode_seconds=1.0, exact=True)
+    ours = FormatCost(bytes_per_step=4.0, encode_seconds=1e-4, decode_seconds=1e-4, exact=True)
     figures = dict.fromkeys(PROMISED_SHARES, rival) | {OURS: ours}
     assert promise_kept(figures)
     assert rows_of_table("any", "100", figures)[-1].endswith(" kept |")

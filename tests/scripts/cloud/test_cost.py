@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from runtime.exit_codes import ExitCode
-from scripts.cloud.command import command_line
 from scripts.cloud.cost import cost
-from tests.support.operated import Operated, operated
+from tests.support.operated import Operated, command_line, operated
 
 __all__ = ["operated"]
 

@@ -77,12 +77,9 @@ class Critics:
         self._first = Dense([each[0] for each in linears])
         self._width = linears[0][0].out_features
         self._rest = [Network([Dense([linear]) for linear in each[1:]]) for each in linears]
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        """The parameters' values, merged as they are held."""
         dense = [self._first, *(layer for network in self._rest for layer in network.layers)]
-        return [tensor for layer in dense for tensor in (layer.weight, layer.bias)]
+        self.tensors = [tensor for layer in dense for tensor in (layer.weight, layer.bias)]
+        """The parameters' values, merged as they are held."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Any]]:
         """(B, observation + action) to the values (B, critics), and what `backward` needs."""

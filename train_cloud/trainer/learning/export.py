@@ -2,7 +2,6 @@
 
 Covers the actors of SAC, TQC and CrossQ and PPO's ActorCriticPolicy. Batch normalisation is folded into the
 linear layer that follows it, so that the PC multiplies nothing in vain. Matrices are float16, vectors float32.
-It does not decide when to publish.
 """
 
 import json
@@ -68,14 +67,12 @@ def export_policy(model: BaseAlgorithm, version: int, signature: str, action_ste
 def _parts(model: BaseAlgorithm) -> tuple[list[nn.Module], dict[str, npt.NDArray[Any]], str]:
     """The policy's modules in order (the two heads of a squashed Gaussian as one), other tensors, distribution."""
     policy = model.policy
-    if isinstance(policy, ActorCriticPolicy):
-        if policy.use_sde:
-            raise ExportError("A policy with state-dependent exploration (use_sde) has no counterpart here.")
-        log_std = {"log_std": _numpy(policy.log_std).astype(np.float32)}
-        return [*policy.mlp_extractor.policy_net, policy.action_net], log_std, GAUSSIAN_CLIPPED
-    actor: Any = policy.actor
+    actor: Any = policy if isinstance(policy, ActorCriticPolicy) else policy.actor
     if actor.use_sde:
         raise ExportError("A policy with state-dependent exploration (use_sde) has no counterpart here.")
+    if isinstance(policy, ActorCriticPolicy):
+        log_std = {"log_std": _numpy(policy.log_std).astype(np.float32)}
+        return [*policy.mlp_extractor.policy_net, policy.action_net], log_std, GAUSSIAN_CLIPPED
     heads = nn.Linear(actor.mu.in_features, 2 * actor.mu.out_features, device="meta").to_empty(device=model.device)
     with torch.no_grad():
         heads.weight.copy_(torch.cat([actor.mu.weight, actor.log_std.weight]))
@@ -95,8 +92,8 @@ def _fold(modules: Iterable[nn.Module]) -> tuple[list[dict[str, str]], dict[str,
     for module in modules:
         name = str(len(layers))
         if isinstance(module, BatchRenorm) and normalisation is None:
-            gain = _numpy(module.scale) / np.sqrt(_numpy(_tensor(module.ra_var)) + module.eps)
-            normalisation = gain, _numpy(_tensor(module.ra_mean)), _numpy(module.bias)
+            gain = _numpy(module.scale) / np.sqrt(_numpy(module.ra_var) + module.eps)
+            normalisation = gain, _numpy(module.ra_mean), _numpy(module.bias)
         elif isinstance(module, nn.Linear):
             weight, bias = _numpy(module.weight), _numpy(module.bias)
             gain, mean, offset = normalisation or (np.ones(1), np.zeros(weight.shape[1]), np.zeros(weight.shape[1]))
@@ -113,10 +110,6 @@ def _fold(modules: Iterable[nn.Module]) -> tuple[list[dict[str, str]], dict[str,
     return layers, tensors
 
 
-def _tensor(value: torch.Tensor | nn.Module) -> torch.Tensor:
-    assert isinstance(value, torch.Tensor)
-    return value
-
-
-def _numpy(tensor: torch.Tensor) -> Float64Array:
+def _numpy(tensor: torch.Tensor | nn.Module) -> Float64Array:
+    assert isinstance(tensor, torch.Tensor)
     return tensor.detach().cpu().numpy().astype(np.float64)

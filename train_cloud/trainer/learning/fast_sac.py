@@ -39,11 +39,7 @@ class FastSAC(SAC):
         """As SAC.train: `gradient_steps` updates of critics, targets, actor and entropy coefficient."""
         assert self.ent_coef_optimizer is not None
         self.policy.set_training_mode(True)
-        optimizers: list[torch.optim.Optimizer] = [
-            self.actor.optimizer,
-            self.critic.optimizer,
-            self.ent_coef_optimizer,
-        ]
+        optimizers: list[torch.optim.Optimizer] = [self.actor.optimizer, self.critic.optimizer, self.ent_coef_optimizer]
         self._update_learning_rate(optimizers)
         adams = [FusedAdam(optimizer) for optimizer in optimizers]
         totals = torch.zeros(4, device=self.device)

@@ -1,7 +1,6 @@
 """A learner over a replay buffer: stable-baselines3's or sb3-contrib's algorithm behind the words of learner.py.
 
-It learns from random samples of the newest experience, as many updates at a time as it is allowed. It does not decide
-how many, and it does not choose the algorithm.
+It learns from random samples of the newest experience, as many updates at a time as it is allowed.
 """
 
 import io

@@ -106,14 +106,12 @@ class PackedReplayBuffer(ReplayBuffer):
             rewards=rows[:, self._reward : self._reward + 1],
         )
 
-    def ordered_rows(self) -> Float32Array:
-        """A copy of all rows, oldest first."""
-        rows = self.rows.cpu().numpy()
-        ordered: Float32Array = np.roll(rows, -self.pos, axis=0) if self.full else rows[: self.pos].copy()
-        return ordered
+    def newest(self, count: int) -> Float32Array:
+        """A copy of the newest `count` rows, or of all where there are fewer, oldest first."""
+        places = torch.arange(self.pos - min(self.size(), count), self.pos, device=self.device)
+        rows: Float32Array = self.rows.index_select(0, places % self.buffer_size).cpu().numpy()
+        return rows
 
     def digest(self) -> str:
         """SHA-256 (hex) of how many rows there are and of the newest DIGEST_ROWS of them, in order."""
-        places = torch.arange(self.pos - min(self.size(), DIGEST_ROWS), self.pos, device=self.device)
-        newest = self.rows.index_select(0, places % self.buffer_size).cpu().numpy()
-        return hashlib.sha256(self.size().to_bytes(8, "little") + newest.tobytes()).hexdigest()
+        return hashlib.sha256(self.size().to_bytes(8, "little") + self.newest(DIGEST_ROWS).tobytes()).hexdigest()

@@ -3,7 +3,6 @@
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,38 +18,24 @@ PACKAGES = ("ac-training", "torch", "stable-baselines3", "sb3-contrib", "numpy")
 """Whose versions decide what a run learned."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    moment: float
-    trained: float
-    steps: int
-    updates: int
-
-
 class Rates:
     """Steps and updates a second over the last RATE_SECONDS."""
 
     def __init__(self) -> None:
-        self._marks: list[_Mark] = []
+        self._marks: list[tuple[float, float, int, int]] = []
 
     def mark(self, trained: float, counters: Counters) -> None:
         """Note where the run is now; call it about once a second or less often."""
         now = time.monotonic()
-        self._marks.append(_Mark(now, trained, counters.steps, counters.updates))
-        while len(self._marks) > 2 and now - self._marks[1].moment >= RATE_SECONDS:
+        self._marks.append((now, trained, counters.steps, counters.updates))
+        while len(self._marks) > 2 and now - self._marks[1][0] >= RATE_SECONDS:
             del self._marks[0]
 
     def per_second(self) -> tuple[float, float, float]:
         """(trained steps, taken-in steps, updates) a second; zeros before there is an interval."""
-        first, last = self._marks[0], self._marks[-1]
-        seconds = last.moment - first.moment
-        if seconds <= 0:
-            return 0.0, 0.0, 0.0
-        return (
-            (last.trained - first.trained) / seconds,
-            (last.steps - first.steps) / seconds,
-            (last.updates - first.updates) / seconds,
-        )
+        seconds, *gained = (last - first for first, last in zip(self._marks[0], self._marks[-1], strict=True))
+        trained, steps, updates = (gain / seconds if seconds > 0 else 0.0 for gain in gained)
+        return trained, steps, updates
 
 
 def software_versions() -> dict[str, str | None]:

@@ -116,12 +116,9 @@ class WandbCurves:
 
 
 def _read_key() -> str | None:
-    name = os.environ.get(KEY_FILE)
-    if not name:
-        return None
     try:
-        return Path(name).read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError):
+        return Path(os.environ[KEY_FILE]).read_text(encoding="utf-8").strip() or None
+    except (KeyError, OSError, UnicodeDecodeError):
         return None
 
 
@@ -202,31 +199,25 @@ def _begin(source: _Input) -> Any:
                 settings=options,
             )
         except Exception as error:
-            if isinstance(error, (wandb.errors.AuthenticationError, wandb.errors.UsageError)) or _refused(error):
+            reason = str(error).strip().partition("\n")[0]
+            # Where the server answered that it does not let us, more tries would get the same answer.
+            refused = re.search(r"returned error 40[0134]\b", str(error))
+            if refused or isinstance(error, (wandb.errors.AuthenticationError, wandb.errors.UsageError)):
                 _log.warning(
                     "W&B refuses the key or the project: training goes on without W&B; check the key and wandb_project",
-                    extra=_why(error),
+                    extra=fields(reason=reason),
                 )
                 return None
             # A second try under the same id is refused while the first one's remains are there.
             wandb.teardown()
             pause = backoff.seconds()
-            _log.warning("W&B cannot be reached: training goes on, trying again", extra=_why(error, round(pause)))
+            again = fields(reason=reason, retry_in_s=round(pause))
+            _log.warning("W&B cannot be reached: training goes on, trying again", extra=again)
             source.out_of_reach.set()
             source.ended.wait(pause)
         else:
             _log.info("W&B draws the run", extra=fields(run_id=run.id, from_step=run.step, url=run.url or "offline"))
             return run
-
-
-def _refused(error: Exception) -> bool:
-    """Whether W&B's server answered, and that it does not let us: more tries would get the same answer."""
-    return re.search(r"returned error 40[0134]\b", str(error)) is not None
-
-
-def _why(error: Exception, retry_in_s: int | None = None) -> dict[str, Any]:
-    reason = str(error).strip().partition("\n")[0]
-    return fields(reason=reason) if retry_in_s is None else fields(reason=reason, retry_in_s=retry_in_s)
 
 
 if __name__ == "__main__":

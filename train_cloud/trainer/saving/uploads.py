@@ -8,7 +8,8 @@ only over the version that this writer knows; somebody else's write there ends t
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from runtime.logs import fields
 from train_cloud.object_store import (
@@ -45,8 +46,8 @@ class Uploads:
         """What we wrote to LATEST without hearing what became of it; it may yet arrive."""
         self._changed = threading.Condition()
         self._checkpoint: Checkpoint | None = None
-        self._metrics: bytes | None = None
-        self._curves: Callable[[], None] | None = None
+        self._beside: dict[str, Callable[[], object]] = {}
+        """What to upload besides, once and as well as it goes, by what it is."""
         self._refusal: str | None = None
         self._closed = False
         self._idle = True
@@ -58,21 +59,18 @@ class Uploads:
     def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Upload `checkpoint`; one still waiting is given up for it. Raises AnotherWriter, see the class."""
         self.check()
-        with self._changed:
+        with self._change():
             self._checkpoint = checkpoint
-            self._changed.notify_all()
 
     def metrics(self, document: bytes) -> None:
         """Upload metrics.json once, as well as it goes; the next one comes soon."""
-        with self._changed:
-            self._metrics = document
-            self._changed.notify_all()
+        with self._change():
+            self._beside["metrics"] = lambda: self._objects.put(METRICS, document)
 
     def curves(self, upload: Callable[[], None]) -> None:
         """Call `upload` once after what is waiting, as well as it goes; it may raise ObjectStoreError or OSError."""
-        with self._changed:
-            self._curves = upload
-            self._changed.notify_all()
+        with self._change():
+            self._beside["curves"] = upload
 
     def check(self) -> None:
         """Raise AnotherWriter if LATEST belongs to somebody else."""
@@ -81,12 +79,8 @@ class Uploads:
 
     def wait(self, seconds: float) -> bool:
         """Wait until all is uploaded, at most `seconds`; whether it is. Raises AnotherWriter."""
-        deadline = time.monotonic() + seconds
         with self._changed:
-            while self._refusal is None and not self._all_done():
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._changed.wait(left):
-                    break
+            self._changed.wait_for(lambda: self._refusal is not None or self._all_done(), seconds)
             done = self._all_done()
         self.check()
         return done
@@ -97,34 +91,37 @@ class Uploads:
 
     def close(self) -> None:
         """End the thread; what is not uploaded by then stays undone."""
-        with self._changed:
+        with self._change():
             self._closed = True
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Hold the lock, and tell whoever waits."""
+        with self._changed:
+            yield
             self._changed.notify_all()
 
     def _all_done(self) -> bool:
         return self._idle and not self._waiting()
 
     def _waiting(self) -> bool:
-        return self._checkpoint is not None or self._metrics is not None or self._curves is not None
+        return self._checkpoint is not None or bool(self._beside)
 
     def _run(self) -> None:
         while True:
-            with self._changed:
+            with self._change():
                 self._idle = True
-                self._changed.notify_all()
+            with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._waiting())
                 if self._closed:
                     return
-                checkpoint, metrics, curves = self._checkpoint, self._metrics, self._curves
-                self._metrics = self._curves = None
-                self._idle = False
+                checkpoint, beside = self._checkpoint, self._beside
+                self._beside, self._idle = {}, False
             # The checkpoint first: when an instance has little time left, it alone matters.
             if checkpoint is not None:
                 self._upload_checkpoint(checkpoint)
-            if metrics is not None:
-                self._as_well_as_it_goes("metrics", lambda: self._objects.put(METRICS, metrics))  # noqa: B023 - now
-            if curves is not None:
-                self._as_well_as_it_goes("curves", curves)
+            for what, upload in beside.items():
+                self._as_well_as_it_goes(what, upload)
 
     def _as_well_as_it_goes(self, what: str, upload: Callable[[], object]) -> None:
         try:
@@ -137,8 +134,7 @@ class Uploads:
 
     def _upload_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Upload `checkpoint` unless a newer one is handed in or the thread is closed before that succeeds."""
-        began = time.monotonic()
-        backoff = Backoff()
+        began, backoff, manifest = time.monotonic(), Backoff(), checkpoint.manifest
         while True:
             try:
                 if not self._put(checkpoint):
@@ -158,7 +154,7 @@ class Uploads:
                     "checkpoint not uploaded yet, training goes on",
                     exc_info=not isinstance(error, ObjectStoreError),
                     extra=fields(
-                        steps=checkpoint.manifest.steps,
+                        steps=manifest.steps,
                         for_s=round(time.monotonic() - began),
                         retry_in_s=round(pause, 1),
                         reason=str(error),
@@ -168,20 +164,13 @@ class Uploads:
                 self._changed.wait_for(lambda: self._closed or self._checkpoint is not checkpoint, pause)
                 if self._closed or self._checkpoint is not checkpoint:
                     return
-        self.saved_steps = checkpoint.manifest.steps
+        self.saved_steps = manifest.steps
         with self._changed:
             if self._checkpoint is checkpoint:
                 self._checkpoint = None
-        size = sum(entry.bytes for entry in checkpoint.manifest.files.values())
-        _log.info(
-            "checkpoint saved",
-            extra=fields(
-                steps=checkpoint.manifest.steps,
-                updates=checkpoint.manifest.updates,
-                bytes=size,
-                seconds=round(time.monotonic() - began, 3),
-            ),
-        )
+        size, seconds = sum(entry.bytes for entry in manifest.files.values()), round(time.monotonic() - began, 3)
+        saved = fields(steps=manifest.steps, updates=manifest.updates, bytes=size, seconds=seconds)
+        _log.info("checkpoint saved", extra=saved)
 
     def _put(self, checkpoint: Checkpoint) -> bool:
         """Every file, then the manifest, then LATEST; False when a newer checkpoint came before the manifest.

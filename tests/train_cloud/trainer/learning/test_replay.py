@@ -44,7 +44,7 @@ def test_the_newest_transitions_stay_in_order_however_they_come(pieces: list[int
         part = tuple(column[start : start + count] for column in transitions(sum(pieces)))
         replay.insert(*part)
         start += count
-    assert np.array_equal(replay.ordered_rows(), everything[-10:])
+    assert np.array_equal(replay.newest(replay.buffer_size), everything[-10:])
     assert replay.size() == min(10, start)
 
 
@@ -62,9 +62,9 @@ def test_a_digest_tells_contents_and_order_and_nothing_else() -> None:
 def test_an_empty_batch_changes_nothing() -> None:
     replay = buffer(10)
     replay.insert(*transitions(4))
-    before = replay.ordered_rows()
+    before = replay.newest(replay.buffer_size)
     replay.insert(*transitions(0))
-    assert np.array_equal(replay.ordered_rows(), before)
+    assert np.array_equal(replay.newest(replay.buffer_size), before)
 
 
 def test_it_holds_what_stable_baselines3_holds_and_bootstraps_through_timeouts() -> None:
@@ -77,7 +77,7 @@ def test_it_holds_what_stable_baselines3_holds_and_bootstraps_through_timeouts()
         for target in (theirs, ours):
             target.add(*step, rewards[row : row + 1], done[row : row + 1], [{"TimeLimit.truncated": timeouts[row]}])
     wanted = theirs._get_samples(np.arange(30))
-    held = ours.unpack(torch.from_numpy(ours.ordered_rows()))
+    held = ours.unpack(torch.from_numpy(ours.newest(ours.buffer_size)))
     for field in ("observations", "actions", "next_observations", "dones", "rewards"):
         assert torch.equal(getattr(held, field), getattr(wanted, field)), field
 

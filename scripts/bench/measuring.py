@@ -1,0 +1,37 @@
+"""What the benchmarks do alike: they measure in turns, and print Markdown tables."""
+
+import statistics
+import time
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
+
+_Name = TypeVar("_Name", bound=Hashable)
+
+
+def medians(measures: Mapping[_Name, Callable[[], float]], rounds: int) -> dict[_Name, float]:
+    """The median of what each measure returns in `rounds` rounds; they take turns, so that noise meets all alike.
+
+    One round more comes first and does not count: it warms up.
+    """
+    found: dict[_Name, list[float]] = {name: [] for name in measures}
+    for _ in range(rounds + 1):
+        for name, measure in measures.items():
+            found[name].append(measure())
+    return {name: statistics.median(figures[1:]) for name, figures in found.items()}
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    """How long one call takes, s."""
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def head(*headings: str) -> str:
+    """A Markdown table's first two lines."""
+    return f"{row(*headings)}\n|{'---|' * len(headings)}"
+
+
+def row(*cells: object) -> str:
+    """One line of a Markdown table."""
+    return f"| {' | '.join(map(str, cells))} |"
