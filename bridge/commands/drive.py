@@ -27,7 +27,16 @@ from bridge.commands.game_options import (
     chosen_shaping,
     game_settings,
 )
-from bridge.commands.options import TWO_PAIRINGS, AllowPlain, PairingCommand, Uri, give_up, pairing_of
+from bridge.commands.options import (
+    TWO_PAIRINGS,
+    AllowPlain,
+    PairingCommand,
+    Rate,
+    TaskOptions,
+    Uri,
+    give_up,
+    pairing_of,
+)
 from bridge.pairing.command import look_up_pairing
 from bridge.pairing.file import config_folder
 from runtime.exit_codes import ExitCode
@@ -41,15 +50,6 @@ if TYPE_CHECKING:
     from bridge.driving.garage import Settings
 
 _TRACK = "seed:7"
-TASK_NAMES = (
-    "max_episode_seconds",
-    "impact_penalty",
-    "off_track_penalty",
-    "progress_scale",
-    "smoothness_penalty",
-    "wheels_out_penalty",
-)
-"""What --task may set: the fields of racing.task.TaskConfig but control_hz, which --rate sets."""
 
 
 def drive(
@@ -63,24 +63,11 @@ def drive(
         ),
     ] = None,
     cars: Annotated[int | None, typer.Option(min=1, max=1024, help="Simulated cars at once; 1 is the default.")] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            help="Control steps a second, Hz, the same as control_hz of the run's task. Default: 20, or for a "
-            "recording the rate at which it was recorded."
-        ),
-    ] = None,
+    rate: Rate = None,
     real_time: Annotated[
         bool, typer.Option("--real-time", help="Keep to the wall clock, and never wait for the trainer.")
     ] = False,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=NUMBER",
-            help="Another setting of the run's task, the same as there; repeatable. NAME is one of "
-            f"{', '.join(TASK_NAMES)}.",
-        ),
-    ] = None,
+    task: TaskOptions = None,
     ac_root: AcRoot = None,
     backend: Backend = BackendKind.AUTO,
     wait: Wait = False,

@@ -23,7 +23,7 @@ from bridge.commands.game_options import (
     chosen_shaping,
     game_settings,
 )
-from bridge.commands.options import give_up
+from bridge.commands.options import Rate, TaskOptions, give_up
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging
 from runtime.signals import stop_on_signals
@@ -49,12 +49,8 @@ def play(
             "the game a CSV file in place of its own files."
         ),
     ] = None,
-    rate: Annotated[
-        float, typer.Option(min=10.0, max=60.0, help="Control steps a second, Hz: that of the run.")
-    ] = 20.0,
-    task: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=NUMBER", help="Another setting of the run's task; repeatable.")
-    ] = None,
+    rate: Rate = None,
+    task: TaskOptions = None,
     laps: Annotated[
         int | None, typer.Option(min=1, help="End after so many laps; default: drive until Ctrl-C.")
     ] = None,
