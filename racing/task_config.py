@@ -8,16 +8,16 @@ line can name the settings before anything else is loaded.
 from dataclasses import dataclass, field, fields
 
 
-def _setting(default: float, unit: str, least: float, most: float, meaning: str, weight: bool = False) -> float:
-    """A field of TaskConfig that says all this of itself in its metadata; `weight` makes it part of the reward."""
-    about = {"unit": unit, "least": least, "most": most, "meaning": meaning, "weight": weight}
+def _setting(default: float, unit: str, least: float, most: float, meaning: str) -> float:
+    """A field of TaskConfig that says all this of itself in its metadata."""
+    about = {"unit": unit, "least": least, "most": most, "meaning": meaning}
     declared: float = field(default=default, metadata=about)
     return declared
 
 
 def _weight(default: float, unit: str, meaning: str) -> float:
-    """A weight of the reward: it changes what a policy and an experience are worth, and so the task's signature."""
-    return _setting(default, unit, 0, 1_000_000, meaning, weight=True)
+    """A weight of the reward."""
+    return _setting(default, unit, 0, 1_000_000, meaning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,3 @@ class TaskConfig:
             least, most, unit = (one.metadata[key] for key in ("least", "most", "unit"))
             if not least <= (value := getattr(self, one.name)) <= most:
                 raise ValueError(f"{one.name} is {value}: expected {least:,} to {most:,} {unit}")
-
-
-REWARD_WEIGHTS = tuple(one.name for one in fields(TaskConfig) if one.metadata["weight"])
-"""The settings that are part of the reward, in the order in which they were declared."""

@@ -31,10 +31,10 @@ from scripts.demo import report as demo_report
 from scripts.demo import settings as demo_settings
 from scripts.demo.crew import Crew, EndedEarly
 from scripts.demo.judge import LAPS_IN_A_ROW, Judge
+from train_cloud.environment import bridge_options, task_config
 from train_cloud.object_store import s3_client
 from train_cloud.receiver.tls import write_private
 from train_cloud.run_config import RunConfig
-from train_cloud.signature import bridge_options, task_config
 from train_cloud.store import Store
 from wire.pairing import new_token
 

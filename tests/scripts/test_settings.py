@@ -14,10 +14,11 @@ from scripts.settings import COPIES, ROOT
 NEW_WEIGHT = '    kerb_penalty: float = _weight(0.5, "rewards/s", "Taken while a kerb is under a wheel.")\n'
 ASK = """
 from train_cloud.run_config import ConfigError, parse_run_config
-from train_cloud.signature import bridge_options, expected_signature
+from experience.environment import racing
+from train_cloud.environment import bridge_options, task_config
 run = '{"run_id": "a", "bucket": {"name": "abc"}, "task": {"kerb_penalty": %s}}'
 three, four = (parse_run_config((run % number).encode()) for number in "34")
-print(expected_signature(three) != expected_signature(four))
+print(racing(task_config(three)).signature != racing(task_config(four)).signature)
 print(bridge_options(three))
 try:
     parse_run_config((run % "-1").encode())

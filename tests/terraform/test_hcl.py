@@ -13,12 +13,13 @@ from msgspec import Meta
 
 from tests.support.aws_fidelity import PRICES
 from tests.support.stack import ROOT
-from train_cloud.run_config import RunConfig, TaskSettings
+from train_cloud.run_config import EnvironmentSettings, RunConfig, TaskSettings
 
 TERRAFORM = ROOT / "terraform"
 OPTIONS = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False)
 NOT_A_USERS = {"run_id", "bucket", "public_host", "listen_host", "listen_port", "wandb_project", "wandb_entity"}
 SETTINGS = json.loads((TERRAFORM / "training_settings.json").read_text(encoding="utf-8"))["settings"]
+PARTS: dict[str, type[msgspec.Struct]] = {"task": TaskSettings, "environment": EnvironmentSettings}
 UNTAGGABLE = {
     "aws_autoscaling_schedule",
     "aws_iam_role_policy",
@@ -133,21 +134,23 @@ def test_checkpoints_and_experience_never_expire() -> None:
 
 def test_no_setting_of_a_run_is_said_again_in_terraform() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in TERRAFORM.glob("*.tf"))
-    said = {name for name in SETTINGS if re.search(rf"\b{name.removeprefix('task.')}\b", text)}
+    # An environment and the names of its settings are words that stand for much else here.
+    names = {name for name in SETTINGS if not name.startswith("environment")}
+    said = {name for name in names if re.search(rf"\b{name.removeprefix('task.')}\b", text)}
     # What three have to do with each other; what follows from the accelerator; an example in a message.
     related = {"updates_per_step", "total_timesteps", "learning_starts"}
     assert said - {"network"} <= related | {"device"} | {"method", "task", "task.control_hz"}
 
 
 def test_the_training_variable_has_the_settings_of_a_run() -> None:
-    names = {*RunConfig.__struct_fields__, *(f"task.{name}" for name in TaskSettings.__struct_fields__)}
-    assert set(SETTINGS) == names - NOT_A_USERS
+    inner = {f"{part}.{name}" for part, kind in PARTS.items() for name in kind.__struct_fields__}
+    assert set(SETTINGS) == {*RunConfig.__struct_fields__} - NOT_A_USERS | inner
 
 
 def test_the_training_variable_has_the_defaults_of_a_run() -> None:
-    for name in set(SETTINGS) - {"task"}:
-        owner = TaskSettings if name.startswith("task.") else RunConfig
-        (field,) = [one for one in msgspec.structs.fields(owner) if one.name == name.removeprefix("task.")]
+    for name in set(SETTINGS) - set(PARTS):
+        part, _, inner = name.rpartition(".")
+        (field,) = [one for one in msgspec.structs.fields(PARTS.get(part, RunConfig)) if one.name == inner]
         default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
         assert SETTINGS[name]["default"] == default, name
 

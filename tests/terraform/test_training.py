@@ -59,8 +59,11 @@ def variable(tmp_path_factory: pytest.TempPathFactory) -> Variable:
 
 def as_given(values: dict[str, Any]) -> dict[str, Any]:
     """Settings by dotted name in the shape in which a user writes them."""
-    task = {name.removeprefix("task."): value for name, value in values.items() if name.startswith("task.")}
-    return {name: value for name, value in values.items() if not name.startswith("task.")} | {"task": task}
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        part, _, inner = name.rpartition(".")
+        (given.setdefault(part, {}) if part else given)[inner] = value
+    return given
 
 
 def past_the_end(schema: dict[str, Any], end: str) -> Any:
@@ -78,7 +81,7 @@ def test_each_number_beyond_its_end_is_named(variable: Variable, end: str) -> No
         assert f"training.{name} has the value {value}: expected a " in complaint
 
 
-@pytest.mark.parametrize("wrong", [True, "much", {"a": 1}, [[1]]], ids=repr)
+@pytest.mark.parametrize("wrong", [True, "too much", {"a": 1}, [[1]]], ids=repr)
 def test_each_setting_of_another_kind_is_named(variable: Variable, wrong: Any) -> None:
     complaint = variable.refusal(as_given(dict.fromkeys(SETTINGS, wrong)))
     for name in SETTINGS:

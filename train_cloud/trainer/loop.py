@@ -10,11 +10,11 @@ import threading
 import time
 from typing import Any
 
+from experience.codec import Layout
 from runtime.logs import fields
 from runtime.progress import Progress
 from train_cloud import notify
 from train_cloud.run_config import RunConfig
-from train_cloud.signature import layout
 from train_cloud.store import DONE_STATE, Store, StoreFull, TrainerProgress
 from train_cloud.trainer.boot import note_first_gradient
 from train_cloud.trainer.counters import Counters
@@ -47,6 +47,7 @@ class Trainer:
         learner: what learns, in the state to go on from.
         counters: what the run has done so far; updated in place.
         stop: set by a signal.
+        layout: what a row of experience holds.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Trainer:
         learner: Learner,
         counters: Counters,
         stop: threading.Event,
+        layout: Layout,
     ) -> None:
         self.config = config
         self.learner = learner
@@ -66,7 +68,7 @@ class Trainer:
         self._uploads = uploads
         self._tracking = tracking
         self._stop = stop
-        self._ingest = Ingest(store, learner, counters, layout())
+        self._ingest = Ingest(store, learner, counters, layout)
         self._publisher = Publisher(store, counters)
         self._rates = Rates()
         self._rebuilt = False
