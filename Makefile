@@ -11,7 +11,7 @@ RUN := $(IN_VENV)python
 BENCHES := wire receiver simulator inference learner realtime
 OPERATOR := pair logs start stop status fetch cost rotate-token
 
-.PHONY: help setup demo test test-all test-cloud test-wine test-game lint bench $(addprefix bench-,$(BENCHES)) bridge $(OPERATOR) constraints clean
+.PHONY: help setup settings demo test test-all test-cloud test-wine test-game lint bench $(addprefix bench-,$(BENCHES)) bridge $(OPERATOR) constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make test-cloud  the cloud side: Terraform on a made-up AWS, instances in a box (Linux, root; minutes)"
 	@echo "make test-wine  the bridge in Windows' Python under Wine (Linux; minutes)"
 	@echo "make test-game  learning from what several PCs drive in the fake game (Linux; minutes)"
+	@echo "make settings  after a change of a run's settings: what Terraform and docs/settings.md say of them"
 	@echo "make lint      ruff, mypy --strict and the floors of the house"
 	@echo "make bench     every figure of docs/performance.md; bench-wire and so on for one of: $(BENCHES)"
 	@echo "make bridge    drive for a training run, the game if it runs here (URI=... the first time, ARGS=... for ac-bridge drive)"
@@ -66,6 +67,9 @@ test-wine: setup
 # Nothing beside it, or the game's car and the trainer wait for the processor.
 test-game: setup
 	$(RUN) -m pytest -m "game and not slow" -q -rP
+
+settings: setup
+	@$(RUN) -m scripts.settings
 
 lint: setup
 	$(RUN) -m ruff check

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from racing.car import BoolArray, CarState, Controls, FloatArray, IntArray
+from racing.task_config import TaskConfig as TaskConfig
 from racing.track import Projection, Track
 
 Float32Array = npt.NDArray[np.float32]
@@ -101,42 +102,7 @@ class End(IntEnum):
     TIME = 5
 
 
-_WEIGHTS = ("progress_scale", "off_track_penalty", "impact_penalty", "wheels_out_penalty", "smoothness_penalty")
 _IMPACT_SPEED = 50.0
-
-
-@dataclass(frozen=True, slots=True)
-class TaskConfig:
-    """What of the task a run may choose.
-
-    Attributes:
-        control_hz: control rate, Hz, 10 to 60.
-        max_episode_seconds: an episode is truncated after this time, s, 1 to 86,400.
-        progress_scale: reward for one metre along the centreline.
-        off_track_penalty: taken once when an episode terminates, in rewards.
-        impact_penalty: taken once when an episode terminates at 50 m/s, in rewards; grows with the square of the speed.
-        wheels_out_penalty: taken each second for each wheel beyond two that is out, in rewards.
-        smoothness_penalty: taken each step, times the squared change of the action.
-
-    The reward's scale and the penalties are 0 to 1e6 each.
-    """
-
-    control_hz: float = 20.0
-    max_episode_seconds: float = 300.0
-    progress_scale: float = 0.1
-    off_track_penalty: float = 2.0
-    impact_penalty: float = 10.0
-    wheels_out_penalty: float = 4.0
-    smoothness_penalty: float = 0.01
-
-    def __post_init__(self) -> None:
-        if not 10.0 <= self.control_hz <= 60.0:
-            raise ValueError(f"control_hz is {self.control_hz}: a car is controlled at 10 to 60 Hz")
-        if not 1.0 <= self.max_episode_seconds <= 86_400.0:
-            raise ValueError(f"max_episode_seconds is {self.max_episode_seconds}: 1 s to a day (86,400 s)")
-        for name in _WEIGHTS:
-            if not 0.0 <= (value := getattr(self, name)) <= 1e6:
-                raise ValueError(f"{name} is {value}: a number from 0 to 1,000,000")
 
 
 @dataclass(frozen=True, slots=True)

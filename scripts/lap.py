@@ -10,11 +10,10 @@ import typer
 
 from experience import environment
 from racing.evaluation import Actor, drive_laps, policy_actions, reference_actions
-from racing.policy import Policy, PolicyError
+from racing.policy import Policy
 from racing.reference_driver import ReferenceDriver
 from racing.task import TaskConfig
 from racing.track import Track, parse_track
-from racing.track_file import TrackError
 from runtime.exit_codes import ExitCode
 from scripts.demo.report import lap_text
 
@@ -30,14 +29,14 @@ def lap(
     track: Annotated[str, typer.Argument(help="seed:NUMBER, seed:NUMBER:METRES, or a CSV file.")],
     policy: Annotated[Path | None, typer.Option(help="A policy.safetensors; default: the reference driver.")] = None,
     laps: Annotated[int, typer.Option(min=1, help="Laps in a row.")] = 3,
-    rate: Annotated[float, typer.Option(min=10.0, max=60.0, help="Control steps a second, Hz.")] = 20.0,
+    rate: Annotated[float, typer.Option(help="Control steps a second, Hz.")] = TaskConfig().control_hz,
 ) -> None:
     """Drive laps in a row from a rolling start and print them."""
-    config = TaskConfig(control_hz=rate)
     try:
+        config = TaskConfig(control_hz=rate)
         circuit = parse_track(track)
         driver = the_driver(policy, circuit, config)
-    except (TrackError, PolicyError) as error:
+    except ValueError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(int(ExitCode.USAGE)) from error
     except OSError as error:

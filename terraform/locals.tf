@@ -51,37 +51,10 @@ locals {
   stopped_month_usd = var.endpoint_mode == "eip" ? tonumber(format("%.2f", local.address_usd * local.prices.hours_per_month)) : 0
 }
 
-# The limits of train_cloud/run_config.py, so that a wrong setting is refused here and not on a paid instance. A test
-# holds the two together. Where 0 itself is refused, the least is a billionth.
+# What a user may write into run.json, each setting with its kind, limits and default: `make settings` writes the file
+# from the declaration that run.json is read by, so that a wrong setting is refused here and not on a paid instance.
 locals {
-  training_limits = {
-    total_timesteps             = { least = 1, most = 1000000000000, whole = true }
-    save_frequency              = { least = 1, most = 1000000000000, whole = true }
-    learning_starts             = { least = 0, most = 1000000000000, whole = true }
-    updates_per_step            = { least = 0.000000001, most = 100, whole = false }
-    batch_size                  = { least = 1, most = 65536, whole = true }
-    buffer_size                 = { least = 1, most = 100000000, whole = true }
-    learning_rate               = { least = 0.000000001, most = 1, whole = false }
-    gamma                       = { least = 0.000000001, most = 1, whole = false }
-    tau                         = { least = 0.000000001, most = 1, whole = false }
-    initial_entropy_coefficient = { least = 0.000000001, most = 1000, whole = false }
-    gradient_chunk              = { least = 1, most = 10000, whole = true }
-    trainer_threads             = { least = 0, most = 256, whole = true }
-    seed                        = { least = 0, most = 4294967295, whole = true }
-    max_lead_steps              = { least = 1, most = 1000000000000, whole = true }
-    publish_seconds             = { least = 0.000000001, most = 86400, whole = false }
-    segment_seconds             = { least = 0.000000001, most = 86400, whole = false }
-    max_bridges                 = { least = 1, most = 10000, whole = true }
-    max_messages_per_second     = { least = 1, most = 1000000, whole = true }
-    max_store_bytes             = { least = 1048576, most = 1125899906842624, whole = true }
-    "task.control_hz"           = { least = 10, most = 60, whole = false }
-    "task.max_episode_seconds"  = { least = 1, most = 86400, whole = false }
-    "task.progress_scale"       = { least = 0, most = 1000000, whole = false }
-    "task.off_track_penalty"    = { least = 0, most = 1000000, whole = false }
-    "task.impact_penalty"       = { least = 0, most = 1000000, whole = false }
-    "task.wheels_out_penalty"   = { least = 0, most = 1000000, whole = false }
-    "task.smoothness_penalty"   = { least = 0, most = 1000000, whole = false }
-  }
+  settings = jsondecode(file("${path.module}/training_settings.json")).settings
 }
 
 # What the instance reads: the run, its own limits, and what bash needs before there is a Python environment.
@@ -89,13 +62,15 @@ locals {
   # Without a fixed address the instance fills in its own when it has one.
   public_host = var.endpoint_mode == "eip" ? coalesce(var.domain_name, aws_eip.endpoint[0].public_ip) : null
 
-  training_settings = merge(var.training, {
-    device         = coalesce(var.training.device, var.accelerator == "gpu" ? "cuda" : "cpu")
-    target_entropy = try(tonumber(var.training.target_entropy), var.training.target_entropy)
-    task           = { for name, value in var.training.task : name => value if value != null }
-  })
+  # Without what is null, and with numbers for what the command line or an environment variable holds as their text.
+  training = { for name, value in var.training : name => try(
+    tonumber(value),
+    { for inner in keys(value) : inner => try(tonumber(value[inner]), value[inner]) if value[inner] != null },
+    value,
+  ) if value != null }
   run = merge(
-    { for name, value in local.training_settings : name => value if value != null },
+    { device = var.accelerator == "gpu" ? "cuda" : "cpu", total_timesteps = local.settings.total_timesteps.default },
+    local.training,
     { for name, value in {
       run_id        = var.run_id
       public_host   = local.public_host

@@ -94,6 +94,6 @@ output "deployment" {
     volume_gb          = var.volume_gb
     hourly_extra_usd   = local.hourly_extra_usd
     listen_port        = local.listen_port
-    total_timesteps    = var.training.total_timesteps
+    total_timesteps    = local.run.total_timesteps
   }
 }

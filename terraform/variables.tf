@@ -161,96 +161,29 @@ variable "run_id" {
   }
 }
 
+# Of any type: which settings there are, of which kind and within which limits, says training_settings.json alone.
 variable "training" {
-  description = "Settings of the run as in train_cloud/run_config.py, where each has its unit and default; what is left out keeps that default."
-  type = object({
-    method                      = optional(string)
-    total_timesteps             = optional(number, 200000)
-    save_frequency              = optional(number)
-    learning_starts             = optional(number)
-    updates_per_step            = optional(number)
-    batch_size                  = optional(number)
-    buffer_size                 = optional(number)
-    learning_rate               = optional(number)
-    gamma                       = optional(number)
-    tau                         = optional(number)
-    target_entropy              = optional(string)
-    initial_entropy_coefficient = optional(number)
-    network                     = optional(list(number))
-    critic_network              = optional(list(number))
-    gradient_chunk              = optional(number)
-    trainer_threads             = optional(number)
-    seed                        = optional(number)
-    device                      = optional(string)
-    max_lead_steps              = optional(number)
-    publish_seconds             = optional(number)
-    segment_seconds             = optional(number)
-    max_bridges                 = optional(number)
-    max_messages_per_second     = optional(number)
-    max_store_bytes             = optional(number)
-    task = optional(object({
-      control_hz          = optional(number)
-      max_episode_seconds = optional(number)
-      progress_scale      = optional(number)
-      off_track_penalty   = optional(number)
-      impact_penalty      = optional(number)
-      wheels_out_penalty  = optional(number)
-      smoothness_penalty  = optional(number)
-    }), {})
-  })
-  default  = {}
-  nullable = false
+  description = "Settings of the run; docs/settings.md lists each with its unit and default. What is left out keeps its default."
+  type        = any
+  default     = {}
+  nullable    = false
 
   validation {
-    condition     = contains(["sac", "tqc", "crossq"], coalesce(var.training.method, "sac"))
-    error_message = "training.method is unknown. Write \"sac\", \"tqc\" or \"crossq\"."
+    condition     = can(keys(var.training))
+    error_message = "training is no object of settings. Write them in braces, such as { method = \"sac\", task = { control_hz = 25 } }."
   }
 
   validation {
-    condition     = can(regex("^(auto|cpu|cuda(:[0-9]+)?)$", coalesce(var.training.device, "auto")))
-    error_message = "training.device is unknown. Write \"auto\", \"cpu\", \"cuda\" or \"cuda:1\", or leave it out."
-  }
-
-  validation {
-    condition     = coalesce(var.training.target_entropy, "auto") == "auto" || can(tonumber(var.training.target_entropy))
-    error_message = "training.target_entropy is neither a number nor \"auto\". Write an entropy in nats, such as -2, or \"auto\"."
+    condition     = templatefile("${path.module}/templates/wrong_settings.tftpl", { given = var.training, settings = local.settings }) == ""
+    error_message = "${templatefile("${path.module}/templates/wrong_settings.tftpl", { given = var.training, settings = local.settings })}Write what is expected, or leave the setting out for its default; docs/settings.md lists them all."
   }
 
   validation {
     condition = alltrue([
-      for name, value in merge(var.training, { for name, value in var.training.task : "task.${name}" => value }) : !try(
-        value < local.training_limits[name].least || value > local.training_limits[name].most
-        || local.training_limits[name].whole && floor(value) != value, false
-      )
+      for it in [{ for name in ["updates_per_step", "total_timesteps", "learning_starts"] : name => try(coalesce(var.training[name]), local.settings[name].default) }] :
+      try(it.updates_per_step * (it.total_timesteps - it.learning_starts) >= 1, true)
     ])
-    error_message = format(
-      "training holds a value out of range: %s. Write a value within the limits, or leave the setting out for its default.",
-      join("; ", [
-        for name, value in merge(var.training, { for name, value in var.training.task : "task.${name}" => value }) :
-        format(
-          "%s = %s, allowed from %s to %s%s", name, value, local.training_limits[name].least,
-          local.training_limits[name].most, local.training_limits[name].whole ? " (whole)" : "",
-        )
-        if try(
-          value < local.training_limits[name].least || value > local.training_limits[name].most
-          || local.training_limits[name].whole && floor(value) != value, false
-        )
-      ]),
-    )
-  }
-
-  validation {
-    condition = alltrue([
-      for units in [var.training.network, var.training.critic_network] : units == null || try(
-        length(units) >= 1 && length(units) <= 8 && alltrue([for n in units : n >= 1 && n <= 8192 && floor(n) == n]), false
-      )
-    ])
-    error_message = "training.network or training.critic_network does not fit. Write 1 to 8 whole numbers from 1 to 8192, such as [256, 256]."
-  }
-
-  validation {
-    condition     = coalesce(var.training.updates_per_step, 1) * (var.training.total_timesteps - coalesce(var.training.learning_starts, 2000)) >= 1
-    error_message = "training.total_timesteps leaves no step to learn from. Write so many steps more than training.learning_starts (default 2000) that there is at least one update."
+    error_message = "training.total_timesteps leaves no step to learn from. Write so many steps more than training.learning_starts (default ${local.settings.learning_starts.default}) that there is at least one update."
   }
 }
 

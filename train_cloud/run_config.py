@@ -5,26 +5,33 @@ the value that was found and what is allowed. It holds no secrets: the bridge to
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, defstruct
 
+from racing.task_config import TaskConfig
 from train_cloud.settings import ConfigError as ConfigError
 from train_cloud.settings import load_settings, parse_settings
 from wire.pairing import is_host
 
+
+def _in(unit: str, **limits: Any) -> Meta:
+    """A quantity in `unit`, within these limits; docs/settings.md shows both."""
+    return Meta(extra_json_schema={"unit": unit}, **limits)
+
+
 Method = Literal["sac", "tqc", "crossq"]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
-Count = Annotated[int, Meta(ge=1, le=10**12)]
-Count0 = Annotated[int, Meta(ge=0, le=10**12)]
-Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Steps = Annotated[int, _in("steps", ge=1, le=10**12)]
+Seconds = Annotated[float, _in("s", gt=0, le=86_400)]
 Rate = Annotated[float, Meta(gt=0, le=1)]
-Weight = Annotated[float, Meta(ge=0, le=1e6)]
 WandbProject = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^/\\#?%:\s]+$")]
 WandbEntity = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
-Network = Annotated[list[Annotated[int, Meta(ge=1, le=8192)]], Meta(min_length=1, max_length=8)]
+Network = Annotated[list[Annotated[int, _in("units", ge=1, le=8192)]], Meta(min_length=1, max_length=8)]
 
 
 class BucketConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -35,26 +42,20 @@ class BucketConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
     region: Annotated[str, Meta(min_length=1)] = "us-east-1"
     """AWS region of the bucket."""
     endpoint_url: Annotated[str, Meta(pattern=r"^https?://[^/\s]+/?$")] | None = None
-    """URL of another S3 server (such as moto's); None means AWS itself."""
+    """URL of another S3 server (such as moto's); left out, AWS itself."""
 
 
-class TaskSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """What the driver is asked to do; the same fields and defaults as racing.task.TaskConfig."""
+def _in_bounds(about: Mapping[str, Any]) -> Any:
+    """racing's declaration of a setting as a type that msgspec checks."""
+    return Annotated[float, _in(about["unit"], ge=about["least"], le=about["most"], description=about["meaning"])]
 
-    control_hz: Annotated[float, Meta(ge=10, le=60)] = 20.0
-    """Control steps a second (Hz)."""
-    max_episode_seconds: Annotated[float, Meta(ge=1, le=86_400)] = 300.0
-    """An episode is truncated after this time (s)."""
-    progress_scale: Weight = 0.1
-    """Reward for one metre along the centreline."""
-    off_track_penalty: Weight = 2.0
-    """Taken once when an episode terminates (rewards)."""
-    impact_penalty: Weight = 10.0
-    """Taken once when an episode terminates at 50 m/s (rewards); grows with the square of the speed."""
-    wheels_out_penalty: Weight = 4.0
-    """Taken each second for each wheel beyond two that is out (rewards)."""
-    smoothness_penalty: Weight = 0.01
-    """Taken each step, times the squared change of the action (rewards)."""
+
+_TASK = [(one.name, _in_bounds(one.metadata), one.default) for one in fields(TaskConfig)]
+_Declared = defstruct("_Declared", _TASK, forbid_unknown_fields=True, kw_only=True, frozen=True)
+
+
+class TaskSettings(_Declared):  # type: ignore[misc, valid-type]  # mypy cannot look into a class that is made
+    """What the driver is asked to do: the fields, defaults and bounds of racing.task_config.TaskConfig."""
 
 
 class EnvironmentSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -65,14 +66,14 @@ class EnvironmentSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tr
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] | None = None
     """Name of a Gymnasium environment; racing has none."""
     track: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
-    """SHA-256 of racing's track as bridges announce it; None takes whichever they drive."""
+    """SHA-256 of racing's track as bridges announce it; left out, whichever they drive."""
 
 
 class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """One training run: its place, its task, its method, its limits."""
 
     run_id: Name
-    """Name of the run; its objects live under runs/<run_id>/ in the bucket."""
+    """Name of the run; its objects live under `runs/<run_id>/` in the bucket."""
     bucket: BucketConfig
     """Where experience, checkpoints and metrics are kept."""
     environment: EnvironmentSettings = EnvironmentSettings()
@@ -82,17 +83,17 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
 
     method: Method = "sac"
     """Learning method."""
-    total_timesteps: Count = 200_000
+    total_timesteps: Steps = 200_000
     """Environment steps after which the run is done."""
-    save_frequency: Count = 20_000
+    save_frequency: Steps = 20_000
     """Environment steps between two checkpoints."""
-    learning_starts: Count0 = 2_000
+    learning_starts: Annotated[int, _in("steps", ge=0, le=10**12)] = 2_000
     """Environment steps collected before the first update."""
-    updates_per_step: Annotated[float, Meta(gt=0, le=100)] = 1.0
+    updates_per_step: Annotated[float, _in("updates/step", gt=0, le=100)] = 1.0
     """Gradient updates for each environment step (the update-to-data ratio that the trainer aims for)."""
-    batch_size: Annotated[int, Meta(ge=1, le=65_536)] = 256
+    batch_size: Annotated[int, _in("transitions", ge=1, le=65_536)] = 256
     """Transitions in one update."""
-    buffer_size: Annotated[int, Meta(ge=1, le=100_000_000)] = 1_000_000
+    buffer_size: Annotated[int, _in("transitions", ge=1, le=100_000_000)] = 1_000_000
     """Transitions that the replay buffer holds."""
     learning_rate: Rate = 3e-4
     """Step size of the optimiser."""
@@ -100,24 +101,24 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """Discount of one control step."""
     tau: Rate = 0.005
     """Share of the critics that their targets take over in each update (SAC and TQC; CrossQ has no targets)."""
-    target_entropy: float | Literal["auto"] = "auto"
+    target_entropy: Annotated[float, _in("nats")] | Literal["auto"] = "auto"
     """Entropy in nats that the policy is held at; "auto" is minus the number of action components."""
-    initial_entropy_coefficient: Annotated[float, Meta(gt=0, le=1000)] = 1.0
+    initial_entropy_coefficient: Annotated[float, _in("rewards/nat", gt=0, le=1000)] = 1.0
     """Entropy coefficient at the start, in rewards per nat; it is learned from there on."""
     network: Network = msgspec.field(default_factory=lambda: [256, 256])
     """Units of each hidden layer of the policy."""
     critic_network: Network | None = None
-    """Units of each hidden layer of each critic; None takes those of `network`."""
-    gradient_chunk: Annotated[int, Meta(ge=1, le=10_000)] = 32
+    """Units of each hidden layer of each critic; left out, those of `network`."""
+    gradient_chunk: Annotated[int, _in("updates", ge=1, le=10_000)] = 32
     """Updates at a stretch, between which the trainer reads experience, reports and publishes."""
-    trainer_threads: Annotated[int, Meta(ge=0, le=256)] = 0
+    trainer_threads: Annotated[int, _in("threads", ge=0, le=256)] = 0
     """CPU threads that the trainer computes with; 0 leaves one core to the other processes."""
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 0
     """Seed of every random generator of the run."""
     device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
     """Where the trainer computes: "auto", "cpu", "cuda" or "cuda:N"."""
 
-    max_lead_steps: Count = 2_000
+    max_lead_steps: Steps = 2_000
     """Steps that a simulated car may be ahead of the trainer before it waits; a real-time car never waits."""
     publish_seconds: Seconds = 2.0
     """Seconds between two versions of the weights sent to the bridges."""
@@ -132,15 +133,15 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """Seconds between two uploads of stored experience to the bucket."""
     max_bridges: Annotated[int, Meta(ge=1, le=10_000)] = 256
     """Bridges connected at the same time; one more is refused."""
-    max_messages_per_second: Annotated[int, Meta(ge=1, le=1_000_000)] = 500
+    max_messages_per_second: Annotated[int, _in("1/s", ge=1, le=1_000_000)] = 500
     """Messages a second from one bridge, averaged over ten seconds; a faster bridge is slowed down."""
-    max_store_bytes: Annotated[int, Meta(ge=2**20, le=2**50)] = 20 * 2**30
+    max_store_bytes: Annotated[int, _in("bytes", ge=2**20, le=2**50)] = 20 * 2**30
     """Size that the store's database may reach (bytes): logs and checkpoints need room on the disk too."""
 
     wandb_project: WandbProject | None = None
-    """Weights & Biases project that shows the run's curves; None leaves Weights & Biases out."""
+    """Weights & Biases project that shows the run's curves; left out, there is no Weights & Biases."""
     wandb_entity: WandbEntity | None = None
-    """User or team that the project belongs to; None means the key's own."""
+    """User or team that the project belongs to; left out, the key's own."""
 
 
 def load_run_config(path: str | Path) -> RunConfig:

@@ -11,7 +11,16 @@ import typer
 
 from bridge.assetto_corsa.session import Stopped
 from bridge.commands.game_options import Car, CarKind, GameOptions, chosen_car, game_settings, with_game_options
-from bridge.commands.options import TWO_PAIRINGS, AllowPlain, PairingCommand, Uri, give_up, pairing_of
+from bridge.commands.options import (
+    TWO_PAIRINGS,
+    AllowPlain,
+    PairingCommand,
+    Rate,
+    TaskOptions,
+    Uri,
+    give_up,
+    pairing_of,
+)
 from bridge.pairing.command import look_up_pairing
 from bridge.pairing.file import config_folder
 from runtime.exit_codes import ExitCode
@@ -19,15 +28,6 @@ from runtime.logs import configure_logging
 from runtime.signals import stop_on_signals
 
 _TRACK = "seed:7"
-TASK_NAMES = (
-    "max_episode_seconds",
-    "impact_penalty",
-    "off_track_penalty",
-    "progress_scale",
-    "smoothness_penalty",
-    "wheels_out_penalty",
-)
-"""What --task may set: the fields of racing.task.TaskConfig but control_hz, which --rate sets."""
 
 
 @with_game_options
@@ -43,24 +43,11 @@ def drive(
         ),
     ] = None,
     cars: Annotated[int | None, typer.Option(min=1, max=1024, help="Simulated cars at once; 1 is the default.")] = None,
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            help="Control steps a second, Hz, the same as control_hz of the run's task. Default: 20, or for a "
-            "recording the rate at which it was recorded."
-        ),
-    ] = None,
+    rate: Rate = None,
     real_time: Annotated[
         bool, typer.Option("--real-time", help="Keep to the wall clock, and never wait for the trainer.")
     ] = False,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=NUMBER",
-            help="Another setting of the run's task, the same as there; repeatable. NAME is one of "
-            f"{', '.join(TASK_NAMES)}.",
-        ),
-    ] = None,
+    task: TaskOptions = None,
     game: GameOptions,
     recording: Annotated[Path | None, typer.Option(help="Recorded telemetry (CSV), for --car recorded.")] = None,
     spool: Annotated[

@@ -5,6 +5,7 @@ Giving up is a sentence on standard error and an exit code; no traceback, which 
 
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from threading import Event
 from typing import Annotated, NoReturn
 
@@ -12,6 +13,7 @@ import typer
 
 from bridge.pairing.command import NoAnswer
 from bridge.pairing.file import URI_VARIABLE, config_folder, found_uri
+from racing.task_config import TaskConfig
 from runtime.exit_codes import ExitCode
 from wire.pairing import Pairing, PairingError, parse_pairing
 
@@ -34,6 +36,21 @@ PairingCommand = Annotated[
         metavar="COMMAND",
         help="Prints the pairing string, for a run whose address changes with each instance; `drive` runs it at the "
         "start and while nobody answers.",
+    ),
+]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        help="Control steps a second, Hz, the same as control_hz of the run's task. Default: "
+        f"{TaskConfig().control_hz:g}, or for a recording the rate at which it was recorded."
+    ),
+]
+TaskOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=NUMBER",
+        help="Another setting of the run's task, the same as there; repeatable. NAME is one of "
+        f"{', '.join(sorted({one.name for one in fields(TaskConfig)} - {'control_hz'}))}.",
     ),
 ]
 TWO_PAIRINGS = "--uri and --pairing-command both say whom to call; leave one out."

@@ -9,7 +9,7 @@ import typer
 
 from bridge.assetto_corsa.session import Stopped, opened_session
 from bridge.commands.game_options import Car, CarKind, GameOptions, chosen_car, game_settings, with_game_options
-from bridge.commands.options import give_up
+from bridge.commands.options import Rate, TaskOptions, give_up
 from racing.task import Task, TaskConfig
 from racing.track import parse_track
 from runtime.exit_codes import ExitCode
@@ -34,12 +34,8 @@ def play(
             "the game a CSV file in place of its own files."
         ),
     ] = None,
-    rate: Annotated[
-        float, typer.Option(min=10.0, max=60.0, help="Control steps a second, Hz: that of the run.")
-    ] = 20.0,
-    task: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=NUMBER", help="Another setting of the run's task; repeatable.")
-    ] = None,
+    rate: Rate = None,
+    task: TaskOptions = None,
     laps: Annotated[
         int | None, typer.Option(min=1, help="End after so many laps; default: drive until Ctrl-C.")
     ] = None,

@@ -38,7 +38,6 @@ from racing.track_text import track_text
 from runtime.exit_codes import ExitCode
 from wire.pairing import Pairing
 
-_DEFAULT_RATE = 20.0
 _LEAST_SHARE_ON_TRACK = 0.8
 """Of a recording's rows; one on its own track has all but its excursions, one on another track a few percent."""
 
@@ -64,7 +63,7 @@ class Settings:
         recording: telemetry to play instead of driving a simulated car; None to drive.
         track: as `racing.track.parse_track` reads it.
         cars: simulated cars at once.
-        rate: control rate, Hz; None for 20, or for the recording's own.
+        rate: control rate, Hz; None for the task's own, or the recording's.
         real_time: keep to the wall clock.
         task: further settings of the task, each NAME=VALUE.
         spool: its folder.
@@ -110,7 +109,7 @@ def assembled_drive(
                 spool = closing.enter_context(_opened_spool(settings, raced.signature))
             else:
                 # Whoever cannot collect must not take the car from the bridge that drives it: the game comes last.
-                config = task_config(settings.task, _DEFAULT_RATE if settings.rate is None else settings.rate)
+                config = task_config(settings.task, settings.rate)
                 raced = environment.racing(config)
                 spool = closing.enter_context(_opened_spool(settings, raced.signature))
                 session = opened_session(settings.game, stop, settings.seed)
@@ -171,7 +170,7 @@ def _car_and_task(settings: Settings) -> tuple[Car, Task]:
     """A car other than the game's, and its task; raises SettingsError, TrackError and RecordingError."""
     track = parse_track(settings.track)
     if settings.recording is None:
-        config = task_config(settings.task, _DEFAULT_RATE if settings.rate is None else settings.rate)
+        config = task_config(settings.task, settings.rate)
         seed = secrets.randbits(32) if settings.seed is None else settings.seed
         return SimulatedCar(track, count=settings.cars, seed=seed), Task(track, config)
     car = RecordedCar(settings.recording)
@@ -191,10 +190,10 @@ def _car_and_task(settings: Settings) -> tuple[Car, Task]:
     return car, Task(track, config)
 
 
-def task_config(texts: Sequence[str], rate: float) -> TaskConfig:
-    """The task at this control rate, Hz, with these settings, each NAME=VALUE; raises SettingsError."""
+def task_config(texts: Sequence[str], rate: float | None) -> TaskConfig:
+    """The task at this control rate, Hz, or its own, with these settings, each NAME=VALUE; raises SettingsError."""
     known = {field.name for field in fields(TaskConfig)} - {"control_hz"}
-    values: dict[str, float] = {"control_hz": rate}
+    values = {} if rate is None else {"control_hz": rate}
     for text in texts:
         name, _, number = text.partition("=")
         try:

@@ -17,13 +17,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from racing.task_config import TaskConfig
 from runtime.exit_codes import ExitCode
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile, note
 from scripts.cloud.deployment import AppliedDeployment, OperatorError, load_deployment
 from scripts.cloud.run_record import RunRecord
 from train_cloud.object_store import ObjectStoreError
-from train_cloud.run_config import BucketConfig, RunConfig, TaskSettings
+from train_cloud.run_config import BucketConfig, RunConfig
 from train_cloud.settings import ConfigError, load_settings
 
 PRICES = Path("terraform/prices.json")
@@ -102,7 +103,7 @@ def _deployment(file: Path | None) -> AppliedDeployment | None:
 def make_plan(deployment: AppliedDeployment | None, budget: float | None) -> Plan:
     """What to compute with: the deployment's settings and its run's measured pace, else what holds without either."""
     measured = None if deployment is None else _measured_rate(deployment)
-    rate = measured or TaskSettings().control_hz
+    rate = measured or TaskConfig().control_hz
     steps = _DEFAULTS.total_timesteps if deployment is None else deployment.total_timesteps
     paid = BUDGET_USD if deployment is None else deployment.budget_usd
     return Plan(

@@ -29,7 +29,7 @@ from scripts.demo import report as demo_report
 from scripts.demo import settings as demo_settings
 from scripts.demo.crew import Crew, EndedEarly
 from scripts.demo.judge import LAPS_IN_A_ROW, Judge
-from train_cloud.environment import task_config
+from train_cloud.environment import bridge_options, task_config
 from train_cloud.object_store import s3_client
 from train_cloud.receiver.tls import write_private
 from train_cloud.run_config import RunConfig
@@ -102,19 +102,10 @@ def start_processes(crew: Crew, scene: Scene) -> RunConfig:
     crew.start("trainer", "train_cloud.trainer", *common)
     scene.wait_for(crew, "The receiver", pairing.exists)
     car = ["--car", "simulated", "--cars", str(scene.cars), "--track", scene.track_spec]
-    car += ["--spool", str(scene.folder / "spool"), *task_options(run)]
+    car += ["--spool", str(scene.folder / "spool"), *bridge_options(run).split()]
     uri = pairing.read_text(encoding="utf-8").strip()
     crew.start("bridge", "bridge", "drive", *car, environment={"AC_BRIDGE_URI": uri})
     return run
-
-
-def task_options(run: RunConfig) -> list[str]:
-    """The run's task as options of `ac-bridge drive`."""
-    settings = msgspec.structs.asdict(run.task)
-    options = ["--rate", f"{settings.pop('control_hz'):g}"]
-    for name, value in settings.items():
-        options += ["--task", f"{name}={value!r}"]
-    return options
 
 
 def watch_it_learn(crew: Crew, scene: Scene, store: Store, judge: Judge) -> None:

@@ -239,6 +239,42 @@ run "refuses_the_ninth_wrong_value_of_each" {
   }
 }
 
+run "refuses_the_tenth_wrong_value_of_each" {
+  command = plan
+  expect_failures = [
+    var.training,
+  ]
+
+  variables {
+    # a setting that no run has
+    training = { batchsize = 256 }
+  }
+}
+
+run "refuses_the_eleventh_wrong_value_of_each" {
+  command = plan
+  expect_failures = [
+    var.training,
+  ]
+
+  variables {
+    # a setting that no task has
+    training = { task = { control_herz = 25 } }
+  }
+}
+
+run "refuses_the_twelfth_wrong_value_of_each" {
+  command = plan
+  expect_failures = [
+    var.training,
+  ]
+
+  variables {
+    # a method for all settings
+    training = "sac"
+  }
+}
+
 run "takes_everything_at_once" {
   command = plan
 
@@ -253,7 +289,7 @@ run "takes_everything_at_once" {
     key_pair_name         = "my key"
     domain_name           = "racing.example.org"
     run_id                = "monza-1"
-    training              = { method = "tqc", learning_rate = 1, target_entropy = -2.5, network = [400, 300], task = { control_hz = 60 } }
+    training              = { method = "tqc", learning_rate = 1, target_entropy = -2.5, network = [400, 300], task = { control_hz = "60", progress_scale = null }, seed = null }
     budget_usd            = 0.5
     alert_email           = "you+racing@example.org"
     max_hours             = 0.5
@@ -268,5 +304,10 @@ run "takes_everything_at_once" {
   assert {
     condition     = local.run.target_entropy == -2.5 && local.run.device == "cuda" && local.run.public_host == "racing.example.org"
     error_message = "The settings do not reach run.json."
+  }
+
+  assert {
+    condition     = jsonencode(local.run.task) == "{\"control_hz\":60}" && !contains(keys(local.run), "seed") && local.run.total_timesteps == local.settings.total_timesteps.default
+    error_message = "What is left out or null does not keep its default, or a number is still text."
   }
 }

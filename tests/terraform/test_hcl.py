@@ -13,11 +13,13 @@ from msgspec import Meta
 
 from tests.support.aws_fidelity import PRICES
 from tests.support.stack import ROOT
-from train_cloud.run_config import RunConfig, TaskSettings
+from train_cloud.run_config import EnvironmentSettings, RunConfig, TaskSettings
 
 TERRAFORM = ROOT / "terraform"
 OPTIONS = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False)
-NOT_A_USERS = {"run_id", "bucket", "public_host", "listen_host", "listen_port", "wandb_project", "wandb_entity", "task"}
+NOT_A_USERS = {"run_id", "bucket", "public_host", "listen_host", "listen_port", "wandb_project", "wandb_entity"}
+SETTINGS = json.loads((TERRAFORM / "training_settings.json").read_text(encoding="utf-8"))["settings"]
+PARTS: dict[str, type[msgspec.Struct]] = {"task": TaskSettings, "environment": EnvironmentSettings}
 UNTAGGABLE = {
     "aws_autoscaling_schedule",
     "aws_iam_role_policy",
@@ -130,43 +132,48 @@ def test_checkpoints_and_experience_never_expire() -> None:
             assert set(expiration) - {"__comments__"} == {"expired_object_delete_marker"}
 
 
-def object_attributes(expression: str) -> set[str]:
-    return set(re.findall(r"(\w+)\s*=\s*optional\(", expression))
+def test_no_setting_of_a_run_is_said_again_in_terraform() -> None:
+    text = "".join(path.read_text(encoding="utf-8") for path in TERRAFORM.glob("*.tf"))
+    # An environment and the names of its settings are words that stand for much else here.
+    names = {name for name in SETTINGS if not name.startswith("environment")}
+    said = {name for name in names if re.search(rf"\b{name.removeprefix('task.')}\b", text)}
+    # What three have to do with each other; what follows from the accelerator; an example in a message.
+    related = {"updates_per_step", "total_timesteps", "learning_starts"}
+    assert said - {"network"} <= related | {"device"} | {"method", "task", "task.control_hz"}
 
 
 def test_the_training_variable_has_the_settings_of_a_run() -> None:
-    text = (TERRAFORM / "variables.tf").read_text(encoding="utf-8")
-    whole = text[text.index('variable "training"') : text.index("  default  = {}")]
-    outer, task = whole.split("task = optional(")
-    assert object_attributes(outer) == set(RunConfig.__struct_fields__) - NOT_A_USERS
-    assert object_attributes(task) == set(TaskSettings.__struct_fields__)
+    inner = {f"{part}.{name}" for part, kind in PARTS.items() for name in kind.__struct_fields__}
+    assert set(SETTINGS) == {*RunConfig.__struct_fields__} - NOT_A_USERS | inner
 
 
-def test_the_training_variable_has_the_default_length_of_a_run() -> None:
-    text = (TERRAFORM / "variables.tf").read_text(encoding="utf-8")
-    (steps,) = re.findall(r"total_timesteps\s+= optional\(number, (\d+)\)", text)
-    (field,) = [one for one in msgspec.structs.fields(RunConfig) if one.name == "total_timesteps"]
-    assert int(steps) == field.default
+def test_the_training_variable_has_the_defaults_of_a_run() -> None:
+    for name in set(SETTINGS) - set(PARTS):
+        part, _, inner = name.rpartition(".")
+        (field,) = [one for one in msgspec.structs.fields(PARTS.get(part, RunConfig)) if one.name == inner]
+        default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        assert SETTINGS[name]["default"] == default, name
 
 
-def limits_of(kind: type, prefix: str = "") -> dict[str, dict[str, Any]]:
-    """Each number's limits in a settings struct, in the form of locals.tf's table."""
-    found: dict[str, dict[str, Any]] = {}
+def limits_of(kind: type, prefix: str = "") -> dict[str, tuple[float | None, float | None, float | None, bool]]:
+    """Least, exclusive least, most and wholeness of each number in a settings struct."""
+    found = {}
     for name, hint in get_type_hints(kind, include_extras=True).items():
         if get_origin(hint) is None or not hasattr(hint, "__metadata__"):
             continue
         (meta,) = [one for one in hint.__metadata__ if isinstance(one, Meta)]
         number = get_args(hint)[0]
         if number in (int, float):
-            least = meta.ge if meta.ge is not None else 1e-9
-            found[prefix + name] = {"least": least, "most": meta.le, "whole": number is int}
+            found[prefix + name] = (meta.ge, meta.gt, meta.le, number is int)
     return found
 
 
 def test_the_training_variable_has_the_limits_of_a_run() -> None:
-    (table,) = [one["training_limits"] for one in read(TERRAFORM / "locals.tf")["locals"] if "training_limits" in one]
-    expected = {name: limit for name, limit in limits_of(RunConfig).items() if name not in NOT_A_USERS}
-    assert table == expected | limits_of(TaskSettings, "task.")
+    expected = limits_of(RunConfig) | limits_of(TaskSettings, "task.")
+    for name in set(expected) - NOT_A_USERS:
+        row = SETTINGS[name]
+        limits = (row.get("minimum"), row.get("exclusiveMinimum"), row.get("maximum"))
+        assert (*limits, not re.search(row["json"], "0.5")) == expected[name], name
 
 
 def test_the_example_has_three_lines_to_edit_and_names_only_variables() -> None:

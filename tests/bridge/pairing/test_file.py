@@ -1,15 +1,15 @@
 """The pairing is stored for its owner alone and found where it was put; the command line keeps it secret."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from bridge.commands.drive import TASK_NAMES
 from bridge.pairing.file import config_folder, found_uri, store_pairing
-from racing.task import TaskConfig
+from racing.task_config import TaskConfig
 from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
 
 ROOT = Path(__file__).parents[3]
@@ -112,8 +112,11 @@ def test_a_mistake_gets_a_sentence_without_the_token(tmp_path: Path, arguments: 
     assert TOKEN not in done.stderr + done.stdout
 
 
-def test_the_help_names_every_setting_of_the_task() -> None:
-    assert {"control_hz", *TASK_NAMES} == set(TaskConfig.__dataclass_fields__)
+@pytest.mark.parametrize("command", ["drive", "play"])
+def test_the_help_names_every_setting_of_the_task(tmp_path: Path, command: str) -> None:
+    shown = ac_bridge(tmp_path, command, "--help", TERMINAL_WIDTH="600", NO_COLOR="1").stdout
+    for name in TaskConfig.__dataclass_fields__:
+        assert re.search(rf"\b{name}\b", shown), name
 
 
 def test_whoever_is_not_paired_is_told_where_the_string_is(tmp_path: Path) -> None:
