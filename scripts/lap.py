@@ -17,7 +17,7 @@ from racing.task import TaskConfig, task_signature
 from racing.track import Track, parse_track
 from racing.track_file import TrackError
 from runtime.exit_codes import ExitCode
-from scripts.demo.report import lap_text
+from runtime.progress import lap_text
 
 
 def the_driver(policy: Path | None, track: Track, config: TaskConfig) -> Driver:

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from runtime.sqlite_schema import NewerSchemaError, check_version, migrate
+from train_cloud.run_folder.states import TrainerState
 from train_cloud.store_file import MIGRATIONS, open_for_reading, open_for_writing
 
 WEIGHTS_KEPT = 3
-DONE_STATE = "done"
-"""State of a trainer that has trained all of the run and ends."""
 _CHECKPOINT_REQUESTS = "checkpoint_requested"
 
 
@@ -80,13 +79,13 @@ class WeightsRow:
 class TrainerProgress:
     """How far the trainer is, in environment steps and gradient updates.
 
-    `state` is a word for people, but DONE_STATE is one for programs too.
+    `state` is a word for people, but TrainerState.DONE is one for programs too.
     """
 
     trained_steps: int = 0
     consumed_steps: int = 0
     updates: int = 0
-    state: str = "starting"
+    state: str = TrainerState.STARTING
 
 
 class Store:

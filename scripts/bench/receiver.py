@@ -21,6 +21,7 @@ import msgspec
 from scripts.bench.load import STEPS_PER_SECOND, Load, Measured
 from scripts.bench.setting import setting
 from train_cloud.run_config import BucketConfig, RunConfig
+from train_cloud.run_folder.files import PAIRING, RUN_CONFIG, STORE, TOKEN_VARIABLE
 from train_cloud.signature import expected_signature
 from train_cloud.store import Store
 from wire.pairing import new_token, parse_pairing
@@ -111,13 +112,13 @@ def _measure(bridges: int, seconds: float, folder: Path, endpoint: str) -> Row:
         listen_port=0,
         max_bridges=10_000,
     )
-    (folder / "run.json").write_bytes(msgspec.json.encode(config))
+    (folder / RUN_CONFIG).write_bytes(msgspec.json.encode(config))
     (folder / "token.txt").write_text(token, encoding="utf-8")
-    arguments = ["--config", str(folder / "run.json"), "--folder", str(folder)]
+    arguments = ["--config", str(folder / RUN_CONFIG), "--folder", str(folder)]
     with (folder / "receiver.log").open("wb") as log:
         receiver = _start(0, "train_cloud.receiver", *arguments, token=folder / "token.txt", stderr=log)
     try:
-        pairing_file = folder / "pairing.txt"
+        pairing_file = folder / PAIRING
         _wait(pairing_file.exists, "the receiver listens")
         pairing = parse_pairing(pairing_file.read_text(encoding="utf-8"))
         load = Load(pairing.host, pairing.port, token, receiver.pid, expected_signature(config), bridges, seconds)
@@ -126,7 +127,7 @@ def _measure(bridges: int, seconds: float, folder: Path, endpoint: str) -> Row:
     finally:
         receiver.terminate()
         receiver.wait(timeout=60)
-    store = Store(folder / "store.db")
+    store = Store(folder / STORE)
     stored = store.total_steps()
     store.close()
     return Row(bridges, msgspec.json.decode(answer, type=Measured), stored)
@@ -145,7 +146,7 @@ def _start(
     core: int, module: str, *arguments: str, token: Path | None = None, **streams: object
 ) -> "subprocess.Popen[bytes]":
     """Start a module as a process, pinned to a core where the system can do that."""
-    environment = os.environ | ({"AC_TRAINING_TOKEN_FILE": str(token)} if token else {})
+    environment = os.environ | ({TOKEN_VARIABLE: str(token)} if token else {})
     process: subprocess.Popen[bytes] = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         env=environment,

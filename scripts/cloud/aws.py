@@ -19,6 +19,9 @@ from scripts.cloud.capacity import Activity
 from scripts.cloud.deployment import Deployment, OperatorError
 from train_cloud.object_store import CONNECT_SECONDS, READ_SECONDS, ObjectStore, s3_client
 from train_cloud.run_config import BucketConfig
+from train_cloud.run_folder.endpoint import Endpoint
+from train_cloud.run_folder.keys import run_prefix
+from train_cloud.run_folder.states import UNSET
 from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
 
 if TYPE_CHECKING:
@@ -26,19 +29,6 @@ if TYPE_CHECKING:
     from mypy_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ssm import SSMClient
-
-UNSET = "unset"
-"""What Terraform writes into a parameter that an instance is to fill."""
-
-
-class Endpoint(msgspec.Struct, kw_only=True, frozen=True):
-    """Where the receiver of one instance listens, as that instance wrote it; `pin` is its certificate's SHA-256."""
-
-    host: str
-    port: int
-    pin: str | None
-    instance_id: str
-    run_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +61,7 @@ class Cloud:
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self._bucket = BucketConfig(name=deployment.bucket, region=deployment.region)
-        self.objects = ObjectStore(self._bucket, f"runs/{deployment.run_id}/")
+        self.objects = ObjectStore(self._bucket, run_prefix(deployment.run_id))
 
     @cached_property
     def _autoscaling(self) -> AutoScalingClient:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -14,10 +13,11 @@ from rich.table import Table
 from racing.car import FloatArray
 from racing.evaluation import Drive
 from racing.track import Track
-from runtime.progress import duration
+from runtime.progress import duration, lap_text
 from scripts.demo.judge import LAPS_IN_A_ROW, Judge
 from train_cloud.object_store import s3_client
 from train_cloud.run_config import BucketConfig
+from train_cloud.run_folder.keys import run_prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Shelf:
 
 def census(bucket: BucketConfig, run_id: str) -> dict[str, Shelf]:
     """Objects and bytes in the run's folder, by the first part of their keys."""
-    root = f"runs/{run_id}/"
+    root = run_prefix(run_id)
     shelves: dict[str, Shelf] = {}
     pages = s3_client(bucket).get_paginator("list_objects_v2").paginate(Bucket=bucket.name, Prefix=root)
     for page in pages:
@@ -39,16 +39,6 @@ def census(bucket: BucketConfig, run_id: str) -> dict[str, Shelf]:
             before = shelves.get(name + slash, Shelf(0, 0))
             shelves[name + slash] = Shelf(before.objects + 1, before.bytes + item["Size"])
     return dict(sorted(shelves.items()))
-
-
-def trainer_metrics(bucket: BucketConfig, run_id: str) -> dict[str, Any]:
-    """The trainer's own metrics.json as it lies in the bucket; empty when it never wrote one."""
-    client = s3_client(bucket)
-    try:
-        body = client.get_object(Bucket=bucket.name, Key=f"runs/{run_id}/metrics.json")["Body"].read()
-    except client.exceptions.NoSuchKey:
-        return {}
-    return dict(msgspec.json.decode(body))
 
 
 def demo_metrics(
@@ -137,8 +127,3 @@ def _title(drive: Drive) -> str:
     if drive.end or not drive.laps:
         return f"the learned policy's way until its end ({drive.end or 'stopped'})"
     return f"the learned policy's lap: {lap_text(drive.laps[-1].time)}"
-
-
-def lap_text(seconds: float | None) -> str:
-    """Minutes, seconds and thousandths, as lap times are told."""
-    return "none yet" if seconds is None else f"{int(seconds // 60)}:{seconds % 60:06.3f}"

@@ -22,9 +22,9 @@ from experience.codec import encode_batch
 from tests.support.experience import made_up_batch
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
-from train_cloud.receiver.__main__ import TOKEN_FILE
 from train_cloud.receiver.server import Receiver
 from train_cloud.run_config import RunConfig
+from train_cloud.run_folder.files import TOKEN_VARIABLE
 from train_cloud.signature import expected_signature, layout
 from train_cloud.store import Store
 from wire.frames import decode_down, encode_frame, encode_text
@@ -205,7 +205,7 @@ class ReceiverProcess:
                     str(folder),
                     *arguments,
                 ],
-                env=os.environ | {TOKEN_FILE: str(folder / "token.txt")},
+                env=os.environ | {TOKEN_VARIABLE: str(folder / "token.txt")},
                 stderr=log,
             )
 

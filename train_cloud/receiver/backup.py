@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable
 
 from runtime.logs import fields
+from runtime.retry import Backoff
 from train_cloud.object_store import (
     CALL_SECONDS,
-    Backoff,
     ObjectStore,
     ObjectStoreDenied,
     ObjectStoreError,

@@ -18,6 +18,7 @@ from websockets.http11 import Request, Response
 from runtime.logs import fields
 from train_cloud.receiver.auth import Gate, HttpAnswer
 from train_cloud.receiver.writer import Outcome, Result
+from train_cloud.run_folder.states import BRIDGES, FIGURES_PREFIX, STORED_STEPS
 from train_cloud.store import Store, StoreError
 
 HEALTH, METRICS = "/healthz", "/metrics"
@@ -175,8 +176,8 @@ def _metrics(store: Store, vitals: Vitals, state: State) -> list[Metric]:
     stored, safe = sum(s.stored_steps for s in streams), sum(s.safe_steps for s in streams)
     return [
         Metric("healthy", "1 when GET /healthz answers ok.", vitals.problem(state) is None),
-        Metric("bridges", "Bridges connected now.", state.bridges),
-        Metric("stored_steps", "Environment steps stored since the run began.", stored),
+        Metric(BRIDGES, "Bridges connected now.", state.bridges),
+        Metric(STORED_STEPS, "Environment steps stored since the run began.", stored),
         Metric("safe_steps", "Environment steps in the bucket.", safe),
         Metric("trained_steps", "Environment steps that learning has kept up with.", progress.trained_steps),
         Metric("updates", "Gradient updates since the run began.", progress.updates),
@@ -194,7 +195,7 @@ def _in_text_format(metrics: Iterable[Metric]) -> HttpAnswer:
     lines: list[str] = []
     for metric in metrics:
         if metric.value is not None:
-            name = f"ac_training_{metric.name}"
+            name = FIGURES_PREFIX + metric.name
             lines.append(f"# HELP {name} {metric.help}")
             lines.append(f"# TYPE {name} {'counter' if metric.counter else 'gauge'}")
             lines.append(f"{name} {metric.value:.15g}")

@@ -8,31 +8,26 @@ succeeded without anybody hearing of it); each batch counts once. Nothing is wri
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TypeVar
 
 from runtime.logs import fields
+from runtime.retry import GaveUp
 from train_cloud import notify
-from train_cloud.object_store import GaveUp, ObjectNotFound, ObjectStore, patiently
-from train_cloud.receiver.segments import FOLDER, Segment, SegmentError, SegmentKey, decode_segment, parse_key
+from train_cloud.object_store import ObjectNotFound, ObjectStore, patiently
+from train_cloud.receiver.segments import Segment, SegmentError, SegmentKey, decode_segment, parse_key
+from train_cloud.run_folder.keys import EXPERIENCE
 from train_cloud.store import Store, StoredBatch, StreamState
 
 DOWNLOADS_AT_ONCE = 8
-
-_T = TypeVar("_T")
 
 _log = logging.getLogger(__name__)
 
 
 class RestoreError(Exception):
     """The run's experience cannot be taken over; the text says why and what to do."""
-
-
-class RestoreInterrupted(Exception):
-    """The process was asked to stop before everything was restored."""
 
 
 @dataclass(slots=True)
@@ -72,7 +67,7 @@ class _Bucket:
     def keys(self) -> dict[str, list[SegmentKey]]:
         """Every segment that the bucket lists, by stream."""
         found: dict[str, list[SegmentKey]] = {}
-        for name in self._patiently(lambda: self._objects.list(FOLDER), "listing the experience"):
+        for name in patiently(lambda: self._objects.list(EXPERIENCE), "listing the experience", self._wait):
             key = parse_key(name)
             if key is None:
                 _log.warning("an object among the segments is none, passed over", extra=fields(key=name))
@@ -83,7 +78,7 @@ class _Bucket:
     def segment(self, key: SegmentKey, following: Iterable[SegmentKey]) -> Segment:
         """The segment at `key`, while those `following` begin to load. Raises SegmentError, ObjectNotFound."""
         if self._stop.is_set():
-            raise RestoreInterrupted
+            raise GaveUp("Stopped before everything was restored.")
         notify.starting(f"restoring: {key}")
         for wanted in (key, *following):
             if wanted not in self._pending:
@@ -91,13 +86,8 @@ class _Bucket:
         return self._pending[key].result()
 
     def _load(self, key: SegmentKey) -> Segment:
-        return decode_segment(self._patiently(lambda: self._objects.get(str(key)), "reading experience")[0], key)
-
-    def _patiently(self, call: Callable[[], _T], doing: str) -> _T:
-        try:
-            return patiently(call, doing, self._wait)
-        except GaveUp:
-            raise RestoreInterrupted from None
+        data, _ = patiently(lambda: self._objects.get(str(key)), "reading experience", self._wait)
+        return decode_segment(data, key)
 
     def _wait(self, seconds: float) -> bool:
         notify.starting("restoring: waiting for S3")
@@ -108,7 +98,7 @@ def restore(store: Store, objects: ObjectStore, steps: int, signature: str, stop
     """Fill the empty `store` from the bucket: all positions, and the newest batches that make up `steps` steps.
 
     Raises RestoreError when the experience belongs to another task than `signature`, ObjectStoreUnavailable or
-    ObjectStoreDenied when the bucket has done so for PATIENCE_SECONDS, RestoreInterrupted when `stop` is set meanwhile.
+    ObjectStoreDenied when the bucket has done so for PATIENCE_SECONDS, GaveUp when `stop` is set meanwhile.
     """
     bucket = _Bucket(objects, stop)
     try:

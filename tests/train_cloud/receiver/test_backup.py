@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from runtime.retry import Backoff, GaveUp
 from tests.support.experience import incoming
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.waiting import wait_until
 from train_cloud import object_store
-from train_cloud.object_store import Backoff, ObjectStore, ObjectStoreDenied, ObjectStoreUnavailable
+from train_cloud.object_store import ObjectStore, ObjectStoreDenied, ObjectStoreUnavailable
 from train_cloud.receiver.backup import Backup
-from train_cloud.receiver.restore import RestoreError, RestoreInterrupted, restore
+from train_cloud.receiver.restore import RestoreError, restore
 from train_cloud.receiver.segments import (
     Segment,
     SegmentError,
@@ -317,7 +318,7 @@ def test_restoring_ends_when_asked_to_and_when_the_patience_with_a_refusing_buck
     stop = threading.Event()
     stop.set()
     s3.fail()
-    with pytest.raises(RestoreInterrupted):
+    with pytest.raises(GaveUp):
         restore(fresh, objects, EVERYTHING, "sig", stop)
     s3.fail("403 Forbidden")
     monkeypatch.setattr(object_store, "PATIENCE_SECONDS", 0.5)

@@ -11,17 +11,16 @@ import time
 from collections.abc import Callable, Mapping
 
 from runtime.logs import fields
+from runtime.retry import Backoff
 from train_cloud.object_store import (
-    Backoff,
     ObjectNotFound,
     ObjectStore,
     ObjectStoreError,
     ObjectStoreUnavailable,
     PreconditionFailed,
 )
-from train_cloud.trainer.saving.manifest import LATEST, MANIFEST, Checkpoint
-
-METRICS = "metrics.json"
+from train_cloud.run_folder.keys import LATEST, MANIFEST, METRICS
+from train_cloud.trainer.saving.manifest import Checkpoint
 
 _log = logging.getLogger(__name__)
 
