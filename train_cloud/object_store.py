@@ -131,13 +131,12 @@ class ObjectStore:
         except (BotoCoreError, ClientError) as error:
             raise self._typed(error, "read", key) from error
 
-    def exists(self, key: str) -> bool:
-        """Whether there is an object under this key. Raises ObjectStoreUnavailable, ObjectStoreDenied."""
+    def find(self, key: str) -> bytes | None:
+        """The object's bytes, None when there is none. Raises ObjectStoreUnavailable, ObjectStoreDenied."""
         try:
-            self.get(key)
+            return self.get(key)[0]
         except ObjectNotFound:
-            return False
-        return True
+            return None
 
     def list(self, prefix: str = "") -> list[str]:
         """All keys of the run that begin with `prefix`, sorted. Raises ObjectStoreUnavailable, ObjectStoreDenied."""

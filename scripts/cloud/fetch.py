@@ -17,7 +17,7 @@ from runtime.logs import configure_logging
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile, note
 from scripts.cloud.deployment import Deployment, OperatorError, load_deployment
-from train_cloud.object_store import ObjectNotFound, ObjectStore
+from train_cloud.object_store import ObjectNotFound
 from train_cloud.run_config import BucketConfig, ConfigError, RunConfig, parse_run_config
 from train_cloud.run_folder.keys import MANIFEST, METRICS, POLICY, RUN_CONFIG
 from train_cloud.trainer.saving.manifest import Checkpoint, CheckpointError, find_newest
@@ -45,9 +45,9 @@ def fetch(
         )
     steps = checkpoint.manifest.steps
     folder = to or MODELS / cloud.deployment.run_id / str(steps)
-    config = _run_config(cloud)
+    beside = {RUN_CONFIG: _run_config(cloud), METRICS: cloud.objects.find(METRICS)}
     try:
-        _write(folder, checkpoint, {RUN_CONFIG: config} | _metrics(cloud.objects))
+        _write(folder, checkpoint, {name: data for name, data in beside.items() if data is not None})
     except OSError as error:
         raise OperatorError(
             f"The model cannot go into {folder} ({error.strerror or error}). Name another with TO=..."
@@ -83,13 +83,6 @@ def _from_deployment(deployment: Deployment) -> RunConfig:
         total_timesteps=deployment.total_timesteps,
         listen_port=deployment.listen_port,
     )
-
-
-def _metrics(objects: ObjectStore) -> dict[str, bytes]:
-    try:
-        return {METRICS: objects.get(METRICS)[0]}
-    except ObjectNotFound:
-        return {}
 
 
 def _write(folder: Path, checkpoint: Checkpoint, beside: dict[str, bytes]) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from train_cloud.instance.ledger import Life, Totals, add_up, read_lives, read_started
-from train_cloud.object_store import ObjectNotFound, ObjectStore
+from train_cloud.object_store import ObjectStore
 from train_cloud.run_folder.keys import DONE, ENDINGS, LATEST, LAUNCHES, METRICS, STARTED
 from train_cloud.trainer.saving.manifest import Manifest
 
@@ -52,7 +52,7 @@ class RunRecord:
 
     def is_done(self) -> bool:
         """Whether the run has finished."""
-        return self.objects.exists(DONE)
+        return self.objects.find(DONE) is not None
 
     def last_ending(self) -> Ending | None:
         """The newest ending; None when nothing has ended yet."""
@@ -74,7 +74,7 @@ class RunRecord:
 
     def launches(self) -> int:
         """Launches since the last `make start`."""
-        text = (self._get(LAUNCHES) or b"0").strip()
+        text = (self.objects.find(LAUNCHES) or b"0").strip()
         return int(text) if text.isdigit() else 0
 
     def metrics(self) -> dict[str, Any]:
@@ -96,14 +96,8 @@ class RunRecord:
         name = f"{ending.at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{ending.instance_id}.json"
         self.objects.put(ENDINGS + name, msgspec.json.format(msgspec.json.encode(ending), indent=2))
 
-    def _get(self, key: str) -> bytes | None:
-        try:
-            return self.objects.get(key)[0]
-        except ObjectNotFound:
-            return None
-
     def _decoded(self, key: str, kind: type[_T]) -> _T | None:
-        body = self._get(key)
+        body = self.objects.find(key)
         if body is None:
             return None
         try:

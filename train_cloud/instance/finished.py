@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 def end_when_done(deployment: Deployment, patience_seconds: float) -> bool:
     """Decide the ending `finished` when the run is done; whether it is. Raises ObjectStoreError, OSError."""
-    if not retry(lambda: deployment.objects.exists(DONE), SILENT_OR_DENIED, patience_seconds):
+    if retry(lambda: deployment.objects.find(DONE), SILENT_OR_DENIED, patience_seconds) is None:
         _log.info("the trainer ended in order before the run was done; nothing is decided")
         return False
     text = f"The run {deployment.run.run_id} is finished: all of its steps are trained and DONE is in the bucket."

@@ -55,7 +55,7 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
     objects = ObjectStore(config.bucket, run_prefix(config.run_id))
     try:
         check_device(config.device)
-        if _patiently(lambda: objects.exists(DONE), "asking whether the run is done", stop):
+        if _patiently(lambda: objects.find(DONE), "asking whether the run is done", stop) is not None:
             _log.info("this run is done already: nothing to train", extra=fields(run_id=config.run_id))
             _say_done(folder / STORE)
             notify.ready("the run is done: nothing to train")

@@ -147,6 +147,6 @@ def test_the_systems_own_python_reads_the_room() -> None:
     modules = [
         f"train_cloud.run_folder.{file.stem}" for file in ROOM.glob("*.py") if file.stem not in ("__init__", "endpoint")
     ]
-    assert len(modules) >= 4
+    assert len(modules) >= 3
     command = [sys.executable, "-S", "-c", f"import runtime.files, {', '.join(modules)}"]
     subprocess.run(command, cwd=ROOT, check=True, timeout=60)
