@@ -21,7 +21,7 @@ from typing import Final
 
 from experience.sink import SinkFull
 from runtime.logs import fields
-from runtime.sqlite_schema import Migrations, NewerSchemaError, migrate
+from runtime.sqlite_schema import Migrations, SchemaError, migrate
 
 DEFAULT_LIMIT_BYTES = 2 * 2**30
 _ROW_BYTES = 64
@@ -92,7 +92,7 @@ class Spool:
                 self._reserve = folder / "spool.reserve"
                 self._keep_reserve()
                 opened.pop_all()
-        except NewerSchemaError as error:
+        except SchemaError as error:
             raise SpoolError(str(error)) from error
         except (OSError, sqlite3.Error) as error:
             kind = SpoolFull if _disk_is_full(error, folder) else SpoolError

@@ -55,9 +55,10 @@ class Chunk:
     def add(self, observation: Float32Array, step: "Step", version: int) -> None:
         """Copy one step of all cars; there must be room."""
         k = self.filled
-        self.observations[k] = observation
-        self.following[k] = step.final_observation
-        self.actions[k] = step.action
+        # An environment's own shapes, images among them, are rows here.
+        self.observations[k] = observation.reshape(self.cars, -1)
+        self.following[k] = step.final_observation.reshape(self.cars, -1)
+        self.actions[k] = step.action.reshape(self.cars, -1)
         self.rewards[k] = step.reward
         self.terminated[k] = step.terminated
         self.truncated[k] = step.truncated

@@ -4,21 +4,12 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 
 from racing.car import Car
 from racing.clock import Clock
 from racing.driving import VectorDriving
 from racing.simulator import SimulatedCar
-from racing.task import (
-    ACTION_SIZE,
-    OBSERVATION_BOUND,
-    OBSERVATION_SIZE,
-    OBSERVATION_STEP,
-    Float32Array,
-    Task,
-    TaskConfig,
-)
+from racing.task import ACTION_SPACE, OBSERVATION_SPACE, Float32Array, Task, TaskConfig
 from racing.track import Track
 
 
@@ -52,10 +43,7 @@ class RacingEnv(gymnasium.Env[Float32Array, Float32Array]):
         self._driving = VectorDriving(car or SimulatedCar(track, count=1), Task(track, config), clock)
         if self._driving.car.count != 1:
             raise ValueError("RacingEnv drives one car; VectorDriving drives several")
-        self.observation_space = spaces.Box(
-            -OBSERVATION_BOUND, OBSERVATION_BOUND - OBSERVATION_STEP, (OBSERVATION_SIZE,), np.float32
-        )
-        self.action_space = spaces.Box(-1.0, 1.0, (ACTION_SIZE,), np.float32)
+        self.observation_space, self.action_space = OBSERVATION_SPACE, ACTION_SPACE
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

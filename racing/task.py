@@ -5,7 +5,6 @@ and a `TaskMemory` that they return anew. Observations and actions lie on fixed-
 the wire can carry them as int16 without changing a bit. Nothing here keeps state or touches a clock.
 """
 
-import hashlib
 import itertools
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from gymnasium import spaces
 
 from racing.car import BoolArray, CarState, Controls, FloatArray, IntArray
 from racing.track import Projection, Track
@@ -78,6 +78,10 @@ CHANNELS: tuple[Channel, ...] = (
 """The observation's columns in order. A quantity that the car does not report (None) reads 0."""
 
 OBSERVATION_SIZE = len(CHANNELS)
+_HIGHEST = OBSERVATION_BOUND - OBSERVATION_STEP
+OBSERVATION_SPACE = spaces.Box(-OBSERVATION_BOUND, _HIGHEST, (OBSERVATION_SIZE,), np.float32)
+ACTION_SPACE = spaces.Box(-1.0, 1.0, (ACTION_SIZE,), np.float32)
+"""Steer and pedals; what is applied is rounded to the grid and below 1."""
 _SCALES = np.array([channel.scale for channel in CHANNELS])
 _SHAPE_BORDERS = np.array(LOOKAHEAD_M[: SHAPE_INTERVALS + 1])
 _BEND_BORDERS = np.array(LOOKAHEAD_M[-BEND_INTERVALS - 1 :])
@@ -176,14 +180,6 @@ STALL_SPEED = 1.4
 STALL_SECONDS = 3.0
 
 
-def task_signature(config: TaskConfig) -> str:
-    """One line that names everything a policy and an experience depend on; equal strings may be mixed."""
-    reward = tuple(getattr(config, name) for name in _WEIGHTS)
-    columns = ";".join(f"{channel.name}/{channel.scale}" for channel in CHANNELS)
-    digest = hashlib.sha256(f"{columns}|{reward}".encode()).hexdigest()[:12]
-    return f"racing-1 obs={OBSERVATION_SIZE} act={ACTION_SIZE} hz={config.control_hz:g} channels={digest}"
-
-
 def on_observation_grid(values: FloatArray) -> Float32Array:
     """Clip to [-8, 8) and round to multiples of 2^-12; float32, same shape; NaN stays NaN."""
     return _on_grid(values, OBSERVATION_STEP, OBSERVATION_BOUND)
@@ -223,7 +219,6 @@ class Task:
     def __init__(self, track: Track, config: TaskConfig | None = None) -> None:
         self.track = track
         self.config = config or TaskConfig()
-        self.signature = task_signature(self.config)
         self._bends = np.concatenate([[0.0], np.cumsum(np.abs(track.curvature) * track.spacing)])
 
     def _bent_until(self, s: FloatArray) -> FloatArray:

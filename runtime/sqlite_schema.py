@@ -15,8 +15,8 @@ Migrations = Mapping[int, Sequence[str]]
 """The statements that lead to each version from the one before it; none of them begins or ends a transaction."""
 
 
-class NewerSchemaError(Exception):
-    """A newer program than this one made or changed the file; the text is a sentence."""
+class SchemaError(Exception):
+    """The file's tables are of another version than the program's; the text is a sentence."""
 
 
 def migrate(connection: sqlite3.Connection, migrations: Migrations, name: str) -> None:
@@ -28,14 +28,14 @@ def migrate(connection: sqlite3.Connection, migrations: Migrations, name: str) -
         name: what the file is to people, as the beginning of a sentence.
 
     Raises:
-        NewerSchemaError: the file's version is beyond the last one of `migrations`; nothing was changed.
+        SchemaError: the file's version is beyond the last one of `migrations`; nothing was changed.
     """
-    if check_version(connection, migrations, name) >= max(migrations):
+    if _version(connection, migrations, name) >= max(migrations):
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
         # Read again behind the lock: another process may have done it while we waited.
-        present = check_version(connection, migrations, name)
+        present = _version(connection, migrations, name)
         for version in sorted(version for version in migrations if version > present):
             for statement in migrations[version]:
                 connection.execute(statement)
@@ -48,11 +48,20 @@ def migrate(connection: sqlite3.Connection, migrations: Migrations, name: str) -
         raise
 
 
-def check_version(connection: sqlite3.Connection, migrations: Migrations, name: str) -> int:
-    """The version of the file's tables, for whoever only reads them; raises as `migrate` does."""
+def check_version(connection: sqlite3.Connection, migrations: Migrations, name: str) -> None:
+    """For whoever only reads: raise SchemaError unless the file's tables are those that the program knows."""
+    present = _version(connection, migrations, name)
+    if present < max(migrations):
+        raise SchemaError(
+            f"{name} was written by an older version of this program: its tables are of version {present}, and this "
+            f"program reads version {max(migrations)}. Start what writes it once in this version; nothing was changed."
+        )
+
+
+def _version(connection: sqlite3.Connection, migrations: Migrations, name: str) -> int:
     present, known = int(connection.execute("PRAGMA user_version").fetchone()[0]), max(migrations)
     if present > known:
-        raise NewerSchemaError(
+        raise SchemaError(
             f"{name} was written by a newer version of this program: its tables are of version {present}, and this "
             f"program knows them up to version {known}. Bring this program up to date and start it again; nothing "
             "was changed."

@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
+from experience import environment
 from racing.evaluation import Driver, PolicyDriver, ReferenceActions, drive_laps
 from racing.policy import Policy, PolicyError
 from racing.reference_driver import ReferenceDriver
-from racing.task import TaskConfig, task_signature
+from racing.task import TaskConfig
 from racing.track import Track, parse_track
 from racing.track_file import TrackError
 from runtime.exit_codes import ExitCode
@@ -24,7 +25,7 @@ def the_driver(policy: Path | None, track: Track, config: TaskConfig) -> Driver:
     """The policy in the file, or the reference driver. Raises OSError, PolicyError."""
     if policy is None:
         return ReferenceActions(ReferenceDriver(track))
-    return PolicyDriver(Policy.from_bytes(policy.read_bytes(), task_signature(config)))
+    return PolicyDriver(Policy.from_bytes(policy.read_bytes(), environment.racing(config).signature))
 
 
 def lap(

@@ -58,6 +58,17 @@ class TaskSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, fro
     """Taken each step, times the squared change of the action (rewards)."""
 
 
+class EnvironmentSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """What the run is trained in."""
+
+    kind: Literal["racing", "gymnasium"] = "racing"
+    """racing, whose settings are `task`; or any Gymnasium environment, which only the bridge makes."""
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] | None = None
+    """Name of a Gymnasium environment; racing has none."""
+    track: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """SHA-256 of racing's track as bridges announce it; None takes whichever they drive."""
+
+
 class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """One training run: its place, its task, its method, its limits."""
 
@@ -65,6 +76,8 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """Name of the run; its objects live under runs/<run_id>/ in the bucket."""
     bucket: BucketConfig
     """Where experience, checkpoints and metrics are kept."""
+    environment: EnvironmentSettings = EnvironmentSettings()
+    """What the run is trained in."""
     task: TaskSettings = TaskSettings()
     """What the driver is asked to do."""
 
@@ -158,6 +171,12 @@ def _contradiction(config: RunConfig) -> str | None:
         return (
             f"the field `public_host` has the value {json.dumps(config.public_host)}: expected a name or an IP address "
             "alone, without a scheme or a port (the port is `listen_port`)."
+        )
+    chosen = config.environment
+    if (chosen.kind == "gymnasium") != (chosen.id is not None):
+        return (
+            f"the field `environment.id` has the value {json.dumps(chosen.id)}, but `environment.kind` is "
+            f"{json.dumps(chosen.kind)}: expected an id for a Gymnasium environment, and none for racing."
         )
     if config.updates_per_step * (config.total_timesteps - config.learning_starts) < 1:
         return (

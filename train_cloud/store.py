@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.sqlite_schema import NewerSchemaError, check_version, migrate
+from runtime.sqlite_schema import SchemaError, check_version, migrate
 from train_cloud.run_folder.states import TrainerState
 from train_cloud.store_file import MIGRATIONS, open_for_reading, open_for_writing
 
@@ -54,7 +54,8 @@ class StoredBatch:
 class StreamState:
     """Where a stream stands: 1..stored_through are committed here, 1..safe_through are in S3 (0 = none).
 
-    stored_steps and safe_steps are the steps of those batches, counted over the whole life of the run.
+    stored_steps and safe_steps are the steps of those batches, counted over the whole life of the run. `spaces` is the
+    canonical JSON of what its rows hold.
     """
 
     bridge: str
@@ -63,6 +64,7 @@ class StreamState:
     safe_through: int
     stored_steps: int
     safe_steps: int
+    spaces: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +132,16 @@ class Store:
                 connection.close()
             self._connections.clear()
 
-    def register_stream(self, stream: str, bridge: str, signature: str) -> StreamState:
+    def register_stream(self, stream: str, bridge: str, signature: str, spaces: str = "") -> StreamState:
         """Make `stream` known (again) and return where it stands; writes only what is new."""
         known = self.streams().get(stream)
-        if known is not None and (known.bridge, known.signature) == (bridge, signature):
+        if known is not None and (known.bridge, known.signature, known.spaces) == (bridge, signature, spaces):
             return known
         with self._writing() as db:
             db.execute(
-                "INSERT INTO streams (stream, bridge, signature) VALUES (?, ?, ?) "
-                "ON CONFLICT (stream) DO UPDATE SET bridge = excluded.bridge, signature = excluded.signature",
-                (stream, bridge, signature),
+                "INSERT INTO streams (stream, bridge, signature, spaces) VALUES (?, ?, ?, ?) ON CONFLICT (stream) "
+                "DO UPDATE SET bridge = excluded.bridge, signature = excluded.signature, spaces = excluded.spaces",
+                (stream, bridge, signature, spaces),
             )
         return self.streams()[stream]
 
@@ -174,7 +176,8 @@ class Store:
     def streams(self) -> dict[str, StreamState]:
         """Every known stream and where it stands."""
         rows = self._rows(
-            "SELECT stream, bridge, signature, stored_through, safe_through, stored_steps, safe_steps FROM streams"
+            "SELECT stream, bridge, signature, stored_through, safe_through, stored_steps, safe_steps, spaces "
+            "FROM streams"
         )
         return {row[0]: StreamState(*row[1:]) for row in rows}
 
@@ -241,8 +244,8 @@ class Store:
             db.execute("DELETE FROM streams")
             db.executemany(
                 "INSERT INTO streams "
-                "(stream, bridge, signature, stored_through, safe_through, stored_steps, safe_steps) VALUES "
-                "(:stream, :bridge, :signature, :stored_through, :safe_through, :stored_steps, :safe_steps)",
+                "(stream, bridge, signature, stored_through, safe_through, stored_steps, safe_steps, spaces) VALUES "
+                "(:stream, :bridge, :signature, :stored_through, :safe_through, :stored_steps, :safe_steps, :spaces)",
                 ({"stream": name, **asdict(state)} for name, state in streams.items()),
             )
             db.executemany(
@@ -341,7 +344,7 @@ class Store:
 def _errors_as_sentences(path: Path) -> Iterator[None]:
     try:
         yield
-    except NewerSchemaError as error:
+    except SchemaError as error:
         raise StoreError(str(error)) from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)

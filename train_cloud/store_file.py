@@ -32,6 +32,7 @@ MIGRATIONS: Final[Migrations] = {
         "only INTEGER PRIMARY KEY CHECK (only = 1), trained_steps INTEGER NOT NULL, "
         "consumed_steps INTEGER NOT NULL, updates INTEGER NOT NULL, state TEXT NOT NULL)",
     ),
+    2: ("ALTER TABLE streams ADD COLUMN spaces TEXT NOT NULL DEFAULT ''",),
 }
 """What leads to each version of the tables. A version that was ever released is never changed: add the next one."""
 

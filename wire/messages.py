@@ -26,6 +26,8 @@ MAX_UP_FRAME_BYTES: Final = 6 * 1024 * 1024
 """Largest frame towards the receiver (a batch in a JSON frame is base64, a third longer)."""
 MAX_DOWN_FRAME_BYTES: Final = 24 * 1024 * 1024
 """Largest frame towards a bridge (weights in a JSON frame are base64)."""
+MAX_SPACES: Final = 64 * 1024
+"""Longest description of spaces (characters)."""
 MAX_VECTOR: Final = 65536
 """Most numbers in the observation or action of a text client's transition."""
 
@@ -47,12 +49,20 @@ class CloseCode:
     """
 
 
+class Role(StrEnum):
+    """What a bridge is here for; the receiver has a handler for each that it knows."""
+
+    COLLECT = "collect"
+    """It drives on its own and sends experience."""
+
+
 class ErrorCode(StrEnum):
     """What went wrong, for programs; the sentence for people is in `Error.text`."""
 
     BAD_MESSAGE = "bad_message"
     BAD_BATCH = "bad_batch"
     OUT_OF_ORDER = "out_of_order"
+    UNKNOWN_ROLE = "unknown_role"
     WRONG_SIGNATURE = "wrong_signature"
     DUPLICATE_BRIDGE = "duplicate_bridge"
     DISK_FULL = "disk_full"
@@ -62,7 +72,6 @@ class ErrorCode(StrEnum):
 # Integers stay below 2**53, so that JavaScript and SQLite read them exactly too.
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 BatchNumber = Annotated[int, Meta(ge=1, le=2**53 - 1)]
-Size = Annotated[int, Meta(ge=1, le=MAX_VECTOR)]
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Text = Annotated[str, Meta(max_length=2000)]
 StreamId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
@@ -75,18 +84,20 @@ class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
 
 
 class Hello(_Message, frozen=True, tag="hello"):
-    """First message of a bridge: who it is, what it drives and how far its spool has come.
+    """First message of a bridge: who it is, what it is here for, what it drives and how far its spool has come.
 
-    `bridge` names the PC and stays the same over restarts; `stream` names one spool. `last_number` is the
-    newest batch in the spool and `weights_version` the newest policy the bridge holds (0: none).
-    `real_time` false means that the car waits for the trainer when told so by Pace.
+    `role` is one of Role (a receiver refuses others by name), `signature` names the environment, `spaces` is the
+    canonical JSON of what its observations and actions hold (`experience.spaces`). `bridge` names the PC and stays the
+    same over restarts; `stream` names one spool. `last_number` is the newest batch in the spool and `weights_version`
+    the newest policy the bridge holds (0: none). `real_time` false means that the car waits for the trainer when told
+    so by Pace.
     """
 
     bridge: Name
     stream: StreamId
+    role: Annotated[str, Meta(min_length=1, max_length=32)]
     signature: Annotated[str, Meta(max_length=4096)]
-    observation_size: Size
-    action_size: Size
+    spaces: Annotated[str, Meta(max_length=MAX_SPACES)]
     real_time: bool
     cars: Annotated[int, Meta(ge=1, le=4096)]
     last_number: Count

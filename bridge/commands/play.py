@@ -95,11 +95,11 @@ def play(
 
 
 def _policy(model: Path, config: "TaskConfig") -> "Policy":
+    from experience import environment
     from racing.policy import Policy, PolicyError
-    from racing.task import task_signature
 
     try:
-        return Policy.from_bytes(model.read_bytes(), task_signature(config))
+        return Policy.from_bytes(model.read_bytes(), environment.racing(config).signature)
     except PolicyError as error:
         give_up(str(error))
     except OSError as error:

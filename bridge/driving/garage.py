@@ -23,20 +23,19 @@ from bridge.driving.game_driver import GameDriver
 from bridge.link.exchange import Introduction
 from bridge.link.link import Link
 from bridge.spool import Spool, SpoolError, SpoolFull
-from experience.codec import Column, Layout
+from experience import environment
 from experience.recorder import Recorder
 from racing.car import Car
 from racing.clock import Clock, RealTimeClock, SimulatedClock
 from racing.driving import VectorDriving
 from racing.recorded_car import RecordedCar, RecordingError
 from racing.simulator import SimulatedCar
-from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP, Task, TaskConfig, task_signature
+from racing.task import Task, TaskConfig
 from racing.track import Track, parse_track
 from racing.track_file import TrackError
 from runtime.exit_codes import ExitCode
 from wire.pairing import Pairing
 
-LAYOUT = Layout(Column(OBSERVATION_SIZE, step=OBSERVATION_STEP), Column(ACTION_SIZE, step=ACTION_STEP))
 _DEFAULT_RATE = 20.0
 _LEAST_SHARE_ON_TRACK = 0.8
 """Of a recording's rows; one on its own track has all but its excursions, one on another track a few percent."""
@@ -100,26 +99,26 @@ def assembled_drive(
     with ExitStack() as closing:
         if settings.game is None:
             session, (car, task) = None, _car_and_task(settings)
-            spool = closing.enter_context(_opened_spool(settings, task.signature))
+            raced = environment.racing(task.config)
+            spool = closing.enter_context(_opened_spool(settings, raced.signature))
         else:
             # Whoever cannot collect must not take the car from the bridge that drives it, so the game comes last.
             config = task_config(settings.task, _DEFAULT_RATE if settings.rate is None else settings.rate)
-            spool = closing.enter_context(_opened_spool(settings, task_signature(config)))
+            raced = environment.racing(config)
+            spool = closing.enter_context(_opened_spool(settings, raced.signature))
             session = game_session(settings.game, stop, settings.seed)
             closing.callback(session.car.close)
             car, task = session.car, Task(session.track, config)
         played, real_time = isinstance(car, RecordedCar), settings.real_time or session is not None
         introduction = Introduction(
-            signature=task.signature,
-            observation_size=OBSERVATION_SIZE,
-            action_size=ACTION_SIZE,
+            environment=raced,
             # A recording does not wait for the trainer either: it is short, and needs no policy.
             real_time=real_time or played,
             cars=car.count,
             software=f"ac-training {_own_version()}",
         )
         link = Link(pairing, spool, introduction, look_up=look_up)
-        recorder = Recorder(spool, LAYOUT, car.count, on_commit=link.notify)
+        recorder = Recorder(spool, raced.spaces.layout, car.count, on_commit=link.notify)
         clock = real_clock(1.0 / task.config.control_hz) if real_time else SimulatedClock()
         driver: Driver
         if session is not None:

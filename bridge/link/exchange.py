@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from bridge.link.refusal import Refused
 from bridge.spool import Spool
+from experience.environment import Environment
 from racing.policy import Policy, PolicyError
 from runtime.logs import fields
 from wire.delivery import Outbox, StreamConflict
@@ -24,6 +25,7 @@ from wire.messages import (
     Hello,
     Pace,
     Pong,
+    Role,
     TransitionBatch,
     WeightsUpdate,
     Welcome,
@@ -60,9 +62,7 @@ class SessionOver(Exception):
 class Introduction:
     """What the bridge says of itself in its Hello; see `wire.messages.Hello`."""
 
-    signature: str
-    observation_size: int
-    action_size: int
+    environment: Environment
     real_time: bool
     cars: int
     software: str
@@ -135,9 +135,9 @@ class Exchange:
         return Hello(
             bridge=self.spool.bridge,
             stream=self._stream,
-            signature=mine.signature,
-            observation_size=mine.observation_size,
-            action_size=mine.action_size,
+            role=Role.COLLECT,
+            signature=mine.environment.signature,
+            spaces=mine.environment.spaces.text,
             real_time=mine.real_time,
             cars=mine.cars,
             last_number=self._outbox.last_number,
@@ -279,7 +279,7 @@ class Exchange:
             _log.error("weights with a wrong hash are not taken", extra=fields(version=message.version))
             return
         try:
-            policy = Policy.from_bytes(message.blob, self.introduction.signature)
+            policy = Policy.from_bytes(message.blob, self.introduction.environment.signature)
         except PolicyError as error:
             _log.error("weights are not taken", extra=fields(version=message.version, reason=error))
             return

@@ -24,6 +24,7 @@ import torch
 from packaging.requirements import Requirement
 from stable_baselines3 import SAC
 
+from experience.environment import racing
 from racing.policy import Policy
 from racing.simulator import SimulatedCar
 from racing.task import OBSERVATION_SIZE, Float32Array, Task, controls_of, on_action_grid
@@ -44,9 +45,11 @@ _MEASURED = "import time; began = time.perf_counter(); {}; print(time.perf_count
 def step_times(steps: int, seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
     """(steps,) s of each step, by runtime; a different runtime at each step, so that all share the machine's moods."""
     torch.set_num_threads(1)
-    model = SAC("MlpPolicy", SpacesOnly(), seed=seed, device="cpu", policy_kwargs={"net_arch": [256, 256]})
+    model = SAC(
+        "MlpPolicy", SpacesOnly(racing().spaces), seed=seed, device="cpu", policy_kwargs={"net_arch": [256, 256]}
+    )
     task = Task(Track.generate(7))
-    policy = Policy.from_bytes(export_policy(model, 1, task.signature), task.signature)
+    policy = Policy.from_bytes(export_policy(model, 1, racing().signature), racing().signature)
     actor = model.policy.actor
     explore = np.random.default_rng(seed)
 

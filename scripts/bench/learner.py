@@ -17,6 +17,7 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.logger import Logger
 
+from experience.environment import racing
 from racing.task import ACTION_SIZE, OBSERVATION_SIZE
 from scripts.bench.setting import setting
 from train_cloud.run_config import BucketConfig, RunConfig
@@ -45,7 +46,7 @@ def stock(network: list[int], batch_size: int, device: str) -> SAC:
     """stable-baselines3's SAC as it comes, its own replay buffer filled."""
     made = SAC(
         "MlpPolicy",
-        SpacesOnly(),
+        SpacesOnly(racing().spaces),
         buffer_size=ROWS,
         batch_size=batch_size,
         policy_kwargs={"net_arch": network},
@@ -67,7 +68,8 @@ def ours(network: list[int], batch_size: int, device: str) -> SAC:
     made = make_algorithm(
         RunConfig(
             run_id="bench", bucket=BUCKET, network=network, batch_size=batch_size, buffer_size=ROWS, device=device
-        )
+        ),
+        racing().spaces,
     )
     assert isinstance(made, SAC)
     assert isinstance(made.replay_buffer, PackedReplayBuffer)
@@ -113,7 +115,7 @@ def bench_updates(network: list[int], batch_size: int, chosen: str, options: arg
 
 def bench_replay(rounds: int) -> dict[str, dict[str, float]]:
     """Microseconds to insert 100 steps and to sample 256 transitions, for both buffers."""
-    env = SpacesOnly()
+    env = SpacesOnly(racing().spaces)
     theirs = ReplayBuffer(ROWS, env.observation_space, env.action_space, device="cpu")
     mine = PackedReplayBuffer(ROWS, env.observation_space, env.action_space, device="cpu")
     mine.insert(*transitions(ROWS))

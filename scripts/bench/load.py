@@ -19,11 +19,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from experience.codec import Batch, encode_batch
+from experience.environment import racing
 from racing.task import ACTION_SIZE, OBSERVATION_SIZE, on_action_grid, on_observation_grid
 from runtime.pinned_https import client_context
-from train_cloud.signature import layout
 from wire.frames import decode_down, encode_frame
-from wire.messages import MAX_DOWN_FRAME_BYTES, PROTOCOL, Ack, Hello, TransitionBatch, Welcome
+from wire.messages import MAX_DOWN_FRAME_BYTES, PROTOCOL, Ack, Hello, Role, TransitionBatch, Welcome
 from wire.pairing import Pairing, basic_auth_header
 
 STEPS_PER_SECOND = 60
@@ -86,9 +86,9 @@ class _Bridge:
         hello = Hello(
             bridge=self._name,
             stream=secrets.token_hex(16),
+            role=Role.COLLECT,
             signature=self._load.signature,
-            observation_size=OBSERVATION_SIZE,
-            action_size=ACTION_SIZE,
+            spaces=racing().spaces.text,
             real_time=True,
             cars=1,
             last_number=0,
@@ -174,7 +174,7 @@ def _blob(seed: int) -> bytes:
     steps = STEPS_PER_BATCH
     return encode_batch(
         Batch(
-            layout=layout(),
+            layout=racing().spaces.layout,
             run_lengths=np.array([steps], np.int32),
             run_cars=np.array([0], np.int32),
             run_first_steps=np.array([0], np.int64),

@@ -22,7 +22,8 @@ import msgspec
 import numpy as np
 from websockets.exceptions import ConnectionClosed
 
-from racing.task import TaskConfig, task_signature
+from experience import environment
+from racing.task import TaskConfig
 from scripts.bench.realtime_drive import Times, Wanted
 from scripts.bench.setting import setting
 from tests.support.fake_game import FakeGame
@@ -73,7 +74,7 @@ def _figures(times: Times, rate: float) -> list[float]:
 
 def measure(rate: float, link: str, seconds: float) -> Times:
     """Drive for `seconds` at `rate` Hz over a link that is "well", "cut", "slow" or "flooding"."""
-    signature = task_signature(TaskConfig(control_hz=rate))
+    signature = environment.racing(TaskConfig(control_hz=rate)).signature
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         server = opened.enter_context(WireServer())

@@ -18,11 +18,12 @@ from pathlib import Path
 import boto3
 import msgspec
 
+from experience.environment import racing
 from scripts.bench.load import STEPS_PER_SECOND, Load, Measured
 from scripts.bench.setting import setting
+from train_cloud.environment import task_config
 from train_cloud.run_config import BucketConfig, RunConfig
 from train_cloud.run_folder.files import PAIRING, RUN_CONFIG, STORE, TOKEN_VARIABLE
-from train_cloud.signature import expected_signature
 from train_cloud.store import Store
 from wire.pairing import new_token, parse_pairing
 
@@ -121,7 +122,9 @@ def _measure(bridges: int, seconds: float, folder: Path, endpoint: str) -> Row:
         pairing_file = folder / PAIRING
         _wait(pairing_file.exists, "the receiver listens")
         pairing = parse_pairing(pairing_file.read_text(encoding="utf-8"))
-        load = Load(pairing.host, pairing.port, token, receiver.pid, expected_signature(config), bridges, seconds)
+        load = Load(
+            pairing.host, pairing.port, token, receiver.pid, racing(task_config(config)).signature, bridges, seconds
+        )
         player = _start(1, "scripts.bench.load", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         answer, _ = player.communicate(msgspec.json.encode(load), timeout=seconds + 120)
     finally:

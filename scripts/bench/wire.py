@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from experience.chunks import Chunk, assemble
 from experience.codec import Batch, decode_batch, encode_batch
+from experience.environment import racing
 from racing.driving import VectorDriving
 from racing.recorded_car import RecordedCar
 from racing.reference_driver import ReferenceDriver
@@ -30,7 +31,6 @@ from racing.simulator import SimulatedCar
 from racing.task import Float32Array, Task, TaskConfig
 from racing.track import Track
 from scripts.bench.setting import setting
-from train_cloud.signature import layout
 
 RECORDING = Path("telemetry/monza_25hz_two_laps.csv")
 RECORDED_TRACK = Path("tracks/monza.csv")
@@ -184,12 +184,12 @@ def _batches(driving: VectorDriving, act: Callable[[], Float32Array], steps: int
         observation = driving.step(act()).observation
     batches = []
     for number in range(count):
-        chunk = Chunk(steps, cars, layout())
+        chunk = Chunk(steps, cars, racing().spaces.layout)
         for _ in range(steps):
             step = driving.step(act())
             chunk.add(observation, step, 1)
             observation = step.observation
-        batch = assemble(chunk, layout(), lambda _, first=number * steps: first)  # type: ignore[misc]
+        batch = assemble(chunk, racing().spaces.layout, lambda _, first=number * steps: first)  # type: ignore[misc]
         assert batch is not None, "the car reports values that are not finite"
         batches.append(batch)
     return batches

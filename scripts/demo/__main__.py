@@ -33,11 +33,11 @@ from scripts.demo import report as demo_report
 from scripts.demo import settings as demo_settings
 from scripts.demo.crew import Crew, EndedEarly
 from scripts.demo.judge import LAPS_IN_A_ROW, Judge
+from train_cloud.environment import task_config
 from train_cloud.object_store import ObjectStore, s3_client
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder import files
 from train_cloud.run_folder.keys import METRICS, run_prefix
-from train_cloud.signature import task_config
 from train_cloud.store import Store
 from wire.pairing import new_token
 

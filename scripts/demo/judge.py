@@ -9,10 +9,11 @@ import threading
 import time
 from dataclasses import dataclass
 
+from experience import environment
 from racing.evaluation import Drive, PolicyDriver, ReferenceActions, drive_laps
 from racing.policy import Policy
 from racing.reference_driver import ReferenceDriver
-from racing.task import TaskConfig, task_signature
+from racing.task import TaskConfig
 from racing.track import Track
 from runtime.logs import fields
 from train_cloud.store import Store
@@ -94,7 +95,7 @@ class Judge(threading.Thread):
             self.error = error
 
     def _judge(self, blob: bytes, version: int) -> None:
-        policy = Policy.from_bytes(blob, task_signature(self._config))
+        policy = Policy.from_bytes(blob, environment.racing(self._config).signature)
         drive = drive_laps(PolicyDriver(policy), self._track, LAPS_IN_A_ROW, self._config)
         verdict = Verdict(version, drive, clean_in_a_row(drive))
         before = self.latest

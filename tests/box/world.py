@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from experience.codec import decode_batch
+from experience.environment import racing
 from tests.box.cloud import ENDPOINT, Cloud, Instance
 from tests.support.aws_server import REGION, environment
 from tests.support.script import Script, check_whole
@@ -23,7 +24,6 @@ from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectStore
 from train_cloud.run_config import BucketConfig
-from train_cloud.signature import layout
 
 NAME = "ac-box"
 TRAINING: Mapping[str, object] = {
@@ -177,7 +177,7 @@ class World:
         numbers = sorted(number for _, number in batches)
         assert numbers == list(range(1, len(numbers) + 1))
         ordered = [batches[streams.copy().pop(), number] for number in numbers]
-        check_whole(Script(7, cars), ticks, (decode_batch(blob, layout()) for blob in ordered))
+        check_whole(Script(7, cars), ticks, (decode_batch(blob, racing().spaces.layout) for blob in ordered))
 
     def cloud_objects(self, prefix: str) -> list[str]:
         """Keys in the bucket, outside of the run's folder too."""

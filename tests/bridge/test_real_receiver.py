@@ -15,6 +15,7 @@ import pytest
 from bridge.link.exchange import Introduction
 from bridge.spool import Spool
 from experience.codec import Batch, decode_batch
+from experience.environment import racing
 from racing.driving import VectorDriving
 from racing.recorded_car import RecordedCar
 from racing.task import Task, TaskConfig
@@ -28,8 +29,8 @@ from tests.support.real_data import real_data
 from tests.support.receivers import ReceiverProcess, blob, receiver_process
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
+from train_cloud.environment import task_config
 from train_cloud.run_config import RunConfig
-from train_cloud.signature import expected_signature, layout
 from train_cloud.store import Store
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.ingest import Ingest
@@ -59,17 +60,17 @@ def drive(receiver: ReceiverProcess, folder: Path, *arguments: str) -> Iterator[
 def stored(receiver: ReceiverProcess) -> list[Batch]:
     store = Store(receiver.store_file)
     try:
-        return [decode_batch(row.blob, layout()) for row in store.read_batches(0, 10**6)]
+        return [decode_batch(row.blob, racing().spaces.layout) for row in store.read_batches(0, 10**6)]
     finally:
         store.close()
 
 
 def replayed(receiver: ReceiverProcess) -> PackedReplayBuffer:
     """The stored experience as a trainer takes it in."""
-    learner = make_learner(run_config(network=[8], buffer_size=10_000))
+    learner = make_learner(run_config(network=[8], buffer_size=10_000), racing())
     store = Store(receiver.store_file)
     try:
-        ingest = Ingest(store, learner, Counters(), layout())
+        ingest = Ingest(store, learner, Counters(), racing().spaces.layout)
         while ingest.read():
             pass
     finally:
@@ -79,7 +80,7 @@ def replayed(receiver: ReceiverProcess) -> PackedReplayBuffer:
 
 def publish(receiver: ReceiverProcess, config: RunConfig) -> None:
     """Do what the trainer does first: put a policy into the store."""
-    weights = weights_update(expected_signature(config), 1)
+    weights = weights_update(racing(task_config(config)).signature, 1)
     store = Store(receiver.store_file)
     store.put_weights(weights.version, weights.blob, weights.sha256)
     store.close()
@@ -178,8 +179,7 @@ def test_a_wrong_token_is_refused_by_the_real_receiver(s3: MotoS3, tmp_path: Pat
 @pytest.mark.parametrize("fault", ["cut", "black_hole"])
 def test_a_bridge_is_back_at_the_real_receiver_within_two_seconds(s3: MotoS3, tmp_path: Path, fault: str) -> None:
     config = config_of(s3)
-    sizes = layout()
-    introduction = Introduction(expected_signature(config), sizes.observation.size, sizes.action.size, True, 1, "test")
+    introduction = Introduction(racing(task_config(config)), True, 1, "test")
     with ExitStack() as running_parts:
         pairing = running_parts.enter_context(receiver_process(config, tmp_path / "instance")).pairing()
         assert pairing.pin is not None

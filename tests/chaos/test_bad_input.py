@@ -16,6 +16,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
+from racing.task import OBSERVATION_SIZE
 from runtime.exit_codes import ExitCode
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.receivers import Client, blob, hello
@@ -127,7 +128,7 @@ def oversized_frame(site: Site) -> None:
 def not_a_number(site: Site) -> None:
     with caller(site, text=True) as client:
         client.begin(hello(site.config, next(STREAMS), "text"))
-        observation = [0.0] * hello(site.config).observation_size
+        observation = [0.0] * OBSERVATION_SIZE
         step = Transition(1, observation, [0.0, 0.0], 1.0, observation, False, False)
         client.socket.send(str(encode_text(step)).replace('"reward":1.0', '"reward":1e999'))
         assert client.close_code() == CloseCode.INVALID_DATA

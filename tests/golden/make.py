@@ -21,6 +21,7 @@ from safetensors.numpy import save
 from bridge.pairing.file import store_pairing
 from bridge.spool import Spool
 from experience.codec import Batch, Column, EpisodeRecord, LapRecord, Layout, encode_batch
+from experience.environment import racing
 from racing.policy import POLICY_FORMAT, SQUASHED_GAUSSIAN
 from tests.support.runs import run_config
 from train_cloud.receiver.segments import encode_segment, make_segment
@@ -180,7 +181,9 @@ def _metrics() -> bytes:
     config, rates = run_config(run_id="golden-run", network=[8], buffer_size=100, total_timesteps=10_000), Rates()
     rates.mark(3900, _counters())
     boot = {"install": 31.5, "first_gradient": 64.25}
-    document = metrics_document(config, _counters(), make_learner(config), rates, "training", 3900, 3000, boot)
+    document = metrics_document(
+        config, _counters(), make_learner(config, racing()), rates, "training", 3900, 3000, boot
+    )
     # What differs from day to day and from machine to machine.
     document |= {"updated": "2026-11-29T07:00:00+00:00", "versions": dict.fromkeys(document["versions"], "1.0")}
     return metrics_bytes(document)

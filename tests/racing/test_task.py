@@ -23,7 +23,6 @@ from racing.task import (
     merge_memory,
     on_action_grid,
     on_observation_grid,
-    task_signature,
 )
 from racing.track import Track
 
@@ -258,13 +257,6 @@ def test_memories_merge_car_by_car() -> None:
     merged = merge_memory(old, fresh, np.array([True]))
     assert merged.started[0] == 9.0
     assert merged.projection.s[0] == pytest.approx(500.0, abs=0.5)
-
-
-def test_the_signature_changes_with_whatever_changes_the_experience() -> None:
-    base = task_signature(TaskConfig())
-    assert task_signature(TaskConfig()) == base
-    assert task_signature(TaskConfig(control_hz=25.0)) != base
-    assert task_signature(TaskConfig(progress_scale=0.2)) != base
 
 
 def test_a_rate_outside_ten_to_sixty_hertz_is_refused() -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from bridge.assetto_corsa.session import GameSettings, opened_session
 from bridge.driving.play import Wanted, play_game
+from experience import environment
 from racing.policy import Policy
-from racing.task import Task, TaskConfig, task_signature
+from racing.task import Task, TaskConfig
 from runtime.priority import control_thread
 from tests.support.fake_game import FakeGame
 from tests.support.policies import following_policy
@@ -26,7 +27,7 @@ def setting() -> tuple[float, int, int]:
 def test_a_policy_that_plays_the_game_has_the_interpreter_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    signature, stop = task_signature(TaskConfig()), threading.Event()
+    signature, stop = environment.racing(TaskConfig()).signature, threading.Event()
     policy = Policy.from_bytes(following_policy(signature, 1), signature)
     with FakeGame(tmp_path) as game:
         monkeypatch.setenv("AC_SHM_DIR", str(game.shm))

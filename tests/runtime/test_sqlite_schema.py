@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.sqlite_schema import NewerSchemaError, check_version, migrate
+from runtime.sqlite_schema import SchemaError, check_version, migrate
 
 ONE = {1: ("CREATE TABLE IF NOT EXISTS things (name TEXT)",)}
 # The second version fails when it runs twice, and counts how often it ran.
@@ -35,11 +35,15 @@ def connection(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
+def version_of(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
 def test_a_new_file_gets_every_version(connection: sqlite3.Connection) -> None:
-    assert check_version(connection, TWO, "The file") == 0
+    assert version_of(connection) == 0
     migrate(connection, TWO, "The file")
     assert connection.execute("SELECT name, size FROM things").fetchall() == [("migrated", None)]
-    assert check_version(connection, TWO, "The file") == 2
+    assert version_of(connection) == 2
 
 
 def test_a_file_from_before_versions_is_taken_as_it_is(connection: sqlite3.Connection) -> None:
@@ -47,7 +51,7 @@ def test_a_file_from_before_versions_is_taken_as_it_is(connection: sqlite3.Conne
     connection.execute("INSERT INTO things (name) VALUES ('old')")
     migrate(connection, ONE, "The file")
     assert connection.execute("SELECT name FROM things").fetchall() == [("old",)]
-    assert check_version(connection, ONE, "The file") == 1
+    assert version_of(connection) == 1
 
 
 def test_only_what_is_missing_runs(connection: sqlite3.Connection) -> None:
@@ -68,13 +72,21 @@ def test_a_file_that_is_up_to_date_is_not_written(path: Path, connection: sqlite
 
 def test_a_newer_file_is_refused_in_a_sentence_and_left_alone(connection: sqlite3.Connection) -> None:
     migrate(connection, TWO, "The file")
-    with pytest.raises(NewerSchemaError) as refusal:
+    with pytest.raises(SchemaError) as refusal:
         migrate(connection, ONE, "The file of things")
     assert str(refusal.value) == (
         "The file of things was written by a newer version of this program: its tables are of version 2, and this "
         "program knows them up to version 1. Bring this program up to date and start it again; nothing was changed."
     )
-    assert check_version(connection, TWO, "The file") == 2
+    assert version_of(connection) == 2
+
+
+def test_who_only_reads_is_refused_an_older_file_and_migrates_nothing(connection: sqlite3.Connection) -> None:
+    migrate(connection, ONE, "The file")
+    with pytest.raises(SchemaError, match=r"The file was written by an older version .* Start what writes it once"):
+        check_version(connection, TWO, "The file")
+    assert version_of(connection) == 1
+    check_version(connection, ONE, "The file")
 
 
 def test_a_migration_that_fails_leaves_the_file_as_it_was(connection: sqlite3.Connection) -> None:
@@ -82,7 +94,7 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(connection: sqlite3.Co
     with pytest.raises(sqlite3.OperationalError, match="nowhere"):
         migrate(connection, BROKEN, "The file")
     assert not connection.in_transaction
-    assert check_version(connection, ONE, "The file") == 1
+    assert version_of(connection) == 1
     assert connection.execute("SELECT * FROM things").fetchall() == []
 
 

@@ -5,11 +5,10 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
-from racing.task import TaskConfig, task_signature
+from experience import environment
 from scripts.lap import lap
 from tests.support.runs import run_config
-from train_cloud.trainer.learning.export import export_policy
-from train_cloud.trainer.learning.learners import make_algorithm
+from train_cloud.trainer.learning.learners import make_learner
 
 TRACK = "seed:7:1200"
 app = typer.Typer()
@@ -24,9 +23,8 @@ def test_the_reference_driver_laps_cleanly() -> None:
 
 def test_a_policy_that_has_learned_nothing_is_told_how_it_ended(tmp_path: Path) -> None:
     file = tmp_path / "policy.safetensors"
-    file.write_bytes(
-        export_policy(make_algorithm(run_config(network=[8], buffer_size=10)), 1, task_signature(TaskConfig()))
-    )
+    learner = make_learner(run_config(network=[8], buffer_size=10), environment.racing())
+    file.write_bytes(learner.policy(1))
     result = CliRunner().invoke(app, [TRACK, "--policy", str(file)])
     assert result.exit_code == 1
     assert "The drive ended in lap 1" in result.output

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from experience.codec import Batch, EpisodeRecord, LapRecord, encode_batch
+from experience.environment import racing
 from racing.task import ACTION_SIZE, OBSERVATION_SIZE, on_action_grid, on_observation_grid
-from train_cloud.signature import layout
 from train_cloud.store import IncomingBatch
 
 STREAM = "a" * 32
@@ -21,7 +21,7 @@ def made_up_batch(seed: int, run_lengths: Sequence[int] = (12, 8), late_share: f
     terminated[ends[::2]] = True
     truncated[ends[1::2]] = True
     return Batch(
-        layout=layout(),
+        layout=racing().spaces.layout,
         run_lengths=np.array(run_lengths, np.int32),
         run_cars=np.arange(runs, dtype=np.int32),
         run_first_steps=np.full(runs, 100 * seed, np.int64),

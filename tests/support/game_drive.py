@@ -8,19 +8,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from experience import environment
 from experience.codec import Batch, decode_batch
-from racing.task import TaskConfig, task_signature
+from experience.environment import racing
+from racing.task import TaskConfig
 from tests.support.fake_game import FakeGame
 from tests.support.policies import policy_file
 from tests.support.receivers import ThreadedReceiver
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
-from train_cloud.signature import layout
 from wire.pairing import format_pairing
 
 ROOT = Path(__file__).parents[2]
 CONFIG = run_config(run_id="game-test", max_lead_steps=10**9)
-SIGNATURE = task_signature(TaskConfig())
+SIGNATURE = environment.racing(TaskConfig()).signature
 
 
 class GameBridge:
@@ -69,7 +70,7 @@ def publish(receiver: ThreadedReceiver, version: int) -> None:
 
 def stored(receiver: ThreadedReceiver) -> list[Batch]:
     """What has arrived."""
-    return [decode_batch(row.blob, layout()) for row in receiver.store.read_batches(0, 10**6)]
+    return [decode_batch(row.blob, racing().spaces.layout) for row in receiver.store.read_batches(0, 10**6)]
 
 
 def steps_of(receiver: ThreadedReceiver) -> int:

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from bridge.link.exchange import Introduction
 from bridge.link.link import Link
 from bridge.spool import Spool
+from experience.environment import Environment
+from tests.support.runs import boxes
 from wire.pairing import Pairing
 
-INTRODUCTION = Introduction("test task", 3, 2, False, 1, "test")
+INTRODUCTION = Introduction(Environment("test", boxes(3, 2)), False, 1, "test")
 
 
 @contextmanager

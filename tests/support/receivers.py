@@ -19,16 +19,17 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from experience.codec import encode_batch
+from experience.environment import racing
 from tests.support.experience import made_up_batch
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
+from train_cloud.environment import task_config
 from train_cloud.receiver.server import Receiver
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.files import TOKEN_VARIABLE
-from train_cloud.signature import expected_signature, layout
 from train_cloud.store import Store
 from wire.frames import decode_down, encode_frame, encode_text
-from wire.messages import PROTOCOL, Ack, DownMessage, Hello, TransitionBatch, UpMessage, Welcome
+from wire.messages import PROTOCOL, Ack, DownMessage, Hello, Role, TransitionBatch, UpMessage, Welcome
 from wire.pairing import Pairing, basic_auth_header, parse_pairing
 
 TOKEN = "0123456789abcdefToken"
@@ -47,9 +48,9 @@ def hello(config: RunConfig, stream: str = "a" * 32, bridge: str = "pc-a", **cha
     first = Hello(
         bridge=bridge,
         stream=stream,
-        signature=expected_signature(config),
-        observation_size=layout().observation.size,
-        action_size=layout().action.size,
+        role=Role.COLLECT,
+        signature=racing(task_config(config)).signature,
+        spaces=racing().spaces.text,
         real_time=False,
         cars=1,
         last_number=0,

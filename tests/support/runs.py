@@ -1,7 +1,10 @@
 """Run configurations for tests: small, valid, and changed by keyword."""
 
 import msgspec
+import numpy as np
+from gymnasium.spaces import Box
 
+from experience.spaces import Spaces, SpaceSpec
 from train_cloud.run_config import RunConfig
 
 
@@ -14,3 +17,9 @@ def run_config(**changes: object) -> RunConfig:
         "trainer_threads": 1,
     }
     return msgspec.convert(settings | changes, RunConfig)
+
+
+def boxes(observation_size: int, action_size: int) -> Spaces:
+    """Spaces of an environment with so many numbers."""
+    low, high = np.full(observation_size, -8.0, np.float32), np.full(observation_size, 8.0, np.float32)
+    return Spaces(SpaceSpec(Box(low, high)), SpaceSpec(Box(-1.0, 1.0, (action_size,))))

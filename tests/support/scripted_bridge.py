@@ -15,18 +15,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bridge.driving.garage import LAYOUT
 from bridge.link.exchange import Introduction
 from bridge.link.link import Link
 from bridge.spool import Spool
+from experience import environment
 from experience.recorder import Recorder
-from racing.task import ACTION_SIZE, OBSERVATION_SIZE, TaskConfig, task_signature
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging, fields
 from runtime.signals import stop_on_signals
 from tests.support.script import Script
 from wire.pairing import parse_pairing
 
+RACING = environment.racing()
 URI = "AC_BRIDGE_URI"
 _LOOK_SECONDS = 0.01
 
@@ -46,9 +46,7 @@ def main() -> int:
     configure_logging("scripted-bridge")
     stop = stop_on_signals()
     introduction = Introduction(
-        signature=task_signature(TaskConfig()),
-        observation_size=OBSERVATION_SIZE,
-        action_size=ACTION_SIZE,
+        environment=RACING,
         real_time=True,
         cars=options.cars,
         software="scripted",
@@ -56,7 +54,12 @@ def main() -> int:
     with Spool(options.spool) as spool:
         link = Link(parse_pairing(os.environ[URI]), spool, introduction)
         recorder = Recorder(
-            spool, LAYOUT, options.cars, on_commit=link.notify, flush_seconds=options.flush_seconds, flush_steps=256
+            spool,
+            RACING.spaces.layout,
+            options.cars,
+            on_commit=link.notify,
+            flush_seconds=options.flush_seconds,
+            flush_steps=256,
         )
         link.start()
         try:

@@ -19,6 +19,7 @@ import msgspec
 
 from bridge.spool import Spool
 from experience.codec import decode_batch
+from experience.environment import racing
 from tests.support.fault_proxy import FaultProxy
 from tests.support.moto_s3 import MotoS3
 from tests.support.runs import run_config
@@ -29,7 +30,6 @@ from train_cloud.receiver.segments import decode_segment, parse_key
 from train_cloud.receiver.tls import load_identity
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.keys import EXPERIENCE
-from train_cloud.signature import layout
 from train_cloud.store import Store, StoredBatch, StoreError, TrainerProgress
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.saving.manifest import find_newest
@@ -309,7 +309,7 @@ def check_rows(site: Site, script: Script, ticks: int) -> str:
         stream = spool.stream
     stored = [batch for batch in site.stored_batches() if batch.stream == stream]
     assert [batch.number for batch in stored] == list(range(1, len(stored) + 1))
-    check_whole(script, ticks, (decode_batch(batch.blob, layout()) for batch in stored))
+    check_whole(script, ticks, (decode_batch(batch.blob, racing().spaces.layout) for batch in stored))
     saved = {number: blob for (name, number), blob in site.batches_in_bucket().items() if name == stream}
     assert saved == {batch.number: batch.blob for batch in stored}
     return stream

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from experience import environment
 from racing.driving import VectorDriving
 from racing.policy import Policy
 from racing.simulator import SimulatedCar
@@ -48,5 +49,5 @@ def next_versions(site: Site, count: int, after: int = 0) -> list[WeightsRow]:
 
 def skills(versions: list[WeightsRow], track: Track) -> list[float]:
     """The mean distance of each version: one alone may be a bad moment."""
-    signature = Task(track).signature
+    signature = environment.racing().signature
     return [mean_distance(Policy.from_bytes(row.blob, signature), track) for row in versions]

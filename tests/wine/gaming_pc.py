@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experience.codec import Batch, decode_batch
+from experience.environment import racing
 from tests.support.fake_game import FakeGame
 from tests.support.fault_proxy import FaultProxy
 from tests.support.moto_s3 import MotoS3, s3
@@ -16,7 +17,7 @@ from tests.support.policies import as_update, following_policy
 from tests.support.receivers import ReceiverProcess, receiver_process
 from tests.support.runs import run_config
 from tests.support.windows import Windows, WindowsProcess, windows_path
-from train_cloud.signature import expected_signature, layout
+from train_cloud.environment import task_config
 from train_cloud.store import Store
 from wire.pairing import format_pairing
 
@@ -48,7 +49,7 @@ class Run:
         """What the receiver has stored, in the order in which it came."""
         store = Store(self.receiver.store_file)
         try:
-            return [decode_batch(row.blob, layout()) for row in store.read_batches(0, 10**6)]
+            return [decode_batch(row.blob, racing().spaces.layout) for row in store.read_batches(0, 10**6)]
         finally:
             store.close()
 
@@ -80,7 +81,7 @@ def run(game: FakeGame, s3: MotoS3, tmp_path: Path) -> Iterator[Run]:
     with receiver_process(config, tmp_path / "instance") as receiver:
         pairing = receiver.pairing(30.0)
         store = Store(receiver.store_file)
-        weights = as_update(following_policy(expected_signature(config), 1), 1)
+        weights = as_update(following_policy(racing(task_config(config)).signature, 1), 1)
         store.put_weights(weights.version, weights.blob, weights.sha256)
         store.close()
         with FaultProxy((pairing.host, pairing.port)) as proxy:

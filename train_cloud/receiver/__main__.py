@@ -20,6 +20,7 @@ from runtime.logs import configure_logging, fields
 from runtime.retry import GaveUp
 from runtime.signals import stop_on_signals
 from train_cloud import notify
+from train_cloud.environment import environment_of
 from train_cloud.object_store import ObjectStore, ObjectStoreError
 from train_cloud.receiver.backup import Backup
 from train_cloud.receiver.restore import RestoreError, restore
@@ -28,7 +29,6 @@ from train_cloud.receiver.tls import Identity, load_identity
 from train_cloud.run_config import ConfigError, RunConfig, load_run_config
 from train_cloud.run_folder.files import PAIRING, STORE, TOKEN_VARIABLE
 from train_cloud.run_folder.keys import run_prefix
-from train_cloud.signature import expected_signature
 from train_cloud.store import Store, StoreError, StoreFull
 from wire.pairing import Pairing, PairingError, format_pairing, is_loopback, parse_pairing
 
@@ -157,7 +157,8 @@ def _make_ready(store: Store, objects: ObjectStore, config: RunConfig, stop: thr
     if not store.is_ready():
         # The replay of a resumed run ends at its checkpoint, which lies behind what is stored: some more are needed.
         steps = config.buffer_size + config.save_frequency + config.max_lead_steps
-        restore(store, objects, steps, expected_signature(config), stop)
+        environment = environment_of(config)
+        restore(store, objects, steps, environment.signature if environment else None, stop)
         store.set_ready()
 
 

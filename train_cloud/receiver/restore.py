@@ -49,7 +49,7 @@ class _Stream:
         newest = self.read[0]
         through = newest.key.last
         steps = newest.steps_before + sum(record.steps for record in newest.records)
-        return StreamState(newest.bridge, newest.signature, through, through, steps, steps)
+        return StreamState(newest.bridge, newest.signature, through, through, steps, steps, newest.spaces)
 
 
 class _Bucket:
@@ -94,11 +94,12 @@ class _Bucket:
         return self._stop.wait(seconds)
 
 
-def restore(store: Store, objects: ObjectStore, steps: int, signature: str, stop: threading.Event) -> None:
+def restore(store: Store, objects: ObjectStore, steps: int, signature: str | None, stop: threading.Event) -> None:
     """Fill the empty `store` from the bucket: all positions, and the newest batches that make up `steps` steps.
 
-    Raises RestoreError when the experience belongs to another task than `signature`, ObjectStoreUnavailable or
-    ObjectStoreDenied when the bucket has done so for PATIENCE_SECONDS, GaveUp when `stop` is set meanwhile.
+    Raises RestoreError when the experience belongs to another task than `signature` (None: whichever is there),
+    ObjectStoreUnavailable or ObjectStoreDenied when the bucket has done so for PATIENCE_SECONDS, GaveUp when `stop`
+    is set meanwhile.
     """
     bucket = _Bucket(objects, stop)
     try:
@@ -125,7 +126,7 @@ def restore(store: Store, objects: ObjectStore, steps: int, signature: str, stop
 
 
 def _read_newest(
-    listed: dict[str, list[SegmentKey]], bucket: _Bucket, steps: int, signature: str
+    listed: dict[str, list[SegmentKey]], bucket: _Bucket, steps: int, signature: str | None
 ) -> dict[str, _Stream] | None:
     """The streams with their newest segments read; None when one was found damaged, so that it begins anew."""
     streams = {name: _Stream(_without_gaps(keys, bucket.damaged)) for name, keys in listed.items()}
@@ -146,7 +147,7 @@ def _read_newest(
             _log.error("a segment of experience is unusable", extra=fields(key=str(key), reason=error))
             bucket.damaged.add(key)
             return None
-        if segment.signature != signature:
+        if signature is not None and segment.signature != signature:
             raise RestoreError(
                 f"The bucket holds experience of another task under this run_id ({segment.signature!r}; this run's "
                 f"task is {signature!r}). Give the run a new run_id, or its old task settings."

@@ -52,6 +52,8 @@ class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=FORMA
     signature: str
     steps_before: int
     records: list[_Record]
+    spaces: str = ""
+    """Canonical JSON of what the rows hold."""
 
     @property
     def key(self) -> SegmentKey:
@@ -77,7 +79,7 @@ def parse_key(key: str) -> SegmentKey | None:
 def make_segment(stream: str, state: StreamState, batches: Sequence[StoredBatch]) -> Segment:
     """The segment of `batches`, the first ones of `stream` that are not safe yet (see StreamState)."""
     records = [_Record(batch.id, batch.number, batch.steps, batch.blob) for batch in batches]
-    return Segment(stream, state.bridge, state.signature, state.safe_steps, records)
+    return Segment(stream, state.bridge, state.signature, state.safe_steps, records, state.spaces)
 
 
 def encode_segment(segment: Segment) -> bytes:

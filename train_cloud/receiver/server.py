@@ -11,7 +11,7 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -19,17 +19,20 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from experience.environment import Environment
+from experience.spaces import Spaces, SpacesError
 from runtime.logs import fields
 from runtime.progress import Progress
 from train_cloud import notify
+from train_cloud.environment import bridge_options, environment_of
 from train_cloud.receiver.auth import Gate
+from train_cloud.receiver.collect import Collector
+from train_cloud.receiver.connection import Connection, News, PeerError, RateLimit, decode_message, refuse_at_once
 from train_cloud.receiver.http_answers import WRITER_BUSY_SECONDS, HttpAnswers, State, Vitals, address_of
-from train_cloud.receiver.session import PeerError, RateLimit, Session, decode_message
 from train_cloud.receiver.watch import HeardConnection
-from train_cloud.receiver.writer import Job, Result, Writer
+from train_cloud.receiver.writer import Result, Writer
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.states import TrainerState
-from train_cloud.signature import bridge_options, expected_signature, layout
 from train_cloud.store import Store, StoreError, WeightsRow
 from wire.frames import encode_frame, encode_text
 from wire.messages import (
@@ -40,6 +43,7 @@ from wire.messages import (
     ErrorCode,
     Hello,
     Pace,
+    Role,
     WeightsUpdate,
     Welcome,
 )
@@ -61,10 +65,11 @@ class Receiver:
 
     def __init__(self, config: RunConfig, store: Store, token: str) -> None:
         self.config, self.store = config, store
-        self.layout = layout()
-        self.signature = expected_signature(config)
+        self.environment = environment_of(config, (state.spaces for state in store.streams().values()))
+        """What the run is trained in; None until the first bridge says what a Gymnasium environment's spaces are."""
         self.crashed = False
-        self._sessions: dict[str, Session] = {}
+        self._roles: Mapping[str, Callable[[Connection, Hello], Awaitable[None]]] = {Role.COLLECT: self._collect}
+        self._collectors: dict[str, Collector] = {}
         self._open = 0
         self._weights: WeightsRow | None = None
         self._frames: dict[bool, bytes | str] = {}
@@ -73,7 +78,7 @@ class Receiver:
         self._http = HttpAnswers(Gate(token), store, self._vitals, self._state, config.max_bridges)
         self._backup_failing: Callable[[], float] = lambda: 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._writer = Writer(store, self.layout, self._on_written, self._on_crash)
+        self._writer = Writer(store, self._on_written, self._on_crash)
         self._stop = threading.Event()
 
     def safe(self, stream: str, through: int) -> None:
@@ -93,10 +98,6 @@ class Receiver:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(what)
 
-    def submit(self, job: Job) -> None:
-        """Give a batch to the writer."""
-        self._writer.submit(job)
-
     def encoded_weights(self, text: bool) -> bytes | str | None:
         """The newest weights as a frame, encoded once for all bridges; None before the first."""
         if self._weights is not None and text not in self._frames:
@@ -109,14 +110,12 @@ class Receiver:
         for stream, through in positions.items():
             self._moved(stream, stored=through)
         for result in results:
-            sender = result.job.sender
-            assert isinstance(sender, Session)
-            sender.done(result)
+            result.job.done(result)
 
     def _moved(self, stream: str, stored: int = 0, safe: int = 0) -> None:
-        session = self._sessions.get(stream)
-        if session is not None:
-            session.moved(stored, safe)
+        collector = self._collectors.get(stream)
+        if collector is not None:
+            collector.moved(stored, safe)
 
     async def serve(
         self,
@@ -163,12 +162,12 @@ class Receiver:
         self._vitals.draining = True
         notify.status("draining: bridges are let go")
         server.close(close_connections=False)
-        for session in self._sessions.values():
-            session.post(Drain("The instance is going away; keep driving, keep the spool, dial again."))
+        for collector in self._collectors.values():
+            collector.connection.post(Drain("The instance is going away; keep driving, keep the spool, dial again."))
         # The bridges stay while segments go up: what becomes safe now, they need not send again.
         await asyncio.to_thread(flush)
-        for session in list(self._sessions.values()):
-            session.close(CloseCode.GOING_AWAY, "draining")
+        for collector in list(self._collectors.values()):
+            collector.connection.close(CloseCode.GOING_AWAY, "draining")
         with suppress(TimeoutError):
             await asyncio.wait_for(self._all_gone(), timeout=5.0)
         await asyncio.to_thread(self._writer.stop)
@@ -192,14 +191,14 @@ class Receiver:
                 notify.alive()
             try:
                 if self._poll_store():
-                    for session in self._sessions.values():
-                        session.weights_changed()
+                    for collector in self._collectors.values():
+                        collector.connection.tell_frame(News.WEIGHTS, self.encoded_weights)
                 if now >= next_pace:
                     next_pace = now + PACE_SECONDS
                     if self._poll_pace():
-                        for session in self._sessions.values():
-                            session.post(self._pace)
-                        bridges, trained = len(self._sessions), self._pace.trained_steps
+                        for collector in self._collectors.values():
+                            collector.connection.tell(News.PACE, lambda: self._pace)
+                        bridges, trained = len(self._collectors), self._pace.trained_steps
                         progress.update(self._pace.stored_steps, trained=trained, bridges=bridges)
                     self._vitals.store_unreadable = False
             except StoreError as error:
@@ -232,7 +231,7 @@ class Receiver:
 
     def _state(self) -> State:
         return State(
-            bridges=len(self._sessions),
+            bridges=len(self._collectors),
             connections=self._open,
             weights_version=self._weights.version if self._weights else 0,
             writer_busy=self._writer.busy_seconds(),
@@ -263,43 +262,49 @@ class Receiver:
             frame = await asyncio.wait_for(socket.recv(), HELLO_SECONDS)
             text = isinstance(frame, str)
             hello = self._checked(frame)
+            await self._roles[hello.role](Connection(socket, text, rate), hello)
         except TimeoutError:
             await socket.close(CloseCode.POLICY_VIOLATION, "no Hello")
             return
         except PeerError as error:
-            await self._refuse(socket, error, text)
-            return
-        try:
-            state = await asyncio.to_thread(self.store.register_stream, hello.stream, hello.bridge, hello.signature)
-        except StoreError as error:
-            refusal = PeerError(ErrorCode.DISK_FULL, f"The stream cannot be begun. {error}", CloseCode.TRY_AGAIN_LATER)
-            await self._refuse(socket, refusal, text)
-            return
-        session = Session(socket, self, hello, text, state.stored_through, state.safe_through, rate)
-        await self._run_session(session)
-
-    async def _refuse(self, socket: ServerConnection, error: PeerError, text: bool) -> None:
-        _log.warning("refused a bridge", extra=fields(peer=address_of(socket), reason=error))
-        await socket.send(encode_text(error.message) if text else encode_frame(error.message))
-        await socket.close(error.close, error.message.code)
+            _log.warning("refused a bridge", extra=fields(peer=address_of(socket), reason=error))
+            await refuse_at_once(socket, error, text)
 
     def _checked(self, frame: bytes | str) -> Hello:
         """The Hello in a connection's first frame; PeerError when it is none, or not for this run."""
         hello = decode_message(frame)
         if not isinstance(hello, Hello):
             raise PeerError(ErrorCode.BAD_MESSAGE, "The first message must be a Hello.", CloseCode.POLICY_VIOLATION)
-        sizes = (self.layout.observation.size, self.layout.action.size)
-        if hello.signature != self.signature or (hello.observation_size, hello.action_size) != sizes:
+        if hello.role not in self._roles:
+            raise PeerError(
+                ErrorCode.UNKNOWN_ROLE,
+                f"This receiver serves the roles {', '.join(self._roles)}, not {hello.role!r}; bring both sides to the "
+                "same version of the software.",
+                CloseCode.REFUSED,
+            )
+        return hello
+
+    def _agreed(self, hello: Hello) -> Environment:
+        """The environment that the bridge and the run share; PeerError when they do not."""
+        try:
+            spaces = Spaces.parse(hello.spaces)
+            run = self.environment or Environment(self.config.environment.id or "", spaces)
+            known = run.spaces == spaces and bool(spaces.layout)
+        except SpacesError as error:
+            raise PeerError(ErrorCode.BAD_MESSAGE, str(error), CloseCode.REFUSED) from None
+        if hello.signature != run.signature or not known:
             raise PeerError(
                 ErrorCode.WRONG_SIGNATURE,
                 "This run's task is another one than the bridge's. Start the bridge with "
                 f"`{bridge_options(self.config)}` and the same version of the software. "
-                f"The run's task is {self.signature!r} (observation {sizes[0]}, action {sizes[1]}); "
-                f"the bridge drives {hello.signature[:800]!r} "
-                f"(observation {hello.observation_size}, action {hello.action_size}).",
+                f"The run's task is {run.signature!r}; the bridge drives {hello.signature[:800]!r}"
+                f"{'' if known else ' with other observations or actions'}.",
                 CloseCode.REFUSED,
             )
-        for other in self._sessions.values():
+        return run
+
+    def _check_alone(self, hello: Hello) -> None:
+        for other in self._collectors.values():
             if other.hello.bridge == hello.bridge and other.hello.stream != hello.stream:
                 raise PeerError(
                     ErrorCode.DUPLICATE_BRIDGE,
@@ -307,21 +312,31 @@ class Receiver:
                     "this one a name of its own.",
                     CloseCode.TRY_AGAIN_LATER,
                 )
-        return hello
 
-    async def _run_session(self, session: Session) -> None:
-        hello = session.hello
-        old = self._sessions.get(hello.stream)
+    async def _collect(self, connection: Connection, hello: Hello) -> None:
+        """Serve a bridge that sends experience; PeerError when it is not for this run."""
+        self._check_alone(hello)
+        run = self._agreed(hello)
+        begin = (hello.stream, hello.bridge, hello.signature, hello.spaces)
+        try:
+            state = await asyncio.to_thread(self.store.register_stream, *begin)
+        except StoreError as error:
+            text = f"The stream cannot be begun. {error}"
+            raise PeerError(ErrorCode.DISK_FULL, text, CloseCode.TRY_AGAIN_LATER) from None
+        self.environment = run
+        stored, safe = state.stored_through, state.safe_through
+        collector = Collector(connection, hello, run.spaces.layout, self._writer.submit, stored, safe)
+        old = self._collectors.get(hello.stream)
         if old is not None:
-            old.close(CloseCode.REPLACED, "a newer connection of this stream took over")
-        self._sessions[hello.stream] = session
+            old.connection.close(CloseCode.REPLACED, "a newer connection of this stream took over")
+        self._collectors[hello.stream] = collector
         self._poll_pace()
         pace = self._pace
-        session.post(
+        connection.post(
             Welcome(
                 run_id=self.config.run_id,
-                stored_through=session.stored,
-                safe_through=session.safe,
+                stored_through=collector.stored,
+                safe_through=collector.safe,
                 stored_steps=pace.stored_steps,
                 trained_steps=pace.trained_steps,
                 max_lead_steps=pace.max_lead_steps,
@@ -329,25 +344,25 @@ class Receiver:
             )
         )
         if self._weights is not None and self._weights.version != hello.weights_version:
-            session.weights_changed()
+            connection.tell_frame(News.WEIGHTS, self.encoded_weights)
         _log.info(
             "bridge connected",
             extra=fields(
                 bridge=hello.bridge,
                 stream=hello.stream,
                 software=hello.software,
-                stored_through=session.stored,
+                stored_through=collector.stored,
                 newest_in_spool=hello.last_number,
             ),
         )
         try:
-            await session.run()
+            await connection.run(collector)
         finally:
-            if self._sessions.get(hello.stream) is session:
-                del self._sessions[hello.stream]
+            if self._collectors.get(hello.stream) is collector:
+                del self._collectors[hello.stream]
             _log.info(
                 "bridge disconnected",
-                extra=fields(bridge=hello.bridge, stream=hello.stream, code=session.socket.close_code),
+                extra=fields(bridge=hello.bridge, stream=hello.stream, code=connection.socket.close_code),
             )
 
 

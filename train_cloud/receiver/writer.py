@@ -31,19 +31,23 @@ class Outcome(Enum):
     GAP = "gap"
     """An earlier batch of its stream was not stored, so it was not either."""
     BAD = "bad"
-    """It is damaged or not of this run's layout."""
+    """It is damaged or not of its stream's layout."""
     NO_ROOM = "no room"
     """The store could not take it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A blob that wants to be batch `number` of `stream`; `sender` is the caller's own mark."""
+    """A blob that wants to be batch `number` of `stream`, with its layout; `done` is told what became of it.
+
+    `done` is for whom Writer's `on_done` reports to; the writer does not call it.
+    """
 
     stream: str
     number: int
     blob: bytes
-    sender: object
+    layout: Layout
+    done: Callable[["Result"], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +68,10 @@ class Writer:
     def __init__(
         self,
         store: Store,
-        layout: Layout,
         on_done: Callable[[list[Result], dict[str, int]], None],
         on_crash: Callable[[], None],
     ) -> None:
-        self._store, self._layout, self._on_done, self._on_crash = store, layout, on_done, on_crash
+        self._store, self._on_done, self._on_crash = store, on_done, on_crash
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -117,7 +120,7 @@ class Writer:
         valid: list[tuple[Job, IncomingBatch]] = []
         for job in jobs:
             try:
-                steps = decode_batch(job.blob, self._layout).steps
+                steps = decode_batch(job.blob, job.layout).steps
             except CodecError as error:
                 results.append(Result(job, Outcome.BAD, str(error)))
             else:

@@ -10,12 +10,12 @@ import threading
 import time
 from typing import Any
 
+from experience.codec import Layout
 from runtime.logs import fields
 from runtime.progress import Progress
 from train_cloud import notify
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.states import TrainerState
-from train_cloud.signature import layout
 from train_cloud.store import Store, StoreFull, TrainerProgress
 from train_cloud.trainer.boot import note_first_gradient
 from train_cloud.trainer.counters import Counters
@@ -48,6 +48,7 @@ class Trainer:
         learner: what learns, in the state to go on from.
         counters: what the run has done so far; updated in place.
         stop: set by a signal.
+        layout: what a row of experience holds.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Trainer:
         learner: Learner,
         counters: Counters,
         stop: threading.Event,
+        layout: Layout,
     ) -> None:
         self.config = config
         self.learner = learner
@@ -67,7 +69,7 @@ class Trainer:
         self._uploads = uploads
         self._tracking = tracking
         self._stop = stop
-        self._ingest = Ingest(store, learner, counters, layout())
+        self._ingest = Ingest(store, learner, counters, layout)
         self._publisher = Publisher(store, counters)
         self._rates = Rates()
         self._rebuilt = False

@@ -15,10 +15,12 @@ from typing import TypeVar
 
 import torch
 
+from experience.environment import Environment
 from runtime.exit_codes import ExitCode
 from runtime.logs import fields
 from runtime.retry import GaveUp
 from train_cloud import notify
+from train_cloud.environment import environment_of
 from train_cloud.object_store import (
     PATIENCE_SECONDS,
     ObjectStore,
@@ -82,7 +84,8 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
 
 
 def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threading.Event) -> ExitCode:
-    learner = make_learner(config)
+    environment = _wait_for_environment(config, store, stop)
+    learner = make_learner(config, environment)
     found = _patiently(lambda: find_newest(objects), "looking for a checkpoint", stop)
     counters = Counters()
     if found.checkpoint is not None:
@@ -95,7 +98,7 @@ def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threadin
     uploads = Uploads(objects, found.latest_etag)
     tracking = Tracking(config, store.path.parent, objects, counters.steps)
     try:
-        trainer = Trainer(config, store, uploads, tracking, learner, counters, stop)
+        trainer = Trainer(config, store, uploads, tracking, learner, counters, stop, environment.spaces.layout)
         done = trainer.run()
         tracking.end()
         return _finish(done, uploads, objects, trainer.summary(), stop)
@@ -156,6 +159,21 @@ def _wait_for_store(path: Path, stop: threading.Event) -> Store:
             told = True
         if stop.wait(0.1):
             raise GaveUp("Stopped while waiting for the receiver's store.")
+
+
+def _wait_for_environment(config: RunConfig, store: Store, stop: threading.Event) -> Environment:
+    """What the run is trained in: racing at once, another environment when the first bridge has said its spaces."""
+    told = False
+    while True:
+        found = environment_of(config, (state.spaces for state in store.streams().values()))
+        if found is not None:
+            return found
+        notify.starting("waiting for the first bridge: it says what the environment's spaces are")
+        if not told:
+            _log.info("waiting for the first bridge, which says the environment's spaces")
+            told = True
+        if stop.wait(NOTICE_SECONDS):
+            raise GaveUp("Stopped while waiting for the first bridge.")
 
 
 def _say_done(path: Path) -> None:

@@ -15,8 +15,9 @@ import pytest
 from bridge.assetto_corsa.session import GameSettings
 from bridge.driving.drive import Drive, Driver
 from bridge.driving.garage import Settings, assembled_drive
+from experience import environment
 from racing.driving import Step
-from racing.task import TaskConfig, task_signature
+from racing.task import TaskConfig
 from runtime.exit_codes import ExitCode
 from tests.support.fake_game import FakeGame
 from tests.support.policies import as_update, following_policy
@@ -146,7 +147,7 @@ def driven_and_watched(game: FakeGame, tmp_path: Path) -> Watched:
     )
     interval = sys.getswitchinterval()
     with WireServer() as server:
-        server.greeting = [as_update(following_policy(task_signature(TaskConfig()), 1), 1)]
+        server.greeting = [as_update(following_policy(environment.racing(TaskConfig()).signature, 1), 1)]
         with assembled_drive(server.pairing, settings, threading.Event()) as drive:
             watched = drive.driver = Watched(drive.driver, game)
             try:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from experience.codec import decode_batch
+from experience.environment import racing
 from racing.track import parse_track
 from scripts.demo import settings as demo_settings
 from tests.support.fake_game import FakeGame
@@ -19,7 +20,6 @@ from tests.support.moto_s3 import MotoS3, s3
 from tests.support.site import RECEIVER, TRAINER, Site
 from tests.support.skill import next_versions, skills
 from tests.support.waiting import wait_until
-from train_cloud.signature import layout
 from train_cloud.store import Store
 
 __all__ = ["s3"]
@@ -105,7 +105,7 @@ def episode_rewards(store: Store) -> list[tuple[int, float]]:
     """The step at which each episode ended, counted over all cars, and its reward."""
     found, steps = [], 0
     for row in store.read_batches(0, 10**6):
-        batch = decode_batch(row.blob, layout())
+        batch = decode_batch(row.blob, racing().spaces.layout)
         found += [(steps + end.row, end.total_reward) for end in batch.episodes]
         steps += batch.steps
     return found

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experience import environment
 from experience.codec import decode_batch
-from racing.task import TaskConfig, task_signature
+from racing.task import TaskConfig
 from runtime.exit_codes import ExitCode
 from tests.bridge.driving.test_drive import Bridge, stored_steps
 from tests.support.policies import weights_update
@@ -105,7 +106,7 @@ def drives_on(server: WireServer) -> None:
 @pytest.mark.parametrize("ends", ["openpty", "pipe"])
 def test_a_terminal_that_takes_no_more_does_not_stop_the_car(tmp_path: Path, ends: str) -> None:
     with WireServer() as server, terminal(getattr(os, ends)) as shown:
-        server.greeting = [weights_update(task_signature(TaskConfig()), 1)]
+        server.greeting = [weights_update(environment.racing(TaskConfig()).signature, 1)]
         child = Bridge(server, tmp_path, "--real-time", "--rate", "20", stderr=shown.end)
         try:
             wait_until(lambda: stored_steps(server) > 20, "it drives", 30.0)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from bridge.spool import Spool
+from experience import environment
 from experience.codec import decode_batch
-from racing.task import TaskConfig, task_signature
+from racing.task import TaskConfig
 from runtime.exit_codes import ExitCode
 from tests.support.policies import policy_file, weights_update
 from tests.support.waiting import wait_until
@@ -23,7 +24,7 @@ from wire.messages import Error, ErrorCode, Pace, WeightsUpdate
 from wire.pairing import format_pairing
 
 ROOT = Path(__file__).parents[3]
-SIGNATURE = task_signature(TaskConfig())
+SIGNATURE = environment.racing(TaskConfig()).signature
 answers_sigterm = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process can answer")
 
 

@@ -9,23 +9,24 @@ from pathlib import Path
 import pytest
 
 from bridge.driving.drive import Drive, PolicyDriver
-from bridge.driving.garage import LAYOUT
 from bridge.link.exchange import Introduction
 from bridge.link.link import Link
 from bridge.link.refusal import Refused
 from bridge.spool import Spool
+from experience import environment
 from experience.codec import decode_batch
 from experience.recorder import Recorder
 from racing.car import Controls
 from racing.driving import Step, VectorDriving
 from racing.simulator import SimulatedCar
-from racing.task import ACTION_SIZE, OBSERVATION_SIZE, Float32Array, Task, TaskConfig, task_signature
+from racing.task import Float32Array, Task
 from racing.track import Track
 from runtime.exit_codes import ExitCode
 from tests.support.policies import weights_update
 from tests.support.wire_server import WireServer
 
-SIGNATURE = task_signature(TaskConfig())
+RACING = environment.racing()
+SIGNATURE, LAYOUT = RACING.signature, RACING.spaces.layout
 STEPS_BEFORE_THE_FAILURE = 30
 
 
@@ -91,11 +92,13 @@ class Prepared:
 def prepared(folder: Path, kind: type[PolicyDriver], steps: int | None = None) -> Iterator[Prepared]:
     track = Track.generate(7, 1200.0)
     car = FailingCar(track, seed=1)
-    introduction = Introduction(SIGNATURE, OBSERVATION_SIZE, ACTION_SIZE, False, 1, "test")
+    introduction = Introduction(RACING, False, 1, "test")
     with WireServer() as server, Spool(folder) as spool:
         server.greeting = [weights_update(SIGNATURE, 1)]
         link = Link(server.pairing, spool, introduction)
-        recorder = Recorder(spool, LAYOUT, 1, on_commit=link.notify, flush_seconds=60.0 if steps is None else 0.1)
+        recorder = Recorder(
+            spool, RACING.spaces.layout, 1, on_commit=link.notify, flush_seconds=60.0 if steps is None else 0.1
+        )
         driver = kind(VectorDriving(car, Task(track)), link, recorder, real_time=False, seed=1)
         link.start()
         yield Prepared(Drive(driver, car, link, recorder, threading.Event(), steps), car, server, spool)

@@ -17,11 +17,12 @@ from bridge.assetto_corsa.reading.pages import GamePages
 from bridge.assetto_corsa.starts.reset import FreshStart, Limits, PagesGame
 from bridge.driving.drive import CannotDrive
 from bridge.driving.game_driver import GameDriver
+from experience import environment
 from racing.car import Controls
 from racing.clock import RealTimeClock
 from racing.driving import Step, VectorDriving
 from racing.policy import Policy
-from racing.task import CHANNELS, Float32Array, Task, TaskConfig, task_signature
+from racing.task import CHANNELS, Float32Array, Task, TaskConfig
 from racing.track import Track
 from tests.support.fake_game import FakeGame
 from tests.support.policies import following_policy
@@ -30,7 +31,7 @@ from tests.support.wired_joystick import WiredJoystick
 
 CONFIG = TaskConfig()
 OFF = ControlShaping()
-SIGNATURE = task_signature(CONFIG)
+SIGNATURE = environment.racing(CONFIG).signature
 STEER_APPLIED = [channel.name for channel in CHANNELS].index("steer_applied")
 
 

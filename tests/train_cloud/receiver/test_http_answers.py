@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from experience.environment import racing
 from tests.support.receivers import CONFIG, TOKEN, ThreadedReceiver, blob, hello
 from tests.support.waiting import wait_until
 from train_cloud.receiver.http_answers import STORE_FULL_SECONDS, State, Vitals
@@ -173,7 +174,7 @@ def test_a_receiver_that_goes_away_or_has_no_store_is_not_healthy() -> None:
 
 def test_a_store_that_takes_batches_again_is_healthy_again() -> None:
     vitals = Vitals()
-    job = Job(HELLO.stream, 1, b"", None)
+    job = Job(HELLO.stream, 1, b"", racing().spaces.layout, lambda _: None)
     vitals.count([Result(job, Outcome.NO_ROOM)])
     assert vitals.problem(WELL) is not None
     vitals.count([Result(job, Outcome.STORED)])

@@ -15,9 +15,12 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from experience.codec import Column, LapRecord, Layout, encode_batch
+from experience.environment import racing
 from tests.support.experience import made_up_batch
 from tests.support.receivers import CONFIG, ThreadedReceiver, blob, hello
+from tests.support.runs import boxes
 from tests.support.waiting import wait_until
+from train_cloud.environment import task_config
 from train_cloud.run_config import TaskSettings
 from wire.frames import encode_frame
 from wire.messages import (
@@ -112,7 +115,7 @@ def test_a_bridge_of_another_task_is_refused_with_both_signatures(receiver: Thre
         error = client.hear(Error)
         assert error.code == ErrorCode.WRONG_SIGNATURE
         assert "racing-0 obs=3" in error.text
-        assert receiver.receiver.signature in error.text
+        assert racing(task_config(CONFIG)).signature in error.text
         assert client.close_code() == CloseCode.REFUSED
 
 
@@ -128,10 +131,33 @@ def test_a_bridge_of_another_task_is_told_the_options_of_this_one(tmp_path: Path
 
 def test_a_bridge_with_another_observation_space_is_refused(receiver: ThreadedReceiver) -> None:
     with receiver.client() as client:
-        client.say(hello(CONFIG, observation_size=7))
+        client.say(hello(CONFIG, spaces=boxes(7, 2).text))
         error = client.hear(Error)
         assert (error.code, client.close_code()) == (ErrorCode.WRONG_SIGNATURE, CloseCode.REFUSED)
-        assert "observation 7" in error.text
+        assert "with other observations or actions" in error.text
+
+
+@pytest.mark.parametrize("spaces", ["", "{}", boxes(7, 2).text.replace("float32", "object")])
+def test_spaces_that_are_none_are_refused_in_a_sentence(receiver: ThreadedReceiver, spaces: str) -> None:
+    with receiver.client() as client:
+        client.say(hello(CONFIG, spaces=spaces))
+        error = client.hear(Error)
+        assert (error.code, client.close_code()) == (ErrorCode.BAD_MESSAGE, CloseCode.REFUSED)
+    assert receiver.store.streams() == {}
+
+
+def test_a_role_that_the_receiver_does_not_have_is_refused_by_name(receiver: ThreadedReceiver) -> None:
+    with receiver.client() as client:
+        client.say(hello(CONFIG, role="fly"))
+        error = client.hear(Error)
+        assert (error.code, client.close_code()) == (ErrorCode.UNKNOWN_ROLE, CloseCode.REFUSED)
+        assert "serves the roles collect, not 'fly'" in error.text
+
+
+def test_a_stream_keeps_what_its_rows_hold(receiver: ThreadedReceiver) -> None:
+    with receiver.client() as client:
+        client.begin(HELLO)
+    assert receiver.store.streams()[HELLO.stream].spaces == racing().spaces.text
 
 
 def test_the_first_message_must_be_a_hello(receiver: ThreadedReceiver) -> None:

@@ -12,11 +12,12 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from experience.codec import decode_batch
+from experience.environment import racing
 from tests.support.experience import made_up_batch
 from tests.support.fault_proxy import FaultProxy
 from tests.support.receivers import CONFIG, Client, ThreadedReceiver, blob, hello
 from tests.support.waiting import wait_until
-from train_cloud.receiver import server, session
+from train_cloud.receiver import connection, server
 from train_cloud.store import Store, TrainerProgress
 from wire.messages import (
     Ack,
@@ -161,7 +162,7 @@ def test_a_text_client_takes_part_with_single_transitions(receiver: ThreadedRece
         client.say(step)
         client.hear(Ack, lambda ack: ack.stored_through == 1)
     (row,) = receiver.store.read_batches(0, 10)
-    batch = decode_batch(row.blob, receiver.receiver.layout)
+    batch = decode_batch(row.blob, racing().spaces.layout)
     assert row.steps == batch.steps == 1
     assert np.array_equal(batch.observations, made.observations)
     assert (batch.rewards[0], batch.terminated[0], batch.truncated[0]) == (0.5, False, True)
@@ -287,7 +288,7 @@ def _welcomed(receiver: ThreadedReceiver) -> bool:
 def test_a_bridge_that_asks_without_end_and_reads_no_answer_is_cut_off(
     receiver: ThreadedReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(session, "MAX_UNSAID", 20)
+    monkeypatch.setattr(connection, "MAX_UNSAID", 20)
     caplog.set_level(logging.INFO)
     weights = bytes(12 * 2**20)
     receiver.store.put_weights(1, weights, hashlib.sha256(weights).hexdigest())

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from experience.codec import encode_batch
+from experience.environment import racing
 from tests.support.experience import STREAM, incoming, made_up_batch
 from tests.support.runs import run_config
-from train_cloud.signature import layout
 from train_cloud.store import IncomingBatch, Store
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.ingest import Ingest
@@ -24,11 +24,11 @@ def store(tmp_path: Path) -> Store:
 
 
 def learner(capacity: int = 1000) -> OffPolicyLearner:
-    return make_learner(run_config(network=[8], buffer_size=capacity))
+    return make_learner(run_config(network=[8], buffer_size=capacity), racing())
 
 
 def take_in(store: Store, learner: OffPolicyLearner, counters: Counters) -> None:
-    ingest = Ingest(store, learner, counters, layout())
+    ingest = Ingest(store, learner, counters, racing().spaces.layout)
     ingest.skip_to_needed()
     while ingest.read():
         pass
@@ -95,7 +95,7 @@ def test_a_rebuilt_buffer_holds_the_newest_transitions_like_the_one_that_lived(s
     rebuilt, resumed = learner(130), counters
     before = resumed.steps
     reads: list[int] = []
-    ingest = Ingest(store, rebuilt, resumed, layout())
+    ingest = Ingest(store, rebuilt, resumed, racing().spaces.layout)
     ingest.skip_to_needed()
     while read := ingest.read():
         reads.append(read)

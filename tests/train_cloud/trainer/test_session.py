@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from experience.environment import racing
 from racing.policy import Policy
 from runtime.exit_codes import ExitCode
 from tests.support.experience import STREAM, incoming
@@ -22,9 +23,9 @@ from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from tests.support.small_disk import SmallDisk
 from tests.support.waiting import wait_until
+from train_cloud.environment import task_config
 from train_cloud.object_store import ObjectNotFound, ObjectStore
 from train_cloud.run_config import RunConfig
-from train_cloud.signature import expected_signature
 from train_cloud.store import Store
 from train_cloud.trainer import session
 from train_cloud.trainer.counters import Counters
@@ -110,7 +111,7 @@ def test_the_first_weights_come_before_any_experience(run: Run) -> None:
     wait_until(lambda: run.store.latest_weights() is not None, "weights are published")
     row = run.store.latest_weights()
     assert row is not None
-    policy = Policy.from_bytes(row.blob, expected_signature(config))
+    policy = Policy.from_bytes(row.blob, racing(task_config(config)).signature)
     assert policy.version == row.version == 1
     run.stop.set()
     assert ending.result(30) == ExitCode.OK

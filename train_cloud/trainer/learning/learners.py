@@ -8,16 +8,14 @@ makes the same updates in less time).
 from typing import Any
 
 import gymnasium
-import numpy as np
 import torch
-from gymnasium import spaces
 from sb3_contrib import TQC, CrossQ
 from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
 
-from racing.task import ACTION_SIZE, OBSERVATION_BOUND, OBSERVATION_SIZE, OBSERVATION_STEP
+from experience.environment import Environment
+from experience.spaces import Spaces
 from train_cloud.run_config import ConfigError, RunConfig
-from train_cloud.signature import expected_signature
 from train_cloud.trainer.learning.fast_sac import FastSAC
 from train_cloud.trainer.learning.off_policy import Algorithm, OffPolicyLearner
 from train_cloud.trainer.learning.replay import PackedReplayBuffer
@@ -25,14 +23,11 @@ from train_cloud.trainer.learning.replay import PackedReplayBuffer
 METHODS: dict[str, type[SAC] | type[TQC] | type[CrossQ]] = {"sac": FastSAC, "tqc": TQC, "crossq": CrossQ}
 
 
-class SpacesOnly(gymnasium.Env[np.ndarray[Any, Any], np.ndarray[Any, Any]]):
-    """The spaces of `racing.env.RacingEnv` and no car: what stable-baselines3 needs to build networks."""
+class SpacesOnly(gymnasium.Env[Any, Any]):
+    """Spaces and no environment: what stable-baselines3 needs to build networks."""
 
-    def __init__(self, observation_size: int = OBSERVATION_SIZE, action_size: int = ACTION_SIZE) -> None:
-        self.observation_space = spaces.Box(
-            -OBSERVATION_BOUND, OBSERVATION_BOUND - OBSERVATION_STEP, (observation_size,), np.float32
-        )
-        self.action_space = spaces.Box(-1.0, 1.0, (action_size,), np.float32)
+    def __init__(self, spaces: Spaces) -> None:
+        self.observation_space, self.action_space = spaces.observation.space, spaces.action.space
 
 
 def check_device(name: str) -> None:
@@ -47,19 +42,24 @@ def check_device(name: str) -> None:
         )
 
 
-def make_learner(config: RunConfig, env: SpacesOnly | None = None) -> OffPolicyLearner:
+def make_learner(config: RunConfig, environment: Environment) -> OffPolicyLearner:
     """A freshly initialised learner for `config`, which has seen nothing yet.
 
-    Raises ConfigError when the device is not there.
+    Raises ConfigError when the device is not there, or the method cannot act in such an environment.
     """
-    return OffPolicyLearner(make_algorithm(config, env), config.batch_size, expected_signature(config))
+    return OffPolicyLearner(make_algorithm(config, environment.spaces), config.batch_size, environment.signature)
 
 
-def make_algorithm(config: RunConfig, env: SpacesOnly | None = None) -> Algorithm:
+def make_algorithm(config: RunConfig, spaces: Spaces) -> Algorithm:
     """The freshly initialised algorithm of `config`, with an empty PackedReplayBuffer and a silent logger.
 
-    Raises ConfigError when the device is not there.
+    Raises ConfigError when the device is not there, or the method cannot act in such an environment.
     """
+    if not isinstance(spaces.action.space, gymnasium.spaces.Box):
+        raise ConfigError(
+            f"The field `method` has the value {config.method!r}, which needs continuous actions (a Box), but the "
+            f"environment's are {spaces.action.space}. Wrap the environment, or choose a method for such actions."
+        )
     check_device(config.device)
     optimizer: dict[str, Any] = {"fused": True}
     kind = METHODS[config.method]
@@ -71,7 +71,7 @@ def make_algorithm(config: RunConfig, env: SpacesOnly | None = None) -> Algorith
     critic = config.network if config.critic_network is None else config.critic_network
     algorithm = kind(
         "MlpPolicy",
-        env or SpacesOnly(),
+        SpacesOnly(spaces),
         learning_rate=config.learning_rate,
         buffer_size=config.buffer_size,
         batch_size=config.batch_size,

@@ -13,7 +13,7 @@ from torch import nn
 
 from racing.policy import Policy
 from racing.task import ACTION_STEP
-from tests.support.runs import run_config
+from tests.support.runs import boxes, run_config
 from train_cloud.trainer.learning.export import ExportError, export_policy
 from train_cloud.trainer.learning.learners import SpacesOnly, make_algorithm
 from train_cloud.trainer.learning.off_policy import Algorithm
@@ -27,7 +27,7 @@ def trained_learner(method: str, updates: int = 60) -> Algorithm:
     """A learner that has learned for a while from observations of very different spreads and offsets."""
     learner = make_algorithm(
         run_config(method=method, network=[64, 64], batch_size=128, buffer_size=4096, learning_rate=1e-3),
-        SpacesOnly(12, 2),
+        boxes(12, 2),
     )
     rng = np.random.default_rng(2)
     spread = np.geomspace(0.01, 2.0, 12)
@@ -62,7 +62,7 @@ def test_the_exported_policy_agrees_with_torch(method: str) -> None:
 
 
 def test_ppo_policies_agree_as_well() -> None:
-    model = PPO("MlpPolicy", SpacesOnly(12, 2), seed=1, device="cpu", policy_kwargs={"net_arch": [64, 64]})
+    model = PPO("MlpPolicy", SpacesOnly(boxes(12, 2)), seed=1, device="cpu", policy_kwargs={"net_arch": [64, 64]})
     with torch.no_grad():
         model.policy.get_parameter("action_net.weight").mul_(30.0)
     assert agreement(model) <= TOLERANCE
@@ -94,7 +94,7 @@ def test_a_diverged_policy_is_not_exported() -> None:
 
 def test_a_policy_without_counterpart_is_refused() -> None:
     model = CrossQ(
-        "MlpPolicy", SpacesOnly(4, 2), device="cpu", policy_kwargs={"net_arch": [8], "activation_fn": nn.SiLU}
+        "MlpPolicy", SpacesOnly(boxes(4, 2)), device="cpu", policy_kwargs={"net_arch": [8], "activation_fn": nn.SiLU}
     )
     with pytest.raises(ExportError, match="SiLU"):
         export_policy(model, 1, SIGNATURE)

@@ -10,12 +10,13 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
 from torch import nn
 
+from tests.support.runs import boxes
 from train_cloud.trainer.learning.arithmetic import choose_matrix_products
 from train_cloud.trainer.learning.fast_sac import FastSAC
 from train_cloud.trainer.learning.learners import SpacesOnly
 from train_cloud.trainer.learning.replay import PackedReplayBuffer
 
-ENV = SpacesOnly(7, 2)
+ENV = SpacesOnly(boxes(7, 2))
 
 
 def learner(kind: type[SAC], network: dict[str, list[int]] | None = None, **options: object) -> SAC:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from experience.codec import Batch
+from experience.environment import racing
 from tests.support.experience import STREAM, incoming, made_up_batch
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
@@ -81,7 +82,8 @@ class Lives:
         uploads = Uploads(self.objects, found.latest_etag)
         tracking = Tracking(config, self.store.path.parent, self.objects, counters.steps)
         try:
-            assert Trainer(config, self.store, uploads, tracking, learner, counters, threading.Event()).run()
+            stop, layout = threading.Event(), racing().spaces.layout
+            assert Trainer(config, self.store, uploads, tracking, learner, counters, stop, layout).run()
             assert uploads.wait(20)
         finally:
             uploads.close()
@@ -126,4 +128,4 @@ def test_a_checkpoint_of_another_kind_of_learner_is_refused_with_a_sentence(live
     found = find_newest(lives.objects).checkpoint
     assert found is not None
     with pytest.raises(CheckpointError, match="does not fit this configuration"):
-        restore_learner(make_learner(config_of(200)), found)
+        restore_learner(make_learner(config_of(200), racing()), found)

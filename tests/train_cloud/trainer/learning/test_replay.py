@@ -7,11 +7,12 @@ import pytest
 import torch
 from stable_baselines3.common.buffers import ReplayBuffer
 
+from tests.support.runs import boxes
 from train_cloud.trainer.learning.learners import SpacesOnly
 from train_cloud.trainer.learning.replay import PackedReplayBuffer
 
 SIZE, ACTIONS = 5, 2
-ENV = SpacesOnly(SIZE, ACTIONS)
+ENV = SpacesOnly(boxes(SIZE, ACTIONS))
 
 
 def buffer(capacity: int) -> PackedReplayBuffer:

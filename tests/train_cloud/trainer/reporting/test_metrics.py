@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from experience.environment import racing
 from tests.support.runs import run_config
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learners import make_learner
@@ -18,7 +19,7 @@ def test_the_document_holds_what_the_readme_promises() -> None:
     rates = Rates()
     rates.mark(400, counters)
 
-    document = metrics_document(config, counters, make_learner(config), rates, "training", 400, 300)
+    document = metrics_document(config, counters, make_learner(config, racing()), rates, "training", 400, 300)
     read = msgspec.json.decode(metrics_bytes(document))
 
     assert read["steps"] == 400

@@ -7,6 +7,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 from tensorboard.summary.writer import event_file_writer  # type: ignore[import-untyped]
 
+from experience.environment import racing
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from tests.support.small_disk import SmallDisk
@@ -57,7 +58,7 @@ def curve(folder: Path, tag: str) -> list[tuple[int, float]]:
 
 
 def test_the_curves_are_those_of_the_metrics_document() -> None:
-    learner = make_learner(CONFIG)
+    learner = make_learner(CONFIG, racing())
     rates, counters = Rates(), Counters()
     rates.mark(0, counters)
     points = curve_points(metrics_document(CONFIG, counters, learner, rates, "training", 0, None))

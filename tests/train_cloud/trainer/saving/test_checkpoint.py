@@ -9,9 +9,10 @@ import pytest
 import torch
 from stable_baselines3 import SAC
 
+from experience.environment import Environment
 from racing.policy import Policy
 from tests.support.moto_s3 import MotoS3, s3
-from tests.support.runs import run_config
+from tests.support.runs import boxes, run_config
 from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectStore, ObjectStoreUnavailable, PreconditionFailed
 from train_cloud.run_folder.keys import LATEST
@@ -24,12 +25,13 @@ from train_cloud.trainer.saving.uploads import AnotherWriter, Uploads
 
 __all__ = ["s3"]
 
-ENV = SpacesOnly(6, 2)
+ENV = SpacesOnly(boxes(6, 2))
+ENVIRONMENT = Environment("six", boxes(6, 2))
 
 
 def learner_with_experience(method: str = "sac", seed: int = 0) -> OffPolicyLearner:
     config = run_config(method=method, network=[16, 16], batch_size=32, buffer_size=500, seed=seed)
-    learner = make_learner(config, ENV)
+    learner = make_learner(config, ENVIRONMENT)
     rng = np.random.default_rng(8)
     learner.replay.insert(
         rng.normal(size=(400, 6)).astype(np.float32),
@@ -91,7 +93,7 @@ def test_the_model_opens_in_plain_stable_baselines3_and_the_policy_without_torch
 
 
 def test_a_checkpoint_of_another_network_is_refused_with_a_sentence() -> None:
-    other = make_learner(run_config(network=[32]), ENV)
+    other = make_learner(run_config(network=[32]), ENVIRONMENT)
     with pytest.raises(CheckpointError, match="does not fit this configuration"):
         restore_learner(other, checkpoint_of(learner_with_experience(), steps=1))
 

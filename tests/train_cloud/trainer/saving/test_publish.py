@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from experience.environment import racing
 from racing.policy import Policy
 from tests.support.experience import STREAM, incoming
 from tests.support.moto_s3 import MotoS3, s3
@@ -46,8 +47,9 @@ class Life:
         )
         self.uploads = Uploads(objects, find_newest(objects).latest_etag)
         self._tracking = Tracking(config, store.path.parent, objects, self.counters.steps)
-        learner = make_learner(config)
-        self.trainer = Trainer(config, store, self.uploads, self._tracking, learner, self.counters, threading.Event())
+        learner = make_learner(config, racing())
+        stop, layout = threading.Event(), racing().spaces.layout
+        self.trainer = Trainer(config, store, self.uploads, self._tracking, learner, self.counters, stop, layout)
 
     def saved(self) -> tuple[Counters, bytes]:
         """The newest checkpoint's counters and policy."""

@@ -1,28 +1,33 @@
-"""What the experience of a run looks like: the one place where the run's settings become the task's.
+"""What a run is trained in: the one place where the run's settings become an environment.
 
 Receiver and trainer both ask here, so that they refuse the same things. It decides nothing itself.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
-from experience.codec import Column, Layout
-from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP, TaskConfig, task_signature
+from experience.environment import Environment, racing
+from experience.spaces import Spaces
+from racing.task import TaskConfig
 from train_cloud.run_config import RunConfig, TaskSettings
 
 
 def task_config(config: RunConfig) -> TaskConfig:
-    """The task's own settings, as the run chose them."""
+    """Racing's settings, as the run chose them."""
     return TaskConfig(**msgspec.structs.asdict(config.task))
 
 
-def expected_signature(config: RunConfig) -> str:
-    """The signature that a bridge's Hello and a policy's metadata must carry to belong to this run."""
-    return task_signature(task_config(config))
+def environment_of(config: RunConfig, spaces: Iterable[str] = ()) -> Environment | None:
+    """The run's environment; None while nobody knows its spaces.
 
-
-def layout() -> Layout:
-    """The columns of this run's experience: observations and actions on their fixed-point grids."""
-    return Layout(Column(OBSERVATION_SIZE, step=OBSERVATION_STEP), Column(ACTION_SIZE, step=ACTION_STEP))
+    Racing's are known. Another environment's are those of the first bridge, which `spaces` (of streams, canonical JSON)
+    remember. Raises SpacesError when a text is none.
+    """
+    if config.environment.id is None:
+        return racing(task_config(config))
+    known = next(filter(None, spaces), None)
+    return None if known is None else Environment(config.environment.id, Spaces.parse(known))
 
 
 def bridge_options(config: RunConfig) -> str:

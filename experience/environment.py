@@ -1,0 +1,51 @@
+"""What a run is trained in: an environment's name, its spaces, and what else must match before anything is mixed.
+
+Racing is one environment; any of Gymnasium's is another. A signature names one: a policy, a spool and a bridge that
+carry the same belong together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+
+from experience.spaces import Channel, Spaces, SpaceSpec, canonical
+from racing.task import ACTION_SPACE, ACTION_STEP, CHANNELS, OBSERVATION_SPACE, OBSERVATION_STEP, TaskConfig
+
+RACING = "racing"
+
+
+@dataclass(frozen=True, eq=False)
+class Environment:
+    """An environment as far as both sides must agree on it.
+
+    Attributes:
+        name: "racing", or a Gymnasium id.
+        spaces: what an observation and an action hold.
+        settings: whatever else changes what a policy or experience means, as JSON values.
+    """
+
+    name: str
+    spaces: Spaces
+    settings: Mapping[str, float | str] = field(default_factory=dict)
+
+    @cached_property
+    def signature(self) -> str:
+        """The name, and a hash of everything; equal signatures may be mixed."""
+        content = canonical({"name": self.name, "settings": dict(self.settings), "spaces": self.spaces.text})
+        return f"{self.name} {hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+_RACING_SPACES = Spaces(
+    SpaceSpec(OBSERVATION_SPACE, OBSERVATION_STEP, tuple(Channel(c.name, c.unit, c.scale) for c in CHANNELS)),
+    SpaceSpec(ACTION_SPACE, ACTION_STEP, (Channel("steer", "of full lock"), Channel("pedals", "throttle less brake"))),
+)
+
+
+def racing(config: TaskConfig | None = None) -> Environment:
+    """Racing with these settings of its task; where an episode is cut off by time may differ."""
+    settings = {name: float(value) for name, value in asdict(config or TaskConfig()).items()}
+    del settings["max_episode_seconds"]
+    return Environment(RACING, _RACING_SPACES, settings)

@@ -1,0 +1,123 @@
+"""The role `collect`: takes a bridge's experience in, batch by batch, and tells how far it is stored and safe.
+
+A batch is acknowledged only after the writer said that it is committed. What is shared between bridges is the server's.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from experience.codec import Batch, CodecError, Layout, encode_batch
+from train_cloud.receiver.connection import MAX_TEXT, Connection, News, PeerError
+from train_cloud.receiver.writer import Job, Outcome, Result
+from wire.delivery import Inbox, Verdict
+from wire.messages import Ack, CloseCode, Error, ErrorCode, Hello, Transition, TransitionBatch, UpMessage
+
+MAX_PENDING_BYTES: Final = 8 * 2**20
+"""Bytes of a bridge's batches that may wait for the disk; beyond it nothing more is read from that bridge."""
+
+
+class Collector:
+    """Serves the bridge that said `hello`.
+
+    Args:
+        connection: to the bridge.
+        hello: what it said of itself.
+        layout: what a row of its experience holds.
+        submit: gives a batch to the writer.
+        stored, safe: its stream's positions.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        hello: Hello,
+        layout: Layout,
+        submit: Callable[[Job], None],
+        stored: int,
+        safe: int,
+    ) -> None:
+        self.connection, self.hello = connection, hello
+        self.stored, self.safe = stored, safe
+        self._layout, self._submit = layout, submit
+        self._inbox = Inbox(stored)
+        self._pending_bytes = 0
+        self._room = asyncio.Event()
+        self._refusing = False
+
+    def moved(self, stored: int = 0, safe: int = 0) -> None:
+        """The stream's batches through `stored` are committed, through `safe` in the bucket: acknowledge it."""
+        self.stored, self.safe = max(self.stored, stored), max(self.safe, safe)
+        self.connection.tell(News.ACK, lambda: Ack(self.stored, self.safe))
+
+    async def handle(self, message: UpMessage) -> None:
+        """Take one message; raises PeerError."""
+        match message:
+            case TransitionBatch(number=number, blob=blob):
+                await self._take(number, blob)
+            case Transition():
+                await self._take(message.number, _batch_of_one(message, self._layout))
+
+    def done(self, result: Result) -> None:
+        """The writer dealt with a batch of this bridge."""
+        self._pending_bytes -= len(result.job.blob)
+        self._room.set()
+        number = result.job.number
+        if result.outcome is Outcome.STORED:
+            self._refusing = False
+            return
+        if result.outcome is Outcome.BAD:
+            bad = PeerError(ErrorCode.BAD_BATCH, f"Batch {number}: {result.text}", CloseCode.INVALID_DATA)
+            self.connection.refuse(bad)
+            return
+        # Not stored, and so is nothing that follows: the bridge must begin again after what is.
+        self._inbox = Inbox(self.stored)
+        if result.outcome is Outcome.NO_ROOM:
+            self._refusing = True
+            text = f"Batch {number} could not be stored: {result.text} "
+            text += f"Send again from batch {self.stored + 1} in a while; keep the spool."
+            self.connection.post(Error(ErrorCode.DISK_FULL, text[:MAX_TEXT]))
+
+    async def _take(self, number: int, blob: bytes) -> None:
+        verdict = self._inbox.judge(number)
+        if verdict is Verdict.DUPLICATE:
+            self.moved()
+        elif verdict is Verdict.OUT_OF_ORDER:
+            # After a full disk, what was under way is out of order by our own doing: that was said already.
+            if not self._refusing:
+                expected = self._inbox.accepted_through + 1
+                text = f"Batch {number} came, but batch {expected} is expected; it was not stored. "
+                self.connection.post(Error(ErrorCode.OUT_OF_ORDER, f"{text}Send from batch {expected}."))
+        else:
+            self._inbox.accepted(number)
+            self._pending_bytes += len(blob)
+            self._submit(Job(self.hello.stream, number, blob, self._layout, self.done))
+            while self._pending_bytes > MAX_PENDING_BYTES:
+                self._room.clear()
+                await self._room.wait()
+
+
+def _batch_of_one(step: Transition, layout: Layout) -> bytes:
+    """A text client's step as a batch; PeerError when it is not of the layout."""
+    try:
+        # What float32 cannot hold becomes infinite here, and is refused by the codec like any infinity.
+        with np.errstate(over="ignore"):
+            batch = Batch(
+                layout=layout,
+                run_lengths=np.array([1], np.int32),
+                run_cars=np.array([0], np.int32),
+                run_first_steps=np.array([step.number - 1], np.int64),
+                observations=np.array([step.observation, step.next_observation], layout.observation.dtype),
+                actions=np.array([step.action], layout.action.dtype),
+                rewards=np.array([step.reward], np.float32),
+                terminated=np.array([step.terminated]),
+                truncated=np.array([step.truncated]),
+                policy_versions=np.zeros(1, np.uint32),
+                action_ages=np.zeros(1, np.float32),
+                late=np.zeros(1, bool),
+            )
+        return encode_batch(batch)
+    except (CodecError, ValueError, OverflowError) as error:
+        raise PeerError(ErrorCode.BAD_BATCH, f"Transition {step.number}: {error}", CloseCode.INVALID_DATA) from None
