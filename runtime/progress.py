@@ -94,3 +94,8 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def lap_text(seconds: float | None) -> str:
+    """Minutes, seconds and thousandths, as lap times are told."""
+    return "none yet" if seconds is None else f"{int(seconds // 60)}:{seconds % 60:06.3f}"

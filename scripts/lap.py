@@ -15,7 +15,7 @@ from racing.reference_driver import ReferenceDriver
 from racing.task import TaskConfig
 from racing.track import Track, parse_track
 from runtime.exit_codes import ExitCode
-from scripts.demo.report import lap_text
+from runtime.progress import lap_text
 
 
 def the_driver(policy: Path | None, track: Track, config: TaskConfig) -> Actor:

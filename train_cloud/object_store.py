@@ -1,14 +1,11 @@
 """The run's folder in an S3 bucket: put, get and list objects, with typed errors and a bounded time for each call.
 
 Every call makes one attempt and ends within about 20 s, whatever the other side does (a large object on a slow line
-may take longer as long as bytes move). Whoever must not give up retries with `Backoff`, the one policy of the house;
+may take longer as long as bytes move). Whoever must not give up retries by runtime.retry;
 who cannot go on without an answer, with `patiently`.
 Credentials come from boto3's usual chain and never appear in an error.
 """
 
-import logging
-import random
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +17,11 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
-from runtime.logs import fields
+from runtime.retry import retry
 from train_cloud.run_config import BucketConfig
 from wire.pairing import is_loopback
 
 _T = TypeVar("_T")
-_log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 10.0
@@ -61,53 +57,13 @@ class PreconditionFailed(ObjectStoreError):
     """The object is not what the caller believed (If-Match, If-None-Match): another writer was there."""
 
 
-class GaveUp(Exception):
-    """Somebody asked to stop while S3 was waited for."""
+SILENT_OR_DENIED = (ObjectStoreUnavailable, ObjectStoreDenied)
+"""What may pass by itself: an outage, and the rights of a role that not every service knows yet."""
 
 
-class Backoff:
-    """Waiting times between attempts: doubling from `first` to `cap` seconds, each with up to a quarter of jitter."""
-
-    def __init__(self, first: float = 0.5, cap: float = 30.0) -> None:
-        self._first, self._cap, self._next = first, cap, first
-
-    def seconds(self) -> float:
-        """How long to wait before the next attempt."""
-        delay = self._next
-        self._next = min(self._cap, delay * 2)
-        # Spreads the attempts of processes that lost the bucket at the same moment.
-        return delay * random.uniform(0.75, 1.0)
-
-    def reset(self) -> None:
-        """An attempt succeeded: begin small again."""
-        self._next = self._first
-
-
-def patiently(call: Callable[[], _T], doing: str, wait: Callable[[float], bool]) -> _T:
-    """The call's answer, retried while S3 is silent or denies, for at most PATIENCE_SECONDS.
-
-    `doing` is for the log. `wait(seconds)` waits before the next attempt and says whether to give up instead. Raises
-    GaveUp then, and ObjectStoreUnavailable or ObjectStoreDenied once the patience is over.
-    """
-    backoff, deadline = Backoff(), time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return call()
-        except (ObjectStoreUnavailable, ObjectStoreDenied) as error:
-            pause = backoff.seconds()
-            if time.monotonic() + pause > deadline:
-                raise
-            _log.warning(
-                "waiting for S3",
-                extra=fields(
-                    doing=doing,
-                    retry_in_s=round(pause, 1),
-                    giving_up_in_s=round(deadline - time.monotonic()),
-                    reason=str(error),
-                ),
-            )
-            if wait(pause):
-                raise GaveUp(f"Stopped while {doing}.") from None
+def patiently(call: Callable[[], _T], doing: str, wait: Callable[[float], object]) -> _T:
+    """The call's answer, retried while S3 is silent or denies, for at most PATIENCE_SECONDS; see runtime.retry."""
+    return retry(call, SILENT_OR_DENIED, PATIENCE_SECONDS, f"waiting for S3: {doing}", wait)
 
 
 def s3_client(bucket: BucketConfig, attempts: int = 1) -> Any:

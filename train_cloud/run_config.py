@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, defstruct
 
 from racing.task_config import TaskConfig
+from train_cloud.run_folder.files import RUN_CONFIG
 from train_cloud.settings import ConfigError as ConfigError
 from train_cloud.settings import load_settings, parse_settings
 from wire.pairing import is_host
@@ -153,7 +154,7 @@ def load_run_config(path: str | Path) -> RunConfig:
     return _checked(config, str(path))
 
 
-def parse_run_config(text: bytes, source: str = "run.json") -> RunConfig:
+def parse_run_config(text: bytes, source: str = RUN_CONFIG) -> RunConfig:
     """The configuration in `text` (JSON); `source` names it in errors. Raises ConfigError."""
     return _checked(parse_settings(text, RunConfig, source), source)
 

@@ -8,13 +8,12 @@ not look inside blobs and knows nothing of S3 beyond the position up to which ea
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
+from train_cloud.run_folder.states import TrainerState
 from train_cloud.store_file import StoreError as StoreError
 from train_cloud.store_file import StoreFile, errors_as_sentences
 from train_cloud.store_file import StoreFull as StoreFull
 
 WEIGHTS_KEPT = 3
-DONE_STATE = "done"
-"""State of a trainer that has trained all of the run and ends."""
 _CHECKPOINT_REQUESTS = "checkpoint_requested"
 _CHECKPOINTS_NOTED = 2
 """Pruning leaves what the newest checkpoint needs and what the one before needs, which a resume may fall back to."""
@@ -72,13 +71,13 @@ class WeightsRow:
 class TrainerProgress:
     """How far the trainer is, in environment steps and gradient updates.
 
-    `state` is a word for people, but DONE_STATE is one for programs too.
+    `state` is a word for people, but TrainerState.DONE is one for programs too.
     """
 
     trained_steps: int = 0
     consumed_steps: int = 0
     updates: int = 0
-    state: str = "starting"
+    state: str = TrainerState.STARTING
 
 
 class Store(StoreFile):

@@ -23,6 +23,7 @@ from websockets.typing import Subprotocol
 
 from bridge.link.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
 from runtime.logs import fields
+from runtime.pinned_https import client_context
 from wire.messages import MAX_DOWN_FRAME_BYTES, PROTOCOL
 from wire.pairing import Pairing, PinMismatch, basic_auth_header, check_pin, is_loopback
 
@@ -83,7 +84,7 @@ async def dial(pairing: Pairing) -> LinkConnection:
             max_size=MAX_DOWN_FRAME_BYTES,
             proxy=None if is_loopback(pairing.host) else True,
             create_connection=kind,
-            ssl=_tls(pairing) if pairing.tls else None,
+            ssl=client_context(pairing.pin is not None) if pairing.tls else None,
         )
     except PinMismatch as error:
         raise WrongCertificate(str(error)) from None
@@ -102,16 +103,6 @@ async def dial(pairing: Pairing) -> LinkConnection:
         raise _wrong_protocol(pairing)
     connection.heard_at = asyncio.get_running_loop().time()
     return connection
-
-
-def _tls(pairing: Pairing) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if pairing.pin is not None:
-        # A pinned certificate is self-signed: its hash, checked in the handshake, says more than any authority.
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def _judged(error: InvalidStatus, pairing: Pairing) -> Exception:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from runtime.files import write_private
 from wire.pairing import Pairing, PairingError, format_pairing
 
 FOLDER_VARIABLE = "AC_BRIDGE_CONFIG_DIR"
@@ -30,16 +31,8 @@ def config_folder(environment: Mapping[str, str] = os.environ, platform: str = s
 def store_pairing(pairing: Pairing, folder: Path) -> Path:
     """Write the pairing string whole or not at all, readable by its owner only; returns the file."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path, fresh = folder / _FILE, folder / f"{_FILE}.{os.getpid()}"
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(format_pairing(pairing) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    path = folder / _FILE
+    write_private(path, f"{format_pairing(pairing)}\n".encode("ascii"))
     return path
 
 

@@ -26,6 +26,7 @@ from scripts.demo.crew import Crew
 from train_cloud.environment import task_config
 from train_cloud.object_store import s3_client
 from train_cloud.run_config import BucketConfig, RunConfig
+from train_cloud.run_folder.files import PAIRING, RUN_CONFIG, STORE, TOKEN_VARIABLE
 from train_cloud.store import Store
 from wire.pairing import new_token
 
@@ -105,12 +106,12 @@ def _measure(bridges: int, seconds: float, folder: Path, bucket: BucketConfig) -
         run_id=f"bench-{bridges}", bucket=bucket, listen_host="127.0.0.1", listen_port=0, max_bridges=10_000
     )
     folder.mkdir()
-    run, token, pairing = folder / "run.json", folder / "token.txt", folder / "pairing.txt"
+    run, token, pairing = folder / RUN_CONFIG, folder / "token.txt", folder / PAIRING
     run.write_bytes(msgspec.json.encode(config))
     token.write_text(new_token(), encoding="utf-8")
     with Crew(folder) as crew:
         arguments = ["--config", str(run), "--folder", str(folder)]
-        environment = {"AC_TRAINING_TOKEN_FILE": str(token)}
+        environment = {TOKEN_VARIABLE: str(token)}
         receiver = crew.start("receiver", "train_cloud.receiver", *arguments, environment=environment)
         pin(receiver, core=0)
         _wait(pairing.exists, "the receiver listens")
@@ -118,7 +119,7 @@ def _measure(bridges: int, seconds: float, folder: Path, bucket: BucketConfig) -
         load = msgspec.json.encode(Load(uri, receiver, racing(task_config(config)).signature, bridges, seconds))
         command = [sys.executable, "-m", "scripts.bench.load"]
         answer = subprocess.run(command, input=load, stdout=subprocess.PIPE, timeout=seconds + 120, check=True).stdout
-    with closing(Store(folder / "store.db")) as store:
+    with closing(Store(folder / STORE)) as store:
         return Row(bridges, msgspec.json.decode(answer, type=Measured), store.total_steps())
 
 

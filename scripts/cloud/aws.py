@@ -19,6 +19,9 @@ from scripts.cloud.capacity import ScalingActivity
 from scripts.cloud.deployment import AppliedDeployment, OperatorError
 from train_cloud.object_store import CONNECT_SECONDS, READ_SECONDS, ObjectStore, s3_client
 from train_cloud.run_config import BucketConfig
+from train_cloud.run_folder.endpoint import Endpoint
+from train_cloud.run_folder.keys import run_prefix
+from train_cloud.run_folder.states import UNSET
 from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
 
 if TYPE_CHECKING:
@@ -27,22 +30,10 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ssm import SSMClient
 
-UNSET = "unset"
-"""What Terraform writes into a parameter that an instance is to fill."""
 # boto3's own retries, unlike in the instance's processes: here a person waits, and a few seconds are the limit.
 _CONFIG = Config(
     connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 3, "mode": "standard"}
 )
-
-
-class Endpoint(msgspec.Struct, kw_only=True, frozen=True):
-    """Where the receiver of one instance listens, as that instance wrote it; `pin` is its certificate's SHA-256."""
-
-    host: str
-    port: int
-    pin: str | None
-    instance_id: str
-    run_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +65,7 @@ class Cloud:
     def __init__(self, deployment: AppliedDeployment) -> None:
         self.deployment = deployment
         self._bucket = BucketConfig(name=deployment.bucket, region=deployment.region)
-        self.objects = ObjectStore(self._bucket, f"runs/{deployment.run_id}/")
+        self.objects = ObjectStore(self._bucket, run_prefix(deployment.run_id))
 
     @cached_property
     def _autoscaling(self) -> AutoScalingClient:

@@ -15,9 +15,9 @@ from runtime.logs import configure_logging
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile, note
 from scripts.cloud.deployment import OperatorError, load_deployment
-from scripts.cloud.run_record import METRICS, RUN_CONFIG
 from train_cloud.run_config import BucketConfig, ConfigError, RunConfig, parse_run_config
-from train_cloud.trainer.saving.manifest import MANIFEST, Checkpoint, CheckpointError, find_newest
+from train_cloud.run_folder.keys import MANIFEST, METRICS, POLICY, RUN_CONFIG
+from train_cloud.trainer.saving.manifest import Checkpoint, CheckpointError, find_newest
 
 MODELS = Path("models")
 
@@ -52,7 +52,7 @@ def fetch(
     size = sum(entry.bytes for entry in checkpoint.manifest.files.values())
     print(f"{folder}: the checkpoint at {steps:,} steps, {len(checkpoint.files)} files, {size / 1e6:.1f} MB, verified.")
     note(
-        f"Let it drive a lap: python -m scripts.lap TRACK --policy {folder / 'policy.safetensors'}. To go on with the "
+        f"Let it drive a lap: python -m scripts.lap TRACK --policy {folder / POLICY}. To go on with the "
         "run by hand, `make stop` first; README.md says how (public_host in run.json is then that machine's)."
     )
 

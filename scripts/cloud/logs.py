@@ -13,8 +13,8 @@ import typer
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile, note
 from scripts.cloud.deployment import OperatorError, load_deployment
-from scripts.cloud.run_record import LOGS
 from scripts.cloud.waiting import POLL_SECONDS, Wait
+from train_cloud.run_folder.keys import LOGS
 
 LINES = 200
 FOLLOW_MINUTES = 24 * 60.0

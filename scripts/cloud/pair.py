@@ -14,19 +14,21 @@ from scripts.cloud.aws import Cloud, GroupInstance
 from scripts.cloud.capacity import explain
 from scripts.cloud.command import DeploymentFile, note
 from scripts.cloud.deployment import OperatorError, load_deployment
-from scripts.cloud.dialling import Unreachable, healthz
 from scripts.cloud.run_record import RunRecord
 from scripts.cloud.waiting import Wait
+from train_cloud.receiver_client import Unreachable, healthz
+from train_cloud.run_folder.states import Reason
 from wire.pairing import Pairing, PinMismatch, format_pairing
 
 MINUTES = 20.0
 """A GPU instance's first boot builds its environment; later ones restore it within two or three minutes."""
 
-_NEXT_STEPS = {
-    "finished": "`make fetch` brings the model home; for another run set a new run_id in terraform.tfvars and run "
+_NEXT_STEPS: dict[str, str] = {
+    Reason.FINISHED: "`make fetch` brings the model home; for another run set a new run_id in terraform.tfvars and run "
     "`terraform -chdir=terraform apply`, then `make start`.",
-    "failed": "`make logs` shows what led to it; when the cause is mended: `make start`.",
-    "over_budget": "Raise budget_usd in terraform.tfvars, run `terraform -chdir=terraform apply`, then `make start`.",
+    Reason.FAILED: "`make logs` shows what led to it; when the cause is mended: `make start`.",
+    Reason.OVER_BUDGET: "Raise budget_usd in terraform.tfvars, run `terraform -chdir=terraform apply`, then `make "
+    "start`.",
 }
 
 
@@ -71,7 +73,7 @@ def why_nothing_runs(cloud: Cloud) -> str:
     """Why the desired capacity is 0, with what to do; from the newest ending in the bucket."""
     ending = RunRecord(cloud.objects).last_ending()
     name = cloud.deployment.run_id
-    if ending is None or ending.reason == "interrupted":
+    if ending is None or ending.reason == Reason.INTERRUPTED:
         return f"No instance is wanted for the run {name} (desired capacity 0). `make start` begins it."
     next_step = _NEXT_STEPS.get(ending.reason, "`make start` goes on from the last checkpoint.")
     reason = ending.reason.replace("_", " ")
@@ -98,7 +100,7 @@ def _no_address(instance: GroupInstance) -> str:
 def _not_healthy(pairing: Pairing) -> str | None:
     """What keeps the receiver from taking bridges; None when nothing does."""
     try:
-        answer = healthz(pairing)
+        status, text = healthz(pairing)
     except (Unreachable, PinMismatch) as error:
         return str(error)
-    return None if answer.status == HTTPStatus.OK else f"its receiver says: {answer.text.strip()[:200]}"
+    return None if status == HTTPStatus.OK else f"its receiver says: {text.strip()[:200]}"

@@ -12,8 +12,8 @@ import typer
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile
 from scripts.cloud.deployment import OperatorError, load_deployment
-from scripts.cloud.dialling import Unreachable, token_accepted
 from scripts.cloud.waiting import Wait
+from train_cloud.receiver_client import Unreachable, token_accepted
 from wire.pairing import Pairing, PinMismatch, new_token
 
 MINUTES = 5.0

@@ -12,13 +12,11 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from train_cloud.instance.ledger import STARTED, Life, Totals, add_up, read_lives, read_started
+from train_cloud.instance.ledger import Life, Totals, add_up, read_lives, read_started
 from train_cloud.object_store import ObjectStore
-from train_cloud.trainer.saving.manifest import LATEST, Manifest
+from train_cloud.run_folder.keys import DONE, ENDINGS, LATEST, LAUNCHES, METRICS, STARTED
+from train_cloud.trainer.saving.manifest import Manifest
 
-DONE, METRICS, LAUNCHES = "DONE", "metrics.json", "launches"
-ENDINGS, LOGS = "endings/", "logs/"
-RUN_CONFIG = "run.json"
 Moment = Annotated[datetime, Meta(tz=True)]
 _T = TypeVar("_T")
 _NOBODY = Life(

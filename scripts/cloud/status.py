@@ -13,14 +13,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from runtime.progress import duration
+from runtime.progress import duration, lap_text
 from scripts.cloud.aws import Cloud, Group
 from scripts.cloud.command import DeploymentFile
 from scripts.cloud.deployment import OperatorError, load_deployment
-from scripts.cloud.dialling import Unreachable, metrics
 from scripts.cloud.run_record import Ending, RunRecord
-from scripts.demo.report import lap_text
-from train_cloud.trainer.saving.manifest import LATEST
+from train_cloud.receiver_client import Unreachable, metrics
+from train_cloud.run_folder.keys import LATEST
+from train_cloud.run_folder.states import BRIDGES
 from wire.pairing import PinMismatch
 
 
@@ -133,7 +133,7 @@ def _ask_receiver(cloud: Cloud, group: Group, found: RunStatus) -> None:
         if endpoint is None:
             found.bridges_unknown_because = "the instance boots"
         else:
-            found.bridges = int(metrics(cloud.pairing(endpoint))["bridges"])
+            found.bridges = int(metrics(cloud.pairing(endpoint))[BRIDGES])
     except OperatorError as error:
         found.bridges_unknown_because = str(error)
     except (Unreachable, PinMismatch, KeyError) as error:

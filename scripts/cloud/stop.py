@@ -14,8 +14,8 @@ from scripts.cloud.command import DeploymentFile, note
 from scripts.cloud.deployment import OperatorError, load_deployment
 from scripts.cloud.run_record import Ending, RunRecord
 from scripts.cloud.waiting import Wait
-from train_cloud.instance.endings import Reason
 from train_cloud.object_store import ObjectStoreError
+from train_cloud.run_folder.states import Reason
 
 MINUTES = 8.0
 

@@ -22,6 +22,7 @@ import typer
 from racing.track import Track, parse_track
 from racing.track_file import TrackError
 from runtime.exit_codes import ExitCode
+from runtime.files import write_private
 from runtime.logs import configure_logging, fields
 from runtime.progress import Progress, duration
 from runtime.signals import stop_on_signals
@@ -31,8 +32,9 @@ from scripts.demo.crew import Crew, EndedEarly
 from scripts.demo.judge import LAPS_IN_A_ROW, Judge
 from train_cloud.environment import bridge_options, task_config
 from train_cloud.object_store import s3_client
-from train_cloud.receiver.tls import write_private
 from train_cloud.run_config import RunConfig
+from train_cloud.run_folder import files
+from train_cloud.run_folder.keys import METRICS
 from train_cloud.store import Store
 from wire.pairing import new_token
 
@@ -89,16 +91,16 @@ def start_processes(crew: Crew, scene: Scene) -> RunConfig:
     os.environ.update(AWS_ACCESS_KEY_ID="demo", AWS_SECRET_ACCESS_KEY="demo")
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
         os.environ.pop(name, None)
-    url, pairing = scene.folder / "s3-url.txt", scene.folder / "instance" / "pairing.txt"
+    url, pairing = scene.folder / "s3-url.txt", scene.folder / "instance" / files.PAIRING
     crew.start("s3", "scripts.demo.s3_server", str(url))
     scene.wait_for(crew, "The S3 server", url.exists)
     run = demo_settings.demo_run(url.read_text(encoding="utf-8"))
     s3_client(run.bucket).create_bucket(Bucket=run.bucket.name)
-    config, token = scene.folder / "run.json", scene.folder / "token"
+    config, token = scene.folder / files.RUN_CONFIG, scene.folder / files.TOKEN
     config.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2))
     write_private(token, new_token().encode())
     common = ["--config", str(config), "--folder", str(pairing.parent)]
-    crew.start("receiver", "train_cloud.receiver", *common, environment={"AC_TRAINING_TOKEN_FILE": str(token)})
+    crew.start("receiver", "train_cloud.receiver", *common, environment={files.TOKEN_VARIABLE: str(token)})
     crew.start("trainer", "train_cloud.trainer", *common)
     scene.wait_for(crew, "The receiver", pairing.exists)
     car = ["--car", "simulated", "--cars", str(scene.cars), "--track", scene.track_spec]
@@ -136,7 +138,7 @@ def play(scene: Scene) -> None:
     """The demo itself, from the first process to the table. Raises DemoFailed, EndedEarly, KeyboardInterrupt."""
     with Crew(scene.folder / "logs") as crew:
         run = start_processes(crew, scene)
-        store = Store(scene.folder / "instance" / "store.db")
+        store = Store(scene.folder / "instance" / files.STORE)
         judge = Judge(store, scene.track, task_config(run), scene.whole_time)
         judge.start()
         failure: DemoFailed | None = None
@@ -156,12 +158,12 @@ def play(scene: Scene) -> None:
 def report(scene: Scene, run: RunConfig, judge: Judge) -> None:
     """Leave metrics.json and lap.png in the folder and print the table."""
     metrics = demo_report.demo_metrics(judge, run, scene.track_spec, time.monotonic() - scene.began)
-    (scene.folder / "metrics.json").write_bytes(msgspec.json.format(msgspec.json.encode(metrics), indent=2))
+    (scene.folder / METRICS).write_bytes(msgspec.json.format(msgspec.json.encode(metrics), indent=2))
     best = judge.passed or judge.latest
     if best is not None:
         demo_report.draw_lap(scene.folder / "lap.png", scene.track, best.drive, judge.reference)
     demo_report.print_table(metrics)
-    print(f"The lap is drawn in {scene.folder / 'lap.png'}, the figures are in {scene.folder / 'metrics.json'}.")
+    print(f"The lap is drawn in {scene.folder / 'lap.png'}, the figures are in {scene.folder / METRICS}.")
 
 
 def fresh_folder(folder: Path) -> None:

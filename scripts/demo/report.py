@@ -12,10 +12,11 @@ from rich.table import Table
 from racing.car import FloatArray
 from racing.evaluation import Evaluation
 from racing.track import Track
-from runtime.progress import duration
+from runtime.progress import duration, lap_text
 from scripts.demo.judge import LAPS_IN_A_ROW, Judge
 from train_cloud.object_store import ObjectStore, s3_client
 from train_cloud.run_config import BucketConfig, RunConfig
+from train_cloud.run_folder.keys import METRICS, run_prefix
 
 
 def census(objects: ObjectStore, bucket: BucketConfig) -> dict[str, dict[str, int]]:
@@ -32,7 +33,7 @@ def census(objects: ObjectStore, bucket: BucketConfig) -> dict[str, dict[str, in
 
 def demo_metrics(judge: Judge, run: RunConfig, track: str, seconds: float) -> dict[str, Any]:
     """The demo's metrics.json: the judgement first, then what the trainer counted; times in s unless named."""
-    objects = ObjectStore(run.bucket, f"runs/{run.run_id}/")
+    objects = ObjectStore(run.bucket, run_prefix(run.run_id))
     best = judge.passed or judge.latest
     # The first lap starts slower than the others end; the best of each compares flying laps.
     reference = min((lap.time for lap in judge.reference.laps), default=None) if judge.reference else None
@@ -46,7 +47,7 @@ def demo_metrics(judge: Judge, run: RunConfig, track: str, seconds: float) -> di
         "weights_version": best.version if best else 0,
         "versions_judged": judge.judged,
         "bucket": census(objects, run.bucket),
-        "trainer": msgspec.json.decode(objects.find("metrics.json") or b"{}"),
+        "trainer": msgspec.json.decode(objects.find(METRICS) or b"{}"),
     }
 
 
@@ -115,8 +116,3 @@ def _title(drive: Evaluation) -> str:
     if drive.end or not drive.laps:
         return f"the learned policy's way until its end ({drive.end or 'stopped'})"
     return f"the learned policy's lap: {lap_text(drive.laps[-1].time)}"
-
-
-def lap_text(seconds: float | None) -> str:
-    """Minutes, seconds and thousandths, as lap times are told."""
-    return "none yet" if seconds is None else f"{int(seconds // 60)}:{seconds % 60:06.3f}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from moto.server import ThreadedMotoServer
 
 from runtime.exit_codes import ExitCode
+from runtime.files import write_private
 from runtime.logs import configure_logging
 from runtime.signals import stop_on_signals
 
@@ -20,9 +21,7 @@ def main(file: Path) -> ExitCode:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    fresh = file.with_suffix(".new")
-    fresh.write_text(f"http://{host}:{port}", encoding="utf-8")
-    fresh.replace(file)
+    write_private(file, f"http://{host}:{port}".encode())
     while not stop.wait(0.2):
         pass
     return ExitCode.OK

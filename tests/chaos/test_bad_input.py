@@ -25,8 +25,8 @@ from tests.support.site import BRIDGE, RECEIVER, TRAINER, Site, check_experience
 from tests.support.small_disk import SmallDisk
 from tests.support.waiting import wait_until
 from train_cloud.object_store import CALL_SECONDS
-from train_cloud.trainer.saving.checkpoint import MODEL
-from train_cloud.trainer.saving.manifest import LATEST, Manifest
+from train_cloud.run_folder.keys import LATEST, MODEL
+from train_cloud.trainer.saving.manifest import Manifest
 from wire.frames import encode_text
 from wire.messages import MAX_UP_FRAME_BYTES, CloseCode, Error, ErrorCode, Transition, TransitionBatch
 from wire.pairing import basic_auth_header, parse_pairing

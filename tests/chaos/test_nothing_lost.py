@@ -20,8 +20,7 @@ from tests.support.moto_s3 import MotoS3, s3
 from tests.support.script import Script
 from tests.support.site import BRIDGE, RECEIVER, TRAINER, Site, check_experience
 from tests.support.waiting import wait_until
-from train_cloud.receiver.segments import FOLDER
-from train_cloud.trainer.saving.manifest import LATEST
+from train_cloud.run_folder.keys import EXPERIENCE, LATEST
 
 __all__ = ["s3"]
 
@@ -156,7 +155,7 @@ class Chaos:
 
     def _wait_for_bucket(self) -> None:
         """Go on when some experience, but hardly all of it, is safe; mostly, when a checkpoint is up as well."""
-        wait_until(lambda: bool(self.site.objects.list(FOLDER)), "a first segment is in the bucket", 30.0)
+        wait_until(lambda: bool(self.site.objects.list(EXPERIENCE)), "a first segment is in the bucket", 30.0)
         if self._random.random() < 0.75:
             wait_until(lambda: LATEST in self.site.objects.list(LATEST), "a checkpoint is in the bucket", 30.0)
 

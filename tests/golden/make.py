@@ -25,11 +25,12 @@ from experience.environment import racing
 from racing.policy import POLICY_FORMAT, SQUASHED_GAUSSIAN
 from tests.support.runs import run_config
 from train_cloud.receiver.segments import encode_segment, make_segment
+from train_cloud.run_folder.keys import MANIFEST
 from train_cloud.store import IncomingBatch, Store, StoredBatch, StreamState, TrainerProgress
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learners import make_learner
 from train_cloud.trainer.reporting.metrics import Rates, metrics_bytes, metrics_document
-from train_cloud.trainer.saving.manifest import MANIFEST, Checkpoint, FileEntry, Manifest
+from train_cloud.trainer.saving.manifest import Checkpoint, FileEntry, Manifest
 from wire.pairing import Pairing
 
 STREAM, OTHER = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"

@@ -25,9 +25,9 @@ from tests.support.experience import made_up_batch
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from train_cloud.environment import task_config
-from train_cloud.receiver.__main__ import TOKEN_FILE
 from train_cloud.receiver.server import Receiver
 from train_cloud.run_config import RunConfig
+from train_cloud.run_folder.files import TOKEN_VARIABLE
 from train_cloud.store import Store
 from wire.frames import decode_down, encode_frame, encode_text
 from wire.messages import PROTOCOL, Ack, DownMessage, Hello, Ping, Pong, Role, TransitionBatch, UpMessage, Welcome
@@ -214,7 +214,7 @@ class ReceiverProcess:
                     str(folder),
                     *arguments,
                 ],
-                env=os.environ | {TOKEN_FILE: str(folder / "token.txt")},
+                env=os.environ | {TOKEN_VARIABLE: str(folder / "token.txt")},
                 stderr=log,
             )
 

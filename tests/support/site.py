@@ -26,9 +26,10 @@ from tests.support.runs import run_config
 from tests.support.script import Script, check_whole
 from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectStore
-from train_cloud.receiver.segments import FOLDER, decode_segment, parse_key
+from train_cloud.receiver.segments import decode_segment, parse_key
 from train_cloud.receiver.tls import load_identity
 from train_cloud.run_config import RunConfig
+from train_cloud.run_folder.keys import EXPERIENCE
 from train_cloud.store import Store, StoredBatch, StoreError, TrainerProgress
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.saving.manifest import find_newest
@@ -293,7 +294,7 @@ class Site:
 def batches_in_bucket(objects: ObjectStore) -> dict[tuple[str, int], bytes]:
     """Blob of each (stream, number) among the run's objects; AssertionError where two segments disagree."""
     found: dict[tuple[str, int], bytes] = {}
-    for name in objects.list(FOLDER):
+    for name in objects.list(EXPERIENCE):
         key = parse_key(name)
         assert key is not None, f"{name} is no segment"
         for batch in decode_segment(objects.get(name)[0], key).batches():

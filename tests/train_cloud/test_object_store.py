@@ -11,7 +11,6 @@ from tests.support.moto_s3 import MotoS3, s3
 from train_cloud import object_store
 from train_cloud.object_store import (
     PART_BYTES,
-    Backoff,
     ObjectNotFound,
     ObjectStore,
     ObjectStoreDenied,
@@ -107,14 +106,6 @@ def test_a_server_that_is_not_there_is_unavailable(s3: MotoS3) -> None:
     s3.stop()
     with pytest.raises(ObjectStoreUnavailable):
         objects.get("a")
-
-
-def test_waits_between_attempts_grow_to_a_cap() -> None:
-    backoff = Backoff(first=1.0, cap=4.0)
-    waits = [backoff.seconds() for _ in range(5)]
-    assert all(0.75 * full <= wait <= full for wait, full in zip(waits, (1, 2, 4, 4, 4), strict=True))
-    backoff.reset()
-    assert backoff.seconds() <= 1.0
 
 
 def test_a_file_longer_than_a_part_arrives_whole(s3: MotoS3, tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from runtime.retry import Backoff
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.receivers import ThreadedReceiver, blob, hello
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
-from train_cloud.object_store import Backoff, ObjectStore
+from train_cloud.object_store import ObjectStore
 from train_cloud.receiver import backup as backup_module
 from train_cloud.receiver.backup import PRUNED_AT_ONCE, Backup
 from train_cloud.store import IncomingBatch, Store, StoreFull

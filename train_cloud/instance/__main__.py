@@ -11,6 +11,7 @@ import os
 import sys
 from pathlib import Path
 
+from runtime.boot_clock import boot_id, seconds_since_boot
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging, fields
 from train_cloud.instance.budget import keep_account, tick
@@ -18,18 +19,15 @@ from train_cloud.instance.clients import ParameterError, aws_client
 from train_cloud.instance.deployment import Deployment, load_deployment
 from train_cloud.instance.environment import store_environment
 from train_cloud.instance.finished import end_when_done
-from train_cloud.instance.life import boot_id, life_seconds
 from train_cloud.instance.metadata import Metadata
 from train_cloud.instance.prepare import PrepareError, prepare
 from train_cloud.instance.secrets import fetch_secrets
 from train_cloud.object_store import ObjectStore, ObjectStoreError
+from train_cloud.run_folder import files
 from train_cloud.settings import ConfigError
 from train_cloud.store import Store, StoreError
 
 COMMANDS = ("prepare", "secrets", "budget", "account", "finished", "checkpoint", "store-environment")
-PATIENCE = "AC_PATIENCE_SECONDS"
-DEFAULT_PATIENCE_SECONDS = 900.0
-"""How long AWS may refuse or be silent before that counts; the same as in lifeline.sh, which says why."""
 
 _log = logging.getLogger(__name__)
 
@@ -67,14 +65,14 @@ def _carry_out(arguments: argparse.Namespace) -> None:
     match arguments.command:
         case "prepare":
             ssm = aws_client("ssm", deployment.config.region)
-            prepare(deployment, arguments.config.parent / "run.json", ssm, Metadata(), patience)
+            prepare(deployment, arguments.config.parent / files.RUN_CONFIG, ssm, Metadata(), patience)
         case "secrets":
             ssm = aws_client("ssm", deployment.config.region)
             fetch_secrets(deployment.config, ssm, deployment.run_folder, patience)
         case "budget":
-            tick(deployment, Metadata(), boot_id(), life_seconds())
+            tick(deployment, Metadata(), boot_id(), seconds_since_boot())
         case "account":
-            keep_account(deployment, Metadata(), boot_id(), life_seconds())
+            keep_account(deployment, Metadata(), boot_id(), seconds_since_boot())
         case "finished":
             end_when_done(deployment, patience)
         case "checkpoint":
@@ -85,15 +83,15 @@ def _carry_out(arguments: argparse.Namespace) -> None:
 
 
 def _patience() -> float:
-    given = os.environ.get(PATIENCE) or str(DEFAULT_PATIENCE_SECONDS)
+    given = os.environ.get(files.PATIENCE_VARIABLE) or str(files.PATIENCE_SECONDS)
     try:
         return float(given)
     except ValueError:
-        raise ConfigError(f"{PATIENCE} has the value {given!r}: expected a number of seconds.") from None
+        raise ConfigError(f"{files.PATIENCE_VARIABLE} has the value {given!r}: expected a number of seconds.") from None
 
 
 def _ask_for_checkpoint(deployment: Deployment) -> None:
-    file = deployment.folder / "store.db"
+    file = deployment.folder / files.STORE
     if not file.exists():
         _log.info("no checkpoint is asked for: there is no store yet, so nothing was learned here")
         return

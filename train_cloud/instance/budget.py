@@ -10,19 +10,21 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from runtime.files import write_private
 from runtime.logs import fields
 from train_cloud.instance.budget_state import BudgetState, Instance, load_state, save_state
 from train_cloud.instance.clients import ParameterError, aws_client
 from train_cloud.instance.deployment import Deployment
-from train_cloud.instance.endings import Reason, decide, decided
+from train_cloud.instance.endings import decide, decided
 from train_cloud.instance.ledger import Life, Totals, add_up, read_lives, read_started, write_life
 from train_cloud.instance.metadata import Metadata, MetadataError
 from train_cloud.instance.receiver_watch import Activity, ask_receiver
-from train_cloud.instance.secrets import TOKEN, rotate_token
+from train_cloud.instance.secrets import rotate_token
 from train_cloud.instance.shipping import ship_log
 from train_cloud.instance.spend import price_steps, spent_usd
 from train_cloud.object_store import ObjectStoreError
-from train_cloud.receiver.tls import write_private
+from train_cloud.run_folder.files import TOKEN
+from train_cloud.run_folder.states import Reason
 
 LOOKED = "looked"
 """File in the run folder with the life second of the last look, a whole number; lifeline.sh ends who looks no more."""

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
+from runtime.files import write_private
 from runtime.logs import fields
 from train_cloud.instance.ledger import Life
 from train_cloud.instance.spend import Spent
-from train_cloud.receiver.tls import write_private
 
 FILE = "budget.json"
 

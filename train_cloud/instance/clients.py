@@ -1,26 +1,17 @@
-"""boto3 clients for everything but S3, patience with them, and parameters of SSM with errors in sentences.
+"""boto3 clients for everything but S3, and parameters of SSM with errors in sentences.
 
-A call makes one attempt and ends within train_cloud.object_store.CALL_SECONDS; whoever must not give up uses
-`keep_trying`, which waits by the house's Backoff. No error holds a parameter's value.
+A call makes one attempt and ends within train_cloud.object_store.CALL_SECONDS; whoever must not give up retries (a new
+role takes a while until every service knows it, so a refusal may be worth a second try, too). No error holds a
+parameter's value.
 """
 
-import logging
-import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from runtime.logs import fields
-from train_cloud.object_store import CONNECT_SECONDS, READ_SECONDS, Backoff
-
-UNSET = "unset"
-"""Value of a parameter that Terraform made and nobody has filled."""
-
-_Result = TypeVar("_Result")
-_log = logging.getLogger(__name__)
+from train_cloud.object_store import CONNECT_SECONDS, READ_SECONDS
 
 
 class ParameterError(Exception):
@@ -31,25 +22,6 @@ def aws_client(service: str, region: str) -> Any:
     """A boto3 client: one attempt a call, short timeouts; AWS_ENDPOINT_URL is honoured as boto3 does by itself."""
     settings = Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 1})
     return boto3.client(service, region_name=region, config=settings)  # type: ignore[call-overload]
-
-
-def keep_trying(
-    attempt: Callable[[], _Result], errors: type[Exception] | tuple[type[Exception], ...], seconds: float
-) -> _Result:
-    """What `attempt` returns, tried again after one of `errors` until `seconds` are over; then the last one is raised.
-
-    A new role takes a while until every service knows it, so a refusal may be worth a second try, too.
-    """
-    deadline, backoff = time.monotonic() + seconds, Backoff(first=1.0, cap=15.0)
-    while True:
-        try:
-            return attempt()
-        except errors as error:
-            wait = backoff.seconds()
-            if time.monotonic() + wait > deadline:
-                raise
-            _log.warning("trying again", extra=fields(problem=str(error), seconds=round(wait, 1)))
-            time.sleep(wait)
 
 
 def read_parameter(ssm: Any, name: str) -> str:

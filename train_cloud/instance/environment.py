@@ -14,8 +14,8 @@ from pathlib import Path
 import zstandard
 
 from runtime.logs import fields
-from train_cloud.instance.clients import keep_trying
-from train_cloud.object_store import ObjectStore, ObjectStoreDenied, ObjectStoreUnavailable
+from runtime.retry import retry
+from train_cloud.object_store import SILENT_OR_DENIED, ObjectStore
 
 LEVEL = 1
 """Of zstd: the upload waits for nobody, but the trainer wants the cores."""
@@ -28,13 +28,12 @@ def store_environment(objects: ObjectStore, environment: Path, key: str, patienc
 
     Raises ObjectStoreError, OSError.
     """
-    troubles = (ObjectStoreUnavailable, ObjectStoreDenied)
     # /tmp may be memory.
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:
         archive = Path(folder) / "environment.tar.zst"
         pack(environment, archive)
         size = archive.stat().st_size
-        keep_trying(lambda: objects.put_file(key, archive), troubles, patience_seconds)
+        retry(lambda: objects.put_file(key, archive), SILENT_OR_DENIED, patience_seconds)
     _log.info("the environment is in the bucket", extra=fields(key=key, bytes=size))
 
 

@@ -12,15 +12,17 @@ from typing import Any
 
 import msgspec
 
+from runtime.files import write_private
 from runtime.logs import fields
-from train_cloud.instance.clients import UNSET, ParameterError, keep_trying, read_parameter, write_parameter
+from runtime.retry import retry
+from train_cloud.instance.clients import ParameterError, read_parameter, write_parameter
 from train_cloud.instance.deployment import Deployment
 from train_cloud.instance.metadata import Metadata, MetadataError
 from train_cloud.object_store import ObjectStoreError, ObjectStoreUnavailable
-from train_cloud.receiver.tls import load_identity, new_pem, write_private
-
-TLS_FILE = "tls.pem"
-RUN_FILE = "run.json"
+from train_cloud.receiver.tls import load_identity, new_pem
+from train_cloud.run_folder.endpoint import Endpoint
+from train_cloud.run_folder.files import RUN_CONFIG, TLS
+from train_cloud.run_folder.states import UNSET
 
 _log = logging.getLogger(__name__)
 
@@ -29,23 +31,13 @@ class PrepareError(Exception):
     """Bridges could not find this instance; the text is a sentence."""
 
 
-class Endpoint(msgspec.Struct, kw_only=True):
-    """What the endpoint parameter says: where the receiver listens and which certificate it shows."""
-
-    host: str
-    port: int
-    pin: str
-    instance_id: str
-    run_id: str
-
-
 def prepare(deployment: Deployment, terraform_run: Path, ssm: Any, metadata: Metadata, patience_seconds: float) -> None:
     """Do everything; `terraform_run` is Terraform's run.json. Raises PrepareError, ParameterError, OSError."""
     host = _public_host(deployment, metadata, patience_seconds)
     settings = msgspec.json.decode(terraform_run.read_bytes())
     # Only what Terraform could not know is added: the rest of the file stays as the user wrote it.
     run = msgspec.json.encode(settings | {"public_host": host})
-    write_private(deployment.folder / RUN_FILE, run)
+    write_private(deployment.folder / RUN_CONFIG, run)
     pin = _take_identity(deployment, host, ssm, patience_seconds)
     endpoint = Endpoint(
         host=host,
@@ -56,7 +48,7 @@ def prepare(deployment: Deployment, terraform_run: Path, ssm: Any, metadata: Met
     )
     text = msgspec.json.encode(endpoint).decode()
     name = deployment.config.endpoint_parameter
-    keep_trying(lambda: write_parameter(ssm, name, text, secret=False), ParameterError, patience_seconds)
+    retry(lambda: write_parameter(ssm, name, text, secret=False), ParameterError, patience_seconds)
     _log.info("the instance can be found", extra=fields(host=host, port=endpoint.port, pin=pin[:16]))
     _keep_configuration(deployment, run, patience_seconds)
 
@@ -64,7 +56,7 @@ def prepare(deployment: Deployment, terraform_run: Path, ssm: Any, metadata: Met
 def _keep_configuration(deployment: Deployment, run: bytes, patience_seconds: float) -> None:
     """Put run.json beside the run's checkpoints, for whoever goes on with them by hand."""
     try:
-        keep_trying(lambda: deployment.objects.put(RUN_FILE, run), ObjectStoreUnavailable, patience_seconds)
+        retry(lambda: deployment.objects.put(RUN_CONFIG, run), ObjectStoreUnavailable, patience_seconds)
     except ObjectStoreError as error:
         _log.error("the bucket has no copy of run.json", extra=fields(problem=error))
 
@@ -77,7 +69,7 @@ def _public_host(deployment: Deployment, metadata: Metadata, patience_seconds: f
 
 def _patient_metadata(metadata: Metadata, path: str, patience_seconds: float) -> str:
     try:
-        return keep_trying(lambda: metadata.need(path), MetadataError, patience_seconds)
+        return retry(lambda: metadata.need(path), MetadataError, patience_seconds)
     except MetadataError as error:
         hint = " Is the subnet a public one?" if path == "public-ipv4" else ""
         raise PrepareError(f"{error} Bridges could not find this instance.{hint}") from error
@@ -85,8 +77,8 @@ def _patient_metadata(metadata: Metadata, path: str, patience_seconds: float) ->
 
 def _take_identity(deployment: Deployment, host: str, ssm_client: Any, patience_seconds: float) -> str:
     """Put the run's key and certificate into tls.pem, made now when no life made them before; the pin."""
-    name, file = deployment.config.tls_parameter, deployment.folder / TLS_FILE
-    kept = keep_trying(lambda: read_parameter(ssm_client, name), ParameterError, patience_seconds)
+    name, file = deployment.config.tls_parameter, deployment.folder / TLS
+    kept = retry(lambda: read_parameter(ssm_client, name), ParameterError, patience_seconds)
     if kept.strip() != UNSET:
         write_private(file, kept.encode())
         try:
@@ -98,6 +90,6 @@ def _take_identity(deployment: Deployment, host: str, ssm_client: Any, patience_
             )
     pem = new_pem(host)
     # Kept first: a certificate that only this instance knew would change with its replacement.
-    keep_trying(lambda: write_parameter(ssm_client, name, pem.decode(), secret=True), ParameterError, patience_seconds)
+    retry(lambda: write_parameter(ssm_client, name, pem.decode(), secret=True), ParameterError, patience_seconds)
     write_private(file, pem)
     return load_identity(deployment.folder, host).pin

@@ -8,20 +8,21 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from runtime.files import write_private
 from runtime.logs import fields
-from train_cloud.instance.clients import UNSET, ParameterError, keep_trying, read_parameter
+from runtime.retry import retry
+from train_cloud.instance.clients import ParameterError, read_parameter
 from train_cloud.instance.config import InstanceConfig
-from train_cloud.receiver.tls import write_private
+from train_cloud.run_folder.files import TOKEN, WANDB_KEY
+from train_cloud.run_folder.states import UNSET
 from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
-
-TOKEN, WANDB_KEY = "token", "wandb_key"
 
 _log = logging.getLogger(__name__)
 
 
 def fetch_secrets(config: InstanceConfig, ssm: Any, run_folder: Path, patience_seconds: float) -> None:
     """Write `token` and `wandb_key` (empty without one) into `run_folder`. Raises ParameterError, OSError."""
-    token = keep_trying(lambda: read_token(config, ssm), ParameterError, patience_seconds)
+    token = retry(lambda: read_token(config, ssm), ParameterError, patience_seconds)
     write_private(run_folder / TOKEN, token.encode())
     write_private(run_folder / WANDB_KEY, _wandb_key(config, ssm, patience_seconds).encode())
     _log.info("the secrets are in place", extra=fields(folder=run_folder))
@@ -58,7 +59,7 @@ def _wandb_key(config: InstanceConfig, ssm: Any, patience_seconds: float) -> str
     if name is None:
         return ""
     try:
-        key = keep_trying(lambda: read_parameter(ssm, name), ParameterError, patience_seconds).strip()
+        key = retry(lambda: read_parameter(ssm, name), ParameterError, patience_seconds).strip()
     except ParameterError as error:
         _log.error("the training goes on without Weights & Biases", extra=fields(problem=error))
         return ""

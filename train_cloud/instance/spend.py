@@ -1,6 +1,6 @@
 """What a life has cost so far: the spot price in force at each moment, integrated over the life, and the extras.
 
-Time is counted in life seconds (train_cloud.instance.life), never by this machine's wall clock: the moments at which
+Time is counted in life seconds (runtime.boot_clock), never by this machine's wall clock: the moments at which
 AWS changed the price are placed by AWS's own clock, which stands in its answer. What was priced once is kept; what AWS
 could not price yet is counted at the last known price and priced again when AWS answers.
 """

@@ -8,22 +8,24 @@ system's own Python, so that it guards the boot too: nothing outside the standar
 
 import argparse
 import json
-import os
-import signal
+import logging
 import sys
-import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
+from runtime.files import write_private
+from runtime.logs import configure_logging, fields
+from runtime.signals import stop_on_signals
 from train_cloud import notify
 from train_cloud.instance.metadata import Metadata, MetadataError
+from train_cloud.run_folder.files import NOTICE, REBALANCE
 
 POLL_SECONDS = 5.0
 COMPLAIN_SECONDS = 60.0
 """While the metadata service is out of reach, the log says so this often."""
-NOTICE, REBALANCE = "notice", "rebalance"
+
+_log = logging.getLogger(__name__)
 
 
 class SpotWatch:
@@ -55,27 +57,27 @@ class SpotWatch:
             return
         # An answer that cannot be read is a notice all the same: the path exists only when there is one.
         action, when = _field(body, "action") or "unknown", _field(body, "time") or "unknown"
-        _write(self._folder / NOTICE, f"{action}\n{when}\n")
-        _say("warning", "EC2 takes this instance back", action=action, at=when)
+        write_private(self._folder / NOTICE, f"{action}\n{when}\n".encode())
+        _log.warning("EC2 takes this instance back", extra=fields(action=action, at=when))
 
     def _on_rebalance(self, body: str) -> None:
         when = _field(body, "noticeTime") or "unknown"
         if when == self._rebalance_seen:
             return
         self._rebalance_seen = when
-        _write(self._folder / REBALANCE, f"{when}\n")
-        _say("info", "EC2 recommends to rebalance: saving a checkpoint and going on", at=when)
+        write_private(self._folder / REBALANCE, f"{when}\n".encode())
+        _log.info("EC2 recommends to rebalance: saving a checkpoint and going on", extra=fields(at=when))
 
     def _complain(self, error: MetadataError) -> None:
         now = self._clock()
         self._lost_at = now if self._lost_at is None else self._lost_at
         if now - self._complained_at >= COMPLAIN_SECONDS:
             self._complained_at = now
-            _say("warning", f"no news of interruptions: {error}", seconds=round(now - self._lost_at))
+            _log.warning(f"no news of interruptions: {error}", extra=fields(seconds=round(now - self._lost_at)))
 
     def _recovered(self) -> None:
         if self._lost_at is not None:
-            _say("info", "the metadata service answers again", seconds=round(self._clock() - self._lost_at))
+            _log.info("the metadata service answers again", extra=fields(seconds=round(self._clock() - self._lost_at)))
         self._lost_at, self._complained_at = None, float("-inf")
 
 
@@ -85,18 +87,17 @@ def main() -> int:
     parser.add_argument("--run-folder", type=Path, required=True, help="where the files `notice` and `rebalance` go")
     parser.add_argument("--poll-seconds", type=float, default=POLL_SECONDS)
     arguments = parser.parse_args()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    configure_logging("spot-watch")
+    stop = stop_on_signals()
     watch = SpotWatch(Metadata(), arguments.run_folder)
-    _say("info", "watching for interruptions", poll_seconds=arguments.poll_seconds)
+    _log.info("watching for interruptions", extra=fields(poll_seconds=arguments.poll_seconds))
     notify.ready("watching for interruptions")
     while not stop.is_set():
         try:
             watch.poll()
         except OSError as error:
             # Room for two lines may be there the next time; a watcher that ended would see nothing at all.
-            _say("error", f"the news could not be written ({error})")
+            _log.error(f"the news could not be written ({error})")
         notify.alive()
         stop.wait(arguments.poll_seconds)
     return 0
@@ -109,28 +110,6 @@ def _field(body: str, name: str) -> str | None:
     except (ValueError, LookupError, TypeError):
         return None
     return " ".join(str(value).split()) or None
-
-
-def _write(file: Path, text: str) -> None:
-    draft = file.with_name(f".{file.name}.new")
-    with draft.open("w", encoding="utf-8") as out:
-        out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    draft.replace(file)
-
-
-def _say(level: str, event: str, **values: object) -> None:
-    """A line in the form of runtime.logs, which needs more than the standard library."""
-    moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    line = {"time": moment, "level": level, "process": "spot-watch", "event": event, **values}
-    text = " ".join(f"{key}={_quoted(str(value))}" for key, value in line.items())
-    print(text, file=sys.stderr, flush=True)
-
-
-def _quoted(text: str) -> str:
-    plain = text and not any(character in text for character in ' \t\r\n"=\\')
-    return text if plain else json.dumps(text, ensure_ascii=False)
 
 
 if __name__ == "__main__":

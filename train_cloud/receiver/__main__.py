@@ -15,20 +15,23 @@ import time
 from pathlib import Path
 
 from runtime.exit_codes import ExitCode
+from runtime.files import write_private
 from runtime.logs import configure_logging, fields
+from runtime.retry import GaveUp
 from runtime.signals import stop_on_signals
 from train_cloud import notify
 from train_cloud.environment import environment_of
-from train_cloud.object_store import GaveUp, ObjectStore, ObjectStoreError
+from train_cloud.object_store import ObjectStore, ObjectStoreError
 from train_cloud.receiver.backup import Backup
 from train_cloud.receiver.restore import RestoreError, restore
 from train_cloud.receiver.server import Receiver
-from train_cloud.receiver.tls import Identity, load_identity, write_private
+from train_cloud.receiver.tls import Identity, load_identity
 from train_cloud.run_config import ConfigError, RunConfig, load_run_config
+from train_cloud.run_folder.files import PAIRING, STORE, TOKEN_VARIABLE
+from train_cloud.run_folder.keys import run_prefix
 from train_cloud.store import Store, StoreError, StoreFull
 from wire.pairing import Pairing, PairingError, format_pairing, is_loopback, parse_pairing
 
-TOKEN_FILE = "AC_TRAINING_TOKEN_FILE"
 FINAL_BACKUP_SECONDS = 20.0
 
 _log = logging.getLogger(__name__)
@@ -90,10 +93,10 @@ def _receive(config: RunConfig, folder: Path, plain: bool, stop: threading.Event
         )
     token = _read_token(config.public_host)
     folder.mkdir(parents=True, exist_ok=True)
-    pairing_file = folder / "pairing.txt"
+    pairing_file = folder / PAIRING
     pairing_file.unlink(missing_ok=True)
-    objects = ObjectStore(config.bucket, f"runs/{config.run_id}/")
-    store = Store(folder / "store.db", config.max_store_bytes)
+    objects = ObjectStore(config.bucket, run_prefix(config.run_id))
+    store = Store(folder / STORE, config.max_store_bytes)
     _make_ready(store, objects, config, stop)
     identity = None if plain else load_identity(folder, config.public_host)
 
@@ -160,9 +163,11 @@ def _make_ready(store: Store, objects: ObjectStore, config: RunConfig, stop: thr
 
 
 def _read_token(host: str) -> str:
-    name = os.environ.get(TOKEN_FILE)
+    name = os.environ.get(TOKEN_VARIABLE)
     if not name:
-        raise _Refused(f"{TOKEN_FILE} is not set. Let it name the file that holds the bridge token.", ExitCode.USAGE)
+        raise _Refused(
+            f"{TOKEN_VARIABLE} is not set. Let it name the file that holds the bridge token.", ExitCode.USAGE
+        )
     try:
         token = Path(name).read_text(encoding="utf-8").strip()
         return parse_pairing(format_pairing(Pairing(host, 1, token))).token

@@ -11,20 +11,19 @@ import time
 from collections.abc import Callable
 
 from runtime.logs import fields
+from runtime.retry import Backoff
 from train_cloud.object_store import (
     CALL_SECONDS,
-    Backoff,
     ObjectStore,
     ObjectStoreDenied,
     ObjectStoreError,
     ObjectStoreUnavailable,
 )
 from train_cloud.receiver.segments import MAX_SEGMENT_BYTES, encode_segment, make_segment
+from train_cloud.run_folder.keys import TRACKS
 from train_cloud.store import Store, StoreError
 from train_cloud.track_table import mark_track_safe, unsafe_tracks
 
-TRACKS = "tracks/"
-"""Folder of the run for what bridges announced of where they drive."""
 MAX_BATCHES = 2048
 """Most batches in one segment."""
 PRUNED_AT_ONCE = 256

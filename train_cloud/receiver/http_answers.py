@@ -18,6 +18,7 @@ from websockets.http11 import Request, Response
 from runtime.logs import fields
 from train_cloud.receiver.auth import Gate, HttpAnswer
 from train_cloud.receiver.writer import Outcome, Result
+from train_cloud.run_folder.states import BRIDGES, FIGURES_PREFIX, STORED_STEPS
 from train_cloud.store import Store, StoreError
 
 HEALTH, METRICS = "/healthz", "/metrics"
@@ -165,8 +166,8 @@ def _metrics(store: Store, vitals: Vitals, state: State) -> str:
     age = None if vitals.last_stored is None else time.monotonic() - vitals.last_stored
     figures: list[tuple[str, str, float | None]] = [
         ("healthy", "1 when GET /healthz answers ok.", vitals.problem(state) is None),
-        ("bridges", "Bridges connected now.", state.bridges),
-        ("stored_steps", "Environment steps stored since the run began.", sum(one.stored_steps for one in streams)),
+        (BRIDGES, "Bridges connected now.", state.bridges),
+        (STORED_STEPS, "Environment steps stored since the run began.", sum(one.stored_steps for one in streams)),
         ("safe_steps", "Environment steps in the bucket.", sum(one.safe_steps for one in streams)),
         ("trained_steps", "Environment steps that learning has kept up with.", progress.trained_steps),
         ("updates", "Gradient updates since the run began.", progress.updates),
@@ -181,9 +182,8 @@ def _metrics(store: Store, vitals: Vitals, state: State) -> str:
     for name, meaning, value in figures:
         if value is not None:
             kind = "counter" if name.endswith("_total") else "gauge"
-            lines.append(f"# HELP ac_training_{name} {meaning}")
-            lines.append(f"# TYPE ac_training_{name} {kind}")
-            lines.append(f"ac_training_{name} {value:.15g}")
+            name = FIGURES_PREFIX + name
+            lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", f"{name} {value:.15g}"]
     return "\n".join(lines)
 
 

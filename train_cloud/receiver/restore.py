@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from runtime.logs import fields
+from runtime.retry import GaveUp
 from train_cloud import notify
-from train_cloud.object_store import GaveUp, ObjectNotFound, ObjectStore, patiently
-from train_cloud.receiver.segments import FOLDER, Segment, SegmentError, SegmentKey, decode_segment, parse_key
+from train_cloud.object_store import ObjectNotFound, ObjectStore, patiently
+from train_cloud.receiver.segments import Segment, SegmentError, SegmentKey, decode_segment, parse_key
+from train_cloud.run_folder.keys import EXPERIENCE
 from train_cloud.store import Store, StoredBatch, StreamState
 
 DOWNLOADS_AT_ONCE = 8
@@ -65,7 +67,7 @@ class _Bucket:
     def keys(self) -> dict[str, list[SegmentKey]]:
         """Every segment that the bucket lists, by stream."""
         found: dict[str, list[SegmentKey]] = {}
-        for name in patiently(lambda: self._objects.list(FOLDER), "listing the experience", self._wait):
+        for name in patiently(lambda: self._objects.list(EXPERIENCE), "listing the experience", self._wait):
             key = parse_key(name)
             if key is None:
                 _log.warning("an object among the segments is none, passed over", extra=fields(key=name))

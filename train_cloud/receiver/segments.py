@@ -12,14 +12,14 @@ from typing import Final
 import msgspec
 import zstandard
 
+from train_cloud.run_folder.keys import EXPERIENCE
 from train_cloud.store import StoredBatch, StreamState
 
-FOLDER: Final = "experience/"
 FORMAT: Final = "ac-training.segment.v1"
 MAX_SEGMENT_BYTES: Final = 8 * 2**20
 """Batches are added to a segment until it holds this many bytes."""
 _MAX_DECODED_BYTES: Final = 4 * MAX_SEGMENT_BYTES
-_KEY: Final = re.compile(FOLDER + r"([0-9a-f]{32})/([0-9]{12})-([0-9]{12})\.zst")
+_KEY: Final = re.compile(EXPERIENCE + r"([0-9a-f]{32})/([0-9]{12})-([0-9]{12})\.zst")
 
 
 class SegmentError(ValueError):
@@ -34,7 +34,7 @@ class SegmentKey(msgspec.Struct, frozen=True, order=True):
     last: int
 
     def __str__(self) -> str:
-        return f"{FOLDER}{self.stream}/{self.first:012d}-{self.last:012d}.zst"
+        return f"{EXPERIENCE}{self.stream}/{self.first:012d}-{self.last:012d}.zst"
 
 
 class _Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -34,7 +34,8 @@ from train_cloud.receiver.standings import Standings
 from train_cloud.receiver.watch import HeardConnection
 from train_cloud.receiver.writer import Result, Writer
 from train_cloud.run_config import RunConfig
-from train_cloud.store import DONE_STATE, Store, StoreError, WeightsRow
+from train_cloud.run_folder.states import TrainerState
+from train_cloud.store import Store, StoreError, WeightsRow
 from train_cloud.track_table import has_track, put_track
 from wire.frames import encode_frame, encode_text
 from wire.messages import (
@@ -246,7 +247,7 @@ class Receiver:
 
     def _poll_pace(self) -> bool:
         progress = self.store.progress()
-        done = progress.state == DONE_STATE
+        done = progress.state == TrainerState.DONE
         pace = Pace(self.store.total_steps(), progress.trained_steps, self.config.max_lead_steps, done)
         if done and not self._pace.done:
             _log.info("the run is done, bridges are told so", extra=fields(trained_steps=pace.trained_steps))

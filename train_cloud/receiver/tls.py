@@ -6,7 +6,6 @@ certificate: the pin is what a bridge checks.
 
 import datetime
 import ipaddress
-import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from runtime.files import write_private
+from train_cloud.run_folder.files import TLS
 from wire.pairing import certificate_pin, is_loopback
 
 YEARS_VALID = 20
@@ -31,7 +32,7 @@ class Identity:
 
 def load_identity(folder: Path, host: str) -> Identity:
     """The identity in `folder`; made for `host` when there is none. Raises OSError, ssl.SSLError."""
-    file = folder / "tls.pem"
+    file = folder / TLS
     if not file.exists():
         write_private(file, new_pem(host))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -44,17 +45,6 @@ def pin_of(pem: bytes) -> str:
     """The pin of the first certificate in `pem`. Raises ValueError when there is none."""
     certificate = x509.load_pem_x509_certificate(pem)
     return certificate_pin(certificate.public_bytes(serialization.Encoding.DER))
-
-
-def write_private(file: Path, content: bytes) -> None:
-    """Write `file` at once and completely, readable by its owner alone."""
-    draft = file.with_name(file.name + ".new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    draft.replace(file)
 
 
 def new_pem(host: str) -> bytes:

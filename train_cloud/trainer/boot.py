@@ -6,14 +6,13 @@ an instance, there is nothing to tell.
 """
 
 import logging
-import os
-import time
 from contextlib import suppress
 from pathlib import Path
 
+from runtime.boot_clock import seconds_since_boot
 from runtime.logs import fields
+from train_cloud.run_folder.files import BOOT_STEPS
 
-BOOT_STEPS = "boot_steps"
 FIRST_GRADIENT = "first_gradient"
 
 _log = logging.getLogger(__name__)
@@ -42,11 +41,3 @@ def note_first_gradient(folder: Path) -> dict[str, float]:
             file.write(f"{FIRST_GRADIENT}\t{seconds}\n")
         _log.info("first gradient: the boot is over, seconds since it began", extra=fields(**steps))
     return steps
-
-
-def seconds_since_boot() -> float:
-    """Seconds since PID 1 began, in a container the container's start (proc(5): field 22 of stat, in ticks)."""
-    # The name in field 2 may hold blanks and parentheses: count from the last parenthesis.
-    after_name = Path("/proc/1/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-    began = int(after_name[22 - 3]) / os.sysconf("SC_CLK_TCK")
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - began

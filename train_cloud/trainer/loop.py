@@ -15,7 +15,8 @@ from runtime.logs import fields
 from runtime.progress import Progress
 from train_cloud import notify
 from train_cloud.run_config import RunConfig
-from train_cloud.store import DONE_STATE, Store, StoreFull, TrainerProgress
+from train_cloud.run_folder.states import TrainerState
+from train_cloud.store import Store, StoreFull, TrainerProgress
 from train_cloud.trainer.boot import note_first_gradient
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.ingest import Ingest
@@ -98,9 +99,9 @@ class Trainer:
                 if self._is_due("publish", self.config.publish_seconds):
                     self._publisher.publish(self.learner)
                 if updates or self._is_due("progress", PROGRESS_SECONDS):
-                    self._put_progress("training")
+                    self._put_progress(TrainerState.TRAINING)
                 if self._is_due("report", REPORT_SECONDS):
-                    self._report("training")
+                    self._report(TrainerState.TRAINING)
                 if self._checkpoint_is_due():
                     self.save()
                 if self._is_due("curves", CURVES_SECONDS):
@@ -114,7 +115,7 @@ class Trainer:
                     self._stop.wait(IDLE_SECONDS)
         done = self.done()
         self._publisher.publish(self.learner)
-        state = DONE_STATE if done else "stopped"
+        state = TrainerState.DONE if done else TrainerState.STOPPED
         self._put_progress(state)
         self._report(state)
         self.save()
@@ -127,8 +128,8 @@ class Trainer:
         self._ingest.skip_to_needed()
         while not self._stop.is_set() and self._ingest.rebuild():
             if self._is_due("alive", ALIVE_SECONDS):
-                notify.starting(f"rebuilding the replay buffer: {self.learner.figures().replay_rows} rows")
-            self._put_progress("rebuilding the replay buffer")
+                notify.starting(f"{TrainerState.REBUILDING}: {self.learner.figures().replay_rows} rows")
+            self._put_progress(TrainerState.REBUILDING)
         if self.counters.replay_digest and not self._stop.is_set():
             # What a lost instance had not brought to the bucket is missing until its bridges have sent it again.
             digest = self.learner.memory_digest()
@@ -170,7 +171,7 @@ class Trainer:
 
     def summary(self) -> bytes:
         """The metrics of a finished run, for its DONE object."""
-        return metrics_bytes(self._document(DONE_STATE))
+        return metrics_bytes(self._document(TrainerState.DONE))
 
     def _checkpoint_is_due(self) -> bool:
         every = self.config.save_frequency
@@ -200,7 +201,7 @@ class Trainer:
             self._boot_seconds = note_first_gradient(self._store.path.parent)
         return updates
 
-    def _put_progress(self, state: str) -> None:
+    def _put_progress(self, state: TrainerState) -> None:
         counters = self.counters
         progress = TrainerProgress(self.trained_steps(), counters.steps, counters.updates, state)
         if progress == self._noted:
@@ -211,7 +212,7 @@ class Trainer:
         except StoreFull as error:
             _log.error("progress not noted", extra=fields(reason=str(error)))
 
-    def _report(self, state: str) -> None:
+    def _report(self, state: TrainerState) -> None:
         """Put metrics.json up, draw the curves, and make the story that the progress line tells."""
         self.counters.seconds = self._seconds()
         self._rates.mark(self.trained_steps(), self.counters)
@@ -222,7 +223,7 @@ class Trainer:
         laps = f"{self.counters.laps} laps, {self.counters.clean_laps} of them clean"
         notify.status(f"{state}: {self.trained_steps()} of {self.config.total_timesteps} steps, {laps}")
 
-    def _document(self, state: str) -> dict[str, Any]:
+    def _document(self, state: TrainerState) -> dict[str, Any]:
         return metrics_document(
             self.config,
             self.counters,

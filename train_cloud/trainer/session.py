@@ -18,17 +18,20 @@ import torch
 from experience.environment import Environment
 from runtime.exit_codes import ExitCode
 from runtime.logs import fields
+from runtime.retry import GaveUp
 from train_cloud import notify
 from train_cloud.environment import environment_of
 from train_cloud.object_store import (
     PATIENCE_SECONDS,
-    GaveUp,
     ObjectStore,
     ObjectStoreError,
     patiently,
 )
 from train_cloud.run_config import ConfigError, RunConfig
-from train_cloud.store import DONE_STATE, Store, StoreError, StoreFull
+from train_cloud.run_folder.files import STORE
+from train_cloud.run_folder.keys import DONE, run_prefix
+from train_cloud.run_folder.states import TrainerState
+from train_cloud.store import Store, StoreError, StoreFull
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.arithmetic import choose_matrix_products
 from train_cloud.trainer.learning.export import ExportError
@@ -39,8 +42,6 @@ from train_cloud.trainer.saving.checkpoint import restore_learner
 from train_cloud.trainer.saving.manifest import CheckpointError, find_newest
 from train_cloud.trainer.saving.uploads import AnotherWriter, Uploads
 
-DONE = "DONE"
-STORE_FILE = "store.db"
 STOP_SECONDS = 20.0
 """How long the final upload may take after a signal: trainer and receiver end within 60 s of a spot notice."""
 NOTICE_SECONDS = 1.0
@@ -64,15 +65,15 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
     """Train the run of `config` with the store in `folder` until it is done or `stop` is set."""
     torch.set_num_threads(config.trainer_threads or max(1, (os.cpu_count() or 1) - 1))
     choose_matrix_products()
-    objects = ObjectStore(config.bucket, f"runs/{config.run_id}/")
+    objects = ObjectStore(config.bucket, run_prefix(config.run_id))
     try:
         check_device(config.device)
         if _patiently(lambda: objects.find(DONE), "asking whether the run is done", stop) is not None:
             _log.info("this run is done already: nothing to train", extra=fields(run_id=config.run_id))
-            _say_done(folder / STORE_FILE)
+            _say_done(folder / STORE)
             notify.ready("the run is done: nothing to train")
             return ExitCode.OK
-        return _train(config, _wait_for_store(folder / STORE_FILE, stop), objects, stop)
+        return _train(config, _wait_for_store(folder / STORE, stop), objects, stop)
     except GaveUp:
         _log.info("stopped before training began")
         return ExitCode.OK
@@ -178,4 +179,4 @@ def _say_done(path: Path) -> None:
     if path.exists():
         store = Store(path)
         progress = store.progress()
-        store.put_progress(replace(progress, state=DONE_STATE))
+        store.put_progress(replace(progress, state=TrainerState.DONE))

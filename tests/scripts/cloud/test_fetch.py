@@ -14,7 +14,8 @@ from scripts.cloud.fetch import fetch
 from tests.support.operated import BUCKET, RUN_ID, Operated, operated
 from tests.support.runs import run_config
 from train_cloud.run_config import load_run_config
-from train_cloud.trainer.saving.manifest import FOLDER, LATEST, MANIFEST, FileEntry, Manifest
+from train_cloud.run_folder.keys import CHECKPOINTS, LATEST, MANIFEST
+from train_cloud.trainer.saving.manifest import FileEntry, Manifest
 
 __all__ = ["operated"]
 
@@ -28,7 +29,7 @@ def save(operated: Operated, steps: int) -> Manifest:
     """Put a checkpoint into the bucket, as the trainer does."""
     files = {"model.zip": b"model at %d" % steps, "policy.safetensors": b"policy"}
     entries = {name: FileEntry(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()}
-    manifest = Manifest(folder=f"{FOLDER}{steps:012d}-abcdef01/", steps=steps, updates=1, files=entries)
+    manifest = Manifest(folder=f"{CHECKPOINTS}{steps:012d}-abcdef01/", steps=steps, updates=1, files=entries)
     for name, data in files.items():
         operated.objects.put(manifest.folder + name, data)
     for key in (manifest.folder + MANIFEST, LATEST):

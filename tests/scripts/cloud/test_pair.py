@@ -9,11 +9,11 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from runtime.exit_codes import ExitCode
-from scripts.cloud import dialling
 from scripts.cloud.capacity import explain
 from scripts.cloud.pair import pair
 from tests.support.operated import Operated, attempts_fail, operated
 from tests.support.receivers import TOKEN, Client, hello
+from train_cloud import receiver_client
 from wire.pairing import Pairing, parse_pairing
 
 __all__ = ["operated"]
@@ -174,8 +174,8 @@ def test_a_run_that_never_began_is_started_by_make_start(operated: Operated) -> 
 def test_the_figures_need_the_token(operated: Operated) -> None:
     with operated.receiver() as running:
         there = running.pairing()
-        assert dialling.metrics(there)["bridges"] == 0
+        assert receiver_client.metrics(there)["bridges"] == 0
         wrong = Pairing(there.host, there.port, "x" * 40, there.pin)
-        assert dialling.token_accepted(wrong) is False
+        assert receiver_client.token_accepted(wrong) is False
         with pytest.raises(InvalidStatus):
             Client(wrong)

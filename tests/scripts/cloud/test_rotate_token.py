@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from runtime.exit_codes import ExitCode
-from scripts.cloud import dialling
 from scripts.cloud import rotate_token as rotate_module
 from scripts.cloud.pair import pair
 from scripts.cloud.rotate_token import rotate_token
 from tests.support.operated import Operated, operated
 from tests.support.receivers import TOKEN, ReceiverProcess
 from tests.support.waiting import wait_until
+from train_cloud import receiver_client
 from wire.pairing import parse_pairing
 
 __all__ = ["operated"]
@@ -44,7 +44,7 @@ def test_the_receiver_takes_the_new_token_over(operated: Operated) -> None:
             said = operated.run(rotate_token)
             assert said.code == ExitCode.OK, said.err
             assert "takes the new token and refuses the old one" in said.out
-            assert dialling.token_accepted(old) is False
+            assert receiver_client.token_accepted(old) is False
             assert parse_pairing(operated.run(pair).out).token == operated.token
         finally:
             thread.join(30)

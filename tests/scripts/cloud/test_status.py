@@ -9,7 +9,7 @@ from runtime.exit_codes import ExitCode
 from scripts.cloud.status import status
 from tests.support.operated import Operated, operated
 from tests.support.receivers import Client, hello
-from train_cloud.trainer.saving.manifest import LATEST
+from train_cloud.run_folder.keys import LATEST
 
 __all__ = ["operated"]
 

@@ -12,16 +12,16 @@ from tests.support.instance import PRICE, InstanceSite
 from tests.support.instance import site as site
 from tests.support.journal import Journal
 from tests.support.receivers import TOKEN, Client, ReceiverProcess, hello, receiver_process
-from train_cloud.instance import life
 from train_cloud.instance.budget import idle_seconds, tick
 from train_cloud.instance.budget_state import BudgetState, load_state, save_state
 from train_cloud.instance.deployment import Deployment
-from train_cloud.instance.endings import Reason, decide
+from train_cloud.instance.endings import decide
 from train_cloud.instance.ledger import Life
 from train_cloud.instance.metadata import Metadata
 from train_cloud.instance.receiver_watch import Activity, ask_receiver
 from train_cloud.receiver.tls import load_identity
 from train_cloud.run_config import RunConfig
+from train_cloud.run_folder.states import Reason
 
 EXTRA = 0.01
 PRICED = PRICE + EXTRA
@@ -192,12 +192,6 @@ def test_a_state_survives_being_written_and_read(tmp_path: Path) -> None:
     state = BudgetState(boot="b", active_s=12.5, stored_steps=7, started="2026-01-01T00:00:00Z")
     save_state(tmp_path, state)
     assert load_state(tmp_path) == state
-
-
-def test_a_life_is_measured_from_the_first_process() -> None:
-    first = life.life_seconds()
-    assert 0.0 <= first <= life.life_seconds()
-    assert life.boot_id() == life.boot_id()
 
 
 class RunningReceiver:

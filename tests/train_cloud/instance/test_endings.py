@@ -3,7 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from train_cloud.instance.endings import Reason, decide, decided
+from train_cloud.instance.endings import decide, decided
+from train_cloud.run_folder.states import Reason
 
 
 def test_an_ending_is_a_reason_and_a_sentence(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from runtime.retry import Backoff, GaveUp
 from tests.support.experience import incoming
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.waiting import wait_until
 from train_cloud import object_store
-from train_cloud.object_store import Backoff, GaveUp, ObjectStore, ObjectStoreDenied, ObjectStoreUnavailable
+from train_cloud.object_store import ObjectStore, ObjectStoreDenied, ObjectStoreUnavailable
 from train_cloud.receiver.backup import Backup
 from train_cloud.receiver.restore import RestoreError, restore
 from train_cloud.receiver.segments import (

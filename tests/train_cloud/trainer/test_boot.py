@@ -1,13 +1,13 @@
 """The boot's steps, from the scripts' first line to the trainer's first gradient."""
 
-import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from train_cloud.trainer.boot import BOOT_STEPS, note_first_gradient, read_boot_steps, seconds_since_boot
+from runtime.boot_clock import seconds_since_boot
+from train_cloud.run_folder.files import BOOT_STEPS
+from train_cloud.trainer.boot import note_first_gradient, read_boot_steps
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when PID 1 began")
 
@@ -33,11 +33,3 @@ def test_without_the_file_there_is_nothing_to_tell(tmp_path: Path) -> None:
 def test_lines_that_are_no_steps_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / BOOT_STEPS).write_text("address\t3.25\nnonsense\n\nhalf\tsec")
     assert read_boot_steps(tmp_path) == {"address": 3.25}
-
-
-@pytest.mark.skipif(os.name == "nt", reason="reads /proc")
-def test_a_boot_goes_on_as_the_clock_does() -> None:
-    began, before = time.monotonic(), seconds_since_boot()
-    while time.monotonic() - began < 0.05:
-        pass
-    assert seconds_since_boot() - before == pytest.approx(time.monotonic() - began, abs=0.02)

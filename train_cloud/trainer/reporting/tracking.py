@@ -12,13 +12,15 @@ from typing import Any
 
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from runtime.files import write_private
 from runtime.logs import fields
 from train_cloud import notify
 from train_cloud.object_store import ObjectNotFound, ObjectStore, ObjectStoreError
 from train_cloud.run_config import RunConfig
+from train_cloud.run_folder import files
+from train_cloud.run_folder.keys import TENSORBOARD
 from train_cloud.trainer.reporting.weights_and_biases import WandbCurves
 
-TENSORBOARD = "tensorboard"
 FLUSH_SECONDS = 10
 _EVENTS = "events.out.tfevents."
 _QUEUE = 10_000
@@ -57,13 +59,13 @@ class Tracking:
 
     Args:
         config: the run.
-        folder: of the service; the event files go into its folder TENSORBOARD.
+        folder: of the service; the event files go into its folder `tensorboard`.
         objects: the run's folder in S3.
         steps: environment steps of the checkpoint that this life goes on from; 0 for a new run.
     """
 
     def __init__(self, config: RunConfig, folder: Path, objects: ObjectStore, steps: int) -> None:
-        self._folder, self._objects = folder / TENSORBOARD, objects
+        self._folder, self._objects = folder / files.TENSORBOARD, objects
         self._drawn_through = steps
         self._uploaded: dict[str, int] = {}
         self._writer: SummaryWriter | None = None
@@ -96,7 +98,7 @@ class Tracking:
         for file in sorted(self._folder.glob(f"{_EVENTS}*")):
             content = file.read_bytes()
             if self._uploaded.get(file.name) != len(content):
-                self._objects.put(f"{TENSORBOARD}/{file.name}", content)
+                self._objects.put(TENSORBOARD + file.name, content)
                 self._uploaded[file.name] = len(content)
 
     def end(self) -> None:
@@ -125,15 +127,13 @@ class Tracking:
     def _fetch_earlier_lives(self) -> None:
         """Bring back the files of earlier lives, before this one's: TensorBoard reads files in their names' order."""
         try:
-            for key in self._objects.list(f"{TENSORBOARD}/{_EVENTS}"):
-                file = self._folder / key.removeprefix(f"{TENSORBOARD}/")
+            for key in self._objects.list(TENSORBOARD + _EVENTS):
+                file = self._folder / key.removeprefix(TENSORBOARD)
                 if file.exists() or file.parent != self._folder:
                     continue
                 notify.starting(f"fetching {key}")
                 content, _ = self._objects.get(key)
-                draft = self._folder / "incomplete"
-                draft.write_bytes(content)
-                draft.replace(file)
+                write_private(file, content)
                 self._uploaded[file.name] = len(content)
         except ObjectNotFound:
             return

@@ -22,10 +22,10 @@ from typing import Any
 import msgspec
 
 from runtime.logs import configure_logging, fields
-from train_cloud.object_store import Backoff
+from runtime.retry import Backoff
 from train_cloud.run_config import RunConfig
+from train_cloud.run_folder.files import WANDB_KEY_VARIABLE
 
-KEY_FILE = "AC_TRAINING_WANDB_KEY_FILE"
 FINISH_SECONDS = 8.0
 CLOSE_SECONDS = FINISH_SECONDS + 2.0
 """What W&B may take of the run's end, after which it is left to itself."""
@@ -56,7 +56,7 @@ class WandbCurves:
         if not key and os.environ.get("WANDB_MODE") != "offline":
             _log.warning(
                 "run.json names a W&B project, but there is no key: training goes on without W&B; put the key into the "
-                f"file that {KEY_FILE} names",
+                f"file that {WANDB_KEY_VARIABLE} names",
                 extra=fields(project=config.wandb_project),
             )
             return None
@@ -117,7 +117,7 @@ class WandbCurves:
 
 def _read_key() -> str | None:
     try:
-        return Path(os.environ[KEY_FILE]).read_text(encoding="utf-8").strip() or None
+        return Path(os.environ[WANDB_KEY_VARIABLE]).read_text(encoding="utf-8").strip() or None
     except (KeyError, OSError, UnicodeDecodeError):
         return None
 

@@ -8,12 +8,11 @@ import hashlib
 
 import msgspec
 
+from train_cloud.run_folder.keys import CHECKPOINTS, COUNTERS, GENERATORS, MODEL, POLICY
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learner import Learner
 from train_cloud.trainer.learning.rng import pack_generators, restore_generators
-from train_cloud.trainer.saving.manifest import FOLDER, Checkpoint, CheckpointError, FileEntry, Manifest
-
-MODEL, POLICY, COUNTERS, GENERATORS = "model.zip", "policy.safetensors", "counters.json", "rng.npz"
+from train_cloud.trainer.saving.manifest import Checkpoint, CheckpointError, FileEntry, Manifest
 
 
 def make_checkpoint(learner: Learner, counters: Counters, policy: bytes) -> Checkpoint:
@@ -28,7 +27,7 @@ def make_checkpoint(learner: Learner, counters: Counters, policy: bytes) -> Chec
     # The digest keeps a folder to one content: an interrupted or a second writer can never mix files into it.
     digest = hashlib.sha256(msgspec.json.encode(entries)).hexdigest()[:8]
     manifest = Manifest(
-        folder=f"{FOLDER}{counters.steps:012d}-{digest}/",
+        folder=f"{CHECKPOINTS}{counters.steps:012d}-{digest}/",
         steps=counters.steps,
         updates=counters.updates,
         files=entries,

@@ -14,10 +14,7 @@ import msgspec
 from runtime.logs import fields
 from train_cloud import notify
 from train_cloud.object_store import ObjectNotFound, ObjectStore
-
-FOLDER = "checkpoints/"
-LATEST = FOLDER + "LATEST"
-MANIFEST = "manifest.json"
+from train_cloud.run_folder.keys import CHECKPOINTS, LATEST, MANIFEST
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +80,7 @@ def find_newest(objects: ObjectStore) -> Found:
         problems.append(f"LATEST: {error}")
     for folder in _folders(objects):
         # A folder beyond LATEST was never declared complete, or belongs to a writer that was refused.
-        if newest is not None and (folder == newest.folder or folder > f"{FOLDER}{newest.steps:012d}~"):
+        if newest is not None and (folder == newest.folder or folder > f"{CHECKPOINTS}{newest.steps:012d}~"):
             continue
         try:
             manifest = msgspec.json.decode(objects.get(folder + MANIFEST)[0], type=Manifest)
@@ -104,7 +101,7 @@ def find_newest(objects: ObjectStore) -> Found:
 
 def _folders(objects: ObjectStore) -> list[str]:
     """Folders below checkpoints/ that hold a manifest, newest first."""
-    keys = objects.list(FOLDER)
+    keys = objects.list(CHECKPOINTS)
     return sorted((key.removesuffix(MANIFEST) for key in keys if key.endswith("/" + MANIFEST)), reverse=True)
 
 

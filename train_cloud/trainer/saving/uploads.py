@@ -12,17 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from runtime.logs import fields
+from runtime.retry import Backoff
 from train_cloud.object_store import (
-    Backoff,
     ObjectNotFound,
     ObjectStore,
     ObjectStoreError,
     ObjectStoreUnavailable,
     PreconditionFailed,
 )
-from train_cloud.trainer.saving.manifest import LATEST, MANIFEST, Checkpoint
-
-METRICS = "metrics.json"
+from train_cloud.run_folder.keys import LATEST, MANIFEST, METRICS
+from train_cloud.trainer.saving.manifest import Checkpoint
 
 _log = logging.getLogger(__name__)
 

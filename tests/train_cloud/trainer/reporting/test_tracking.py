@@ -12,10 +12,12 @@ from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from tests.support.small_disk import SmallDisk
 from train_cloud.object_store import ObjectStore, ObjectStoreError
+from train_cloud.run_folder import files
+from train_cloud.run_folder.keys import TENSORBOARD
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learners import make_learner
 from train_cloud.trainer.reporting.metrics import Rates, metrics_document
-from train_cloud.trainer.reporting.tracking import TAGS, TENSORBOARD, Tracking, curve_points
+from train_cloud.trainer.reporting.tracking import TAGS, Tracking, curve_points
 
 __all__ = ["s3"]
 
@@ -50,7 +52,7 @@ def life(folder: Path, objects: ObjectStore, resumed_at: int, steps: list[int], 
 
 def curve(folder: Path, tag: str) -> list[tuple[int, float]]:
     """The points of one curve, as TensorBoard shows them."""
-    accumulator = EventAccumulator(str(folder / TENSORBOARD), size_guidance={"scalars": 0})
+    accumulator = EventAccumulator(str(folder / files.TENSORBOARD), size_guidance={"scalars": 0})
     accumulator.Reload()
     return [(event.step, event.value) for event in accumulator.Scalars(tag)]
 
@@ -79,7 +81,7 @@ def test_a_new_instance_shows_the_whole_run_from_the_bucket(tmp_path: Path, obje
     life(tmp_path / "second", objects, 20, [25, 40])
     life(tmp_path / "third", objects, 40, [45])
     assert [steps for steps, _ in curve(tmp_path / "third", "drive/laps")] == [10, 20, 25, 40, 45]
-    assert len(objects.list(f"{TENSORBOARD}/")) == 3
+    assert len(objects.list(TENSORBOARD)) == 3
 
 
 @pytest.mark.parametrize("folder", ["first", "second"])
@@ -105,8 +107,8 @@ def test_only_files_that_have_grown_are_uploaded_again(tmp_path: Path, objects: 
     s3.heal()
     tracking.upload()
     tracking.close()
-    stored = objects.get(objects.list(f"{TENSORBOARD}/")[0])[0]
-    assert stored == next((tmp_path / TENSORBOARD).iterdir()).read_bytes()
+    stored = objects.get(objects.list(TENSORBOARD)[0])[0]
+    assert stored == next((tmp_path / files.TENSORBOARD).iterdir()).read_bytes()
 
 
 def test_a_silent_bucket_only_costs_the_earlier_curves(

@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
-from train_cloud.trainer.reporting.weights_and_biases import CLOSE_SECONDS, KEY_FILE, WandbCurves
+from train_cloud.run_folder.files import WANDB_KEY_VARIABLE
+from train_cloud.trainer.reporting.weights_and_biases import CLOSE_SECONDS, WandbCurves
 
 KEY = "k3y" * 14
 CONFIG = run_config(run_id="monza-7", wandb_project="laps")
@@ -23,7 +24,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
     (tmp_path / "key").write_text(KEY + "\n")
-    monkeypatch.setenv(KEY_FILE, str(tmp_path / "key"))
+    monkeypatch.setenv(WANDB_KEY_VARIABLE, str(tmp_path / "key"))
 
 
 class NoEntry(BaseHTTPRequestHandler):
@@ -67,7 +68,7 @@ def test_without_a_project_or_without_a_key_there_is_no_process(
     (tmp_path / "key").write_text("\n")
     assert WandbCurves.of_run(CONFIG, tmp_path) is None
     assert "there is no key" in caplog.text
-    monkeypatch.delenv(KEY_FILE)
+    monkeypatch.delenv(WANDB_KEY_VARIABLE)
     assert WandbCurves.of_run(CONFIG, tmp_path) is None
 
 

@@ -15,11 +15,12 @@ from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import boxes, run_config
 from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectStore, ObjectStoreUnavailable, PreconditionFailed
+from train_cloud.run_folder.keys import LATEST
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learners import SpacesOnly, make_learner
 from train_cloud.trainer.learning.off_policy import OffPolicyLearner
 from train_cloud.trainer.saving.checkpoint import make_checkpoint, restore_learner
-from train_cloud.trainer.saving.manifest import LATEST, Checkpoint, CheckpointError, find_newest
+from train_cloud.trainer.saving.manifest import Checkpoint, CheckpointError, find_newest
 from train_cloud.trainer.saving.uploads import AnotherWriter, Uploads
 
 __all__ = ["s3"]

@@ -1,0 +1,48 @@
+"""Files that are there whole or not at all, and that nobody but their owner ever could read.
+
+Only the standard library is needed: guards run this before there is anything else.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write_private(file: Path, content: bytes) -> None:
+    """Write `file` at once and completely, in place of what is there; readable by its owner alone (0600).
+
+    On Windows, which knows no such mode, the folder's rights hold. When this returns the content is on the disk. Raises
+    OSError, and `file` is then as it was.
+    """
+    with _draft(file, content) as draft:
+        draft.replace(file)
+
+
+def create_private(file: Path, content: bytes) -> bool:
+    """Like `write_private`, but what is there stays; whether it was this call that made `file`. Raises OSError."""
+    with _draft(file, content) as draft:
+        try:
+            # Unlike a rename, a link does not replace what is there.
+            os.link(draft, file)
+        except FileExistsError:
+            return False
+    return True
+
+
+@contextmanager
+def _draft(file: Path, content: bytes) -> Iterator[Path]:
+    """A file of this content beside `file`, of a name that nobody looks for; gone at the end, whatever happens."""
+    # 0600 from the first byte, and a name of its own for each of several writers.
+    descriptor, name = tempfile.mkstemp(prefix=".", suffix=".draft", dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)

@@ -1,0 +1,57 @@
+"""Files of an instance, by the folders that they lie in, and the variables by which services are told of files."""
+
+from typing import Final
+
+ETC: Final = "/etc/ac-training"
+"""What Terraform wrote, and what install.sh made of it."""
+VAR: Final = "/var/lib/ac-training"
+"""What outlives a reboot: `--folder` of the services."""
+RUN: Final = "/run/ac-training"
+"""What ends with the boot: secrets, and the notices by which units wake each other; `--run-folder`."""
+OPT: Final = "/opt/ac-training"
+"""The code and the Python environment."""
+LIBRARY: Final = "/usr/local/lib/ac-training"
+"""The shell code that works without them."""
+
+RUN_CONFIG: Final = "run.json"
+"""Terraform's in ETC; in VAR with the address that only the instance knows."""
+STORE: Final = "store.db"
+TLS: Final = "tls.pem"
+"""The receiver's key and certificate; a secret."""
+PAIRING: Final = "pairing.txt"
+"""The pairing string, there while the receiver listens; a secret."""
+TENSORBOARD: Final = "tensorboard"
+BUDGET: Final = "budget.json"
+CURSOR: Final = "journal.cursor"
+"""Behind which entry of the journal the last shipment ended."""
+BOOT_STEPS: Final = "boot_steps"
+"""A line `name<TAB>seconds` for each step of the boot that is done."""
+
+TOKEN: Final = "token"
+WANDB_KEY: Final = "wandb_key"
+NOTICE: Final = "notice"
+"""EC2 takes the instance back: action and time, a line each."""
+REBALANCE: Final = "rebalance"
+"""EC2 recommends to rebalance: the time."""
+ENDING: Final = "ending"
+"""Why the instance ends: a Reason and a sentence, a line each."""
+LOOKED: Final = "looked"
+"""Life second of the last look at the costs, a whole number."""
+
+FOLDERS: Final = {
+    ETC: (RUN_CONFIG, "instance.json", "boot.env", "units.env"),
+    VAR: (RUN_CONFIG, STORE, TLS, PAIRING, TENSORBOARD, BUDGET, CURSOR, BOOT_STEPS),
+    RUN: (TOKEN, WANDB_KEY, NOTICE, REBALANCE, ENDING, LOOKED, "launched", "end.lock"),
+    OPT: ("code", "code.new", "env", "MANIFEST", "requirements.txt"),
+    LIBRARY: ("boot.sh", "lifeline.sh"),
+}
+"""What lies in each folder, also what only the shell code needs; names that begin with a dot are drafts."""
+
+TOKEN_VARIABLE: Final = "AC_TRAINING_TOKEN_FILE"
+"""Names the file with the receiver's bridge token."""
+WANDB_KEY_VARIABLE: Final = "AC_TRAINING_WANDB_KEY_FILE"
+"""Names the file with the trainer's W&B key."""
+PATIENCE_VARIABLE: Final = "AC_PATIENCE_SECONDS"
+"""How long AWS may refuse or be silent before that counts, s; of the shell code and of Python alike."""
+PATIENCE_SECONDS: Final = 900.0
+"""Unless it is set; lifeline.sh says why."""
