@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from train_cloud.instance.ledger import STARTED, Life, Totals, add_up, read_lives, read_started
+from train_cloud.instance.account import STARTED, Totals, add_up, new_life, read_lives, read_started
 from train_cloud.object_store import ObjectNotFound, ObjectStore
 from train_cloud.trainer.saving.manifest import LATEST, Manifest
 
@@ -21,17 +21,6 @@ ENDINGS, LOGS = "endings/", "logs/"
 RUN_CONFIG = "run.json"
 Moment = Annotated[datetime, Meta(tz=True)]
 _T = TypeVar("_T")
-_NOBODY = Life(
-    instance_id="",
-    instance_type="",
-    availability_zone="",
-    launched_at="",
-    seen_at="",
-    hours=0.0,
-    spend_usd=0.0,
-    price_source="",
-)
-"""Adds nothing to the totals of a run for which no instance works."""
 
 
 class Ending(msgspec.Struct, kw_only=True, frozen=True):
@@ -64,7 +53,7 @@ class RunRecord:
     def totals(self, running: str | None) -> Totals:
         """What all lives cost, and the hours since the last start; those of the instance `running` always count."""
         lives = read_lives(self.objects)
-        return add_up(lives.get(running or "", _NOBODY), lives, read_started(self.objects))
+        return add_up(lives.get(running or "", new_life("")), lives, read_started(self.objects))
 
     def started(self) -> datetime | None:
         """When `make start` was last called; None when it never was."""

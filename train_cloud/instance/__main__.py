@@ -1,7 +1,7 @@
 """What the instance's units call: `python -m train_cloud.instance COMMAND --config FILE --folder DIR --run-folder DIR`.
 
 Each command does one thing and ends; the exit codes are runtime.exit_codes.ExitCode. `secrets` and `prepare`
-make an instance ready, `budget` is a look each minute and `account` the last one, `finished` and `checkpoint`
+make an instance ready, `minute` does each minute's duties and `account` is the last look, `finished` and `checkpoint`
 follow events, `store-environment` serves the next instance.
 """
 
@@ -13,20 +13,20 @@ from pathlib import Path
 
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging, fields
-from train_cloud.instance.budget import keep_account, tick
 from train_cloud.instance.clients import ParameterError, aws_client
 from train_cloud.instance.deployment import Deployment, load_deployment
 from train_cloud.instance.environment import store_environment
 from train_cloud.instance.finished import end_when_done
 from train_cloud.instance.life import boot_id, life_seconds
 from train_cloud.instance.metadata import Metadata
+from train_cloud.instance.minute import DutyError, close_account, do_duties
 from train_cloud.instance.prepare import PrepareError, prepare
 from train_cloud.instance.secrets import fetch_secrets
 from train_cloud.object_store import ObjectStore, ObjectStoreError
 from train_cloud.settings import ConfigError
 from train_cloud.store import Store, StoreError
 
-COMMANDS = ("prepare", "secrets", "budget", "account", "finished", "checkpoint", "store-environment")
+COMMANDS = ("prepare", "secrets", "minute", "account", "finished", "checkpoint", "store-environment")
 PATIENCE = "AC_PATIENCE_SECONDS"
 DEFAULT_PATIENCE_SECONDS = 900.0
 """How long AWS may refuse or be silent before that counts; the same as in lifeline.sh, which says why."""
@@ -55,7 +55,7 @@ def main() -> int:
     except ObjectStoreError as error:
         _log.error(str(error))
         return ExitCode.STORAGE
-    except (ParameterError, PrepareError, StoreError, OSError) as error:
+    except (DutyError, ParameterError, PrepareError, StoreError, OSError) as error:
         _log.error(str(error))
         return ExitCode.FAILED
     return ExitCode.OK
@@ -71,10 +71,10 @@ def _carry_out(arguments: argparse.Namespace) -> None:
         case "secrets":
             ssm = aws_client("ssm", deployment.config.region)
             fetch_secrets(deployment.config, ssm, deployment.run_folder, patience)
-        case "budget":
-            tick(deployment, Metadata(), boot_id(), life_seconds())
+        case "minute":
+            do_duties(deployment, Metadata(), boot_id(), life_seconds())
         case "account":
-            keep_account(deployment, Metadata(), boot_id(), life_seconds())
+            close_account(deployment, Metadata(), boot_id(), life_seconds())
         case "finished":
             end_when_done(deployment, patience)
         case "checkpoint":
