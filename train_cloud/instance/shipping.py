@@ -9,6 +9,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,8 @@ def _entries(text: str) -> Iterator[tuple[int, str]]:
 
 def _copy_to_cloudwatch(logs: Any, group: str, stream: str, text: str) -> None:
     try:
-        _make_stream(logs, group, stream)
+        with suppress(logs.exceptions.ResourceAlreadyExistsException):
+            logs.create_log_stream(logGroupName=group, logStreamName=stream)
         for batch in event_batches(text):
             answer = logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=batch)
             if answer.get("rejectedLogEventsInfo"):
@@ -84,11 +86,3 @@ def _copy_to_cloudwatch(logs: Any, group: str, stream: str, text: str) -> None:
     except (BotoCoreError, ClientError) as error:
         code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
         _log.warning("CloudWatch does not take the log; the bucket has it", extra=fields(group=group, problem=code))
-
-
-def _make_stream(logs: Any, group: str, stream: str) -> None:
-    try:
-        logs.create_log_stream(logGroupName=group, logStreamName=stream)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ResourceAlreadyExistsException":
-            raise
