@@ -6,7 +6,7 @@
 #   lifeline.sh drain    act on /run/ac-training/notice: save and record; the group replaces the instance by itself
 #   lifeline.sh failed   a unit failed for good (systemd's MONITOR_* says which): write the ending `failed`
 #   lifeline.sh overdue  write the ending `failed` if nobody has looked at the costs for an hour
-#   lifeline.sh ship     the journal since the last time into the bucket
+#   lifeline.sh ship [COPY] the journal since the last time into the bucket; what was shipped into the file COPY
 # It never prints a secret, and gives curl none on its command line. Settings come from /etc/ac-training/boot.env;
 # AC_ROOT (for tests) is put before every path, AWS_ENDPOINT_URL and AWS_EC2_METADATA_SERVICE_ENDPOINT are honoured.
 # Optional there: AC_PATIENCE_SECONDS (900, for the Python commands too: how long AWS may refuse or be silent before that
