@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-from train_cloud.instance.account import STARTED, Totals, add_up, new_life, read_lives, read_started
+from train_cloud.instance.ledger import STARTED, Life, Totals, add_up, read_lives, read_started
 from train_cloud.object_store import ObjectNotFound, ObjectStore
 from train_cloud.trainer.saving.manifest import LATEST, Manifest
 
@@ -53,7 +53,8 @@ class RunRecord:
     def totals(self, running: str | None) -> Totals:
         """What all lives cost, and the hours since the last start; those of the instance `running` always count."""
         lives = read_lives(self.objects)
-        return add_up(lives.get(running or "", new_life("")), lives, read_started(self.objects))
+        nobody = Life(instance_id="", hours=0.0, spend_usd=0.0)
+        return add_up(lives.get(running or "", nobody), lives, read_started(self.objects))
 
     def started(self) -> datetime | None:
         """When `make start` was last called; None when it never was."""

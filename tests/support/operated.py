@@ -28,7 +28,7 @@ from scripts.cloud.pair import pair
 from tests.support.aws_server import REGION, AwsServer, environment
 from tests.support.receivers import TOKEN, ReceiverProcess
 from tests.support.runs import run_config
-from train_cloud.instance.account import Life, write_life
+from train_cloud.instance.ledger import Life, write_life
 from train_cloud.object_store import ObjectStore
 from train_cloud.run_config import BucketConfig, RunConfig
 from wire.pairing import Pairing

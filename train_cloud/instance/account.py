@@ -1,12 +1,10 @@
-"""What every life of the run took, in hours and dollars: one small JSON object for each instance, in the bucket.
+"""What this instance has cost: price times time since the last look, added up in its life's record.
 
-Each look adds the time since the last one, at the price of the moment, to this instance's own life. Time is counted in
-life seconds (train_cloud.instance.life), so that the wall clock may jump. FOLDER/budget.json remembers our life and
-what was last read of the others: neither a reboot nor an outage of the bucket or of EC2 makes a run look cheaper.
+Time is counted in life seconds (train_cloud.instance.life), so that the wall clock may jump. FOLDER/budget.json keeps
+our life and what was last read of the others: no reboot and no outage of the bucket or of EC2 makes a run look cheaper.
 """
 
 import logging
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from runtime.logs import fields
 from train_cloud.instance.clients import aws_client
 from train_cloud.instance.deployment import Deployment
+from train_cloud.instance.ledger import Life, read_lives, read_started, write_life
 from train_cloud.instance.metadata import Metadata, MetadataError
-from train_cloud.object_store import ObjectNotFound, ObjectStore, ObjectStoreError
+from train_cloud.object_store import ObjectStore, ObjectStoreError
 from train_cloud.receiver.tls import write_private
 
-LIVES = "lives/"
-STARTED = "started"
 STATE = "budget.json"
 UNKNOWN = "unknown"
 HISTORY, LAST_KNOWN, FALLBACK = "spot price history", "last known spot price", "fallback_price_usd_per_hour"
@@ -30,41 +27,6 @@ PRODUCTS = ["Linux/UNIX", "Linux/UNIX (Amazon VPC)"]
 """Two names of one price: which of them AWS states depends on the account's age."""
 
 _log = logging.getLogger(__name__)
-
-
-class Life(msgspec.Struct, kw_only=True):
-    """One instance's life; times are ISO 8601 in UTC, by that instance's clock."""
-
-    instance_id: str
-    instance_type: str
-    availability_zone: str
-    launched_at: str
-    seen_at: str
-    hours: float
-    spend_usd: float
-    price_source: str
-
-
-def new_life(instance_id: str) -> Life:
-    """A life of which nothing is known yet."""
-    return Life(
-        instance_id=instance_id,
-        instance_type=UNKNOWN,
-        availability_zone=UNKNOWN,
-        launched_at="",
-        seen_at="",
-        hours=0.0,
-        spend_usd=0.0,
-        price_source="",
-    )
-
-
-class Totals(msgspec.Struct, frozen=True):
-    """All lives together: what they cost, how many they are, and the hours of those since the last start."""
-
-    spend_usd: float
-    hours: float
-    lives: int
 
 
 class State(msgspec.Struct):
@@ -80,7 +42,7 @@ class State(msgspec.Struct):
         stored_steps: what the receiver said last; None before it ever answered in this boot.
     """
 
-    own: Life = msgspec.field(default_factory=lambda: new_life(UNKNOWN))
+    own: Life = msgspec.field(default_factory=lambda: Life(instance_id=UNKNOWN, hours=0.0, spend_usd=0.0))
     boot: str = ""
     life_s: float = 0.0
     price: float | None = None
@@ -88,10 +50,6 @@ class State(msgspec.Struct):
     started: str | None = None
     active_s: float | None = None
     stored_steps: int | None = None
-
-    def totals(self) -> Totals:
-        """What the whole run took, as far as this instance knows."""
-        return add_up(self.own, self.others, self.started)
 
 
 def load_state(folder: Path, boot: str) -> State:
@@ -188,54 +146,6 @@ def _exchange(objects: ObjectStore, state: State) -> None:
     state.started = read_started(objects)
     if own.instance_id != UNKNOWN:
         write_life(objects, own)
-
-
-def write_life(objects: ObjectStore, life: Life) -> None:
-    """Keep the life in the bucket. Raises ObjectStoreError."""
-    objects.put(f"{LIVES}{life.instance_id}.json", msgspec.json.encode(life))
-
-
-def read_lives(objects: ObjectStore) -> dict[str, Life]:
-    """Every life of the run by instance; one that cannot be read is said and left out. Raises ObjectStoreError."""
-    lives: dict[str, Life] = {}
-    for key in objects.list(LIVES):
-        try:
-            life = msgspec.json.decode(objects.get(key)[0], type=Life)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            _log.error("a life's record cannot be read; its cost is not counted", extra=fields(key=key, problem=error))
-            continue
-        lives[life.instance_id] = life
-    return lives
-
-
-def read_started(objects: ObjectStore) -> str | None:
-    """When the run was last started by hand, None when it never was. Raises ObjectStoreError."""
-    try:
-        return objects.get(STARTED)[0].decode("utf-8", "replace").strip()
-    except ObjectNotFound:
-        return None
-
-
-def add_up(own: Life, others: Mapping[str, Life], started: str | None) -> Totals:
-    """The run's totals. Its own life always counts in the hours: it is the one that runs now."""
-    counted = [own, *(life for name, life in others.items() if name != own.instance_id)]
-    since = _moment(started)
-    hours = sum(life.hours for life in counted if life is own or not _before(life.launched_at, since))
-    return Totals(sum(life.spend_usd for life in counted), hours, len(counted))
-
-
-def _before(moment: str, since: datetime | None) -> bool:
-    """Whether `moment` is before `since`; what cannot be read is not, so that it counts."""
-    at = _moment(moment)
-    return since is not None and at is not None and at < since
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        at = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return at if at.tzinfo else None
 
 
 def _iso(moment: datetime) -> str:

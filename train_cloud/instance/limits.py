@@ -1,8 +1,9 @@
 """Which limit a run has reached: what it may cost, how long it may be on, how long nobody may use it."""
 
-from train_cloud.instance.account import State, Totals
+from train_cloud.instance.account import State
 from train_cloud.instance.config import InstanceConfig
 from train_cloud.instance.endings import Reason
+from train_cloud.instance.ledger import Totals
 from train_cloud.instance.receiver_watch import Activity
 
 
@@ -22,9 +23,7 @@ def idle_seconds(state: State, life_s: float, activity: Activity | None) -> floa
     return max(0.0, life_s - state.active_s)
 
 
-def limit_reached(
-    config: InstanceConfig, totals: Totals, idle_s: float, *, answered: bool
-) -> tuple[Reason, str] | None:
+def limit_reached(config: InstanceConfig, totals: Totals, idle_s: float, answered: bool) -> tuple[Reason, str] | None:
     """The first limit in Reason's order that is reached, with a sentence; None when none is.
 
     `answered`: whether the receiver ever said whether it is used.

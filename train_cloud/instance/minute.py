@@ -13,6 +13,7 @@ from train_cloud.instance.account import State, account, load_state, save_state
 from train_cloud.instance.clients import ParameterError, aws_client
 from train_cloud.instance.deployment import Deployment
 from train_cloud.instance.endings import decide, decided
+from train_cloud.instance.ledger import add_up
 from train_cloud.instance.limits import idle_seconds, limit_reached
 from train_cloud.instance.metadata import Metadata
 from train_cloud.instance.receiver_watch import ask_receiver
@@ -49,7 +50,8 @@ def decide_end(now: Minute) -> None:
     """Decide that the instance ends when the run's money or hours are spent or nobody uses it; note the look."""
     deployment, state = now.deployment, now.state
     activity = ask_receiver(deployment.run.listen_port, deployment.folder / "tls.pem", deployment.run_folder / TOKEN)
-    idle_s, totals = idle_seconds(state, now.life_s, activity), state.totals()
+    idle_s = idle_seconds(state, now.life_s, activity)
+    totals = add_up(state.own, state.others, state.started)
     save_state(deployment.folder, state)
     figures = {
         "spend_usd": round(totals.spend_usd, 4),

@@ -40,8 +40,7 @@ def ship_log(deployment: Deployment, stream: str) -> None:
     group = deployment.config.log_group
     with tempfile.TemporaryDirectory(dir=deployment.run_folder) as folder:
         copy = Path(folder) / "piece"
-        arguments = [] if group is None else [str(copy)]
-        subprocess.run(["bash", str(LIFELINE), "ship", *arguments], stdin=subprocess.DEVNULL, check=True)
+        subprocess.run(["bash", str(LIFELINE), "ship", str(copy)], stdin=subprocess.DEVNULL, check=True)
         if group is not None and copy.exists():
             logs = aws_client("logs", deployment.config.region)
             _copy_to_cloudwatch(logs, group, stream, copy.read_text(encoding="utf-8", errors="replace"))

@@ -14,18 +14,14 @@ from train_cloud.instance.account import (
     FALLBACK,
     HISTORY,
     LAST_KNOWN,
-    Life,
     State,
     add_time,
-    add_up,
     load_state,
-    read_lives,
-    read_started,
     save_state,
     spot_price,
-    write_life,
 )
 from train_cloud.instance.clients import aws_client
+from train_cloud.instance.ledger import Life, add_up, read_lives, read_started, write_life
 
 PRICES = st.floats(0, 50)
 LOOKS = st.lists(st.tuples(st.floats(0, 7200), st.none() | PRICES), max_size=30)

@@ -13,9 +13,10 @@ from tests.support.instance import site as site
 from tests.support.journal import Journal
 from tests.support.receivers import TOKEN, Client, ReceiverProcess, hello, receiver_process
 from train_cloud.instance import life
-from train_cloud.instance.account import Life, State
+from train_cloud.instance.account import State
 from train_cloud.instance.deployment import Deployment
 from train_cloud.instance.endings import Reason, decide
+from train_cloud.instance.ledger import Life
 from train_cloud.instance.limits import idle_seconds
 from train_cloud.instance.metadata import Metadata
 from train_cloud.instance.minute import DutyError, do_duties
