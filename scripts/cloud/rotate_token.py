@@ -53,6 +53,6 @@ def _wait_until_taken(old: Pairing, new: Pairing, wait: Wait) -> None:
         if not wait.again(ASK_SECONDS):
             raise OperatorError(
                 f"The new token is stored, but after {wait.minutes:g} minutes the receiver was not seen to take it "
-                "over. Until then it goes on taking the old one. `make logs` shows what ac-budget says; a new instance "
+                "over. Until then it goes on taking the old one. `make logs` shows what ac-minute says; a new instance "
                 "(`make stop`, `make start`) has the new token for certain."
             )

@@ -19,17 +19,6 @@ from train_cloud.trainer.saving.manifest import Manifest
 
 Moment = Annotated[datetime, Meta(tz=True)]
 _T = TypeVar("_T")
-_NOBODY = Life(
-    instance_id="",
-    instance_type="",
-    availability_zone="",
-    launched_at="",
-    seen_at="",
-    hours=0.0,
-    spend_usd=0.0,
-    price_source="",
-)
-"""Adds nothing to the totals of a run for which no instance works."""
 
 
 class Ending(msgspec.Struct, kw_only=True, frozen=True):
@@ -62,7 +51,8 @@ class RunRecord:
     def totals(self, running: str | None) -> Totals:
         """What all lives cost, and the hours since the last start; those of the instance `running` always count."""
         lives = read_lives(self.objects)
-        return add_up(lives.get(running or "", _NOBODY), lives, read_started(self.objects))
+        nobody = Life(instance_id="", hours=0.0, spend_usd=0.0)
+        return add_up(lives.get(running or "", nobody), lives, read_started(self.objects))
 
     def started(self) -> datetime | None:
         """When `make start` was last called; None when it never was."""

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.box, pytest.mark.terraform, pytest.mark.slow, pytest.m
 PATIENCE_SECONDS = 8
 """For how long the boot takes a refusal for one that passes; 300 on AWS, where a fresh role needs a while."""
 LOOK_SECONDS = 2
-"""How often ac-budget looks; 60 on AWS."""
+"""How often ac-minute looks; 60 on AWS."""
 TIMER = f"[Timer]\nOnActiveSec=\nOnUnitInactiveSec=\nOnActiveSec=1\nOnUnitInactiveSec={LOOK_SECONDS}\n"
 CARS, TICKS, HZ = 2, 100_000, 100.0
 BOOT_SECONDS = 60.0
@@ -93,7 +93,7 @@ class Lives:
                 self.cloud.wait_gone(instance, 20.0)
             instance.box.discard()
         self.cloud.files.clear()
-        self.cloud.files["/etc/systemd/system/ac-budget.timer.d/box.conf"] = TIMER
+        self.cloud.files["/etc/systemd/system/ac-minute.timer.d/box.conf"] = TIMER
         self.cloud.environment.clear()
         self.cloud.environment["AC_PATIENCE_SECONDS"] = str(PATIENCE_SECONDS)
         self.world.forget_bridge()
@@ -261,6 +261,6 @@ def test_a_jumping_clock_neither_ends_nor_loses_anything(lives: Lives) -> None:
     lives.world.start_bridge(lives.world.pair(), CARS, ticks, HZ)
     wait_for(lambda: lives.world.saved_steps() >= 1000, "a checkpoint is saved", 60.0)
     (instance.box.root / "etc/faketimerc").write_text("+3h")
-    lives.wait_for(instance, "ac-budget", "looked at the budget", 30.0)
+    lives.wait_for(instance, "ac-minute", "looked at the budget", 30.0)
     lives.check_end(instance, 120.0, "finished")
     lives.world.check_experience(CARS, ticks)

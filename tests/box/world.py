@@ -92,15 +92,15 @@ class World:
         (self.folder / "deployment.json").write_text(json.dumps(self.deployment))
 
     def operator(self, command: str, *arguments: str, seconds: float = 120.0) -> subprocess.CompletedProcess[str]:
-        """Run a command of scripts/ at home."""
-        line = self._at_home(command, "--deployment", str(self.folder / "deployment.json"), *arguments)
+        """Run an operator's command at home."""
+        line = self._at_home("scripts.cloud", command, "--deployment", str(self.folder / "deployment.json"), *arguments)
         return subprocess.run(
             line, env=self._environment(), capture_output=True, text=True, timeout=seconds, check=False
         )
 
     def pair(self) -> str:
         """What `make pair` prints."""
-        done = self.operator("scripts.cloud.pair", "--wait-minutes", "2", seconds=150.0)
+        done = self.operator("pair", "--wait-minutes", "2", seconds=150.0)
         assert done.returncode == 0, f"pair: {done.stdout[:40]} {done.stderr[-2000:]}"
         return done.stdout.strip()
 

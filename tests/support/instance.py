@@ -49,7 +49,7 @@ def instance_config(**changes: object) -> InstanceConfig:
 
 @dataclass
 class InstanceSite:
-    """Folders below `root` and the cloud around them; services whose names are in `down` answer 503."""
+    """An instance's paths below `root` and the cloud around them; services whose names are in `down` answer 503."""
 
     root: Path
     aws: AwsServer
@@ -60,24 +60,25 @@ class InstanceSite:
     @property
     def etc(self) -> Path:
         """Where Terraform's files are."""
-        return self.root / "etc"
+        return self.root / "etc/ac-training"
 
     @property
     def folder(self) -> Path:
         """What outlives a reboot."""
-        return self.root / "var"
+        return self.root / "var/lib/ac-training"
 
     @property
     def run_folder(self) -> Path:
         """What ends with the boot."""
-        return self.root / "run"
+        return self.root / "run/ac-training"
 
     def write_settings(self, **changes: object) -> None:
-        """Write instance.json with `changes` and a run.json, as Terraform does."""
+        """Write instance.json with `changes`, a run.json and a boot.env, as Terraform does."""
         bucket = {"name": BUCKET, "region": "us-east-1"}
         run = run_config(run_id="run-1", bucket=bucket, public_host="198.51.100.7")
         (self.etc / "run.json").write_bytes(msgspec.json.encode(run))
         (self.etc / "instance.json").write_bytes(msgspec.json.encode(instance_config(**changes)))
+        (self.etc / "boot.env").write_text(f"AC_REGION='us-east-1'\nAC_BUCKET='{BUCKET}'\nAC_RUN_ID='run-1'\n")
 
     def deployment(self, **changes: object) -> Deployment:
         """The instance's view of itself with `changes` in instance.json."""
@@ -123,10 +124,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InstanceSi
         for name, value in environment(aws.endpoint_url).items():
             monkeypatch.setenv(name, value)
         monkeypatch.delenv("AWS_PROFILE", raising=False)
+        monkeypatch.setenv("AC_ROOT", str(tmp_path))
         monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", imds.endpoint)
         here = InstanceSite(tmp_path, aws, imds, metadata, down)
         for folder in (here.etc, here.folder, here.run_folder):
-            folder.mkdir()
+            folder.mkdir(parents=True)
         try:
             aws.reset()
             aws.client("s3").create_bucket(Bucket=BUCKET)

@@ -1,7 +1,7 @@
 """What the instance's units call: `python -m train_cloud.instance COMMAND --config FILE --folder DIR --run-folder DIR`.
 
 Each command does one thing and ends; the exit codes are runtime.exit_codes.ExitCode. `secrets` and `prepare`
-make an instance ready, `budget` is a look each minute and `account` the last one, `finished` and `checkpoint`
+make an instance ready, `minute` does each minute's duties and `account` is the last look, `finished` and `checkpoint`
 follow events, `store-environment` serves the next instance.
 """
 
@@ -14,12 +14,12 @@ from pathlib import Path
 from runtime.boot_clock import boot_id, seconds_since_boot
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging, fields
-from train_cloud.instance.budget import keep_account, tick
 from train_cloud.instance.clients import ParameterError, aws_client
 from train_cloud.instance.deployment import Deployment, load_deployment
 from train_cloud.instance.environment import store_environment
 from train_cloud.instance.finished import end_when_done
 from train_cloud.instance.metadata import Metadata
+from train_cloud.instance.minute import DutyError, close_account, do_duties
 from train_cloud.instance.prepare import PrepareError, prepare
 from train_cloud.instance.secrets import fetch_secrets
 from train_cloud.object_store import ObjectStore, ObjectStoreError
@@ -27,7 +27,7 @@ from train_cloud.run_folder import files
 from train_cloud.settings import ConfigError
 from train_cloud.store import Store, StoreError
 
-COMMANDS = ("prepare", "secrets", "budget", "account", "finished", "checkpoint", "store-environment")
+COMMANDS = ("prepare", "secrets", "minute", "account", "finished", "checkpoint", "store-environment")
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def main() -> int:
     except ObjectStoreError as error:
         _log.error(str(error))
         return ExitCode.STORAGE
-    except (ParameterError, PrepareError, StoreError, OSError) as error:
+    except (DutyError, ParameterError, PrepareError, StoreError, OSError) as error:
         _log.error(str(error))
         return ExitCode.FAILED
     return ExitCode.OK
@@ -69,10 +69,10 @@ def _carry_out(arguments: argparse.Namespace) -> None:
         case "secrets":
             ssm = aws_client("ssm", deployment.config.region)
             fetch_secrets(deployment.config, ssm, deployment.run_folder, patience)
-        case "budget":
-            tick(deployment, Metadata(), boot_id(), seconds_since_boot())
+        case "minute":
+            do_duties(deployment, Metadata(), boot_id(), seconds_since_boot())
         case "account":
-            keep_account(deployment, Metadata(), boot_id(), seconds_since_boot())
+            close_account(deployment, Metadata(), boot_id(), seconds_since_boot())
         case "finished":
             end_when_done(deployment, patience)
         case "checkpoint":

@@ -19,7 +19,7 @@ CODE=$AC_OPT/code ENVIRONMENT=$AC_OPT/env
 PYTHON=$ENVIRONMENT/bin/python
 PYTORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 GUARDS=(ac-spot-watch.service ac-drain.path ac-end.path ac-overdue.timer)
-SERVICES=(ac-farewell.service ac-receiver.service ac-training.service ac-tensorboard.service ac-budget.timer ac-checkpoint.path
+SERVICES=(ac-farewell.service ac-receiver.service ac-training.service ac-tensorboard.service ac-minute.timer ac-checkpoint.path
   ac-token.path)
 
 install_units() {

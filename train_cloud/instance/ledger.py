@@ -11,10 +11,8 @@ from datetime import datetime
 import msgspec
 
 from runtime.logs import fields
-from train_cloud.object_store import ObjectNotFound, ObjectStore
-
-FOLDER = "lives/"
-STARTED = "started"
+from train_cloud.object_store import ObjectStore
+from train_cloud.run_folder.keys import LIVES, STARTED
 
 _log = logging.getLogger(__name__)
 
@@ -23,13 +21,13 @@ class Life(msgspec.Struct, kw_only=True):
     """One instance's life; times are ISO 8601 in UTC, by that instance's clock."""
 
     instance_id: str
-    instance_type: str
-    availability_zone: str
-    launched_at: str
-    seen_at: str
+    instance_type: str = "unknown"
+    availability_zone: str = "unknown"
+    launched_at: str = ""
+    seen_at: str = ""
     hours: float
     spend_usd: float
-    price_source: str
+    price_source: str = ""
 
 
 class Totals(msgspec.Struct, frozen=True):
@@ -42,13 +40,13 @@ class Totals(msgspec.Struct, frozen=True):
 
 def write_life(objects: ObjectStore, life: Life) -> None:
     """Keep the life in the bucket. Raises ObjectStoreError."""
-    objects.put(f"{FOLDER}{life.instance_id}.json", msgspec.json.encode(life))
+    objects.put(f"{LIVES}{life.instance_id}.json", msgspec.json.encode(life))
 
 
 def read_lives(objects: ObjectStore) -> dict[str, Life]:
     """Every life of the run by instance; one that cannot be read is said and left out. Raises ObjectStoreError."""
     lives: dict[str, Life] = {}
-    for key in objects.list(FOLDER):
+    for key in objects.list(LIVES):
         try:
             life = msgspec.json.decode(objects.get(key)[0], type=Life)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -60,10 +58,8 @@ def read_lives(objects: ObjectStore) -> dict[str, Life]:
 
 def read_started(objects: ObjectStore) -> str | None:
     """When the run was last started by hand, None when it never was. Raises ObjectStoreError."""
-    try:
-        return objects.get(STARTED)[0].decode("utf-8", "replace").strip()
-    except ObjectNotFound:
-        return None
+    found = objects.find(STARTED)
+    return None if found is None else found.decode("utf-8", "replace").strip()
 
 
 def add_up(own: Life, others: Mapping[str, Life], started: str | None) -> Totals:

@@ -6,7 +6,7 @@
 #   lifeline.sh drain    act on /run/ac-training/notice: save and record; the group replaces the instance by itself
 #   lifeline.sh failed   a unit failed for good (systemd's MONITOR_* says which): write the ending `failed`
 #   lifeline.sh overdue  write the ending `failed` if nobody has looked at the costs for an hour
-#   lifeline.sh ship     the journal since the last time into the bucket
+#   lifeline.sh ship [COPY] the journal since the last time into the bucket; what was shipped into the file COPY
 # It never prints a secret, and gives curl none on its command line. Settings come from /etc/ac-training/boot.env;
 # AC_ROOT (for tests) is put before every path, AWS_ENDPOINT_URL and AWS_EC2_METADATA_SERVICE_ENDPOINT are honoured.
 # Optional there: AC_PATIENCE_SECONDS (900, for the Python commands too: how long AWS may refuse or be silent before that
@@ -180,26 +180,38 @@ scratch_file() { # REPLY is a new file in memory: the end of an instance whose d
   REPLY=$(mktemp "$AC_RUN/.lifeline.XXXXXX")
 }
 
-SHIPMENTS=0
-ship_logs() { # the journal since the last time becomes one object; at most 8 MiB of text, at most half a minute
-  local file cursor=$AC_VAR/journal.cursor
+PIECE_BYTES=33554432
+ship_logs() { # [COPY]: a piece of the journal, behind the last one, becomes an object and, if it is named, the file COPY
+  # The cursor moves when the bucket has the piece, so lines may come twice and none is lost. It takes half a minute at most.
+  local file cut='' cursor=$AC_VAR/journal.cursor read=(timeout 15 journalctl --quiet --no-pager --all --utc)
   scratch_file || return 0
   file=$REPLY
   cp "$cursor" "$file.cursor" 2>/dev/null || true
   timeout 5 journalctl --sync 2>/dev/null || true
-  timeout 15 journalctl --quiet --no-pager --output=short-iso --cursor-file="$file.cursor" | tail --bytes 8388608 |
-    gzip >"$file" || true
+  "${read[@]}" --output=short-iso-precise --cursor-file="$file.cursor" | head --bytes=$PIECE_BYTES >"$file" || cut=yes
+  if [[ -n $cut || $(stat --format=%s "$file") == "$PIECE_BYTES" ]]; then
+    # The next piece begins with the last entry of this one, which may not be whole; an entry's other lines are indented.
+    cut=$(grep --text --count '^[0-9]' "$file" || true)
+    cp "$cursor" "$file.cursor" 2>/dev/null || rm -f "$file.cursor"
+    "${read[@]}" --output=json --output-fields=_PID --cursor-file="$file.cursor" |
+      sed --quiet "$((cut > 2 ? cut - 1 : 1)){s/.*__CURSOR[ :\"]*//;s/\".*//p;q}" >"$file.next" || true
+    mv "$file.next" "$file.cursor"
+  fi
+  gzip <"$file" >"$file.gz" || : >"$file"
   instance_id
-  SHIPMENTS=$((SHIPMENTS + 1))
-  if s3_put "runs/$AC_RUN_ID/logs/$REPLY/$(date -u +%Y%m%dT%H%M%SZ)-$$-$SHIPMENTS.log.gz" "$file"; then
+  if [[ ! -s $file ]]; then
+    # A cursor that journalctl does not understand: from the beginning, the next time.
+    if [[ -n $cut ]]; then rm -f "$cursor"; fi
+  elif s3_put "runs/$AC_RUN_ID/logs/$REPLY/$(date -u +%Y%m%dT%H%M%SZ-%N).log.gz" "$file.gz"; then
     # Written into the file that is there: the next reader may be another user.
     cat "$file.cursor" >"$cursor" 2>/dev/null || true
     chown --reference="$AC_VAR" "$cursor" 2>/dev/null || true
+    if [[ -n ${1:-} ]]; then mv "$file" "$1"; fi
   else
     refusal
     say error "the log could not be stored ($REPLY)"
   fi
-  rm -f "$file" "$file.cursor"
+  rm -f "$file"*
 }
 
 put_ending() { # REASON TEXT DESIRED_CAPACITY [SECONDS]
@@ -221,7 +233,7 @@ announce() { # TEXT: to the log and to the console, which EC2 keeps when the ins
 }
 
 stop_services() { # in order (each unit's own limits hold), so that everything is saved; nothing may begin again
-  timeout 10 systemctl stop ac-budget.timer ac-budget.service ac-token.path 2>/dev/null || true
+  timeout 10 systemctl stop ac-minute.timer ac-minute.service ac-token.path 2>/dev/null || true
   timeout 70 systemctl stop ac-training.service ac-receiver.service ac-tensorboard.service 2>/dev/null || true
 }
 
@@ -309,11 +321,11 @@ ${MONITOR_EXIT_CODE:-exited} ${MONITOR_EXIT_STATUS:-$(property ExecMainStatus "$
 
 overdue() { # whatever hangs, the boot or the looks at the costs, it must not do so for days
   local looked=0 limit=${AC_OVERDUE_SECONDS:-3600}
-  # The life second of the last look, by train_cloud.instance.budget.
+  # The life second of the last look, by train_cloud.instance.minute.
   read -r looked 2>/dev/null <"$AC_RUN/looked" || true
   life_ms
   if ((REPLY / 1000 - looked < limit)); then return; fi
-  write_ending failed "For $limit s nobody has looked at what the instance costs: its boot hangs, or ac-budget fails. The \
+  write_ending failed "For $limit s nobody has looked at what the instance costs: its boot hangs, or ac-minute fails. The \
 log says more."
 }
 
@@ -331,7 +343,7 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
   drain) drain ;;
   failed) failed ;;
   overdue) overdue ;;
-  ship) ship_logs ;;
+  ship) ship_logs "${2:-}" ;;
   *)
     echo 'usage: lifeline.sh end | drain | failed | overdue | ship' >&2
     exit 2

@@ -29,7 +29,7 @@ def run(site: InstanceSite, command: str, *arguments: object, **environment: str
 
 def test_an_instance_is_made_ready_and_looks_at_its_budget(site: InstanceSite) -> None:
     logs = []
-    for command in ("secrets", "prepare", "budget"):
+    for command in ("secrets", "prepare", "minute"):
         code, log = run(site, command)
         assert code == ExitCode.OK, log
         logs.append(log)
@@ -51,7 +51,7 @@ def test_the_last_account_is_written_and_decides_nothing(site: InstanceSite) -> 
 
 def test_wrong_settings_are_a_usage_error(site: InstanceSite) -> None:
     (site.etc / "instance.json").write_text("{}")
-    code, log = run(site, "budget")
+    code, log = run(site, "minute")
     assert code == ExitCode.USAGE
     assert "is missing" in log
 

@@ -31,7 +31,7 @@ MODULES = [
     "zstandard",
 ]
 SERVICES = (
-    "ac-farewell.service ac-receiver.service ac-training.service ac-tensorboard.service ac-budget.timer "
+    "ac-farewell.service ac-receiver.service ac-training.service ac-tensorboard.service ac-minute.timer "
     "ac-checkpoint.path ac-token.path"
 )
 TORCH = "class cuda:\n    is_available = staticmethod(lambda: False)\n"

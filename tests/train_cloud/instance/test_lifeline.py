@@ -33,7 +33,7 @@ def test_an_ending_saves_records_and_stops_the_costs(scratch: ScratchInstance) -
     assert scratch.desired_capacity() == 0
     stops = [call for call in scratch.calls() if call.startswith("systemctl stop")]
     assert stops == [
-        "systemctl stop ac-budget.timer ac-budget.service ac-token.path",
+        "systemctl stop ac-minute.timer ac-minute.service ac-token.path",
         "systemctl stop ac-training.service ac-receiver.service ac-tensorboard.service",
         "systemctl stop ac-farewell.service",
     ]

@@ -122,13 +122,11 @@ UNMISTAKABLE = {
     name for name in KEYS | FILES | VARIABLES | {*Reason, *TrainerState} if re.search(r"[^a-z]", name) is not None
 }
 ROOM = ROOT / "train_cloud" / "run_folder"
-# What looks each minute says its own names still; they are in the room already.
-EXCUSED = {INSTANCE / f"{name}.py" for name in ("budget", "budget_state", "ledger", "shipping", "journal")}
 PYTHON = {
     str(file.relative_to(ROOT)): file
     for folder in ("train_cloud", "scripts")
     for file in sorted((ROOT / folder).rglob("*.py"))
-    if ROOM not in file.parents and file not in EXCUSED
+    if ROOM not in file.parents
 }
 
 

@@ -1,4 +1,4 @@
-"""One look at the budget: what is counted, what ends an instance, and what never does."""
+"""The duties of a minute: what is counted, what ends an instance and what never does, and that each is done."""
 
 import json
 from collections.abc import Iterator
@@ -12,12 +12,13 @@ from tests.support.instance import PRICE, InstanceSite
 from tests.support.instance import site as site
 from tests.support.journal import Journal
 from tests.support.receivers import TOKEN, Client, ReceiverProcess, hello, receiver_process
-from train_cloud.instance.budget import idle_seconds, tick
-from train_cloud.instance.budget_state import BudgetState, load_state, save_state
+from train_cloud.instance.account import State
 from train_cloud.instance.deployment import Deployment
 from train_cloud.instance.endings import decide
 from train_cloud.instance.ledger import Life
+from train_cloud.instance.limits import idle_seconds
 from train_cloud.instance.metadata import Metadata
+from train_cloud.instance.minute import DutyError, do_duties
 from train_cloud.instance.receiver_watch import Activity, ask_receiver
 from train_cloud.receiver.tls import load_identity
 from train_cloud.run_config import RunConfig
@@ -34,8 +35,13 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
 
 
 def look(site: InstanceSite, hours: float = 0.1, boot: str = "first", **changes: object) -> Reason | None:
-    """One tick, `hours` after `boot`; the instance does not end for idleness unless the test says so."""
-    return tick(site.deployment(**({"idle_minutes": 100_000} | changes)), Metadata(), boot, hours * 3600.0)
+    """One minute's duties, `hours` after `boot`; the reason for which the instance ends after them, if any.
+
+    It does not end for idleness unless the test says so.
+    """
+    deployment = site.deployment(**({"idle_minutes": 100_000} | changes))
+    do_duties(deployment, Metadata(), boot, hours * 3600.0)
+    return Reason(site.ending()[0]) if site.ending() else None
 
 
 def own_record(site: InstanceSite) -> dict[str, Any]:
@@ -123,6 +129,24 @@ def test_a_state_that_was_damaged_is_counted_anew(site: InstanceSite) -> None:
     assert own_record(site)["spend_usd"] == pytest.approx(2.0 * PRICED, rel=1e-3)
 
 
+def test_a_state_that_was_lost_forgets_no_earlier_boot(site: InstanceSite) -> None:
+    look(site, 2.0)
+    (site.folder / "budget.json").write_bytes(b"{half")
+    look(site, 0.5, boot="second")
+    look(site, 1.0, boot="second")
+    record = own_record(site)
+    assert record["spend_usd"] == pytest.approx(2.5 * PRICED, rel=1e-3)
+    assert record["hours"] == pytest.approx(2.5)
+
+
+def test_two_instances_of_a_run_add_up(site: InstanceSite) -> None:
+    look(site, 2.0)
+    (site.folder / "budget.json").unlink()
+    site.metadata.instance_id = "i-0fedcba9876543210"
+    assert look(site, 1.0, budget_usd=2.9 * PRICED) is Reason.OVER_BUDGET
+    assert "in 2 launches" in site.ending()[1]
+
+
 def test_a_receiver_that_never_comes_up_ends_the_instance_as_idle(site: InstanceSite) -> None:
     assert look(site, 0.1, idle_minutes=45) is None
     assert look(site, 0.8, idle_minutes=45) is None
@@ -139,13 +163,18 @@ def test_a_long_first_boot_is_not_idleness(site: InstanceSite) -> None:
 def test_each_look_is_noted_for_the_guard_over_the_looks(site: InstanceSite) -> None:
     look(site, 0.5)
     assert (site.run_folder / "looked").read_text() == "1800\n"
+
+
+def test_a_look_that_cannot_be_noted_decides_all_the_same(site: InstanceSite) -> None:
     (site.run_folder / "looked.new").mkdir()
-    assert look(site, 100.0) is Reason.OVER_BUDGET
+    with pytest.raises(DutyError, match="decide_end"):
+        look(site, 100.0)
+    assert site.ending()[0] == "over_budget"
 
 
 def test_who_decided_first_keeps_the_reason(site: InstanceSite) -> None:
     decide(site.run_folder, Reason.FINISHED, "The run is finished.")
-    assert look(site, 1000.0) is None
+    look(site, 1000.0)
     assert site.ending() == ["finished", "The run is finished."]
 
 
@@ -162,6 +191,30 @@ def test_the_log_is_shipped_with_every_look(site: InstanceSite, journal: Journal
         journal.add(message)
         look(site)
     assert len(site.keys(f"logs/{site.metadata.instance_id}/")) == 2
+
+
+def test_a_duty_that_fails_keeps_none_of_the_others_from_being_done(
+    site: InstanceSite, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look(site, 0.5)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", "no url")
+    site.put_parameter("token", "rotatedToken0123456789")
+    journal.add("one")
+    with pytest.raises(DutyError, match=r"could be done: account_spend\."):
+        look(site, 1.0)
+    assert (site.run_folder / "token").read_text() == "rotatedToken0123456789"
+    assert len(site.keys("logs/")) == 1
+    # Whose costs are not counted is not looked at: the guard over the looks ends it in time.
+    assert (site.run_folder / "looked").read_text() == "1800\n"
+
+
+def test_a_token_that_cannot_be_written_keeps_no_log_from_being_shipped(site: InstanceSite, journal: Journal) -> None:
+    (site.run_folder / "token.new").mkdir()
+    journal.add("one")
+    with pytest.raises(DutyError, match="take_token"):
+        look(site)
+    assert len(site.keys("logs/")) == 1
+    assert own_record(site)["hours"] > 0
 
 
 def test_a_full_disk_keeps_no_ending_from_being_decided(site: InstanceSite) -> None:
@@ -183,15 +236,9 @@ def test_a_full_disk_keeps_no_ending_from_being_decided(site: InstanceSite) -> N
 def test_idle_is_the_time_since_somebody_used_the_receiver(
     story: list[tuple[float, Activity | None]], idle: float
 ) -> None:
-    state = BudgetState()
+    state = State()
     measured = [idle_seconds(state, life_s, activity) for life_s, activity in story]
     assert measured[-1] == idle
-
-
-def test_a_state_survives_being_written_and_read(tmp_path: Path) -> None:
-    state = BudgetState(boot="b", active_s=12.5, stored_steps=7, started="2026-01-01T00:00:00Z")
-    save_state(tmp_path, state)
-    assert load_state(tmp_path) == state
 
 
 class RunningReceiver:
@@ -241,9 +288,9 @@ def test_with_a_bridge_connected_an_instance_is_not_idle(site: InstanceSite, rec
     def looked(hours: float) -> Reason | None:
         deployment = site.deployment(idle_minutes=10)
         run = msgspec.structs.replace(deployment.run, listen_port=receiver.pairing.port)
-        return tick(
-            Deployment(deployment.config, run, site.folder, site.run_folder), Metadata(), "first", hours * 3600.0
-        )
+        here = Deployment(deployment.config, run, site.folder, site.run_folder)
+        do_duties(here, Metadata(), "first", hours * 3600.0)
+        return Reason(site.ending()[0]) if site.ending() else None
 
     with bridge(receiver, site.deployment().run):
         assert looked(5.0) is None

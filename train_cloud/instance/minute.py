@@ -1,0 +1,110 @@
+"""What an instance does each minute: its DUTIES, one after another.
+
+Outages of S3, EC2 or SSM are said and end nothing; what is known here counts meanwhile. A duty that fails otherwise
+keeps none of the others from being done. When the end is decided ac-end has the instance, and no duty is begun.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runtime.files import write_private
+from runtime.logs import fields
+from train_cloud.instance.account import State, account, load_state, save_state
+from train_cloud.instance.clients import ParameterError, aws_client
+from train_cloud.instance.deployment import Deployment
+from train_cloud.instance.endings import decide, decided
+from train_cloud.instance.ledger import add_up
+from train_cloud.instance.limits import idle_seconds, limit_reached
+from train_cloud.instance.metadata import Metadata
+from train_cloud.instance.receiver_watch import ask_receiver
+from train_cloud.instance.secrets import rotate_token
+from train_cloud.instance.shipping import ship_log
+from train_cloud.run_folder import files
+
+_log = logging.getLogger(__name__)
+
+
+class DutyError(Exception):
+    """Duties of a minute could not be done; the text is a sentence."""
+
+
+@dataclass(frozen=True)
+class Minute:
+    """What the duties work with, `life_s` seconds after this boot began."""
+
+    deployment: Deployment
+    metadata: Metadata
+    state: State
+    life_s: float
+
+
+def account_spend(now: Minute) -> None:
+    """Count what this life has cost, and exchange records with the run's other lives."""
+    account(now.deployment, now.state, now.metadata, now.life_s)
+
+
+def decide_end(now: Minute) -> None:
+    """Decide that the instance ends when the run's money or hours are spent or nobody uses it; note the look."""
+    deployment, state = now.deployment, now.state
+    activity = ask_receiver(
+        deployment.run.listen_port, deployment.folder / files.TLS, deployment.run_folder / files.TOKEN
+    )
+    idle_s = idle_seconds(state, now.life_s, activity)
+    totals = add_up(state.own, state.others, state.started)
+    save_state(deployment.folder, state)
+    figures = {
+        "spend_usd": round(totals.spend_usd, 4),
+        "hours": round(totals.hours, 3),
+        "lives": totals.lives,
+        "life_usd": round(state.own.spend_usd, 4),
+        "price_source": state.own.price_source,
+        "idle_minutes": round(idle_s / 60.0, 1),
+        "bridges": "unknown" if activity is None else activity.bridges,
+    }
+    _log.info("looked at the budget", extra=fields(**figures))
+    verdict = limit_reached(deployment.config, totals, idle_s, answered=state.stored_steps is not None)
+    if verdict is not None and decide(deployment.run_folder, *verdict):
+        _log.warning("the instance ends", extra=fields(reason=verdict[0], text=verdict[1]))
+    write_private(deployment.run_folder / files.LOOKED, f"{state.life_s:.0f}\n".encode())
+
+
+def take_token(now: Minute) -> None:
+    """Take over a bridge token that was rotated; ac-token tells the receiver."""
+    config = now.deployment.config
+    try:
+        rotate_token(config, aws_client("ssm", config.region), now.deployment.run_folder)
+    except ParameterError as error:
+        _log.warning("the token stays as it is", extra=fields(problem=error))
+
+
+def ship_journal(now: Minute) -> None:
+    """Bring what the journal holds since the last minute to the bucket and, if one is named, to the log group."""
+    ship_log(now.deployment, now.state.own.instance_id)
+
+
+DUTIES: tuple[Callable[[Minute], None], ...] = (account_spend, decide_end, take_token, ship_journal)
+
+
+def do_duties(deployment: Deployment, metadata: Metadata, boot: str, life_s: float) -> None:
+    """Do this minute's duties, `life_s` seconds after this boot began. Raises DutyError when one failed."""
+    now = Minute(deployment, metadata, load_state(deployment.folder, boot), life_s)
+    failed = []
+    for duty in DUTIES:
+        if decided(deployment.run_folder):
+            break
+        try:
+            duty(now)
+        except Exception:
+            failed.append(duty.__name__)
+            _log.exception("a duty of this minute failed; the others are done", extra=fields(duty=duty.__name__))
+    if failed:
+        raise DutyError(f"Not everything of this minute could be done: {', '.join(failed)}. The log says why.")
+
+
+def close_account(deployment: Deployment, metadata: Metadata, boot: str, life_s: float) -> None:
+    """The last look, when the instance ends: count this life once more and decide nothing."""
+    state = load_state(deployment.folder, boot)
+    account(deployment, state, metadata, life_s)
+    life = state.own
+    _log.info("closed the account", extra=fields(life_usd=round(life.spend_usd, 4), hours=round(life.hours, 3)))
