@@ -128,7 +128,7 @@ class Batch:
         truncated: (T,) bool.
         policy_versions: (T,) uint32, the weights that chose the action; 0 where none did, as in a rolling start.
         action_ages: (T,) float32 >= 0, s between the observation and the moment the action was applied.
-        late: (T,) bool, the step did not take a control period: longer, or shorter after a longer one.
+        off_period: (T,) bool, the step did not take a control period: longer, or shorter after a longer one.
         laps: laps that ended in this batch, by row.
         episodes: episodes that ended in this batch, by row.
     """
@@ -144,7 +144,7 @@ class Batch:
     truncated: BoolArray
     policy_versions: npt.NDArray[np.uint32]
     action_ages: Float32Array
-    late: BoolArray
+    off_period: BoolArray
     laps: tuple[LapRecord, ...] = ()
     episodes: tuple[EpisodeRecord, ...] = ()
 
@@ -208,7 +208,7 @@ def _check_shapes(batch: Batch, steps: int, runs: int) -> None:
         ("truncated", (steps,), _BOOL),
         ("policy_versions", (steps,), _UINT32),
         ("action_ages", (steps,), _FLOAT32),
-        ("late", (steps,), _BOOL),
+        ("off_period", (steps,), _BOOL),
     ):
         array = getattr(batch, name)
         if array.shape != shape or array.dtype != dtype:

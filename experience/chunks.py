@@ -36,8 +36,8 @@ class Chunk:
         self.terminated = np.empty((capacity, cars), np.bool_)
         self.truncated = np.empty((capacity, cars), np.bool_)
         self.ages = np.empty((capacity, cars), np.float32)
-        self.versions = np.empty(capacity, np.uint32)
-        self.late = np.empty(capacity, np.bool_)
+        self.policy_versions = np.empty(capacity, np.uint32)
+        self.off_period = np.empty(capacity, np.bool_)
         self.clear()
 
     def clear(self) -> None:
@@ -56,7 +56,7 @@ class Chunk:
         """Steps of all cars in it."""
         return self.filled * self.cars
 
-    def add(self, observation: Float32Array, step: "Step", version: int) -> None:
+    def add(self, observation: Float32Array, step: "Step", policy_version: int) -> None:
         """Copy one step of all cars; there must be room. Nobody may change the step's arrays any more.
 
         Where it was chosen on the very array that the step before led to, this is stored once.
@@ -64,7 +64,7 @@ class Chunk:
         k = self.filled
         if observation is not self.led_to and self.led_to is not None:
             self.apart[k - 1] = self.led_to.reshape(self.cars, -1)
-        self.led_to = step.final_observation
+        self.led_to = step.next_observation
         # An environment's own shapes, images among them, are rows here.
         self.observations[k] = observation.reshape(self.cars, -1)
         self.actions[k] = step.action.reshape(self.cars, -1)
@@ -72,8 +72,8 @@ class Chunk:
         self.terminated[k] = step.terminated
         self.truncated[k] = step.truncated
         self.ages[k] = step.action_age
-        self.versions[k] = version
-        self.late[k] = step.late
+        self.policy_versions[k] = policy_version
+        self.off_period[k] = step.off_period
         for lap in step.laps:
             self.laps.append((k, lap.car, lap.time, lap.clean))
         for end in step.episodes:
@@ -105,10 +105,10 @@ def assemble(chunk: Chunk, layout: Layout, first_step: Callable[[int], int]) -> 
         next_rows[apart] = list(chunk.apart.values())
         # Where one car began a new episode, the others may have gone on.
         joined[apart] = (next_rows[apart] == chunk.observations[1:][apart]).all(axis=2)
-    observations, following = by_car(chunk.observations), by_car(next_rows)
+    observations, next_observations = by_car(chunk.observations), by_car(next_rows)
     actions, rewards = by_car(chunk.actions), by_car(chunk.rewards)
     usable = np.isfinite(rewards)
-    for values in (observations, following, actions):
+    for values in (observations, next_observations, actions):
         usable &= np.isfinite(values).all(axis=2)
     if not usable.any():
         return None
@@ -123,7 +123,7 @@ def assemble(chunk: Chunk, layout: Layout, first_step: Callable[[int], int]) -> 
     current_rows = np.arange(steps) + np.cumsum(starting) - 1
     rows = np.empty((steps + len(firsts), layout.observation.size), layout.observation.dtype)
     rows[current_rows] = observations[car_of, step_of]
-    rows[current_rows[lasts] + 1] = following[car_of[lasts], step_of[lasts]]
+    rows[current_rows[lasts] + 1] = next_observations[car_of[lasts], step_of[lasts]]
     within_car = np.cumsum(usable, axis=1)[car_of, step_of] - 1
     bases = np.array([first_step(car) for car in range(cars)], np.int64)
     row_of = np.full((count, cars), -1)
@@ -138,10 +138,10 @@ def assemble(chunk: Chunk, layout: Layout, first_step: Callable[[int], int]) -> 
         rewards=rewards[car_of, step_of],
         terminated=by_car(chunk.terminated)[car_of, step_of],
         truncated=by_car(chunk.truncated)[car_of, step_of],
-        policy_versions=chunk.versions[step_of],
+        policy_versions=chunk.policy_versions[step_of],
         # A clock that stumbles must not cost a batch; and the timing grid costs one byte a step instead of four.
         action_ages=on_timing_grid(by_car(chunk.ages)[car_of, step_of]),
-        late=chunk.late[step_of],
+        off_period=chunk.off_period[step_of],
         laps=tuple(
             LapRecord(int(row_of[k, car]), float(seconds), bool(clean))
             for k, car, seconds, clean in chunk.laps

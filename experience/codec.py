@@ -62,7 +62,7 @@ _HEAD_AT: Final = len(_MAGIC) + 1 + _LENGTH_BYTES
 _LEVEL: Final = 3
 _TERMINATED: Final = 1
 _TRUNCATED: Final = 2
-_LATE: Final = 4
+_OFF_PERIOD: Final = 4
 _FLOAT_STEP: Final = 2.0**-14
 """Rewards and ages that all lie on this grid travel as its integers, whose high bytes are nearly all zero."""
 _FLOAT_BOUND: Final = 2.0**9
@@ -103,7 +103,7 @@ def encode_batch(batch: Batch) -> bytes:
         _to_integers(batch.actions, action, "actions"),
         rewards,
         ages,
-        flags | batch.late * np.uint8(_LATE),
+        flags | batch.off_period * np.uint8(_OFF_PERIOD),
         batch.policy_versions,
     )
     head = msgspec.msgpack.encode(
@@ -164,7 +164,7 @@ def _decode_v2(content: bytes, layout: Layout | None) -> Batch:
     )
     observations, actions, rewards, ages, flags, versions = _unsqueeze(content[end:], shapes)
     flags = flags[:, 0]
-    if (flags & ~np.uint8(_TERMINATED | _TRUNCATED | _LATE)).any():
+    if (flags & ~np.uint8(_TERMINATED | _TRUNCATED | _OFF_PERIOD)).any():
         raise CodecError("The batch holds an unknown flag; it was damaged.")
     batch = Batch(
         layout=found,
@@ -178,7 +178,7 @@ def _decode_v2(content: bytes, layout: Layout | None) -> Batch:
         truncated=(flags & _TRUNCATED) != 0,
         policy_versions=versions[:, 0].astype(np.uint32),
         action_ages=_from_float_integers(ages[:, 0], head.gridded[1]),
-        late=(flags & _LATE) != 0,
+        off_period=(flags & _OFF_PERIOD) != 0,
         laps=head.laps,
         episodes=head.episodes,
     )

@@ -83,13 +83,13 @@ class Recorder:
         """Whether `record` would take a step now."""
         return self.failure is None and (self._current is not None or len(self._free) > 0)
 
-    def record(self, observation: Float32Array, step: "Step", version: int) -> bool:
+    def record(self, observation: Float32Array, step: "Step", policy_version: int) -> bool:
         """Take one step of all cars; never waits. Nobody may change the arrays any more.
 
         Args:
             observation: (N, D) what the step's actions were chosen on; best the very array that the step before led to.
             step: what came of it.
-            version: of the policy that chose the actions; 0 when no policy did.
+            policy_version: of the policy that chose the actions; 0 when no policy did.
 
         Returns:
             False when there was no room and the step is not collected.
@@ -103,7 +103,7 @@ class Recorder:
                 return False
             if chunk.filled == 0:
                 chunk.due = time.monotonic() + self._flush_seconds
-            chunk.add(observation, step, version)
+            chunk.add(observation, step, policy_version)
             self.collected_steps += chunk.cars
             if chunk.filled == chunk.capacity:
                 self._hand_over()

@@ -21,12 +21,12 @@ class Clock(Protocol):
     def tick(self) -> None:
         """Wait for the end of the running period."""
 
-    def late(self, seconds: float) -> bool:
+    def off_period(self, seconds: float) -> bool:
         """Whether a step that took so long, s, did not take a period; if so, a period begins now."""
 
 
 class SimulatedClock:
-    """As fast as it goes: time passes in the simulator alone, no step is ever late."""
+    """As fast as it goes: time passes in the simulator alone, no step is ever off its period."""
 
     def start(self) -> None:
         """Nothing to begin."""
@@ -34,7 +34,7 @@ class SimulatedClock:
     def tick(self) -> None:
         """Return at once."""
 
-    def late(self, seconds: float) -> bool:  # noqa: ARG002 - what the clock on the wall says is of no interest here
+    def off_period(self, seconds: float) -> bool:  # noqa: ARG002 - what the clock on the wall says is of no interest here
         """Return False."""
         return False
 
@@ -45,7 +45,7 @@ class RealTimeClock:
 
     Args:
         period: control period in s.
-        tolerance: by how much a step may be longer or shorter than the period, s, before it counts as late.
+        tolerance: by how much a step may be longer or shorter than the period, s, before it counts as off its period.
         now, sleep: the time source (monotonic, s) and the wait; others than the default serve tests.
     """
 
@@ -73,9 +73,9 @@ class RealTimeClock:
             self.sleep(remaining)
         self.deadline += self.period
 
-    def late(self, seconds: float) -> bool:
+    def off_period(self, seconds: float) -> bool:
         """Whether `seconds` is not the period, too little as well as too much; if so, a period begins now."""
-        late = not abs(seconds - self.period) <= self.tolerance
-        if late:
+        off_period = not abs(seconds - self.period) <= self.tolerance
+        if off_period:
             self.deadline = self.now() + self.period
-        return late
+        return off_period

@@ -40,23 +40,23 @@ class Step:
 
     Attributes:
         observation: (N, D) float32, to act on next; of a new episode where one ended.
-        final_observation: (N, D) float32, what this step led to; differs from `observation` where an episode ended.
+        next_observation: (N, D) float32, what this step led to; differs from `observation` where an episode ended.
         action: (N, A) float32, what was applied: the given action on the grid.
         reward: (N,) float32.
         terminated, truncated: (N,) bool.
         action_age: (N,) float32, s from reading the state to applying the action computed from it.
-        late: by our clock the step did not take a period: from one state to the next it was longer, or shorter.
+        off_period: by our clock the step did not take a period: from one state to the next it was longer, or shorter.
         laps, episodes: what ended in this step.
     """
 
     observation: Float32Array
-    final_observation: Float32Array
+    next_observation: Float32Array
     action: Float32Array
     reward: Float32Array
     terminated: BoolArray
     truncated: BoolArray
     action_age: Float32Array
-    late: bool
+    off_period: bool
     laps: tuple[Lap, ...]
     episodes: tuple[EpisodeEnd, ...]
 
@@ -110,7 +110,7 @@ class VectorDriving:
         began = self._read_at
         self._read()
         # Judged by when the states were read: a sleep or a read that took too long is in the step that it lengthened.
-        late = self.clock.late(self._read_at - began)
+        off_period = self.clock.off_period(self._read_at - began)
         memory, outcome = self.task.advance(self._memory, self.state, applied)
         self._memory = memory
         observed = self.task.observe(self.state, memory)
@@ -130,13 +130,13 @@ class VectorDriving:
         )
         return Step(
             observation=self._restart(ended) if self._restarts and ended.any() else observed,
-            final_observation=observed,
+            next_observation=observed,
             action=applied,
             reward=outcome.reward,
             terminated=outcome.terminated,
             truncated=outcome.truncated,
             action_age=np.full(self.car.count, age, np.float32),
-            late=late,
+            off_period=off_period,
             laps=laps,
             episodes=episodes,
         )

@@ -18,7 +18,7 @@ class RacingEnv(gymnasium.Env[Float32Array, Float32Array]):
 
     Observation: Box(-8, 8, (OBSERVATION_SIZE,), float32), columns as in `racing.task.CHANNELS`.
     Action: Box(-1, 1, (2,), float32), (steer, pedals); rounded to the grid before it is applied.
-    info: `lap_time` (s) and `lap_clean` on the step that completes a lap, `end` on the last step, `late`.
+    info: `lap_time` (s) and `lap_clean` on the step that completes a lap, `end` on the last step, `off_period`.
 
     Args:
         track: the circuit.
@@ -58,13 +58,13 @@ class RacingEnv(gymnasium.Env[Float32Array, Float32Array]):
     def step(self, action: Float32Array) -> tuple[Float32Array, float, bool, bool, dict[str, Any]]:
         """Drive one control period; a step after the end continues with the new episode's car, as reset would."""
         step = self._driving.step(np.asarray(action, np.float32)[None, :])
-        info: dict[str, Any] = {"late": step.late}
+        info: dict[str, Any] = {"off_period": step.off_period}
         for lap in step.laps:
             info |= {"lap_time": lap.time, "lap_clean": lap.clean}
         for episode in step.episodes:
             info |= {"end": episode.reason}
         return (
-            step.final_observation[0],
+            step.next_observation[0],
             float(step.reward[0]),
             bool(step.terminated[0]),
             bool(step.truncated[0]),

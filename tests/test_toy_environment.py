@@ -117,13 +117,13 @@ def lived(recorder: Recorder) -> list[tuple[int, int, float]]:
         fresh = corridor.reset()[0] if ended else following
         step = SimpleNamespace(
             observation=fresh[None],
-            final_observation=following[None],
+            next_observation=following[None],
             action=np.array([move]),
             reward=np.array([reward], np.float32),
             terminated=np.array([terminated]),
             truncated=np.array([truncated]),
             action_age=np.zeros(1, np.float32),
-            late=False,
+            off_period=False,
             laps=(),
             episodes=(),
         )

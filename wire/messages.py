@@ -92,7 +92,7 @@ class Hello(_Message, frozen=True, tag="hello"):
     canonical JSON of what its observations and actions hold (`experience.spaces`). `bridge` names the PC and stays the
     same over restarts; `stream` names one spool. `last_number` is the newest batch in the spool and `weights_version`
     the newest policy the bridge holds (0: none). `real_time` false means that the car waits for the trainer when told
-    so by Pace. `track` is the hash of racing's track.
+    so by FlowControl. `track` is the hash of racing's track.
     """
 
     bridge: Name
@@ -190,7 +190,7 @@ class Ack(_Message, frozen=True, tag="ack"):
     safe_through: Count
 
 
-class Pace(_Message, frozen=True, tag="pace"):
+class FlowControl(_Message, frozen=True, tag="flow_control"):
     """How far the run is; a bridge that is not in real time waits when it would lead by more.
 
     `done`: the run has all its training. Nobody trains any more, so a bridge that waited would wait for ever.
@@ -234,6 +234,6 @@ class Pong(_Message, frozen=True, tag="pong"):
 
 UpMessage: TypeAlias = Hello | TransitionBatch | Transition | Report | TrackAnnouncement | Ping
 """What a bridge may say."""
-DownMessage: TypeAlias = Welcome | Ack | Pace | WeightsUpdate | Drain | Error | Pong
+DownMessage: TypeAlias = Welcome | Ack | FlowControl | WeightsUpdate | Drain | Error | Pong
 """What a receiver may say."""
 Message: TypeAlias = UpMessage | DownMessage

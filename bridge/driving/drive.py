@@ -97,15 +97,15 @@ class RecordingDriver:
         step = self._driving.step(self._car.upcoming_action())
         self._steps += 1
         self._total_reward += float(step.reward[0])
-        following = step.observation
+        observation = step.observation
         if not step.episodes and self._car.at_gap:
             ended = EpisodeEnd(0, self._steps, self._total_reward, "recording")
             step = replace(step, truncated=np.ones(1, np.bool_), episodes=(ended,))
-            following = self._driving.reset()
+            observation = self._driving.reset()
         if step.episodes:
             self._steps, self._total_reward = 0, 0.0
         self._recorder.record(self._observation, step, self.version)
-        self._observation = following
+        self._observation = observation
         return step
 
     def finish(self) -> None:
@@ -120,7 +120,7 @@ class Tally:
     laps: int = 0
     clean_laps: int = 0
     best_lap: float | None = None
-    late_steps: int = 0
+    off_period_steps: int = 0
     action_age: Float32Array | None = None
     """(N,) s, of the newest step."""
     began: float = field(default_factory=time.monotonic)
@@ -128,7 +128,7 @@ class Tally:
     def count(self, step: Step) -> None:
         """Add one step of all cars."""
         self.steps += len(step.reward)
-        self.late_steps += step.late
+        self.off_period_steps += step.off_period
         self.action_age = step.action_age
         for lap in step.laps:
             self.laps += 1
@@ -245,7 +245,7 @@ class Drive:
     def _show(self, progress: Progress) -> None:
         state, tally = self.link.state, self.tally
         age = None if tally.action_age is None else max(0.0, float(np.nan_to_num(tally.action_age.mean(), posinf=0.0)))
-        self.link.driven = Driven(tally.steps, tally.late_steps, age)
+        self.link.driven = Driven(tally.steps, tally.off_period_steps, age)
         best = "-" if tally.best_lap is None else f"{tally.best_lap:.2f}s"
         progress.update(
             tally.steps,
@@ -275,7 +275,7 @@ class Drive:
                 laps=tally.laps,
                 clean_laps=tally.clean_laps,
                 best_lap=tally.best_lap,
-                late_steps=tally.late_steps,
+                off_period_steps=tally.off_period_steps,
                 not_collected=self.recorder.lost_steps,
                 waiting_in_spool=link.unsent_steps,
                 seconds=time.monotonic() - tally.began,

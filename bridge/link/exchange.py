@@ -26,8 +26,8 @@ from wire.messages import (
     Drain,
     Error,
     ErrorCode,
+    FlowControl,
     Hello,
-    Pace,
     Pong,
     Role,
     TrackAnnouncement,
@@ -237,8 +237,8 @@ class Exchange:
         match message:
             case Ack():
                 self._acknowledged(message)
-            case Pace():
-                self._paced(message)
+            case FlowControl():
+                self._take_flow_control(message)
             case Pong():
                 self.state = replace(self.state, round_trip=now - message.time)
             case WeightsUpdate():
@@ -276,7 +276,7 @@ class Exchange:
         self._refusals = 0
         self._wants_track = message.wants_track
         self._note_progress(news=True)
-        self._paced(message)
+        self._take_flow_control(message)
         _log.info(
             "linked to the receiver",
             extra=fields(
@@ -298,7 +298,7 @@ class Exchange:
         self._note_progress(news=True)
 
     def _note_progress(self, news: bool) -> None:
-        """Bring `state` to what the outbox says; as news, steps newly stored count for the run before its next Pace."""
+        """Bring `state` to what the outbox says; as news, steps newly stored count for the run from now on."""
         stored = self._outbox.stored_through
         total = self._totals.get(stored, self.state.stored_total)
         newly = max(0, total - self.state.stored_total) if news else 0
@@ -312,7 +312,7 @@ class Exchange:
             stored_steps=self.state.stored_steps + newly,
         )
 
-    def _paced(self, message: Pace | Welcome) -> None:
+    def _take_flow_control(self, message: FlowControl | Welcome) -> None:
         self.state = replace(
             self.state,
             stored_steps=message.stored_steps,

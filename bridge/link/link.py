@@ -19,7 +19,7 @@ from bridge.link.dialing import DIAL_INTERVAL_S, LinkConnection, abandon, dial, 
 from bridge.link.exchange import MAX_UNACKNOWLEDGED_BYTES, Exchange, Introduction, LinkState, SessionOver
 from bridge.link.phases import Phase
 from bridge.link.refusal import Refused
-from bridge.link.session import Session
+from bridge.link.session import Conversation
 from bridge.spool import Spool, SpooledBatch, SpoolFull
 from racing.policy import Policy
 from runtime.exit_codes import ExitCode
@@ -203,7 +203,7 @@ class Link:
     async def _talk(self, connection: LinkConnection) -> LinkConnection:
         """Talk over `connection`; returns the one that takes its place, when it has ended or fallen silent."""
         began = self._loop.time()
-        session = asyncio.ensure_future(Session(connection, self._exchange, self._wake, self._report).run())
+        session = asyncio.ensure_future(Conversation(connection, self._exchange, self._wake, self._report).run())
         successor: asyncio.Task[LinkConnection] | None = None
         try:
             while True:

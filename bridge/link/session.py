@@ -22,7 +22,7 @@ REPORT_SECONDS = 1.0
 _DISTRUST_SECONDS = 5.0
 
 
-class Session:
+class Conversation:
     """Runs the exchange over one connection.
 
     Args:

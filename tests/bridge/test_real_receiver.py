@@ -135,7 +135,7 @@ def test_the_recorded_laps_arrive_row_by_row_as_the_task_sees_them(s3: MotoS3, t
         action = car.upcoming_action()
         step = driving.step(action)
         end = (step.terminated[0], step.truncated[0] or (car.at_gap and not step.episodes))
-        expected = (observation[0], action[0], step.reward[0], step.final_observation[0], *end)
+        expected = (observation[0], action[0], step.reward[0], step.next_observation[0], *end)
         assert all(np.array_equal(mine, theirs) for mine, theirs in zip(expected, next(arrived), strict=True)), row
         # What the trainer learns from: one row of everything, in which a truncated step goes on.
         assert np.array_equal(np.hstack(expected[:5]).astype(np.float32), next(learned)), row

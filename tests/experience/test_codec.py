@@ -129,7 +129,7 @@ def test_the_form_is_what_the_docstring_says() -> None:
         action_ages=np.array([2.0**-13, 0.25], np.float32),
         terminated=np.array([0, 1], bool),
         truncated=np.array([0, 0], bool),
-        late=np.array([1, 0], bool),
+        off_period=np.array([1, 0], bool),
         policy_versions=np.array([3, 3], np.uint32),
         episodes=(),
     )
@@ -141,10 +141,10 @@ def test_the_form_is_what_the_docstring_says() -> None:
     assert columns == observations + bytes([7, 2]) + rewards + ages + bytes([4, 0xFD]) + bytes([3, 0]) + bytes(6)
 
 
-@pytest.mark.parametrize(("flag", "name"), [(1, "terminated"), (2, "truncated"), (4, "late")])
+@pytest.mark.parametrize(("flag", "name"), [(1, "terminated"), (2, "truncated"), (4, "off_period")])
 def test_each_flag_has_its_own_bit(flag: int, name: str) -> None:
     no = np.zeros(1, bool)
-    batch = replace(made_up_batch(run_lengths=(1,)), terminated=no, truncated=no, late=no)
+    batch = replace(made_up_batch(run_lengths=(1,)), terminated=no, truncated=no, off_period=no)
     _, columns = opened(encode_batch(_with(batch, name, 0, True)))
     assert columns[-5] == flag
 
@@ -274,7 +274,7 @@ def _with(batch: Batch, name: str, index: Any, value: Any) -> Batch:
         ("episodes", None, (EpisodeRecord(0, 1, float("inf"), ""),), "episode record"),
         ("episodes", None, (EpisodeRecord(0, 1, 0.0, "x" * 201),), "longer than"),
         ("rewards", None, np.zeros(10), "dtype float32"),
-        ("late", None, np.zeros(9, bool), "must have shape"),
+        ("off_period", None, np.zeros(9, bool), "must have shape"),
     ],
 )
 def test_a_batch_that_breaks_a_rule_is_refused(name: str, index: Any, value: Any, message: str) -> None:

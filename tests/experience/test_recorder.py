@@ -26,13 +26,13 @@ class ScriptedStep:
     """The parts of a racing.driving.Step that are recorded, with a few exact numbers."""
 
     observation: Rows
-    final_observation: Rows
+    next_observation: Rows
     action: Rows
     reward: Rows
     terminated: Rows
     truncated: Rows
     action_age: Rows
-    late: bool = False
+    off_period: bool = False
     laps: tuple[Any, ...] = ()
     episodes: tuple[Any, ...] = ()
 
@@ -123,7 +123,7 @@ def test_every_step_of_every_car_is_stored_exactly_and_in_order(spool: Spool) ->
     batches = stored(spool)
     for car in range(3):
         expected = [
-            (k, observation[car].tobytes(), step.final_observation[car].tobytes(), step.reward[car])
+            (k, observation[car].tobytes(), step.next_observation[car].tobytes(), step.reward[car])
             for k, (observation, step) in enumerate(script)
         ]
         assert rows_of_car(batches, car) == expected
@@ -148,7 +148,7 @@ def test_what_is_stored_does_not_depend_on_which_arrays_are_handed_on() -> None:
     for observation, step in script:
         copied.add(observation.copy(), step, 1)
         handed_on.add(led_to if np.array_equal(observation, led_to) else observation, step, 1)
-        led_to = step.final_observation
+        led_to = step.next_observation
     assert list(handed_on.apart) == [4], "only where the episode ended"
     assert list(copied.apart) == list(range(9))
     batches = [assemble(chunk, LAYOUT, lambda _car: 0) for chunk in (copied, handed_on)]
@@ -169,7 +169,7 @@ def test_a_chunk_that_was_used_before_holds_nothing_of_that() -> None:
     batch = assemble(chunk, LAYOUT, lambda _car: 0)
     assert batch is not None
     assert list(batch.run_lengths) == [1]
-    assert batch.next_observations().tobytes() == step.final_observation.tobytes()
+    assert batch.next_observations().tobytes() == step.next_observation.tobytes()
 
 
 def test_steps_are_committed_in_time_without_more_of_them(spool: Spool) -> None:

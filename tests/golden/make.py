@@ -125,7 +125,7 @@ def _batch() -> Batch:
         truncated=np.array([0, 0, 0, 0, 1], bool),
         policy_versions=np.array([0, 7, 7, 8, 2**32 - 1], np.uint32),
         action_ages=np.array([0.0, 2.0**-13, 0.125, 0.5, 1.0], np.float32),
-        late=np.array([0, 1, 0, 0, 0], bool),
+        off_period=np.array([0, 1, 0, 0, 0], bool),
         laps=(LapRecord(1, 91.0625, True), LapRecord(4, 88.5, False)),
         episodes=(EpisodeRecord(2, 812, -3.25, "crash"), EpisodeRecord(4, 2, 3.25, "time")),
     )
@@ -160,7 +160,7 @@ def _policy() -> bytes:
 def _counters() -> Counters:
     return Counters(
         steps=4000,
-        late_steps=12,
+        off_period_steps=12,
         updates=3500,
         episodes=4,
         ends={"off_track": 3, "crash": 1},

@@ -149,7 +149,7 @@ def test_a_batch_of_version_2_is_read(golden: Path) -> None:
     assert batch.rewards.tobytes() == np.array([0.1, -2.0, 0.5, 3.25, 0.001], np.float32).tobytes()
     assert batch.terminated.tolist() == [False, False, True, False, False]
     assert batch.truncated.tolist() == [False, False, False, False, True]
-    assert batch.late.tolist() == [False, True, False, False, False]
+    assert batch.off_period.tolist() == [False, True, False, False, False]
     assert batch.policy_versions.tolist() == [0, 7, 7, 8, 4294967295]
     assert batch.action_ages.tolist() == [0.0, 1 / 8192, 0.125, 0.5, 1.0]
     assert batch.laps == (LapRecord(1, 91.0625, True), LapRecord(4, 88.5, False))
@@ -169,7 +169,7 @@ def test_the_counters_of_a_checkpoint_are_read(golden: Path) -> None:
     counters = msgspec.json.decode((golden / "counters.json").read_bytes(), type=Counters)
     assert msgspec.to_builtins(counters) == {
         "steps": 4000,
-        "late_steps": 12,
+        "off_period_steps": 12,
         "updates": 3500,
         "episodes": 4,
         "ends": {"off_track": 3, "crash": 1},
@@ -198,7 +198,7 @@ def test_metrics_are_read_by_their_names(golden: Path) -> None:
         "replay": 0,
         "version": 42,
         "saved_at": 3000,
-        "late": 12,
+        "off_period": 12,
     }
     told = {
         name: document[name] for name in ("run_id", "state", "method", "trained_steps", "steps_left", "boot_seconds")

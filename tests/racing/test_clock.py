@@ -44,12 +44,12 @@ def test_small_delays_do_not_add_up_over_a_thousand_steps() -> None:
 
 @pytest.mark.parametrize("seconds", [0.05, 0.0515, 0.0485])
 def test_a_step_that_took_a_period_is_not_late(seconds: float) -> None:
-    assert not clock(Time()).late(seconds)
+    assert not clock(Time()).off_period(seconds)
 
 
 @pytest.mark.parametrize("seconds", [0.053, 0.047, 4.0, 0.0, float("nan")])
 def test_a_step_that_took_another_time_is_late(seconds: float) -> None:
-    assert clock(Time()).late(seconds)
+    assert clock(Time()).off_period(seconds)
 
 
 def test_after_a_late_step_a_whole_period_begins_and_nothing_is_run_after() -> None:
@@ -59,7 +59,7 @@ def test_after_a_late_step_a_whole_period_begins_and_nothing_is_run_after() -> N
     time.now += 1.02
     pace.tick()
     assert time.now == pytest.approx(101.02)
-    assert pace.late(1.02)
+    assert pace.off_period(1.02)
     pace.tick()
     assert time.now == pytest.approx(101.07)
 
@@ -74,7 +74,7 @@ def test_simulated_time_never_waits_and_is_never_late() -> None:
     pace = SimulatedClock()
     pace.start()
     pace.tick()
-    assert not pace.late(4.0)
+    assert not pace.off_period(4.0)
 
 
 def test_a_period_of_nothing_is_refused() -> None:

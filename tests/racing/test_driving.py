@@ -57,7 +57,7 @@ def driven(held_up: list[float], waits: list[float]) -> tuple[list[bool], list[i
     late, took = [], []
     for _ in range(5):
         began = time.now
-        late.append(driving.step(NEUTRAL).late)
+        late.append(driving.step(NEUTRAL).off_period)
         took.append(round(1000.0 * (time.now - began)))
     return late, took
 

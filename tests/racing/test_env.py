@@ -66,10 +66,10 @@ def test_cars_that_end_start_again_while_the_others_go_on() -> None:
     for _ in range(60):
         step = driving.step(action)
         ended = step.terminated | step.truncated
-        assert np.array_equal(step.observation[~ended], step.final_observation[~ended])
+        assert np.array_equal(step.observation[~ended], step.next_observation[~ended])
         assert sorted(episode.car for episode in step.episodes) == np.flatnonzero(ended).tolist()
         if ended.any() and not ended.all():
-            assert not np.array_equal(step.observation[ended], step.final_observation[ended])
+            assert not np.array_equal(step.observation[ended], step.next_observation[ended])
             return
     pytest.fail("full lock on one car of four did not end its episode before the others'")
 
@@ -103,10 +103,10 @@ def test_against_a_real_time_clock_a_slow_step_is_marked_late_and_the_age_of_the
     driving.reset()
     time.now += 0.03
     step = driving.step(np.zeros((1, ACTION_SIZE), np.float32))
-    assert not step.late
+    assert not step.off_period
     assert step.action_age[0] == pytest.approx(0.03)
     time.now += 0.08
-    assert driving.step(np.zeros((1, ACTION_SIZE), np.float32)).late
+    assert driving.step(np.zeros((1, ACTION_SIZE), np.float32)).off_period
 
 
 def test_a_render_mode_is_refused_with_what_to_do() -> None:

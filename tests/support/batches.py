@@ -39,7 +39,7 @@ def made_up_batch(
         truncated=truncated,
         policy_versions=np.sort(rng.integers(0, 2**32 if extreme else 3, steps)).astype(np.uint32),
         action_ages=np.abs(_values(rng, steps, Column(1), extreme)[:, 0]),
-        late=rng.random(steps) < 0.1,
+        off_period=rng.random(steps) < 0.1,
         laps=(LapRecord(int(ends[0]), 88.25, True),) if seed % 2 else (),
         episodes=(EpisodeRecord(int(ends[-1]), 7, 1.5, "off_track"),) if seed % 3 == 0 else (),
     )

@@ -32,7 +32,7 @@ def made_up_batch(seed: int, run_lengths: Sequence[int] = (12, 8), late_share: f
         truncated=truncated,
         policy_versions=np.full(steps, 1, np.uint32),
         action_ages=np.zeros(steps, np.float32),
-        late=rng.random(steps) < late_share,
+        off_period=rng.random(steps) < late_share,
         laps=(LapRecord(0, 100.0 - 0.01 * seed, seed % 2 == 0),),
         episodes=tuple(EpisodeRecord(int(row), 50, float(seed), "off_track") for row in ends),
     )

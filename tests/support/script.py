@@ -37,7 +37,7 @@ class Rows:
     truncated: npt.NDArray[np.bool_]
     versions: npt.NDArray[np.uint32]
     ages: npt.NDArray[np.float32]
-    late: npt.NDArray[np.bool_]
+    off_period: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Totals:
     """What a run that has seen every row once must have counted."""
 
     steps: int
-    late_steps: int
+    off_period_steps: int
     laps: int
     clean_laps: int
     best_lap: float | None
@@ -74,7 +74,7 @@ class Script:
             versions=(1 + ticks // 200).astype(np.uint32),
             ages=(self._noise("age", car, ticks)[:, 0] % 400 * TIMING_STEP).astype(np.float32),
             # Late is the whole step of all cars, so it does not depend on the car.
-            late=self._noise("late", 0, ticks)[:, 0] % _LATE_ONE_IN == 0,
+            off_period=self._noise("off_period", 0, ticks)[:, 0] % _LATE_ONE_IN == 0,
         )
 
     def laps(self, car: int, ticks: npt.NDArray[np.int64]) -> dict[int, Lap]:
@@ -103,13 +103,13 @@ class Script:
         joined = {field.name: np.concatenate([getattr(row, field.name) for row in rows]) for field in fields(Rows)}
         step = Step(
             observation=np.concatenate([self._seen(car, at + 1) for car in range(self.cars)]),
-            final_observation=joined["next_observations"],
+            next_observation=joined["next_observations"],
             action=joined["actions"],
             reward=joined["rewards"],
             terminated=joined["terminated"],
             truncated=joined["truncated"],
             action_age=joined["ages"],
-            late=bool(joined["late"][0]),
+            off_period=bool(joined["off_period"][0]),
             laps=tuple(lap for car in range(self.cars) for lap in self.laps(car, at).values()),
             episodes=tuple(end for car in range(self.cars) for end in self.episodes(car, at).values()),
         )
@@ -125,7 +125,7 @@ class Script:
                 ends[end.reason] = ends.get(end.reason, 0) + 1
         return Totals(
             steps=ticks * self.cars,
-            late_steps=sum(int(self.rows(car, at).late.sum()) for car in range(self.cars)),
+            off_period_steps=sum(int(self.rows(car, at).off_period.sum()) for car in range(self.cars)),
             laps=len(laps),
             clean_laps=sum(lap.clean for lap in laps),
             best_lap=min((lap.time for lap in laps if lap.clean), default=None),
@@ -196,7 +196,7 @@ def _runs(batch: Batch) -> Iterator[tuple[int, int, Rows]]:
         batch.truncated,
         batch.policy_versions,
         batch.action_ages,
-        batch.late,
+        batch.off_period,
     )
     ends = np.cumsum(batch.run_lengths)
     for run, end in enumerate(ends):

@@ -331,5 +331,5 @@ def check_experience(site: Site, script: Script, ticks: int, pruned: bool = Fals
     counters, totals = site.checkpoint_counters(), script.totals(ticks)
     assert counters.consumed == {stream: stored[-1].number}
     assert counters.updates > 0
-    for name in ("steps", "late_steps", "laps", "clean_laps", "best_lap", "ends"):
+    for name in ("steps", "off_period_steps", "laps", "clean_laps", "best_lap", "ends"):
         assert getattr(counters, name) == getattr(totals, name), f"{name} in the last checkpoint"

@@ -19,8 +19,8 @@ from wire.messages import (
     Drain,
     Error,
     ErrorCode,
+    FlowControl,
     Hello,
-    Pace,
     Ping,
     Pong,
     Report,
@@ -61,7 +61,7 @@ up_messages = st.one_of(
 down_messages = st.one_of(
     st.builds(Welcome, names, counts, counts, counts, counts, counts, st.booleans()),
     st.builds(Ack, counts, counts),
-    st.builds(Pace, counts, counts, counts, st.booleans()),
+    st.builds(FlowControl, counts, counts, counts, st.booleans()),
     st.builds(WeightsUpdate, numbers, st.text(hexadecimal, min_size=64, max_size=64), st.binary(max_size=50)),
     st.builds(Drain, st.text(max_size=30)),
     st.builds(Error, st.sampled_from(list(ErrorCode)), st.text(max_size=30)),

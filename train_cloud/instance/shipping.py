@@ -19,8 +19,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 from runtime.logs import fields
 from train_cloud.instance.clients import aws_client
 from train_cloud.instance.deployment import Deployment
+from train_cloud.run_folder.files import LIFELINE
 
-LIFELINE = Path(__file__).with_name("lifeline.sh")
+SHIPPER = Path(__file__).with_name(LIFELINE)
 MAX_ENTRY_BYTES = 64 * 2**10
 
 EVENTS_IN_BATCH = 10_000
@@ -40,7 +41,7 @@ def ship_log(deployment: Deployment, stream: str) -> None:
     group = deployment.config.log_group
     with tempfile.TemporaryDirectory(dir=deployment.run_folder) as folder:
         copy = Path(folder) / "piece"
-        subprocess.run(["bash", str(LIFELINE), "ship", str(copy)], stdin=subprocess.DEVNULL, check=True)
+        subprocess.run(["bash", str(SHIPPER), "ship", str(copy)], stdin=subprocess.DEVNULL, check=True)
         if group is not None and copy.exists():
             logs = aws_client("logs", deployment.config.region)
             _copy_to_cloudwatch(logs, group, stream, copy.read_text(encoding="utf-8", errors="replace"))

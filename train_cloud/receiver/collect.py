@@ -138,7 +138,7 @@ def _batch_of_one(step: Transition, layout: Layout) -> bytes:
                 truncated=np.array([step.truncated]),
                 policy_versions=np.zeros(1, np.uint32),
                 action_ages=np.zeros(1, np.float32),
-                late=np.zeros(1, bool),
+                off_period=np.zeros(1, bool),
             )
         return encode_batch(batch)
     except (CodecError, ValueError, OverflowError) as error:

@@ -30,7 +30,7 @@ class News(IntEnum):
     """What is said again and again, of which only the newest counts; in the order in which it is sent."""
 
     ACK = 0
-    PACE = 1
+    FLOW_CONTROL = 1
     WEIGHTS = 2
 
 

@@ -44,8 +44,8 @@ from wire.messages import (
     CloseCode,
     Drain,
     ErrorCode,
+    FlowControl,
     Hello,
-    Pace,
     Report,
     Role,
     WeightsUpdate,
@@ -58,7 +58,7 @@ KEEPALIVE_SECONDS: Final = 5.0
 SILENCE_SECONDS: Final = 15.0
 """Who was not heard for so long is let go: links that are open on our side only are noticed within 20 s."""
 WEIGHTS_POLL_SECONDS: Final = 0.05
-PACE_SECONDS: Final = 0.2
+FLOW_CONTROL_SECONDS: Final = 0.2
 ALIVE_SECONDS: Final = 1.0
 
 _log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Receiver:
         self._open = 0
         self._weights: WeightsRow | None = None
         self._frames: dict[bool, bytes | str] = {}
-        self._pace = Pace(0, 0, config.max_lead_steps)
+        self._flow = FlowControl(0, 0, config.max_lead_steps)
         self._vitals = Vitals()
         self._http = HttpAnswers(Gate(token), store, self._vitals, self._state, config.max_bridges)
         self._standings = Standings(store)
@@ -208,7 +208,7 @@ class Receiver:
             await self._push(progress)
 
     async def _push(self, progress: Progress) -> None:
-        next_pace = next_alive = 0.0
+        next_flow = next_alive = 0.0
         while not self._stop.is_set():
             now = time.monotonic()
             if now >= next_alive and self._writer_is_alive():
@@ -218,13 +218,13 @@ class Receiver:
                 if self._poll_store():
                     for collector in self._collectors.values():
                         collector.connection.tell_frame(News.WEIGHTS, self.encoded_weights)
-                if now >= next_pace:
-                    next_pace = now + PACE_SECONDS
-                    if self._poll_pace():
+                if now >= next_flow:
+                    next_flow = now + FLOW_CONTROL_SECONDS
+                    if self._poll_flow():
                         for collector in self._collectors.values():
-                            collector.connection.tell(News.PACE, lambda: self._pace)
-                        bridges, trained = len(self._collectors), self._pace.trained_steps
-                        progress.update(self._pace.stored_steps, trained=trained, bridges=bridges)
+                            collector.connection.tell(News.FLOW_CONTROL, lambda: self._flow)
+                        bridges, trained = len(self._collectors), self._flow.trained_steps
+                        progress.update(self._flow.stored_steps, trained=trained, bridges=bridges)
                     self._vitals.store_unreadable = False
             except StoreError as error:
                 self._vitals.store_unreadable = True
@@ -245,13 +245,13 @@ class Receiver:
         self._weights, self._frames = newest, {}
         return True
 
-    def _poll_pace(self) -> bool:
+    def _poll_flow(self) -> bool:
         progress = self.store.progress()
         done = progress.state == TrainerState.DONE
-        pace = Pace(self.store.total_steps(), progress.trained_steps, self.config.max_lead_steps, done)
-        if done and not self._pace.done:
-            _log.info("the run is done, bridges are told so", extra=fields(trained_steps=pace.trained_steps))
-        changed, self._pace = pace != self._pace, pace
+        flow = FlowControl(self.store.total_steps(), progress.trained_steps, self.config.max_lead_steps, done)
+        if done and not self._flow.done:
+            _log.info("the run is done, bridges are told so", extra=fields(trained_steps=flow.trained_steps))
+        changed, self._flow = flow != self._flow, flow
         return changed
 
     def _state(self) -> State:
@@ -322,17 +322,17 @@ class Receiver:
         if old is not None:
             old.connection.close(CloseCode.REPLACED, "a newer connection of this stream took over")
         self._collectors[hello.stream] = collector
-        self._poll_pace()
-        pace = self._pace
+        self._poll_flow()
+        flow = self._flow
         connection.post(
             Welcome(
                 run_id=self.config.run_id,
                 stored_through=collector.stored,
                 safe_through=collector.safe,
-                stored_steps=pace.stored_steps,
-                trained_steps=pace.trained_steps,
-                max_lead_steps=pace.max_lead_steps,
-                done=pace.done,
+                stored_steps=flow.stored_steps,
+                trained_steps=flow.trained_steps,
+                max_lead_steps=flow.max_lead_steps,
+                done=flow.done,
                 wants_track=wants_track,
             )
         )

@@ -27,6 +27,8 @@ CURSOR: Final = "journal.cursor"
 BOOT_STEPS: Final = "boot_steps"
 """A line `name<TAB>seconds` for each step of the boot that is done."""
 
+LIFELINE: Final = "lifeline.sh"
+"""What outlives a boot that fails; lies beside the code, too."""
 TOKEN: Final = "token"
 WANDB_KEY: Final = "wandb_key"
 NOTICE: Final = "notice"
@@ -43,7 +45,7 @@ FOLDERS: Final = {
     VAR: (RUN_CONFIG, STORE, TLS, PAIRING, TENSORBOARD, BUDGET, CURSOR, BOOT_STEPS),
     RUN: (TOKEN, WANDB_KEY, NOTICE, REBALANCE, ENDING, LOOKED, "launched", "end.lock"),
     OPT: ("code", "code.new", "env", "MANIFEST", "requirements.txt"),
-    LIBRARY: ("boot.sh", "lifeline.sh"),
+    LIBRARY: ("boot.sh", LIFELINE),
 }
 """What lies in each folder, also what only the shell code needs; names that begin with a dot are drafts."""
 

@@ -16,8 +16,8 @@ class Counters(msgspec.Struct, kw_only=True):
     """Counts since the beginning of the run.
 
     Attributes:
-        steps: environment steps taken in, late ones included.
-        late_steps: steps that took another time than a control period; they are not learned from.
+        steps: environment steps taken in, those off the period included.
+        off_period_steps: steps that took another time than a control period; they are not learned from.
         updates: gradient updates.
         episodes, ends: ended episodes, in all and by reason.
         laps, clean_laps: completed laps; clean ones never had more than two wheels out.
@@ -32,7 +32,7 @@ class Counters(msgspec.Struct, kw_only=True):
     """
 
     steps: int = 0
-    late_steps: int = 0
+    off_period_steps: int = 0
     updates: int = 0
     episodes: int = 0
     ends: dict[str, int] = msgspec.field(default_factory=dict)
@@ -53,7 +53,7 @@ class Counters(msgspec.Struct, kw_only=True):
             return False
         self.consumed[stream] = number
         self.steps += batch.steps
-        self.late_steps += int(batch.late.sum())
+        self.off_period_steps += int(batch.off_period.sum())
         for lap in batch.laps:
             self.laps += 1
             if lap.clean:

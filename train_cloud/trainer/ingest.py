@@ -42,8 +42,8 @@ class Ingest:
 
     def skip_to_needed(self) -> None:
         """Pass over what is counted already and too old for the learner; call it once, before the first read."""
-        # Late steps take no place in the learner's memory, and which batches hold them is not known before decoding.
-        wanted = self._learner.remembers + self._counters.late_steps
+        # Steps off the period take no place in the learner's memory, and which batches hold them is not known yet.
+        wanted = self._learner.remembers + self._counters.off_period_steps
         held = 0
         for batch_id, stream, number, steps in self._store.positions():
             counted = number <= self._counters.consumed.get(stream, 0)
@@ -79,7 +79,7 @@ class Ingest:
             self._counters.count(row.stream, row.number, batch)
             self._counters.seen_version = max(self._counters.seen_version, int(batch.policy_versions.max()))
             self._learner.take(batch)
-            self._remember(row.id, batch.steps - int(batch.late.sum()))
+            self._remember(row.id, batch.steps - int(batch.off_period.sum()))
         return len(rows)
 
     def _remember(self, batch_id: int, steps: int) -> None:

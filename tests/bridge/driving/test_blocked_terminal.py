@@ -20,7 +20,7 @@ from tests.bridge.driving.test_drive import Bridge, stored_steps
 from tests.support.policies import weights_update
 from tests.support.waiting import wait_until
 from tests.support.wire_server import WireServer
-from wire.messages import Pace
+from wire.messages import FlowControl
 
 pytestmark = [
     pytest.mark.slow,
@@ -113,9 +113,9 @@ def test_a_terminal_that_takes_no_more_does_not_stop_the_car(tmp_path: Path, end
             shown.fill()
             drives_on(server)
             # The control thread itself logs a line at each change.
-            server.push(Pace(10, 10, 10, done=True))
+            server.push(FlowControl(10, 10, 10, done=True))
             wait_until(Still(server), "nothing to be collected for a run that is done", 30.0)
-            server.push(Pace(10, 10, 10))
+            server.push(FlowControl(10, 10, 10))
             drives_on(server)
             shown.goes_on.set()
             child.process.send_signal(signal.SIGTERM)
@@ -126,4 +126,4 @@ def test_a_terminal_that_takes_no_more_does_not_stop_the_car(tmp_path: Path, end
     assert b"driving goes on, uncollected" in shown.text
     assert b"the run goes on" in shown.text
     (blobs,) = server.stored.values()
-    assert np.concatenate([decode_batch(blob).late for blob in blobs]).mean() < 0.2
+    assert np.concatenate([decode_batch(blob).off_period for blob in blobs]).mean() < 0.2

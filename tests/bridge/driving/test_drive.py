@@ -20,7 +20,7 @@ from runtime.exit_codes import ExitCode
 from tests.support.policies import policy_file, weights_update
 from tests.support.waiting import wait_until
 from tests.support.wire_server import WireServer
-from wire.messages import Error, ErrorCode, Pace, WeightsUpdate
+from wire.messages import Error, ErrorCode, FlowControl, WeightsUpdate
 from wire.pairing import format_pairing
 
 ROOT = Path(__file__).parents[3]
@@ -143,7 +143,7 @@ def test_a_simulated_car_waits_when_it_leads_by_too_much(server: WireServer, tmp
         with pytest.raises(subprocess.TimeoutExpired):
             child.ended(2.0)
         assert stored_steps(server) <= 510
-        server.push(Pace(stored_steps(server), stored_steps(server), 500))
+        server.push(FlowControl(stored_steps(server), stored_steps(server), 500))
         assert child.ended() == ExitCode.OK
     assert stored_steps(server) == 900
 
@@ -152,7 +152,7 @@ def test_a_simulated_drive_ends_when_the_run_is_done(server: WireServer, tmp_pat
     server.max_lead_steps = 500
     with bridge(server, tmp_path) as child:
         wait_until(lambda: stored_steps(server) > 400, "it drives up to its lead", 20.0)
-        server.push(Pace(500, 400, 500, done=True))
+        server.push(FlowControl(500, 400, 500, done=True))
         assert child.ended() == ExitCode.OK
         assert "the run is done" in child.text
     with Spool(child.spool) as spool:
@@ -171,7 +171,7 @@ def test_a_bridge_that_comes_too_late_does_not_wait_for_a_policy(server: WireSer
 def test_a_real_time_car_drives_on_uncollected_when_the_run_is_done(server: WireServer, tmp_path: Path) -> None:
     with bridge(server, tmp_path, "--real-time") as child:
         wait_until(lambda: stored_steps(server) > 0, "it drives", 20.0)
-        server.push(Pace(10, 10, 10, done=True))
+        server.push(FlowControl(10, 10, 10, done=True))
         wait_until(lambda: "driving goes on, uncollected" in child.text, "it says so", 20.0)
         # Longer than the recorder's half second and what was under way; nothing may come any more.
         with pytest.raises(subprocess.TimeoutExpired):
@@ -180,7 +180,7 @@ def test_a_real_time_car_drives_on_uncollected_when_the_run_is_done(server: Wire
         with pytest.raises(subprocess.TimeoutExpired):
             child.ended(1.5)
         assert stored_steps(server) == collected
-        server.push(Pace(10, 10, 10))
+        server.push(FlowControl(10, 10, 10))
         wait_until(lambda: stored_steps(server) > collected, "a run that goes on is collected for again", 20.0)
         child.process.send_signal(signal.SIGTERM)
         assert child.ended() == ExitCode.OK
@@ -193,7 +193,7 @@ def test_a_real_time_car_waits_for_nobody_and_keeps_its_rate(server: WireServer,
     assert stored_steps(server) == 60
     (blobs,) = server.stored.values()
     batches = [decode_batch(blob) for blob in blobs]
-    late = np.concatenate([batch.late for batch in batches])
+    late = np.concatenate([batch.off_period for batch in batches])
     ages = np.concatenate([batch.action_ages for batch in batches])
     assert late.mean() < 0.2
     assert np.median(ages) < 0.02

@@ -105,7 +105,7 @@ def test_nothing_of_what_a_human_drove_is_recorded(game: FakeGame) -> None:
     assert last.truncated[0]
     assert last.episodes[0].steps == len(driven.recorded)
     assert last.episodes[0].total_reward == pytest.approx(sum(float(step.reward[0]) for step in driven.recorded))
-    steered = [float(step.final_observation[0, STEER_APPLIED]) for step in driven.recorded]
+    steered = [float(step.next_observation[0, STEER_APPLIED]) for step in driven.recorded]
     asked = [float(step.action[0, 0]) for step in driven.recorded]
     assert steered == pytest.approx(asked, abs=0.1)
     driven.car.close()
@@ -195,6 +195,6 @@ def test_the_step_in_which_another_bridge_took_the_car_is_not_recorded() -> None
     driven.driver.finish()
 
     assert [end.reason for end in driven.recorded[-1].episodes] == ["stopped"]
-    assert all(abs(float(step.final_observation[0, STEER_APPLIED])) < 0.9 for step in driven.recorded)
+    assert all(abs(float(step.next_observation[0, STEER_APPLIED])) < 0.9 for step in driven.recorded)
     other.close()
     driven.car.close()

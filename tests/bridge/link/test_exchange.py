@@ -14,7 +14,7 @@ from bridge.spool import SpooledBatch, SpoolPosition
 from tests.support.links import INTRODUCTION
 from tests.support.policies import weights_update
 from wire.delivery import Inbox, Verdict
-from wire.messages import Ack, DownMessage, Drain, Error, ErrorCode, Pace, Pong, TransitionBatch, Welcome
+from wire.messages import Ack, DownMessage, Drain, Error, ErrorCode, FlowControl, Pong, TransitionBatch, Welcome
 
 STEPS = 10
 """Of each batch here."""
@@ -151,7 +151,7 @@ MESSAGES: dict[str, tuple[DownMessage, tuple[Outcome, Outcome, Outcome, Outcome]
     "ack": (Ack(SAFE + 1, SAFE), (STAYS,) * 4),
     "ack of more than was made": (Ack(LAST + 1, SAFE), (Phase.OUTLIVED,) * 4),
     "ack of more safe than stored": (Ack(SAFE, SAFE + 1), (Phase.OUTLIVED,) * 4),
-    "pace": (Pace(1, 2, 3), (STAYS,) * 4),
+    "pace": (FlowControl(1, 2, 3), (STAYS,) * 4),
     "pong": (Pong(0.0), (STAYS,) * 4),
     "weights": (weights_update(INTRODUCTION.environment.signature, 1), (STAYS,) * 4),
     "drain": (Drain("spot notice"), (STAYS,) * 4),
@@ -302,7 +302,7 @@ def test_steps_stored_are_counted_once_and_for_the_run_too() -> None:
     for _ in range(2):
         exchange.hear(Ack(SAFE + 3, SAFE), 0.0)
         assert (exchange.state.stored_total, exchange.state.stored_steps) == (50, 530)
-    exchange.hear(Pace(530, 480, 1000), 0.0)
+    exchange.hear(FlowControl(530, 480, 1000), 0.0)
     exchange.disconnected()
     exchange.hello()
     exchange.hear(msgspec.structs.replace(WELCOME, stored_through=SAFE + 4, stored_steps=540), 0.0)

@@ -21,7 +21,7 @@ from tests.support.receivers import ThreadedReceiver
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from tests.support.wire_server import TOKEN, WireServer
-from wire.messages import Ack, Drain, Error, ErrorCode, Pace, TransitionBatch
+from wire.messages import Ack, Drain, Error, ErrorCode, FlowControl, TransitionBatch
 from wire.pairing import Pairing
 
 
@@ -123,7 +123,7 @@ def test_the_lead_counts_what_waits_in_the_spool(spool: Spool, server: WireServe
     with running(server.pairing, spool) as link:
         wait_until(lambda: link.state.max_lead_steps == 70, "the welcome is heard")
         assert link.lead_steps == 500 + 30 - 450
-        server.push(Pace(600, 590, 70))
+        server.push(FlowControl(600, 590, 70))
         wait_until(lambda: link.lead_steps == 600 + 30 - 590, "the pace is heard")
 
 
@@ -175,7 +175,7 @@ def test_a_disk_that_stands_still_does_not_silence_the_link(tmp_path: Path, serv
             before = server.pings
             # Longer than the silence after which another connection is dialled.
             wait_until(lambda: server.pings >= before + 5, "the receiver is asked for signs of life", 30.0)
-            server.push(Pace(600, 590, 70))
+            server.push(FlowControl(600, 590, 70))
             wait_until(lambda: link.state.max_lead_steps == 70, "the pace is heard")
             assert link.state.connected
             assert not link.all_stored

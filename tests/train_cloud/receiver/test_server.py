@@ -25,7 +25,7 @@ from wire.messages import (
     Drain,
     Error,
     ErrorCode,
-    Pace,
+    FlowControl,
     Ping,
     Pong,
     Transition,
@@ -124,15 +124,15 @@ def test_bridges_hear_how_far_the_trainer_is(receiver: ThreadedReceiver) -> None
         client.begin(HELLO)
         client.store(1)
         receiver.store.put_progress(TrainerProgress(trained_steps=12))
-        expected = Pace(20, 12, CONFIG.max_lead_steps)
-        assert client.hear(Pace, lambda pace: pace.trained_steps == 12) == expected
+        expected = FlowControl(20, 12, CONFIG.max_lead_steps)
+        assert client.hear(FlowControl, lambda pace: pace.trained_steps == 12) == expected
 
 
 def test_bridges_hear_that_the_run_is_done_and_new_ones_at_once(receiver: ThreadedReceiver) -> None:
     with receiver.client() as client:
         assert not client.begin(HELLO).done
         receiver.store.put_progress(TrainerProgress(trained_steps=12, state="done"))
-        assert client.hear(Pace, lambda pace: pace.done).trained_steps == 12
+        assert client.hear(FlowControl, lambda pace: pace.done).trained_steps == 12
         # Nobody needs it any more, but what was collected is kept as ever.
         client.store(1)
     with receiver.client() as late:

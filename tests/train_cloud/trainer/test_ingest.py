@@ -74,9 +74,9 @@ def test_late_steps_count_but_are_not_learned_from(store: Store) -> None:
     take_in(store, taker, counters)
     batch = made_up_batch(1, late_share=0.4)
     assert counters.steps == 20
-    assert counters.late_steps == batch.late.sum() > 0
+    assert counters.off_period_steps == batch.off_period.sum() > 0
     kept = taker.replay.unpack(taker.replay.rows[: taker.replay.size()])
-    assert np.array_equal(kept.observations.numpy(), batch.current_observations()[~batch.late])
+    assert np.array_equal(kept.observations.numpy(), batch.current_observations()[~batch.off_period])
 
 
 def test_a_batch_that_was_counted_before_is_held_but_not_counted_again(store: Store) -> None:
@@ -132,7 +132,7 @@ def test_what_is_needed_again_begins_with_the_oldest_batch_that_is_still_in_the_
     while ingest.read():
         pass
     needed = [batch for batch in store.read_batches(0, 100) if batch.id >= ingest.needed_from()]
-    kept = [20 - int(made_up_batch(batch.number, late_share=late_share).late.sum()) for batch in needed]
+    kept = [20 - int(made_up_batch(batch.number, late_share=late_share).off_period.sum()) for batch in needed]
     if late_share == 1.0:
         assert len(needed) == 40, "none of it is in the memory, which so has room for all of it"
     else:

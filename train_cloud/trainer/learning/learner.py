@@ -32,7 +32,7 @@ class Learner(Protocol):
         """How many of the newest steps it goes on learning from, and so needs again after a restart."""
 
     def take(self, batch: Batch) -> None:
-        """Take the steps of `batch` in, in their order; late ones are not for learning."""
+        """Take the steps of `batch` in, in their order; those off the control period are not for learning."""
 
     def update(self, budget: int) -> int:
         """Make up to `budget` gradient updates; returns how many, 0 while there is nothing to learn from."""

@@ -42,8 +42,8 @@ class OffPolicyLearner:
         return self.replay.buffer_size
 
     def take(self, batch: Batch) -> None:
-        """Put the steps of `batch` into the replay buffer, except the late ones."""
-        wanted = slice(None) if not batch.late.any() else np.flatnonzero(~batch.late)
+        """Put the steps of `batch` into the replay buffer, except those off the control period."""
+        wanted = slice(None) if not batch.off_period.any() else np.flatnonzero(~batch.off_period)
         self.replay.insert(
             batch.current_observations()[wanted],
             batch.actions[wanted],

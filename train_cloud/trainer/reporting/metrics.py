@@ -75,7 +75,7 @@ def metrics_document(
         "steps": counters.steps,
         "trained_steps": trained_steps,
         "total_timesteps": config.total_timesteps,
-        "late_steps": counters.late_steps,
+        "off_period_steps": counters.off_period_steps,
         "replay_rows": figures.replay_rows,
         "updates": counters.updates,
         "episodes": counters.episodes,
@@ -112,7 +112,7 @@ STORY = {
     "replay": "replay_rows",
     "version": "weights_version",
     "saved_at": "checkpoint_steps",
-    "late": "late_steps",
+    "off_period": "off_period_steps",
 }
 """Words of the log's progress line, and the field of the document that each tells."""
 LOSSES = {"actor_loss": "actor_loss", "critic_loss": "critic_loss", "entropy_coefficient": "ent_coef"}

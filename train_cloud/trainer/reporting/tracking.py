@@ -36,7 +36,7 @@ TAGS = {
     "drive/collision_rate": "collision_rate",
     "run/updates": "updates",
     "run/replay_rows": "replay_rows",
-    "run/late_steps": "late_steps",
+    "run/off_period_steps": "off_period_steps",
     "run/weights_version": "weights_version",
     "run/seconds": "seconds",
     "rate/steps_per_second": "steps_per_second",
