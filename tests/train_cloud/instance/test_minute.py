@@ -166,7 +166,7 @@ def test_each_look_is_noted_for_the_guard_over_the_looks(site: InstanceSite) -> 
 
 
 def test_a_look_that_cannot_be_noted_decides_all_the_same(site: InstanceSite) -> None:
-    (site.run_folder / "looked.new").mkdir()
+    (site.run_folder / "looked").mkdir()
     with pytest.raises(DutyError, match="decide_end"):
         look(site, 100.0)
     assert site.ending()[0] == "over_budget"
@@ -209,7 +209,8 @@ def test_a_duty_that_fails_keeps_none_of_the_others_from_being_done(
 
 
 def test_a_token_that_cannot_be_written_keeps_no_log_from_being_shipped(site: InstanceSite, journal: Journal) -> None:
-    (site.run_folder / "token.new").mkdir()
+    site.put_parameter("token", "rotatedToken0123456789")
+    (site.run_folder / "token").mkdir()
     journal.add("one")
     with pytest.raises(DutyError, match="take_token"):
         look(site)
@@ -218,7 +219,7 @@ def test_a_token_that_cannot_be_written_keeps_no_log_from_being_shipped(site: In
 
 
 def test_a_full_disk_keeps_no_ending_from_being_decided(site: InstanceSite) -> None:
-    (site.folder / "budget.json.new").mkdir()
+    (site.folder / "budget.json").mkdir()
     assert look(site, 100.0) is Reason.OVER_BUDGET
 
 
