@@ -23,10 +23,12 @@ from bridge.spool import Spool
 from experience.codec import Batch, Column, EpisodeRecord, LapRecord, Layout, encode_batch
 from experience.environment import racing
 from racing.policy import POLICY_FORMAT, SQUASHED_GAUSSIAN
-from tests.support.runs import run_config
+from tests.support.runs import boxes, run_config
+from train_cloud.bridge_table import BridgeStanding, put_standings
 from train_cloud.receiver.segments import encode_segment, make_segment
 from train_cloud.run_folder.keys import MANIFEST
 from train_cloud.store import IncomingBatch, Store, StoredBatch, StreamState, TrainerProgress
+from train_cloud.track_table import put_track
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learners import make_learner
 from train_cloud.trainer.reporting.metrics import Rates, metrics_bytes, metrics_document
@@ -35,17 +37,18 @@ from wire.pairing import Pairing
 
 STREAM, OTHER = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
 BRIDGE, SIGNATURE = "a1b2c3d4e5f6", "signature-of-the-task"
+SPACES = boxes(3, 2).text
 
 
 def write_all(folder: Path) -> None:
     """Write every golden file into `folder`."""
     with tempfile.TemporaryDirectory() as scratch:
         (folder / "spool.db").write_bytes(_spool(Path(scratch)))
-        (folder / "store.db").write_bytes(_store(Path(scratch)))
+        (folder / "store_v2.db").write_bytes(_store(Path(scratch)))
         store_pairing(Pairing("trainer.example.org", 8765, "NotASecret" * 4, pin="5a" * 32), Path(scratch))
         (folder / "pairing.txt").write_bytes((Path(scratch) / "pairing.txt").read_bytes())
     (folder / MANIFEST).write_bytes(_manifest())
-    (folder / "segment.zst").write_bytes(_segment())
+    (folder / "segment_with_spaces.zst").write_bytes(_segment())
     (folder / "batch_v2.bin").write_bytes(encode_batch(_batch()))
     (folder / "policy.safetensors").write_bytes(_policy())
     (folder / "counters.json").write_bytes(msgspec.json.encode(_counters()))
@@ -72,7 +75,7 @@ def _spool(folder: Path) -> bytes:
 def _store(folder: Path) -> bytes:
     with closing(Store(folder / "store.db")) as store:
         store.set_meta("run_id", "golden-run")
-        store.register_stream(STREAM, BRIDGE, SIGNATURE)
+        store.register_stream(STREAM, BRIDGE, SIGNATURE, SPACES)
         store.register_stream(OTHER, "another-pc", SIGNATURE)
         store.add_batches(
             [
@@ -89,6 +92,13 @@ def _store(folder: Path) -> bytes:
         store.request_checkpoint()
         store.request_checkpoint()
         store.set_ready()
+        # From here on what version 1, store.db, did not have.
+        store.note_checkpoint(30, 1)
+        store.note_checkpoint(40, 2)
+        put_standings(
+            store, [BridgeStanding(STREAM, BRIDGE, "collect", "test", True, 1.5, 3, 20.0, 7, 2, 0.0125, 0.25)]
+        )
+        put_track(store, "ab" * 32, b"a track")
     return _whole(folder / "store.db")
 
 
@@ -108,7 +118,7 @@ def _manifest() -> bytes:
 
 def _segment() -> bytes:
     batches = [StoredBatch(41, STREAM, 7, 10, b"seventh"), StoredBatch(43, STREAM, 8, 20, b"eighth")]
-    return encode_segment(make_segment(STREAM, StreamState(BRIDGE, SIGNATURE, 8, 6, 90, 60), batches))
+    return encode_segment(make_segment(STREAM, StreamState(BRIDGE, SIGNATURE, 8, 6, 90, 60, SPACES), batches))
 
 
 def _batch() -> Batch:

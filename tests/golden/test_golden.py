@@ -15,10 +15,13 @@ import pytest
 
 from bridge.pairing.file import found_uri
 from bridge.spool import Spool, SpooledBatch
-from experience.codec import EpisodeRecord, LapRecord, decode_batch
+from experience.codec import Column, EpisodeRecord, LapRecord, Layout, decode_batch
+from experience.spaces import Spaces
 from racing.policy import Policy
+from train_cloud.bridge_table import BridgeStanding, standings
 from train_cloud.receiver.segments import decode_segment, parse_key
 from train_cloud.store import Store, StoredBatch, StreamState, TrainerProgress, WeightsRow
+from train_cloud.track_table import track
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.reporting.metrics import story
 from train_cloud.trainer.saving.manifest import FileEntry, Manifest
@@ -80,6 +83,34 @@ def test_a_store_is_read(golden: Path, read_only: bool) -> None:
         assert store.progress() == TrainerProgress(50, 60, 7, "learning")
 
 
+def test_a_store_of_version_2_is_read(golden: Path) -> None:
+    with closing(sqlite3.connect(golden / "store_v2.db")) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (2,)
+        notes = database.execute("SELECT steps, needed_from FROM checkpoints ORDER BY steps").fetchall()
+        assert notes == [(30, 1), (40, 2)]
+    with closing(Store(golden / "store_v2.db", read_only=True)) as store:
+        stream = store.streams()["0123456789abcdef0123456789abcdef"]
+        assert (stream.stored_through, stream.safe_through, stream.stored_steps, stream.safe_steps) == (2, 1, 40, 10)
+        assert Spaces.parse(stream.spaces).layout == Layout(Column(3), Column(2))
+        assert standings(store) == [
+            BridgeStanding(
+                stream="0123456789abcdef0123456789abcdef",
+                bridge="a1b2c3d4e5f6",
+                role="collect",
+                software="test",
+                connected=True,
+                heard_at=1.5,
+                policy_version=3,
+                steps_per_second=20.0,
+                unsent_steps=7,
+                off_period_steps=2,
+                action_age=0.0125,
+                round_trip=0.25,
+            )
+        ]
+        assert track(store, "ab" * 32) == b"a track"
+
+
 def test_a_store_goes_on(golden: Path) -> None:
     with closing(Store(golden / "store.db")) as store:
         store.mark_safe("0123456789abcdef0123456789abcdef", 2)
@@ -116,16 +147,18 @@ def test_a_stored_pairing_is_read(golden: Path) -> None:
     )
 
 
-def test_a_segment_is_read(golden: Path) -> None:
+@pytest.mark.parametrize("name", ["segment.zst", "segment_with_spaces.zst"])
+def test_a_segment_is_read(golden: Path, name: str) -> None:
     key = parse_key("experience/0123456789abcdef0123456789abcdef/000000000007-000000000008.zst")
     assert key is not None
-    segment = decode_segment((golden / "segment.zst").read_bytes(), key)
+    segment = decode_segment((golden / name).read_bytes(), key)
     assert segment.stream == "0123456789abcdef0123456789abcdef"
     assert (segment.bridge, segment.signature, segment.steps_before) == ("a1b2c3d4e5f6", "signature-of-the-task", 60)
     assert segment.batches() == [
         StoredBatch(41, "0123456789abcdef0123456789abcdef", 7, 10, b"seventh"),
         StoredBatch(43, "0123456789abcdef0123456789abcdef", 8, 20, b"eighth"),
     ]
+    assert segment.spaces == "" if name == "segment.zst" else Spaces.parse(segment.spaces).layout.action == Column(2)
 
 
 def test_a_batch_of_version_2_is_read(golden: Path) -> None:

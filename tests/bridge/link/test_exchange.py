@@ -4,8 +4,6 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bridge.link.exchange import MAX_UNACKNOWLEDGED_BYTES, READ_AHEAD, RESEND_SECONDS, Exchange, SessionOver
 from bridge.link.phases import IllegalMove, Phase
@@ -13,8 +11,7 @@ from bridge.link.refusal import Refused
 from bridge.spool import SpooledBatch, SpoolPosition
 from tests.support.links import INTRODUCTION
 from tests.support.policies import weights_update
-from wire.delivery import Inbox, Verdict
-from wire.messages import Ack, DownMessage, Drain, Error, ErrorCode, FlowControl, Pong, TransitionBatch, Welcome
+from wire.messages import Ack, DownMessage, Drain, Error, ErrorCode, FlowControl, Pong, Welcome
 
 STEPS = 10
 """Of each batch here."""
@@ -319,92 +316,3 @@ def test_what_an_earlier_process_sent_is_counted_once_the_spool_was_read() -> No
     exchange.hello()
     exchange.hear(msgspec.structs.replace(WELCOME, stored_through=LAST), 0.0)
     assert exchange.state.stored_total == 10 * LAST
-
-
-class Story:
-    """A spool in a list, the receiver's store and bucket, and what is on its way between them."""
-
-    def __init__(self) -> None:
-        self.blobs: list[bytes] = []
-        self.store: list[bytes] = []
-        self.bucket = 0
-        self.up: list[TransitionBatch] = []
-        self.down: list[DownMessage] = []
-        self.inbox: Inbox | None = None
-        self.now = 0.0
-        self.exchange = Exchange(SpoolPosition("bridge", "a" * 32, 0, 0, 0, 0), INTRODUCTION)
-
-    def append(self) -> None:
-        self.blobs.append(b"batch %d" % len(self.blobs))
-        self.exchange.appended(len(self.blobs))
-
-    def dial(self) -> None:
-        if self.inbox is None:
-            self.exchange.hello()
-            self.inbox = Inbox(len(self.store))
-            self.down.append(Welcome("run", len(self.store), self.bucket, 0, 0, 0))
-
-    def cut(self) -> None:
-        self.exchange.disconnected()
-        self.up, self.down, self.inbox = [], [], None
-
-    def read(self) -> None:
-        wanted = self.exchange.to_read()[:3]
-        batches = [SpooledBatch(number, 1, self.blobs[number - 1], number) for number in wanted]
-        self.exchange.take("a" * 32, wanted.start, batches)
-
-    def send(self) -> None:
-        if (batch := self.exchange.next_batch(self.now)) is not None:
-            self.up.append(batch)
-
-    def arrive(self) -> None:
-        if not self.up or self.inbox is None:
-            return
-        batch = self.up.pop(0)
-        match self.inbox.judge(batch.number):
-            case Verdict.STORE:
-                self.inbox.accepted(batch.number)
-                self.store.append(batch.blob)
-            case Verdict.OUT_OF_ORDER:
-                self.down.append(Error(ErrorCode.OUT_OF_ORDER, ""))
-        self.down.append(Ack(len(self.store), self.bucket))
-
-    def refuse(self) -> None:
-        if self.up:
-            self.up.pop(0)
-            self.down.append(FULL)
-
-    def hear(self) -> None:
-        if self.down:
-            try:
-                self.exchange.hear(self.down.pop(0), self.now)
-            except SessionOver:
-                self.cut()
-
-    def back_up(self) -> None:
-        self.bucket = len(self.store)
-
-    def lose(self) -> None:
-        """The instance dies; another one has what was in the bucket."""
-        self.cut()
-        del self.store[self.bucket :]
-
-    def wait(self) -> None:
-        self.now += 10.0
-
-
-ACTS = ("append", "dial", "cut", "read", "send", "arrive", "refuse", "hear", "back_up", "lose", "wait")
-
-
-@given(st.lists(st.sampled_from([*ACTS, *("append", "dial", "read", "send", "arrive", "hear") * 3]), max_size=120))
-def test_whatever_happens_every_batch_is_stored_once_and_in_order(acts: list[str]) -> None:
-    story = Story()
-    for act in acts:
-        getattr(story, act)()
-        assert story.store == story.blobs[: len(story.store)]
-        assert story.exchange.state.safe_through <= story.bucket
-    for _ in range(2 * len(acts) + 20):
-        for act in ("dial", "hear", "wait", "read", "send", "arrive", "hear"):
-            getattr(story, act)()
-    assert story.store == story.blobs
-    assert story.exchange.state.stored_through == story.exchange.state.stored_total == len(story.blobs)
