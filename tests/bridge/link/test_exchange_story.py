@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from bridge.link.exchange import Exchange, SessionOver
 from bridge.spool import SpooledBatch, SpoolPosition
+from tests.bridge.link.test_exchange import FULL
 from tests.support.links import INTRODUCTION
 from wire.delivery import Inbox, Verdict
 from wire.messages import Ack, DownMessage, Error, ErrorCode, TransitionBatch, Welcome
