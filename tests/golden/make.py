@@ -2,7 +2,8 @@
 
 What lies here stands for what users already have, so it is written again only for a format that no release wrote yet;
 a new version of a format gets a file of a new name beside the old one. Two runs write the same bytes (the databases:
-with the same SQLite; the policy: but for the order of its metadata). test_golden.py knows the values by heart and asks nothing from here.
+with the same SQLite; the policy: but for the order of its metadata). test_golden.py knows the values by heart and asks
+nothing from here.
 """
 
 import hashlib
