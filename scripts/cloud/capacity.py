@@ -5,30 +5,14 @@ Sources: the messages in "Troubleshoot Amazon EC2 Auto Scaling" and the error co
 """
 
 import re
-from dataclasses import dataclass
-from datetime import datetime
+from typing import NamedTuple
 
 QUOTA = "L-3819A6DF"
 """Code of the quota "All G and VT Spot Instance Requests", in vCPUs; 0 in many accounts."""
 _QUOTED = 255
 
 
-@dataclass(frozen=True, slots=True)
-class ScalingActivity:
-    """One attempt of the group: when it began, how it stands and what Auto Scaling says of it."""
-
-    began: datetime
-    status: str
-    message: str
-
-    @property
-    def failed(self) -> bool:
-        """Whether the attempt came to nothing."""
-        return self.status in ("Failed", "Cancelled")
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(NamedTuple):
     """Why no instance comes: a sentence or two, and whether waiting alone may mend it."""
 
     text: str

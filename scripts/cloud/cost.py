@@ -22,7 +22,6 @@ from runtime.exit_codes import ExitCode
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile, note
 from scripts.cloud.deployment import AppliedDeployment, OperatorError, load_deployment
-from scripts.cloud.run_record import RunRecord
 from train_cloud.object_store import ObjectStoreError
 from train_cloud.run_config import BucketConfig, RunConfig
 from train_cloud.settings import ConfigError, load_settings
@@ -33,6 +32,7 @@ VOLUME_GB = 100
 """Without a deployment: the budget and the disk that Terraform's variables begin with."""
 
 _DEFAULTS = RunConfig(run_id="none", bucket=BucketConfig(name="none"))
+_HEADINGS = ("type", "vCPU", "GPU", "on demand $/h", "spot $/h", "all in $/h")
 Dollars = Annotated[float, Meta(ge=0)]
 
 
@@ -80,27 +80,36 @@ def cost(
         listed = load_settings(prices, Prices, "The prices in", "a JSON file like terraform/prices.json")
     except ConfigError as error:
         raise OperatorError(str(error), ExitCode.USAGE) from error
-    plan = make_plan(_deployment(deployment), budget)
-    headings, rows = _headings(plan), _rows(listed, plan)
+    applied = None
+    try:
+        applied = load_deployment(deployment)
+    except OperatorError:
+        # A file that was named must be one; without one there need not be a deployment.
+        if deployment is not None:
+            raise
+    plan = _make_plan(applied, budget)
+    paid = f"${plan.budget_usd:g}"
+    headings = [*_HEADINGS, f"hours for {paid}", f"runs for {paid}"]
+    rows = _rows(listed, plan)
     if sys.stdout.isatty():
-        Console(highlight=False).print(_table(headings, rows, plan))
+        # As narrow as a terminal of 80 columns.
+        table = Table(title=f"What {paid} pay for", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for number, heading in enumerate(headings):
+            table.add_column(heading, justify="left" if number in (0, 2) else "right", no_wrap=number in (0, 2))
+        for row in rows:
+            table.add_row(*row)
+        Console(highlight=False).print(table)
     else:
         for row in [headings, *rows]:
             print("\t".join(row))
-    print(_footnote(listed, plan))
+    chosen = " * is among this deployment's instance_types." if plan.chosen else ""
+    print(
+        f"All in: spot, a disk of {plan.volume_gb} GB, a public address. A run: {plan.pace}, "
+        f"{plan.run_hours:.1f} hours.{chosen} Prices: typical ones of {listed.region}, {listed.date}; spot prices move."
+    )
 
 
-def _deployment(file: Path | None) -> AppliedDeployment | None:
-    """The deployment, when there is one; a file that was named must be one."""
-    try:
-        return load_deployment(file)
-    except OperatorError:
-        if file is not None:
-            raise
-        return None
-
-
-def make_plan(deployment: AppliedDeployment | None, budget: float | None) -> Plan:
+def _make_plan(deployment: AppliedDeployment | None, budget: float | None) -> Plan:
     """What to compute with: the deployment's settings and its run's measured pace, else what holds without either."""
     measured = None if deployment is None else _measured_rate(deployment)
     rate = measured or TaskConfig().control_hz
@@ -118,7 +127,7 @@ def make_plan(deployment: AppliedDeployment | None, budget: float | None) -> Pla
 def _measured_rate(deployment: AppliedDeployment) -> float | None:
     """Steps a second over the whole life of the run's trainers; None when there is no run, or no way to ask."""
     try:
-        metrics: dict[str, Any] = RunRecord(Cloud(deployment).objects).metrics()
+        metrics: dict[str, Any] = Cloud(deployment).record.metrics()
     except (ObjectStoreError, BotoCoreError, ClientError) as error:
         note(f"The run's own pace is not known ({type(error).__name__}); real time is taken.")
         return None
@@ -138,26 +147,3 @@ def _rows(prices: Prices, plan: Plan) -> list[list[str]]:
         what = [marked, str(entry.vcpu), (entry.gpu or "none").removeprefix("1 x ")]
         rows.append([*what, *(f"{price:.3f}" for price in dollars), f"{hours:.0f}", f"{hours / plan.run_hours:.1f}"])
     return rows
-
-
-def _headings(plan: Plan) -> list[str]:
-    paid = f"${plan.budget_usd:g}"
-    return ["type", "vCPU", "GPU", "on demand $/h", "spot $/h", "all in $/h", f"hours for {paid}", f"runs for {paid}"]
-
-
-def _table(headings: list[str], rows: list[list[str]], plan: Plan) -> Table:
-    # As narrow as a terminal of 80 columns.
-    table = Table(title=f"What ${plan.budget_usd:g} pay for", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number in (0, 2) else "right", no_wrap=number in (0, 2))
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def _footnote(prices: Prices, plan: Plan) -> str:
-    chosen = " * is among this deployment's instance_types." if plan.chosen else ""
-    return (
-        f"All in: spot, a disk of {plan.volume_gb} GB, a public address. A run: {plan.pace}, "
-        f"{plan.run_hours:.1f} hours.{chosen} Prices: typical ones of {prices.region}, {prices.date}; spot prices move."
-    )

@@ -12,7 +12,7 @@ import typer
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile, note
 from scripts.cloud.deployment import OperatorError, load_deployment
-from scripts.cloud.run_record import Ending, RunRecord
+from scripts.cloud.run_record import Ending
 from scripts.cloud.waiting import Wait
 from train_cloud.object_store import ObjectStoreError
 from train_cloud.run_folder.states import Reason
@@ -52,7 +52,7 @@ def _record(cloud: Cloud, instance_id: str) -> None:
         desired_capacity=0,
     )
     try:
-        RunRecord(cloud.objects).put_ending(ending)
+        cloud.record.put_ending(ending)
     except ObjectStoreError as error:
         # Stopping is what was asked for; its record is for the next `make status`.
         note(f"The run is stopped, but the bucket has no record of it: {error}")
