@@ -93,11 +93,8 @@ def look(cloud: Cloud) -> RunStatus:
         max_launches=settings.max_launches,
         steps=progress.get("steps", 0),
         total_timesteps=progress.get("total_timesteps", settings.total_timesteps),
-        laps=progress.get("laps", 0),
-        clean_laps=progress.get("clean_laps", 0),
-        best_lap_s=progress.get("best_lap_s"),
-        mean_reward=progress.get("mean_reward"),
         last_ending=ending,
+        **{name: progress[name] for name in ("laps", "clean_laps", "best_lap_s", "mean_reward") if name in progress},
     )
     if checkpoint is not None:
         found.checkpoint_steps = checkpoint.steps
