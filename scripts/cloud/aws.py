@@ -4,9 +4,8 @@ One thin method for one question, typed; calls end within seconds, and errors ar
 words). The token is asked for only where it is used, and no representation of an object here holds it.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 import msgspec
@@ -27,8 +26,7 @@ _CONFIG = Config(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class GroupInstance:
+class GroupInstance(NamedTuple):
     """One instance of the group; `state` is EC2's ("running")."""
 
     instance_id: str
@@ -41,8 +39,7 @@ class GroupInstance:
         return f"{self.instance_id} ({self.instance_type} in {self.zone})"
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """How many instances are wanted, the one that works, and how many exist, those included that are ending."""
 
     desired: int

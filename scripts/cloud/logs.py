@@ -50,8 +50,12 @@ def logs(
             lines = _increment(cloud, key) + lines
     for line in lines[-tail:]:
         print(line)
-    if follow:
-        _follow(cloud, chosen, set(shipped))
+    wait = Wait(FOLLOW_MINUTES if follow else 0.0)
+    while wait.again(FOLLOW_SECONDS):
+        for key in cloud.objects.list(f"{LOGS}{chosen}/"):
+            if key not in shipped:
+                shipped.append(key)
+                print("\n".join(_increment(cloud, key)), flush=True)
 
 
 def _increment(cloud: Cloud, key: str) -> list[str]:
@@ -61,15 +65,6 @@ def _increment(cloud: Cloud, key: str) -> list[str]:
     except (OSError, EOFError, zlib.error):
         return [f"[the increment {key} is damaged]"]
     return ["".join(sign if sign.isprintable() or sign == "\t" else "?" for sign in line) for line in text.splitlines()]
-
-
-def _follow(cloud: Cloud, instance: str, seen: set[str]) -> None:
-    wait = Wait(FOLLOW_MINUTES)
-    while wait.again(FOLLOW_SECONDS):
-        for key in cloud.objects.list(f"{LOGS}{instance}/"):
-            if key not in seen:
-                seen.add(key)
-                print("\n".join(_increment(cloud, key)), flush=True)
 
 
 def _instance_of(key: str) -> str:

@@ -67,7 +67,12 @@ def status(
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     elif sys.stdout.isatty():
-        Console(highlight=False).print(_table(found))
+        table = Table(title=f"The run {found.run_id}", show_header=False)
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for name, value in rows(found)[1:]:
+            table.add_row(name, value.replace("[", r"\["))
+        Console(highlight=False).print(table)
     else:
         for name, value in rows(found):
             print(f"{name}: {value}")
@@ -176,12 +181,3 @@ def rows(found: RunStatus) -> list[tuple[str, str]]:
         ("bridges", str(found.bridges) if found.bridges is not None else f"unknown ({found.bridges_unknown_because})"),
         ("last ending", ending),
     ]
-
-
-def _table(found: RunStatus) -> Table:
-    table = Table(title=f"The run {found.run_id}", show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in rows(found)[1:]:
-        table.add_row(name, value.replace("[", r"\["))
-    return table
