@@ -39,7 +39,6 @@ IMPORTS = {
     "torch": "import torch",
     "stable-baselines3": "import stable_baselines3",
 }
-_MEASURED = "import time; began = time.perf_counter(); {}; print(time.perf_counter() - began)"
 
 
 def step_times(steps: int, seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
@@ -82,7 +81,8 @@ def step_times(steps: int, seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
 
 def import_seconds(statement: str) -> float:
     """How long the import takes in a fresh process, without the interpreter's own start, s."""
-    command = [sys.executable, "-c", _MEASURED.format(statement)]
+    code = f"import time; began = time.perf_counter(); {statement}; print(time.perf_counter() - began)"
+    command = [sys.executable, "-c", code]
     return float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
 

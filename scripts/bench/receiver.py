@@ -76,24 +76,13 @@ def main() -> None:
         s3_client(bucket).create_bucket(Bucket=bucket.name)
         for bridges in arguments.bridges:
             found = _measure(bridges, arguments.seconds, Path(folder) / str(bridges), bucket)
-            print(_line(found), flush=True)
+            seen = found.measured
+            rates = [f"{steps / seen.seconds:.0f}" for steps in (seen.offered_steps, found.stored_steps)]
+            times = [f"{1000 * seconds:.1f}" for seconds in (seen.p50, seen.p99)]
+            cpu = ["-" if share is None else f"{100 * share:.0f} %" for share in (seen.receiver_cpu, seen.cpu)]
+            print(row(bridges, *rates, found.lost, *times, *cpu, found.verdict or "keeps up"), flush=True)
             if found.verdict:
                 break
-
-
-def _line(found: Row) -> str:
-    measured = found.measured
-    return row(
-        found.bridges,
-        f"{measured.offered_steps / measured.seconds:.0f}",
-        f"{found.stored_steps / measured.seconds:.0f}",
-        found.lost,
-        f"{1000 * measured.p50:.1f}",
-        f"{1000 * measured.p99:.1f}",
-        "-" if measured.receiver_cpu is None else f"{100 * measured.receiver_cpu:.0f} %",
-        f"{100 * measured.cpu:.0f} %",
-        found.verdict or "keeps up",
-    )
 
 
 def _measure(bridges: int, seconds: float, folder: Path, bucket: BucketConfig) -> Row:
