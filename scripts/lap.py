@@ -9,20 +9,13 @@ from typing import Annotated
 import typer
 
 from experience import environment
-from racing.evaluation import Actor, drive_laps, policy_actions, reference_actions
+from racing.evaluation import drive_laps, policy_actions, reference_actions
 from racing.policy import Policy
 from racing.reference_driver import ReferenceDriver
 from racing.task import TaskConfig
-from racing.track import Track, parse_track
+from racing.track import parse_track
 from runtime.exit_codes import ExitCode
 from runtime.progress import lap_text
-
-
-def the_driver(policy: Path | None, track: Track, config: TaskConfig) -> Actor:
-    """The policy in the file, or the reference driver. Raises OSError, PolicyError."""
-    if policy is None:
-        return reference_actions(ReferenceDriver(track))
-    return policy_actions(Policy.from_bytes(policy.read_bytes(), environment.racing(config).signature))
 
 
 def lap(
@@ -35,7 +28,9 @@ def lap(
     try:
         config = TaskConfig(control_hz=rate)
         circuit = parse_track(track)
-        driver = the_driver(policy, circuit, config)
+        driver = reference_actions(ReferenceDriver(circuit))
+        if policy is not None:
+            driver = policy_actions(Policy.from_bytes(policy.read_bytes(), environment.racing(config).signature))
     except ValueError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(int(ExitCode.USAGE)) from error

@@ -82,18 +82,12 @@ def _form(schema: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
         case {"type": "integer" | "number" as kind}:
             within = "".join(f" {word} {schema[key]:,}" for key, word in _LIMITS.items() if key in schema)
             whole = kind == "integer"
-            return (
-                ("a whole number" if whole else "a number") + within,
-                f"-?[0-9]+{'' if whole else '[0-9.e+-]*'}",
-                schema,
-            )
+            words = "a whole number" if whole else "a number"
+            return words + within, f"-?[0-9]+{'' if whole else '[0-9.e+-]*'}", schema
         case {"type": "array", "items": items, "minItems": least, "maxItems": most}:
             words, text, number = _form(items)
-            return (
-                f"a list of {least} to {most}, each {words}",
-                rf"\[{text}(,{text}){{{least - 1},{most - 1}}}\]",
-                number,
-            )
+            listed = rf"\[{text}(,{text}){{{least - 1},{most - 1}}}\]"
+            return f"a list of {least} to {most}, each {words}", listed, number
         case {"type": "string", "pattern": pattern}:
             return f"text like `{pattern}`", f'"{pattern.removeprefix("^").removesuffix("$")}"', {}
         case {"type": "string"}:

@@ -40,7 +40,10 @@ def main(arguments: list[str]) -> int:
     make_environment()
     STAMP.unlink(missing_ok=True)
     install(extras)
-    write_stamp({"fingerprint": wanted_fingerprint(), "extras": extras})
+    # Last and in one step, so that an interrupted set-up runs again.
+    fresh = STAMP.with_suffix(".new")
+    fresh.write_text(json.dumps({"fingerprint": wanted_fingerprint(), "extras": extras}), encoding="utf-8")
+    fresh.replace(STAMP)
     say("ready")
     return 0
 
@@ -135,13 +138,6 @@ def read_stamp() -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return stamp if isinstance(stamp, dict) else {}
-
-
-def write_stamp(stamp: dict[str, Any]) -> None:
-    """Written last and in one step, so that an interrupted set-up runs again."""
-    fresh = STAMP.with_suffix(".new")
-    fresh.write_text(json.dumps(stamp), encoding="utf-8")
-    fresh.replace(STAMP)
 
 
 def say(text: str) -> None:

@@ -5,7 +5,6 @@ for one car and 2x256 units. The three runtimes get the same observations in tur
 thread. Imports are measured in fresh processes, sizes by the files of the installed distributions.
 """
 
-import argparse
 import re
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from racing.policy import Policy
 from racing.simulator import SimulatedCar
 from racing.task import OBSERVATION_SIZE, Float32Array, Task
 from racing.track import Track
-from scripts.bench.measuring import head, medians, row
+from scripts.bench.measuring import head, medians, options, row
 from scripts.bench.setting import setting
 from train_cloud.trainer.learning.export import export_policy
 from train_cloud.trainer.learning.learners import SpacesOnly
@@ -40,7 +39,6 @@ IMPORTS = {
     "torch": "import torch",
     "stable-baselines3": "import stable_baselines3",
 }
-_MEASURED = "import time; began = time.perf_counter(); {}; print(time.perf_counter() - began)"
 
 
 def step_times(steps: int, seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
@@ -83,7 +81,8 @@ def step_times(steps: int, seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
 
 def import_seconds(statement: str) -> float:
     """How long the import takes in a fresh process, without the interpreter's own start, s."""
-    command = [sys.executable, "-c", _MEASURED.format(statement)]
+    code = f"import time; began = time.perf_counter(); {statement}; print(time.perf_counter() - began)"
+    command = [sys.executable, "-c", code]
     return float(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
 
 
@@ -110,38 +109,32 @@ def installed_bytes(requirements: list[str]) -> dict[str, int]:
     return sizes
 
 
-def report(steps: int, repeats: int) -> None:
-    """Measure and print everything."""
+def main() -> None:
+    """Measure and print."""
+    chosen = options(
+        __doc__, steps=(5000, "measured steps of each runtime"), repeats=(7, "fresh processes for each import")
+    )
     print(setting("numpy", "torch", "stable-baselines3") + "\n")
     print(head(f"one step, N=1, {OBSERVATION_SIZE}-256-256 (observe + policy)", "p50 us", "p99 us"))
-    for name, values in step_times(steps).items():
+    for name, values in step_times(chosen.steps).items():
         p50, p99 = np.percentile(values * 1e6, [50, 99])
         print(row(name, f"{p50:.0f}", f"{p99:.0f}"))
-    print("\n" + head(f"import, fresh process, median of {repeats}", "ms"))
+    print("\n" + head(f"import, fresh process, median of {chosen.repeats}", "ms"))
     imports = {name: partial(import_seconds, statement) for name, statement in IMPORTS.items()}
-    for name, seconds in medians(imports, repeats).items():
+    for name, seconds in medians(imports, chosen.repeats).items():
         print(row(name, f"{seconds * 1e3:.0f}"))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     bridge = installed_bytes([*project["dependencies"], *project["optional-dependencies"]["bridge"]])
     print("\n" + head("installed size", "MB", "distributions"))
-    for name, more in (
-        ("extra `bridge`", []),
-        ("the same with torch", ["torch"]),
-        ("the same with stable-baselines3", ["stable-baselines3"]),
-    ):
+    for more in ([], ["torch"], ["stable-baselines3"]):
         sizes = bridge | installed_bytes(more)
-        print(row(name, f"{sum(sizes.values()) / 1e6:.0f}", len(sizes)))
+        print(
+            row(
+                f"the same with {more[0]}" if more else "extra `bridge`", f"{sum(sizes.values()) / 1e6:.0f}", len(sizes)
+            )
+        )
     largest = sorted(bridge.items(), key=lambda item: -item[1])[:4]
     print("\nLargest of the bridge's: " + ", ".join(f"{name} {size / 1e6:.1f} MB" for name, size in largest) + ".")
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="What driving costs on the gaming PC.")
-    parser.add_argument("--steps", type=int, default=5000, help="measured steps of each runtime")
-    parser.add_argument("--repeats", type=int, default=7, help="fresh processes for each import")
-    options = parser.parse_args()
-    report(options.steps, options.repeats)
 
 
 if __name__ == "__main__":

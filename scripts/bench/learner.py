@@ -4,7 +4,7 @@ All learners get the same networks and transitions and take turns in one process
 figures are medians over the rounds, sampling included. The replay buffers are measured the same way.
 """
 
-import argparse
+from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from stable_baselines3.common.logger import Logger
 
 from experience.environment import racing
 from racing.task import ACTION_SIZE, OBSERVATION_SIZE
-from scripts.bench.measuring import head, medians, row, seconds_of
+from scripts.bench.measuring import head, medians, options, row, seconds_of
 from scripts.bench.setting import setting
 from train_cloud.run_config import BucketConfig, RunConfig
 from train_cloud.trainer.learning.arithmetic import choose_matrix_products
@@ -66,21 +66,21 @@ def ours(network: list[int], device: str) -> SAC:
     return made
 
 
-def bench_updates(network: list[int], batch_size: int, chosen: str, options: argparse.Namespace) -> list[float]:
+def bench_updates(network: list[int], batch_size: int, chosen: str, wanted: Namespace) -> list[float]:
     """Updates a second of stock, ours, and ours with the matrix products that the trainer chooses."""
     default = MATRIX_PRODUCTS.fp32_precision
-    theirs, mine = stock(network, options.device), ours(network, options.device)
+    theirs, mine = stock(network, wanted.device), ours(network, wanted.device)
 
     def train(learner: SAC, products: str) -> None:
         MATRIX_PRODUCTS.fp32_precision = products
-        learner.train(gradient_steps=options.updates, batch_size=batch_size)
-        if options.device.startswith("cuda"):
+        learner.train(gradient_steps=wanted.updates, batch_size=batch_size)
+        if wanted.device.startswith("cuda"):
             torch.cuda.synchronize()
         MATRIX_PRODUCTS.fp32_precision = default
 
     turns = {"stable-baselines3": (theirs, default), "FastSAC": (mine, default), "FastSAC + chosen": (mine, chosen)}
-    times = medians({name: partial(seconds_of, partial(train, *turn)) for name, turn in turns.items()}, options.rounds)
-    return [options.updates / seconds for seconds in times.values()]
+    times = medians({name: partial(seconds_of, partial(train, *turn)) for name, turn in turns.items()}, wanted.rounds)
+    return [wanted.updates / seconds for seconds in times.values()]
 
 
 def bench_replay(rounds: int) -> list[tuple[str, float, float]]:
@@ -109,28 +109,29 @@ def bench_replay(rounds: int) -> list[tuple[str, float, float]]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--threads", type=int, default=1, help="torch's CPU threads")
-    parser.add_argument("--rounds", type=int, default=9, help="turns of each learner")
-    parser.add_argument("--updates", type=int, default=40, help="updates in one turn")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    wanted = options(
+        __doc__,
+        threads=(1, "torch's CPU threads"),
+        rounds=(9, "turns of each learner"),
+        updates=(40, "updates in one turn"),
+        device=("cpu", "cpu or cuda"),
+    )
+    torch.set_num_threads(wanted.threads)
     default = MATRIX_PRODUCTS.fp32_precision
     choose_matrix_products()
     chosen, MATRIX_PRODUCTS.fp32_precision = MATRIX_PRODUCTS.fp32_precision, default
 
     print(
         f"{setting('torch', 'stable-baselines3')}\n\n"
-        f"SAC updates/s, {OBSERVATION_SIZE} observations, {options.threads} thread(s) on {options.device}\n"
+        f"SAC updates/s, {OBSERVATION_SIZE} observations, {wanted.threads} thread(s) on {wanted.device}\n"
     )
     print(head("network", "batch", "stable-baselines3", "FastSAC", "ratio", "FastSAC + chosen products", "ratio"))
     for network, batch_size in CASES:
-        base, fast, faster = bench_updates(network, batch_size, chosen, options)
+        base, fast, faster = bench_updates(network, batch_size, chosen, wanted)
         ratios = (f"{fast / base:.2f}", f"{faster:.0f}", f"{faster / base:.2f}")
         print(row("x".join(map(str, network)), batch_size, f"{base:.0f}", f"{fast:.0f}", *ratios))
     print("\n" + head("replay, µs", "stable-baselines3", "packed rows", "ratio"))
-    for what, theirs, mine in bench_replay(options.rounds):
+    for what, theirs, mine in bench_replay(wanted.rounds):
         print(row(what, f"{theirs:.0f}", f"{mine:.0f}", f"{theirs / mine:.1f}"))
 
 

@@ -60,6 +60,8 @@ class Measured(msgspec.Struct):
 class _Bridge:
     """One simulated bridge: sends on its own schedule, whatever the receiver does."""
 
+    connection: ClientConnection
+
     def __init__(self, load: Load, number: int, blobs: list[bytes]) -> None:
         self._load, self._blobs = load, blobs
         self._name = f"bench-{number}"
@@ -67,7 +69,6 @@ class _Bridge:
         self._waiting: deque[tuple[int, float]] = deque()
         self.sent = self.acknowledged = 0
         self.times: list[float] = []
-        self.connection: ClientConnection | None = None
 
     async def dial(self) -> None:
         self.connection = await dial(parse_pairing(self._load.pairing))
@@ -88,7 +89,6 @@ class _Bridge:
             pass
 
     async def send(self, began: float) -> None:
-        assert self.connection is not None
         period = STEPS_PER_BATCH / STEPS_PER_SECOND
         for index in range(round(self._load.seconds / period)):
             due = began + self._offset + index * period
@@ -100,7 +100,6 @@ class _Bridge:
             self.sent += 1
 
     async def hear(self) -> None:
-        assert self.connection is not None
         async for frame in self.connection:
             message = decode_down(frame)
             if isinstance(message, Ack):
@@ -137,9 +136,7 @@ async def _run(load: Load) -> Measured:
         p50=float(np.percentile(times, 50)),
         p99=float(np.percentile(times, 99)),
         cpu=cpu / seconds,
-        receiver_cpu=None
-        if receiver_before is None or receiver_after is None
-        else (receiver_after - receiver_before) / seconds,
+        receiver_cpu=None if receiver_after is None else (receiver_after - (receiver_before or 0.0)) / seconds,
         failures=sum(isinstance(outcome, BaseException) for outcome in outcomes),
     )
 

@@ -1,11 +1,22 @@
-"""What the benchmarks do alike: they measure in turns, and print Markdown tables."""
+"""What the benchmarks do alike: they take options, measure in turns, and print Markdown tables."""
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable, Hashable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _Name = TypeVar("_Name", bound=Hashable)
+
+
+def options(description: str | None, **wanted: tuple[Any, str]) -> argparse.Namespace:
+    """The command line's `--name`s, each by its default, whose type it has (a tuple takes several), and its help."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    for name, (default, text) in wanted.items():
+        several = isinstance(default, tuple)
+        kind = type(default[0] if several else default)
+        parser.add_argument(f"--{name}", type=kind, nargs="+" if several else None, default=default, help=text)
+    return parser.parse_args()
 
 
 def medians(measures: Mapping[_Name, Callable[[], float]], rounds: int) -> dict[_Name, float]:

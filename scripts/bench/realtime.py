@@ -5,7 +5,6 @@ link is, in turn: well; cut every second; slow; and flooded with weights. Jitter
 two commands differs from the period; lateness is when the clock wakes after its deadline.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from websockets.exceptions import ConnectionClosed
 
 from experience import environment
 from racing.task import TaskConfig
-from scripts.bench.measuring import head, row
+from scripts.bench.measuring import head, options, row
 from scripts.bench.realtime_drive import DriveWanted, Times
 from scripts.bench.setting import setting
 from tests.support.fake_game import FakeGame
@@ -42,10 +41,11 @@ _VERSIONS = 50
 
 def main() -> int:
     """Measure and print; exit code 1 where the goal is missed."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=10.0, help="of driving each time")
-    parser.add_argument("--repeats", type=int, default=3, help="of all rows, one after the other; medians are shown")
-    arguments = parser.parse_args()
+    arguments = options(
+        __doc__,
+        seconds=(10.0, "of driving each time"),
+        repeats=(3, "of all rows, one after the other; medians are shown"),
+    )
     found: dict[tuple[float, str], list[list[float]]] = {}
     for _, rate, link in product(range(arguments.repeats), RATES, ("well", "cut", "slow", "flooding")):
         found.setdefault((rate, link), []).append(_figures(measure(rate, link, arguments.seconds), rate))

@@ -5,13 +5,10 @@ process on the other plays 1, 10, 100 and more bridges at 60 steps/s each, in ba
 Every row has a fresh receiver and store, and takes about ten seconds.
 """
 
-import argparse
 import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +17,10 @@ import msgspec
 
 from experience.environment import racing
 from scripts.bench.load import STEPS_PER_SECOND, Load, Measured, pin
-from scripts.bench.measuring import head, row
+from scripts.bench.measuring import head, options, row
 from scripts.bench.setting import setting
 from scripts.demo.crew import Crew
+from tests.support.waiting import wait_until
 from train_cloud.environment import task_config
 from train_cloud.object_store import s3_client
 from train_cloud.run_config import BucketConfig, RunConfig
@@ -64,10 +62,7 @@ class Row:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--bridges", type=int, nargs="+", default=BRIDGES)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of load for each row")
-    arguments = parser.parse_args()
+    arguments = options(__doc__, bridges=(BRIDGES, "how many, row by row"), seconds=(10.0, "of load for each row"))
     os.environ.setdefault("AWS_ACCESS_KEY_ID", "bench")
     os.environ.setdefault("AWS_SECRET_ACCESS_KEY", "bench")
     print(setting("websockets", "msgspec") + "\n")
@@ -76,29 +71,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Crew(Path(folder)) as crew:
         url = Path(folder) / "s3.txt"
         pin(crew.start("s3", "scripts.demo.s3_server", str(url)), core=1)
-        _wait(url.exists, "the S3 server answers")
+        wait_until(url.exists, "the S3 server answers", START_SECONDS)
         bucket = BucketConfig(name="bench", endpoint_url=url.read_text(encoding="utf-8"))
         s3_client(bucket).create_bucket(Bucket=bucket.name)
         for bridges in arguments.bridges:
             found = _measure(bridges, arguments.seconds, Path(folder) / str(bridges), bucket)
-            print(_line(found), flush=True)
+            seen = found.measured
+            rates = [f"{steps / seen.seconds:.0f}" for steps in (seen.offered_steps, found.stored_steps)]
+            times = [f"{1000 * seconds:.1f}" for seconds in (seen.p50, seen.p99)]
+            cpu = ["-" if share is None else f"{100 * share:.0f} %" for share in (seen.receiver_cpu, seen.cpu)]
+            print(row(bridges, *rates, found.lost, *times, *cpu, found.verdict or "keeps up"), flush=True)
             if found.verdict:
                 break
-
-
-def _line(found: Row) -> str:
-    measured = found.measured
-    return row(
-        found.bridges,
-        f"{measured.offered_steps / measured.seconds:.0f}",
-        f"{found.stored_steps / measured.seconds:.0f}",
-        found.lost,
-        f"{1000 * measured.p50:.1f}",
-        f"{1000 * measured.p99:.1f}",
-        "-" if measured.receiver_cpu is None else f"{100 * measured.receiver_cpu:.0f} %",
-        f"{100 * measured.cpu:.0f} %",
-        found.verdict or "keeps up",
-    )
 
 
 def _measure(bridges: int, seconds: float, folder: Path, bucket: BucketConfig) -> Row:
@@ -114,21 +98,13 @@ def _measure(bridges: int, seconds: float, folder: Path, bucket: BucketConfig) -
         environment = {TOKEN_VARIABLE: str(token)}
         receiver = crew.start("receiver", "train_cloud.receiver", *arguments, environment=environment)
         pin(receiver, core=0)
-        _wait(pairing.exists, "the receiver listens")
+        wait_until(pairing.exists, "the receiver listens", START_SECONDS)
         uri = pairing.read_text(encoding="utf-8").strip()
         load = msgspec.json.encode(Load(uri, receiver, racing(task_config(config)).signature, bridges, seconds))
         command = [sys.executable, "-m", "scripts.bench.load"]
         answer = subprocess.run(command, input=load, stdout=subprocess.PIPE, timeout=seconds + 120, check=True).stdout
     with closing(Store(folder / STORE)) as store:
         return Row(bridges, msgspec.json.decode(answer, type=Measured), store.total_steps())
-
-
-def _wait(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while not condition():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"Waited {START_SECONDS:.0f} s in vain until {what}.")
-        time.sleep(0.02)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""`python -m scripts.bench.simulator`: how many control steps a second the simulator and the task make on one core,
-for one car and for many, beside gymnasium's CarRacing-v3. A simulated step is 1/20 s, one of CarRacing 1/50 s.
+"""`python -m scripts.bench.simulator`: control steps a second of the simulator and the task on one core.
+
+For one car and for many, beside gymnasium's CarRacing-v3. A simulated step is 1/20 s, one of CarRacing 1/50 s.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ from racing.reference_driver import ReferenceDriver
 from racing.simulator import SimulatedCar
 from racing.task import Task, TaskConfig, on_action_grid
 from racing.track import Track
-from scripts.bench.measuring import head, medians, row
+from scripts.bench.measuring import head, medians, options, row
 from scripts.bench.setting import setting
 
 TRACK_SEED = 7
@@ -85,10 +85,7 @@ def rate(step: Callable[[], int], seconds: float) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description="Steps a second of the simulator and the task.")
-    parser.add_argument("--rounds", type=int, default=7, help="how often each is measured")
-    parser.add_argument("--seconds", type=float, default=1.0, help="time of one measurement, s")
-    options = parser.parse_args()
+    wanted = options(__doc__, rounds=(7, "how often each is measured"), seconds=(1.0, "time of one measurement, s"))
     steps = {
         "simulator, 1 car": simulator(1),
         f"simulator, {MANY_CARS} cars": simulator(MANY_CARS),
@@ -96,7 +93,7 @@ def main() -> None:
         f"simulator and task, {MANY_CARS} cars": simulator_and_task(MANY_CARS),
         CAR_RACING: car_racing(),
     }
-    rates = medians({name: partial(rate, step, options.seconds) for name, step in steps.items()}, options.rounds)
+    rates = medians({name: partial(rate, step, wanted.seconds) for name, step in steps.items()}, wanted.rounds)
     print(setting("numpy", "gymnasium") + "\n")
     print(head("", "steps/s", "of CarRacing", "times real time, all cars together"))
     for name, found in rates.items():

@@ -7,7 +7,6 @@ gzip and Arrow IPC + zstd (what a library gives without a codec of ours) in turn
 every format must return what was put in, to the bit. The last column judges the project's promise.
 """
 
-import argparse
 import gzip
 import json
 import time
@@ -31,7 +30,7 @@ from racing.reference_driver import ReferenceDriver
 from racing.simulator import SimulatedCar
 from racing.task import Float32Array, Task, TaskConfig
 from racing.track import Track
-from scripts.bench.measuring import head, row
+from scripts.bench.measuring import head, options, row
 from scripts.bench.setting import setting
 
 RECORDING = Path("telemetry/monza_25hz_two_laps.csv")
@@ -46,19 +45,6 @@ PROMISED_SECONDS = 0.3e-3
 OURS = "this project"
 FLEET_CARS, FLEET_STEPS = 8, 12
 GZIP_LEVEL = 6
-HEADINGS = (
-    "source",
-    "steps in a batch",
-    "format",
-    "bytes a transition",
-    "of JSON",
-    "of MessagePack + gzip",
-    "of the same with float32",
-    "encode µs",
-    "decode µs",
-    "exact to the bit",
-    f"promise for {PROMISED_STEPS} steps",
-)
 _STEADY_SECONDS = 2.0
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -263,27 +249,28 @@ def rows_of_table(source: str, steps: str, figures: dict[str, FormatCost]) -> li
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0] if __doc__ else None)
-    parser.add_argument("--batches", type=int, default=40, help="batches of each kind (default 40)")
-    parser.add_argument("--data", type=Path, default=SHARED_DATA, help="folder with the recorded laps")
-    options = parser.parse_args()
+    wanted = options(
+        __doc__, batches=(40, "batches of each kind (default 40)"), data=(SHARED_DATA, "folder with the recorded laps")
+    )
 
     def show(source: str, steps: str, batches: list[Batch]) -> None:
         print("\n".join(rows_of_table(source, steps, measure(batches))), flush=True)
 
     print(setting("numpy", "msgspec", "zstandard", "pyarrow") + "\n")
-    print(head(*HEADINGS))
+    figures = ("bytes a transition", "of JSON", "of MessagePack + gzip", "of the same with float32")
+    judged = ("encode µs", "decode µs", "exact to the bit", f"promise for {PROMISED_STEPS} steps")
+    print(head("source", "steps in a batch", "format", *figures, *judged))
     for steps in BATCH_STEPS:
-        show("simulator, exploring", str(steps), simulated_batches(steps, 1, options.batches))
-    fleet = simulated_batches(FLEET_STEPS, FLEET_CARS, options.batches)
+        show("simulator, exploring", str(steps), simulated_batches(steps, 1, wanted.batches))
+    fleet = simulated_batches(FLEET_STEPS, FLEET_CARS, wanted.batches)
     show("simulator, exploring", f"{FLEET_CARS} cars x {FLEET_STEPS}", fleet)
-    missing = [path for path in (RECORDING, RECORDED_TRACK) if not (options.data / path).is_file()]
+    missing = [path for path in (RECORDING, RECORDED_TRACK) if not (wanted.data / path).is_file()]
     if missing:
-        print(f"\nThe recorded laps are left out: {options.data / missing[0]} is not there.")
+        print(f"\nThe recorded laps are left out: {wanted.data / missing[0]} is not there.")
         return
     # The recording is too short for many batches of more.
     for steps in BATCH_STEPS[:-1]:
-        show("recorded laps", str(steps), recorded_batches(options.data, steps, options.batches))
+        show("recorded laps", str(steps), recorded_batches(wanted.data, steps, wanted.batches))
 
 
 if __name__ == "__main__":

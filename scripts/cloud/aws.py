@@ -4,19 +4,15 @@ One thin method for one question, typed; calls end within seconds, and errors ar
 words). The token is asked for only where it is used, and no representation of an object here holds it.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import boto3
 import msgspec
 from botocore.config import Config
 
-from scripts.cloud.capacity import ScalingActivity
 from scripts.cloud.deployment import AppliedDeployment, OperatorError
+from scripts.cloud.run_record import RunRecord
 from train_cloud.object_store import CONNECT_SECONDS, READ_SECONDS, ObjectStore, s3_client
 from train_cloud.run_config import BucketConfig
 from train_cloud.run_folder.endpoint import Endpoint
@@ -24,20 +20,13 @@ from train_cloud.run_folder.keys import run_prefix
 from train_cloud.run_folder.states import UNSET
 from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
 
-if TYPE_CHECKING:
-    from mypy_boto3_autoscaling import AutoScalingClient
-    from mypy_boto3_autoscaling.type_defs import AutoScalingGroupTypeDef
-    from mypy_boto3_ec2 import EC2Client
-    from mypy_boto3_ssm import SSMClient
-
 # boto3's own retries, unlike in the instance's processes: here a person waits, and a few seconds are the limit.
 _CONFIG = Config(
     connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 3, "mode": "standard"}
 )
 
 
-@dataclass(frozen=True, slots=True)
-class GroupInstance:
+class GroupInstance(NamedTuple):
     """One instance of the group; `state` is EC2's ("running")."""
 
     instance_id: str
@@ -50,8 +39,7 @@ class GroupInstance:
         return f"{self.instance_id} ({self.instance_type} in {self.zone})"
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """How many instances are wanted, the one that works, and how many exist, those included that are ending."""
 
     desired: int
@@ -60,24 +48,16 @@ class Group:
 
 
 class Cloud:
-    """AWS, as far as one deployment goes."""
+    """AWS, as far as one deployment goes: `objects` and `record` are the run's folder in its bucket."""
 
     def __init__(self, deployment: AppliedDeployment) -> None:
         self.deployment = deployment
         self._bucket = BucketConfig(name=deployment.bucket, region=deployment.region)
         self.objects = ObjectStore(self._bucket, run_prefix(deployment.run_id))
-
-    @cached_property
-    def _autoscaling(self) -> AutoScalingClient:
-        return boto3.client("autoscaling", region_name=self.deployment.region, config=_CONFIG)
-
-    @cached_property
-    def _ec2(self) -> EC2Client:
-        return boto3.client("ec2", region_name=self.deployment.region, config=_CONFIG)
-
-    @cached_property
-    def _ssm(self) -> SSMClient:
-        return boto3.client("ssm", region_name=self.deployment.region, config=_CONFIG)
+        self.record = RunRecord(self.objects)
+        self._autoscaling = boto3.client("autoscaling", region_name=deployment.region, config=_CONFIG)
+        self._ec2 = boto3.client("ec2", region_name=deployment.region, config=_CONFIG)
+        self._ssm = boto3.client("ssm", region_name=deployment.region, config=_CONFIG)
 
     def group(self) -> Group:
         """The group as it is now. Raises OperatorError when it does not exist."""
@@ -89,18 +69,13 @@ class Cloud:
                 "destroyed, or these credentials belong to another account. `terraform -chdir=terraform apply` makes "
                 "it."
             )
-        return Group(groups[0]["DesiredCapacity"], self._working(groups[0]), len(groups[0].get("Instances", [])))
+        members = groups[0].get("Instances", [])
+        working = [one["InstanceId"] for one in members if not one["LifecycleState"].startswith(("Terminat", "Detach"))]
+        return Group(groups[0]["DesiredCapacity"], self._newest(working) if working else None, len(members))
 
-    def _working(self, group: AutoScalingGroupTypeDef) -> GroupInstance | None:
-        members = [
-            member["InstanceId"]
-            for member in group.get("Instances", [])
-            if not member["LifecycleState"].startswith(("Terminat", "Detach"))
-        ]
-        if not members:
-            return None
+    def _newest(self, instances: list[str]) -> GroupInstance | None:
         # By filter: an instance that EC2 does not show yet is then absent instead of an error.
-        answer = self._ec2.describe_instances(Filters=[{"Name": "instance-id", "Values": members}])
+        answer = self._ec2.describe_instances(Filters=[{"Name": "instance-id", "Values": instances}])
         found = [
             GroupInstance(
                 shown["InstanceId"],
@@ -114,13 +89,14 @@ class Cloud:
         ]
         return max(found, key=lambda one: one.launched_at, default=None)
 
-    def last_activity(self) -> ScalingActivity | None:
-        """The group's newest attempt at anything; None when there was none."""
-        group = self.deployment.group
-        newest = self._autoscaling.describe_scaling_activities(AutoScalingGroupName=group, MaxRecords=1)["Activities"]
-        if not newest:
-            return None
-        return ScalingActivity(newest[0]["StartTime"], str(newest[0]["StatusCode"]), newest[0].get("StatusMessage", ""))
+    def failure(self) -> tuple[datetime, str] | None:
+        """When the group's newest attempt began and what Auto Scaling says of it; None unless it came to nothing."""
+        name = self.deployment.group
+        answer = self._autoscaling.describe_scaling_activities(AutoScalingGroupName=name, MaxRecords=1)
+        for newest in answer["Activities"]:
+            if newest["StatusCode"] in ("Failed", "Cancelled"):
+                return newest["StartTime"], newest.get("StatusMessage", "")
+        return None
 
     def set_desired(self, capacity: int) -> None:
         """Ask for 0 or 1 instances."""
@@ -151,8 +127,7 @@ class Cloud:
     def written_at(self, key: str) -> datetime:
         """When the object of the run, which must exist, was last written."""
         head = s3_client(self._bucket).head_object(Bucket=self._bucket.name, Key=self.objects.prefix + key)
-        moment: datetime = head["LastModified"]
-        return moment
+        return head["LastModified"]  # type: ignore[no-any-return]
 
     def endpoint(self) -> Endpoint | None:
         """Where the newest instance that got so far listens; None before the first."""

@@ -5,30 +5,12 @@ Sources: the messages in "Troubleshoot Amazon EC2 Auto Scaling" and the error co
 """
 
 import re
-from dataclasses import dataclass
-from datetime import datetime
+from typing import NamedTuple
 
-QUOTA = "L-3819A6DF"
-"""Code of the quota "All G and VT Spot Instance Requests", in vCPUs; 0 in many accounts."""
 _QUOTED = 255
 
 
-@dataclass(frozen=True, slots=True)
-class ScalingActivity:
-    """One attempt of the group: when it began, how it stands and what Auto Scaling says of it."""
-
-    began: datetime
-    status: str
-    message: str
-
-    @property
-    def failed(self) -> bool:
-        """Whether the attempt came to nothing."""
-        return self.status in ("Failed", "Cancelled")
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(NamedTuple):
     """Why no instance comes: a sentence or two, and whether waiting alone may mend it."""
 
     text: str
@@ -40,7 +22,7 @@ def explain(message: str, region: str) -> Cause:
     known = (cause for cause in _CAUSES if re.search(cause[0], message, re.IGNORECASE))
     _, text, passing = next(known, ("", "The group could not launch an instance.", True))
     words = " ".join(message.split())[:_QUOTED]
-    return Cause(f'{text.format(region=region, quota=QUOTA)} AWS says: "{words}"', passing)
+    return Cause(f'{text.format(region=region)} AWS says: "{words}"', passing)
 
 
 _CAUSES = [
@@ -48,8 +30,8 @@ _CAUSES = [
         r"MaxSpotInstanceCountExceeded|max spot instance count exceeded|spot vcpu limit|VcpuLimitExceeded",
         "The account may not run so many spot vCPUs: for GPU instances the quota is 0 until it is asked for. Ask for 4 "
         'or more of "All G and VT Spot Instance Requests" (a CPU run: "All Standard Spot Instance Requests") at '
-        "https://{region}.console.aws.amazon.com/servicequotas/home/services/ec2/quotas/{quota} ; AWS takes minutes to "
-        "days, and the group tries again by itself.",
+        "https://{region}.console.aws.amazon.com/servicequotas/home/services/ec2/quotas/L-3819A6DF ; AWS takes minutes "
+        "to days, and the group tries again by itself.",
         False,
     ),
     (

@@ -10,19 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    SSOTokenLoadError,
-    TokenRetrievalError,
-    UnauthorizedSSOTokenError,
-)
-from botocore.exceptions import ConnectionError as NoConnection
+from botocore import exceptions as boto
+from botocore.exceptions import BotoCoreError, ClientError
 
 from runtime.exit_codes import ExitCode
 from scripts.cloud.deployment import OperatorError
@@ -37,17 +26,28 @@ DeploymentFile = Annotated[
     ),
 ]
 
-_EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired")
-_UNKNOWN_KEY = (
-    "InvalidClientTokenId",
-    "UnrecognizedClientException",
-    "SignatureDoesNotMatch",
-    "InvalidAccessKeyId",
-    "AuthFailure",
-    "IncompleteSignature",
-)
-_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "Forbidden", "403")
 _SIGN_IN = "Sign in again (`aws sso login`, or new keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE)"
+_REFUSALS: list[tuple[str, str, ExitCode]] = [
+    (
+        "ExpiredToken ExpiredTokenException RequestExpired TokenRefreshRequired",
+        f"The AWS credentials of this PC have expired ({{code}}). {_SIGN_IN} and try again.",
+        ExitCode.USAGE,
+    ),
+    (
+        "InvalidClientTokenId UnrecognizedClientException SignatureDoesNotMatch InvalidAccessKeyId AuthFailure "
+        "IncompleteSignature",
+        f"AWS does not know the credentials of this PC ({{code}}). {_SIGN_IN}; a wrong clock gives this too.",
+        ExitCode.USAGE,
+    ),
+    (
+        "AccessDenied AccessDeniedException UnauthorizedOperation Forbidden 403",
+        "AWS does not let these credentials do {doing} ({code}). Use those of an administrator of the deployment, the "
+        "same as for `terraform apply`.",
+        ExitCode.REFUSED,
+    ),
+]
+"""AWS's codes, and what they mean with the exit code."""
+_REFUSED = "AWS answered {doing} with {code}. Try again; if it stays so, look at the console."
 
 
 def run(app: typer.Typer, arguments: list[str] | None = None) -> int:
@@ -90,41 +90,24 @@ def _told_of_the_bucket(error: ObjectStoreError) -> tuple[str, ExitCode]:
 
 def told(error: BotoCoreError | ClientError) -> tuple[str, ExitCode]:
     """What boto3's error means, as a sentence that holds no secret, and the exit code that goes with it."""
-    if isinstance(error, (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError)):
+    if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError)):
         return f"No AWS credentials were found on this PC. {_SIGN_IN} and try again.", ExitCode.USAGE
-    if isinstance(error, (SSOTokenLoadError, UnauthorizedSSOTokenError, TokenRetrievalError)):
+    if isinstance(error, (boto.SSOTokenLoadError, boto.UnauthorizedSSOTokenError, boto.TokenRetrievalError)):
         return f"The AWS sign-in of this PC has expired. {_SIGN_IN} and try again.", ExitCode.USAGE
-    if isinstance(error, ProfileNotFound):
+    if isinstance(error, boto.ProfileNotFound):
         return "AWS_PROFILE names a profile that this PC does not have. Mend it or unset it.", ExitCode.USAGE
     if isinstance(error, ClientError):
-        return _refused(error)
-    if isinstance(error, (HTTPClientError, NoConnection)):
+        code = str(error.response.get("Error", {}).get("Code", "unknown"))
+        known = (one[1:] for one in _REFUSALS if code in one[0].split())
+        text, exit_code = next(known, (_REFUSED, ExitCode.FAILED))
+        return text.format(code=code, doing=error.operation_name), exit_code
+    if isinstance(error, (boto.HTTPClientError, boto.ConnectionError)):
         return (
             f"AWS cannot be reached from this PC ({type(error).__name__}). Look after the network (a proxy? a VPN?) "
             "and try again.",
             ExitCode.FAILED,
         )
     return f"The AWS library could not do its work ({type(error).__name__}). Check the AWS settings.", ExitCode.FAILED
-
-
-def _refused(error: ClientError) -> tuple[str, ExitCode]:
-    code = str(error.response.get("Error", {}).get("Code", "unknown"))
-    if code in _EXPIRED:
-        return f"The AWS credentials of this PC have expired ({code}). {_SIGN_IN} and try again.", ExitCode.USAGE
-    if code in _UNKNOWN_KEY:
-        return (
-            f"AWS does not know the credentials of this PC ({code}). {_SIGN_IN}; a wrong clock gives this too.",
-            ExitCode.USAGE,
-        )
-    if code in _DENIED:
-        return (
-            f"AWS does not let these credentials do {error.operation_name} ({code}). Use those of an administrator of "
-            "the deployment, the same as for `terraform apply`.",
-            ExitCode.REFUSED,
-        )
-    return f"AWS answered {error.operation_name} with {code}. Try again; if it stays so, look at the console.", (
-        ExitCode.FAILED
-    )
 
 
 def note(text: str) -> None:

@@ -5,8 +5,8 @@ are typical ones, not today's. How fast a run goes is measured by the run, when 
 """
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import msgspec
@@ -22,17 +22,15 @@ from runtime.exit_codes import ExitCode
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile, note
 from scripts.cloud.deployment import AppliedDeployment, OperatorError, load_deployment
-from scripts.cloud.run_record import RunRecord
 from train_cloud.object_store import ObjectStoreError
 from train_cloud.run_config import BucketConfig, RunConfig
 from train_cloud.settings import ConfigError, load_settings
 
 PRICES = Path("terraform/prices.json")
-BUDGET_USD = 20.0
-VOLUME_GB = 100
-"""Without a deployment: the budget and the disk that Terraform's variables begin with."""
-
-_DEFAULTS = RunConfig(run_id="none", bucket=BucketConfig(name="none"))
+_STEPS = RunConfig(run_id="none", bucket=BucketConfig(name="none")).total_timesteps
+_UNDEPLOYED = SimpleNamespace(budget_usd=20.0, volume_gb=100, total_timesteps=_STEPS, instance_types=())
+"""Without a deployment: what Terraform's variables begin with."""
+_HEADINGS = ("type", "vCPU", "GPU", "on demand $/h", "spot $/h", "all in $/h")
 Dollars = Annotated[float, Meta(ge=0)]
 
 
@@ -57,17 +55,6 @@ class Prices(msgspec.Struct, kw_only=True, frozen=True):
     instance_types: dict[str, TypePrices]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be paid for: US dollars, a disk of so many GB, runs of so many hours; `chosen` types are marked."""
-
-    budget_usd: float
-    volume_gb: int
-    run_hours: float
-    pace: str
-    chosen: tuple[str, ...]
-
-
 def cost(
     budget: Annotated[
         float | None, typer.Option(envvar="AC_BUDGET", min=0.0, help="US dollars; default: the deployment's, or 20.")
@@ -80,45 +67,44 @@ def cost(
         listed = load_settings(prices, Prices, "The prices in", "a JSON file like terraform/prices.json")
     except ConfigError as error:
         raise OperatorError(str(error), ExitCode.USAGE) from error
-    plan = make_plan(_deployment(deployment), budget)
-    headings, rows = _headings(plan), _rows(listed, plan)
+    applied = None
+    try:
+        applied = load_deployment(deployment)
+    except OperatorError:
+        # A file that was named must be one; without one there need not be a deployment.
+        if deployment is not None:
+            raise
+    settings = applied or _UNDEPLOYED
+    measured = _measured_rate(applied) if applied else None
+    rate, dollars = measured or TaskConfig().control_hz, settings.budget_usd if budget is None else budget
+    run_hours = settings.total_timesteps / rate / 3600
+    chosen = " * is among this deployment's instance_types." if settings.instance_types else ""
+    pace = f"{rate:.1f} a second ({'as this run measured' if measured else 'one car in real time'})"
+    paid = f"${dollars:g}"
+    headings = [*_HEADINGS, f"hours for {paid}", f"runs for {paid}"]
+    rows = _rows(listed, dollars, settings, run_hours)
     if sys.stdout.isatty():
-        Console(highlight=False).print(_table(headings, rows, plan))
+        # As narrow as a terminal of 80 columns.
+        table = Table(title=f"What {paid} pay for", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for number, heading in enumerate(headings):
+            table.add_column(heading, justify="left" if number in (0, 2) else "right", no_wrap=number in (0, 2))
+        for row in rows:
+            table.add_row(*row)
+        Console(highlight=False).print(table)
     else:
         for row in [headings, *rows]:
             print("\t".join(row))
-    print(_footnote(listed, plan))
-
-
-def _deployment(file: Path | None) -> AppliedDeployment | None:
-    """The deployment, when there is one; a file that was named must be one."""
-    try:
-        return load_deployment(file)
-    except OperatorError:
-        if file is not None:
-            raise
-        return None
-
-
-def make_plan(deployment: AppliedDeployment | None, budget: float | None) -> Plan:
-    """What to compute with: the deployment's settings and its run's measured pace, else what holds without either."""
-    measured = None if deployment is None else _measured_rate(deployment)
-    rate = measured or TaskConfig().control_hz
-    steps = _DEFAULTS.total_timesteps if deployment is None else deployment.total_timesteps
-    paid = BUDGET_USD if deployment is None else deployment.budget_usd
-    return Plan(
-        paid if budget is None else budget,
-        VOLUME_GB if deployment is None else deployment.volume_gb,
-        steps / rate / 3600,
-        f"{steps:,} steps at {rate:.1f} a second ({'as this run measured' if measured else 'one car in real time'})",
-        () if deployment is None else tuple(deployment.instance_types),
+    print(
+        f"All in: spot, a disk of {settings.volume_gb} GB, a public address. A run: {settings.total_timesteps:,} steps "
+        f"at {pace}, {run_hours:.1f} hours.{chosen} Prices: typical ones of {listed.region}, {listed.date}; spot "
+        "prices move."
     )
 
 
 def _measured_rate(deployment: AppliedDeployment) -> float | None:
     """Steps a second over the whole life of the run's trainers; None when there is no run, or no way to ask."""
     try:
-        metrics: dict[str, Any] = RunRecord(Cloud(deployment).objects).metrics()
+        metrics: dict[str, Any] = Cloud(deployment).record.metrics()
     except (ObjectStoreError, BotoCoreError, ClientError) as error:
         note(f"The run's own pace is not known ({type(error).__name__}); real time is taken.")
         return None
@@ -126,38 +112,15 @@ def _measured_rate(deployment: AppliedDeployment) -> float | None:
     return steps / seconds if steps and seconds else None
 
 
-def _rows(prices: Prices, plan: Plan) -> list[list[str]]:
+def _rows(prices: Prices, dollars: float, settings: Any, run_hours: float) -> list[list[str]]:
     """One row for each type in the file, the cheapest hour first."""
-    extra = plan.volume_gb * prices.gp3_usd_per_gb_month / prices.hours_per_month + prices.public_ipv4_usd_per_hour
+    extra = settings.volume_gb * prices.gp3_usd_per_gb_month / prices.hours_per_month + prices.public_ipv4_usd_per_hour
     rows = []
     for name, entry in sorted(prices.instance_types.items(), key=lambda item: item[1].spot_usd_per_hour):
         all_in = entry.spot_usd_per_hour + extra
-        hours = plan.budget_usd / all_in if all_in else float("inf")
-        marked = name + (" *" if name in plan.chosen else "")
-        dollars = (entry.on_demand_usd_per_hour, entry.spot_usd_per_hour, all_in)
+        hours = dollars / all_in if all_in else float("inf")
+        marked = name + (" *" if name in settings.instance_types else "")
+        hourly = (entry.on_demand_usd_per_hour, entry.spot_usd_per_hour, all_in)
         what = [marked, str(entry.vcpu), (entry.gpu or "none").removeprefix("1 x ")]
-        rows.append([*what, *(f"{price:.3f}" for price in dollars), f"{hours:.0f}", f"{hours / plan.run_hours:.1f}"])
+        rows.append([*what, *(f"{price:.3f}" for price in hourly), f"{hours:.0f}", f"{hours / run_hours:.1f}"])
     return rows
-
-
-def _headings(plan: Plan) -> list[str]:
-    paid = f"${plan.budget_usd:g}"
-    return ["type", "vCPU", "GPU", "on demand $/h", "spot $/h", "all in $/h", f"hours for {paid}", f"runs for {paid}"]
-
-
-def _table(headings: list[str], rows: list[list[str]], plan: Plan) -> Table:
-    # As narrow as a terminal of 80 columns.
-    table = Table(title=f"What ${plan.budget_usd:g} pay for", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number in (0, 2) else "right", no_wrap=number in (0, 2))
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def _footnote(prices: Prices, plan: Plan) -> str:
-    chosen = " * is among this deployment's instance_types." if plan.chosen else ""
-    return (
-        f"All in: spot, a disk of {plan.volume_gb} GB, a public address. A run: {plan.pace}, "
-        f"{plan.run_hours:.1f} hours.{chosen} Prices: typical ones of {prices.region}, {prices.date}; spot prices move."
-    )

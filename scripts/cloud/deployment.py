@@ -34,17 +34,9 @@ class OperatorError(Exception):
 class AppliedDeployment(msgspec.Struct, kw_only=True, frozen=True):
     """What a command needs of what Terraform has made, as its output `deployment` says it; it holds no secrets.
 
-    Attributes:
-        name, region: the deployment's name and AWS region.
-        bucket, run_id: where the run is kept: under runs/<run_id>/ in the bucket.
-        group, schedule: Auto Scaling group, and the scheduled action that ends it after `max_hours`.
-        token_parameter, endpoint_parameter, wandb_parameter: names of SSM parameters.
-        log_group: CloudWatch Logs group; None without.
-        budget_usd, hourly_extra_usd: US dollars for the whole run, and per hour for disk and address.
-        max_hours, max_launches: limits after which an instance ends.
-        instance_types, volume_gb: what may be launched, with a disk of so many GB.
-        listen_port: TCP port of the receiver.
-        total_timesteps: environment steps of the run.
+    The run lies under runs/<run_id>/ in the bucket; `schedule` is the scheduled action that ends the `group` (Auto
+    Scaling) after `max_hours`; `..._parameter` are names of SSM parameters, `log_group` one of CloudWatch Logs;
+    budget_usd is for the whole run, hourly_extra_usd for disk and address; total_timesteps are environment steps.
     """
 
     name: str
@@ -69,26 +61,23 @@ class AppliedDeployment(msgspec.Struct, kw_only=True, frozen=True):
 
 def load_deployment(file: Path | None, folder: Path = TERRAFORM_FOLDER) -> AppliedDeployment:
     """The deployment in `file`, or else the one that Terraform has applied in `folder`. Raises OperatorError."""
-    text, source = (_terraform_output(folder), "Terraform's output `deployment`") if file is None else _read(file)
+    text = _terraform_output(folder) if file is None else _read(file)
     try:
-        return parse_settings(text, AppliedDeployment, source)
+        return parse_settings(text, AppliedDeployment, str(file or "Terraform's output `deployment`"))
     except ConfigError as error:
         raise OperatorError(
             f"{error} Run `terraform -chdir=terraform apply` with this version of the project.", ExitCode.USAGE
         ) from error
 
 
-def _read(file: Path) -> tuple[bytes, str]:
+def _read(file: Path) -> bytes:
+    """What `>` wrote, also that of Windows PowerShell, which writes UTF-16, and with a byte order mark; as UTF-8."""
     try:
-        return _as_utf8(file.read_bytes()), str(file)
+        content = file.read_bytes()
     except OSError as error:
         raise OperatorError(
             f"The deployment file {file} cannot be read ({error.strerror}). {_ELSEWHERE}", ExitCode.USAGE
         ) from error
-
-
-def _as_utf8(content: bytes) -> bytes:
-    """What `>` wrote, also that of Windows PowerShell, which writes UTF-16, and with a byte order mark."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", errors="replace").encode()
     return content.removeprefix(codecs.BOM_UTF8)

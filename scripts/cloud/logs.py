@@ -32,8 +32,9 @@ def logs(
     """Print the newest journal lines of an instance."""
     cloud = Cloud(load_deployment(deployment))
     keys = cloud.objects.list(LOGS)
-    chosen = instance or _newest_instance(keys)
-    if chosen is None:
+    # The names of increments begin with the time.
+    chosen = instance or _instance_of(max(keys, key=lambda key: key.rpartition("/")[2], default=""))
+    if not chosen:
         raise OperatorError(_nothing_yet(cloud))
     shipped = [key for key in keys if _instance_of(key) == chosen]
     if not shipped and not follow:
@@ -43,52 +44,31 @@ def logs(
         f"{chosen}, as kept in the bucket. Live, while it runs: `aws ssm start-session --region "
         f"{cloud.deployment.region} --target {chosen}`, then `journalctl -u ac-training -f`."
     )
-    for line in newest_lines(cloud, shipped, tail):
+    lines: list[str] = []
+    for key in reversed(shipped):
+        if len(lines) < tail:
+            lines = _increment(cloud, key) + lines
+    for line in lines[-tail:]:
         print(line)
-    if follow:
-        _follow(cloud, chosen, set(shipped))
-
-
-def newest_lines(cloud: Cloud, keys: list[str], count: int) -> list[str]:
-    """The last `count` lines of these increments, sorted oldest first; no more of them are read than needed."""
-    found: list[str] = []
-    for key in reversed(keys):
-        found = _increment(cloud, key) + found
-        if len(found) >= count:
-            break
-    return found[-count:]
+    wait = Wait(FOLLOW_MINUTES if follow else 0.0)
+    while wait.again(FOLLOW_SECONDS):
+        for key in cloud.objects.list(f"{LOGS}{chosen}/"):
+            if key not in shipped:
+                shipped.append(key)
+                print("\n".join(_increment(cloud, key)), flush=True)
 
 
 def _increment(cloud: Cloud, key: str) -> list[str]:
+    """The lines without control characters: what a stranger made the receiver log must not steer this terminal."""
     try:
         text = gzip.decompress(cloud.objects.get(key)[0]).decode(errors="replace")
     except (OSError, EOFError, zlib.error):
         return [f"[the increment {key} is damaged]"]
-    return [_harmless(line) for line in text.splitlines()]
-
-
-def _harmless(line: str) -> str:
-    """The line without control characters: what a stranger made the receiver log must not steer this terminal."""
-    return "".join(sign if sign.isprintable() or sign == "\t" else "?" for sign in line)
-
-
-def _follow(cloud: Cloud, instance: str, seen: set[str]) -> None:
-    wait = Wait(FOLLOW_MINUTES)
-    while wait.again(FOLLOW_SECONDS):
-        for key in cloud.objects.list(f"{LOGS}{instance}/"):
-            if key not in seen:
-                seen.add(key)
-                print("\n".join(_increment(cloud, key)), flush=True)
+    return ["".join(sign if sign.isprintable() or sign == "\t" else "?" for sign in line) for line in text.splitlines()]
 
 
 def _instance_of(key: str) -> str:
     return key.removeprefix(LOGS).partition("/")[0]
-
-
-def _newest_instance(keys: list[str]) -> str | None:
-    """The instance with the newest increment: their names begin with the time."""
-    newest = max(keys, key=lambda key: key.rpartition("/")[2], default=None)
-    return None if newest is None else _instance_of(newest)
 
 
 def _nothing_yet(cloud: Cloud) -> str:

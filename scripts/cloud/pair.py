@@ -10,11 +10,10 @@ from typing import Annotated
 
 import typer
 
-from scripts.cloud.aws import Cloud, GroupInstance
+from scripts.cloud.aws import Cloud
 from scripts.cloud.capacity import explain
 from scripts.cloud.command import DeploymentFile, note
 from scripts.cloud.deployment import OperatorError, load_deployment
-from scripts.cloud.run_record import RunRecord
 from scripts.cloud.waiting import Wait
 from train_cloud.receiver_client import Unreachable, healthz
 from train_cloud.run_folder.states import Reason
@@ -52,9 +51,12 @@ def pairing_when_ready(cloud: Cloud, wait: Wait) -> Pairing:
         group = cloud.group()
         if group.desired == 0:
             raise OperatorError(why_nothing_runs(cloud))
-        state = _no_instance(cloud) if group.instance is None else _no_address(group.instance)
-        endpoint = cloud.present_endpoint(group.instance)
-        if endpoint is not None:
+        if group.instance is None:
+            state = _no_instance(cloud)
+        elif (endpoint := cloud.present_endpoint(group.instance)) is None:
+            doing = "boots" if group.instance.state == "running" else f"is {group.instance.state}"
+            state = f"{group.instance} {doing}; its receiver has no address yet"
+        else:
             pairing = cloud.pairing(endpoint)
             problem = _not_healthy(pairing)
             if problem is None:
@@ -71,7 +73,7 @@ def pairing_when_ready(cloud: Cloud, wait: Wait) -> Pairing:
 
 def why_nothing_runs(cloud: Cloud) -> str:
     """Why the desired capacity is 0, with what to do; from the newest ending in the bucket."""
-    ending = RunRecord(cloud.objects).last_ending()
+    ending = cloud.record.last_ending()
     name = cloud.deployment.run_id
     if ending is None or ending.reason == Reason.INTERRUPTED:
         return f"No instance is wanted for the run {name} (desired capacity 0). `make start` begins it."
@@ -82,19 +84,13 @@ def why_nothing_runs(cloud: Cloud) -> str:
 
 def _no_instance(cloud: Cloud) -> str:
     """Where things stand without an instance. Raises OperatorError when the last attempt failed for good."""
-    activity = cloud.last_activity()
-    started = RunRecord(cloud.objects).started()
-    if activity is None or not activity.failed or (started is not None and activity.began < started):
+    failure, started = cloud.failure(), cloud.record.started()
+    if failure is None or (started is not None and failure[0] < started):
         return "an instance is requested; none is there yet"
-    cause = explain(activity.message, cloud.deployment.region)
+    cause = explain(failure[1], cloud.deployment.region)
     if not cause.passing:
         raise OperatorError(f"No instance comes. {cause.text}")
     return f"no instance yet. {cause.text}"
-
-
-def _no_address(instance: GroupInstance) -> str:
-    doing = "boots" if instance.state == "running" else f"is {instance.state}"
-    return f"{instance} {doing}; its receiver has no address yet"
 
 
 def _not_healthy(pairing: Pairing) -> str | None:

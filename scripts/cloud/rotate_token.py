@@ -14,7 +14,7 @@ from scripts.cloud.command import DeploymentFile
 from scripts.cloud.deployment import OperatorError, load_deployment
 from scripts.cloud.waiting import Wait
 from train_cloud.receiver_client import Unreachable, token_accepted
-from wire.pairing import Pairing, PinMismatch, new_token
+from wire.pairing import PinMismatch, new_token
 
 MINUTES = 5.0
 ASK_SECONDS = 10.0
@@ -37,17 +37,13 @@ def rotate_token(
     if old is None:
         print(f"The new token is stored; no receiver runs, and the next one takes it at boot. {_AFTERWARDS}")
         return
-    _wait_until_taken(old, replace(old, token=token), Wait(wait_minutes))
-    print(f"The receiver takes the new token and refuses the old one. {_AFTERWARDS}")
-
-
-def _wait_until_taken(old: Pairing, new: Pairing, wait: Wait) -> None:
+    new, wait = replace(old, token=token), Wait(wait_minutes)
     state = "the new token is stored; the instance takes it over within about a minute"
     while True:
         wait.say(state)
         try:
             if token_accepted(new) and token_accepted(old) is False:
-                return
+                break
         except (Unreachable, PinMismatch) as error:
             state = f"the new token is stored; {error}"
         if not wait.again(ASK_SECONDS):
@@ -56,3 +52,4 @@ def _wait_until_taken(old: Pairing, new: Pairing, wait: Wait) -> None:
                 "over. Until then it goes on taking the old one. `make logs` shows what ac-minute says; a new instance "
                 "(`make stop`, `make start`) has the new token for certain."
             )
+    print(f"The receiver takes the new token and refuses the old one. {_AFTERWARDS}")

@@ -4,8 +4,7 @@ Promises to read what instances of this version write, to pass over a record tha
 better than none), and to write only what `make start` and `make stop` are for.
 """
 
-from __future__ import annotations
-
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
@@ -81,15 +80,11 @@ class RunRecord:
         self.objects.put(STARTED, moment.isoformat(timespec="seconds").encode())
 
     def put_ending(self, ending: Ending) -> None:
-        """Add an ending to the run's record."""
+        """Add it to the record."""
         name = f"{ending.at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{ending.instance_id}.json"
         self.objects.put(ENDINGS + name, msgspec.json.format(msgspec.json.encode(ending), indent=2))
 
     def _decoded(self, key: str, kind: type[_T]) -> _T | None:
-        body = self.objects.find(key)
-        if body is None:
-            return None
-        try:
-            return msgspec.json.decode(body, type=kind)
-        except msgspec.MsgspecError:
-            return None
+        with suppress(msgspec.MsgspecError):
+            return msgspec.json.decode(self.objects.find(key) or b"", type=kind)
+        return None

@@ -9,8 +9,7 @@ from datetime import UTC, datetime, timedelta
 from runtime.exit_codes import ExitCode
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile
-from scripts.cloud.deployment import AppliedDeployment, OperatorError, load_deployment
-from scripts.cloud.run_record import RunRecord
+from scripts.cloud.deployment import OperatorError, load_deployment
 
 GUARD_HOURS = 1.0
 """How much later than the instance's own limit, which keeps a reason, the guard outside it acts; as in compute.tf."""
@@ -19,26 +18,12 @@ GUARD_HOURS = 1.0
 def start(deployment: DeploymentFile = None) -> None:
     """Start the run, or let it go on from its last checkpoint."""
     cloud = Cloud(load_deployment(deployment))
-    settings, record = cloud.deployment, RunRecord(cloud.objects)
-    group = cloud.group()
+    settings, record, group = cloud.deployment, cloud.record, cloud.group()
     if group.desired > 0:
         there = str(group.instance) if group.instance else "an instance, which is not there yet,"
         print(f"The run {settings.run_id} is started already: {there} works for it. `make pair` waits for it.")
         return
     spent = record.totals(None).spend_usd
-    _check(settings, record, spent)
-    now = datetime.now(UTC)
-    # The guard first: whatever fails after it, nothing runs without an end.
-    cloud.schedule_end(now + timedelta(hours=settings.max_hours + GUARD_HOURS))
-    record.begin_anew(now)
-    cloud.set_desired(1)
-    print(
-        f"Started the run {settings.run_id}: ${spent:.2f} of ${settings.budget_usd:.2f} are spent, and it ends after "
-        f"{settings.max_hours:g} hours at the latest. `make pair` waits for the instance."
-    )
-
-
-def _check(settings: AppliedDeployment, record: RunRecord, spent: float) -> None:
     if record.is_done():
         raise OperatorError(
             f"The run {settings.run_id} has finished: there is nothing left to train. `make fetch` brings the model "
@@ -53,3 +38,12 @@ def _check(settings: AppliedDeployment, record: RunRecord, spent: float) -> None
             "`make start`.",
             ExitCode.REFUSED,
         )
+    now = datetime.now(UTC)
+    # The guard first: whatever fails after it, nothing runs without an end.
+    cloud.schedule_end(now + timedelta(hours=settings.max_hours + GUARD_HOURS))
+    record.begin_anew(now)
+    cloud.set_desired(1)
+    print(
+        f"Started the run {settings.run_id}: ${spent:.2f} of ${settings.budget_usd:.2f} are spent, and it ends after "
+        f"{settings.max_hours:g} hours at the latest. `make pair` waits for the instance."
+    )

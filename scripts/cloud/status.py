@@ -17,7 +17,7 @@ from runtime.progress import duration, lap_text
 from scripts.cloud.aws import Cloud, Group
 from scripts.cloud.command import DeploymentFile
 from scripts.cloud.deployment import OperatorError, load_deployment
-from scripts.cloud.run_record import Ending, RunRecord
+from scripts.cloud.run_record import Ending
 from train_cloud.receiver_client import Unreachable, metrics
 from train_cloud.run_folder.keys import LATEST
 from train_cloud.run_folder.states import BRIDGES
@@ -67,7 +67,12 @@ def status(
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     elif sys.stdout.isatty():
-        Console(highlight=False).print(_table(found))
+        table = Table(title=f"The run {found.run_id}", show_header=False)
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for name, value in rows(found)[1:]:
+            table.add_row(name, value.replace("[", r"\["))
+        Console(highlight=False).print(table)
     else:
         for name, value in rows(found):
             print(f"{name}: {value}")
@@ -75,7 +80,7 @@ def status(
 
 def look(cloud: Cloud) -> RunStatus:
     """Ask AWS, the bucket and the receiver, in this order."""
-    settings, record, group = cloud.deployment, RunRecord(cloud.objects), cloud.group()
+    settings, record, group = cloud.deployment, cloud.record, cloud.group()
     progress, checkpoint = record.metrics(), record.newest_checkpoint()
     instance, done, ending = group.instance, record.is_done(), record.last_ending()
     totals = record.totals(instance.instance_id if instance else None)
@@ -93,11 +98,8 @@ def look(cloud: Cloud) -> RunStatus:
         max_launches=settings.max_launches,
         steps=progress.get("steps", 0),
         total_timesteps=progress.get("total_timesteps", settings.total_timesteps),
-        laps=progress.get("laps", 0),
-        clean_laps=progress.get("clean_laps", 0),
-        best_lap_s=progress.get("best_lap_s"),
-        mean_reward=progress.get("mean_reward"),
         last_ending=ending,
+        **{name: progress[name] for name in ("laps", "clean_laps", "best_lap_s", "mean_reward") if name in progress},
     )
     if checkpoint is not None:
         found.checkpoint_steps = checkpoint.steps
@@ -146,56 +148,36 @@ def rows(found: RunStatus) -> list[tuple[str, str]]:
     if found.instance_id:
         since = f", since {found.launched_at:%Y-%m-%d %H:%M} UTC" if found.launched_at else ""
         lines.append(("instance", f"{found.instance_id}, {found.instance_type} in {found.zone}{since}"))
-        lines.append(("price", _price(found)))
+        price, extra = found.spot_price_usd_per_hour, found.extra_usd_per_hour
+        asked = (
+            f"${price:.4f} an hour (spot), ${price + extra:.4f} with disk and address" if price is not None else None
+        )
+        lines.append(("price", asked or "AWS tells none"))
     spent = f"${found.spend_usd:.2f} of ${found.budget_usd:.2f}"
-    lines += [
-        ("spent", f"{spent} ({100 * found.spend_usd / found.budget_usd:.0f} %)" if found.budget_usd else spent),
+    if found.budget_usd:
+        spent += f" ({100 * found.spend_usd / found.budget_usd:.0f} %)"
+    steps = f"{found.steps:,} of {found.total_timesteps:,} ({100 * found.steps / max(1, found.total_timesteps):.1f} %)"
+    if found.steps_per_second is not None:
+        steps += f", {found.steps_per_second:.1f} a second"
+    if found.seconds_left is not None:
+        steps += f", {duration(found.seconds_left)} left"
+    checkpoint = "none yet"
+    if found.checkpoint_age_s is not None:
+        checkpoint = f"at {found.checkpoint_steps:,} steps, {duration(found.checkpoint_age_s)} old"
+    ending = "none"
+    if one := found.last_ending:
+        saved = "" if one.seconds is None else f" (saved in {one.seconds:.0f} s)"
+        ending = f"{one.reason.replace('_', ' ')}, {one.at:%Y-%m-%d %H:%M} UTC, {one.instance_id}: {one.text}{saved}"
+    return [
+        *lines,
+        ("spent", spent),
         ("hours since the start", f"{found.hours:.1f} of {found.max_hours:g}"),
         ("launches since the start", f"{found.launches} of {found.max_launches}"),
-        ("steps", _steps(found)),
+        ("steps", steps),
         ("laps, clean ones", f"{found.laps:,}, {found.clean_laps:,}"),
         ("best lap", lap_text(found.best_lap_s)),
         ("mean reward of an episode", "none yet" if found.mean_reward is None else f"{found.mean_reward:.1f}"),
-        ("last checkpoint", _checkpoint(found)),
+        ("last checkpoint", checkpoint),
         ("bridges", str(found.bridges) if found.bridges is not None else f"unknown ({found.bridges_unknown_because})"),
-        ("last ending", _ending(found.last_ending)),
+        ("last ending", ending),
     ]
-    return lines
-
-
-def _price(found: RunStatus) -> str:
-    if found.spot_price_usd_per_hour is None:
-        return "AWS tells none"
-    whole = found.spot_price_usd_per_hour + found.extra_usd_per_hour
-    return f"${found.spot_price_usd_per_hour:.4f} an hour (spot), ${whole:.4f} with disk and address"
-
-
-def _steps(found: RunStatus) -> str:
-    text = f"{found.steps:,} of {found.total_timesteps:,} ({100 * found.steps / max(1, found.total_timesteps):.1f} %)"
-    if found.steps_per_second is not None:
-        text += f", {found.steps_per_second:.1f} a second"
-    return text if found.seconds_left is None else f"{text}, {duration(found.seconds_left)} left"
-
-
-def _checkpoint(found: RunStatus) -> str:
-    if found.checkpoint_steps is None or found.checkpoint_age_s is None:
-        return "none yet"
-    return f"at {found.checkpoint_steps:,} steps, {duration(found.checkpoint_age_s)} old"
-
-
-def _ending(ending: Ending | None) -> str:
-    if ending is None:
-        return "none"
-    saved = "" if ending.seconds is None else f" (saved in {ending.seconds:.0f} s)"
-    return (
-        f"{ending.reason.replace('_', ' ')}, {ending.at:%Y-%m-%d %H:%M} UTC, {ending.instance_id}: {ending.text}{saved}"
-    )
-
-
-def _table(found: RunStatus) -> Table:
-    table = Table(title=f"The run {found.run_id}", show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in rows(found)[1:]:
-        table.add_row(name, value.replace("[", r"\["))
-    return table

@@ -12,7 +12,7 @@ import typer
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile, note
 from scripts.cloud.deployment import OperatorError, load_deployment
-from scripts.cloud.run_record import Ending, RunRecord
+from scripts.cloud.run_record import Ending
 from scripts.cloud.waiting import Wait
 from train_cloud.object_store import ObjectStoreError
 from train_cloud.run_folder.states import Reason
@@ -35,7 +35,16 @@ def stop(
     cloud.set_desired(0)
     if group.desired > 0:
         _record(cloud, group.instance.instance_id if group.instance else "none")
-    _wait_until_gone(cloud, Wait(wait_minutes))
+    wait = Wait(wait_minutes)
+    while (group := cloud.group()).existing:
+        if group.desired:
+            raise OperatorError("Somebody started the run again in the meantime. Run `make stop` again to stop it.")
+        wait.say("no instance is wanted any more; the one that is there saves everything and shuts down")
+        if not wait.again():
+            raise OperatorError(
+                f"After {wait.minutes:g} minutes the instance is still shutting down. Nothing replaces it; `make "
+                "status` shows when it is gone, and so does the EC2 console."
+            )
     print(
         f"Stopped the run {cloud.deployment.run_id}. Everything is in s3://{cloud.deployment.bucket}/{cloud.objects.prefix}"
         " ; `make start` goes on from there."
@@ -52,19 +61,7 @@ def _record(cloud: Cloud, instance_id: str) -> None:
         desired_capacity=0,
     )
     try:
-        RunRecord(cloud.objects).put_ending(ending)
+        cloud.record.put_ending(ending)
     except ObjectStoreError as error:
         # Stopping is what was asked for; its record is for the next `make status`.
         note(f"The run is stopped, but the bucket has no record of it: {error}")
-
-
-def _wait_until_gone(cloud: Cloud, wait: Wait) -> None:
-    while (group := cloud.group()).existing:
-        if group.desired:
-            raise OperatorError("Somebody started the run again in the meantime. Run `make stop` again to stop it.")
-        wait.say("no instance is wanted any more; the one that is there saves everything and shuts down")
-        if not wait.again():
-            raise OperatorError(
-                f"After {wait.minutes:g} minutes the instance is still shutting down. Nothing replaces it; `make "
-                "status` shows when it is gone, and so does the EC2 console."
-            )

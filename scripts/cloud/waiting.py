@@ -1,7 +1,5 @@
 """Waiting for the cloud with a deadline: looks again every few seconds and says on standard error what has changed."""
 
-from __future__ import annotations
-
 import sys
 import time
 
@@ -18,20 +16,15 @@ class Wait:
         self._began = time.monotonic()
         self._said = ""
 
-    @property
-    def seconds(self) -> float:
-        """Time since the beginning, s."""
-        return time.monotonic() - self._began
-
     def say(self, text: str) -> None:
         """Tell where things stand, unless that was the last thing told."""
         if text != self._said:
             self._said = text
-            print(f"{duration(self.seconds):>7}  {text}", file=sys.stderr, flush=True)
+            print(f"{duration(time.monotonic() - self._began):>7}  {text}", file=sys.stderr, flush=True)
 
     def again(self, seconds: float | None = None) -> bool:
         """Sleep until it is time to look again; False, at once, when the deadline is over."""
-        left = self.minutes * 60.0 - self.seconds
+        left = self._began + self.minutes * 60.0 - time.monotonic()
         if left <= 0:
             return False
         time.sleep(min(left, POLL_SECONDS if seconds is None else seconds))

@@ -150,20 +150,14 @@ def play(scene: Scene) -> None:
         # receiver, the last checkpoint and metrics by the trainer.
         for name in ("bridge", "trainer", "receiver"):
             crew.end(name)
-        report(scene, run, judge)
+        metrics = demo_report.demo_metrics(judge, run, scene.track_spec, time.monotonic() - scene.began)
+        (scene.folder / METRICS).write_bytes(msgspec.json.format(msgspec.json.encode(metrics), indent=2))
+        if best := judge.passed or judge.latest:
+            demo_report.draw_lap(scene.folder / "lap.png", scene.track, best.drive, judge.reference)
+        demo_report.print_table(metrics)
+        print(f"The lap is drawn in {scene.folder / 'lap.png'}, the figures are in {scene.folder / METRICS}.")
     if failure is not None:
         raise failure
-
-
-def report(scene: Scene, run: RunConfig, judge: Judge) -> None:
-    """Leave metrics.json and lap.png in the folder and print the table."""
-    metrics = demo_report.demo_metrics(judge, run, scene.track_spec, time.monotonic() - scene.began)
-    (scene.folder / METRICS).write_bytes(msgspec.json.format(msgspec.json.encode(metrics), indent=2))
-    best = judge.passed or judge.latest
-    if best is not None:
-        demo_report.draw_lap(scene.folder / "lap.png", scene.track, best.drive, judge.reference)
-    demo_report.print_table(metrics)
-    print(f"The lap is drawn in {scene.folder / 'lap.png'}, the figures are in {scene.folder / METRICS}.")
 
 
 def fresh_folder(folder: Path) -> None:

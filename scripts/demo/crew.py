@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -40,16 +41,15 @@ class Crew:
         """
         command = [sys.executable, "-m", "scripts.demo.leash", module, *arguments]
         # A session of its own: a Ctrl-C on the terminal reaches us alone, and we end the others in order.
-        new_process_group = 0x200 if os.name == "nt" else 0
         with self.log_of(name).open("wb") as log:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
+                env=os.environ | dict(environment or {}),
                 start_new_session=os.name != "nt",
-                creationflags=new_process_group,
+                creationflags=0x200 if os.name == "nt" else 0,  # CREATE_NEW_PROCESS_GROUP
             )
         self._processes[name] = process
         _log.info("process started", extra=fields(name=name, pid=process.pid))
@@ -75,24 +75,13 @@ class Crew:
         assert process.stdin is not None
         process.stdin.close()
         try:
-            code = process.wait(GRACE_SECONDS + 2.0)
-        except subprocess.TimeoutExpired:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_SECONDS + 2.0)
+        finally:
             self._kill(process)
-            code = process.wait()
-        except BaseException:
-            self._kill(process)
-            raise
+        code = process.wait()
         _log.info("process ended", extra=fields(name=name, code=code))
         return code
-
-    def end_all(self) -> None:
-        """End every process, the last started first, each in order; an interruption ends all at once."""
-        try:
-            while self._processes:
-                self.end(next(reversed(self._processes)))
-        finally:
-            for process in self._processes.values():
-                self._kill(process)
 
     @staticmethod
     def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -107,4 +96,10 @@ class Crew:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.end_all()
+        """End every process, the last started first, each in order; an interruption ends all at once."""
+        try:
+            while self._processes:
+                self.end(next(reversed(self._processes)))
+        finally:
+            for process in self._processes.values():
+                self._kill(process)

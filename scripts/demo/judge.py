@@ -49,11 +49,6 @@ class PolicyJudgement:
         """Time of its laps in a row, s; only of use when it passed."""
         return sum(lap.time for lap in self.drive.laps)
 
-    @property
-    def outcome(self) -> dict[str, object]:
-        """What is told of it."""
-        return {"laps": len(self.drive.laps), "clean": self.clean, "end": self.drive.end or "all laps driven"}
-
 
 class Judge(threading.Thread):
     """Fills `reference`, `latest` and, once a version has passed, `passed`; `error` holds what went wrong.
@@ -69,6 +64,7 @@ class Judge(threading.Thread):
         self.latest: PolicyJudgement | None = None
         self.passed: PolicyJudgement | None = None
         self.judged = 0
+        self._told: dict[str, object] = {}
         self.error: BaseException | None = None
 
     def run(self) -> None:
@@ -92,10 +88,12 @@ class Judge(threading.Thread):
     def _judge(self, blob: bytes, version: int) -> None:
         policy = Policy.from_bytes(blob, environment.racing(self._config).signature)
         found = PolicyJudgement(version, drive_laps(policy_actions(policy), self._track, LAPS_IN_A_ROW, self._config))
-        before, self.latest = self.latest, found
+        self.latest = found
         self.judged += 1
-        if before is None or found.outcome != before.outcome:
-            _log.info("policy judged", extra=fields(version=version, **found.outcome))
+        outcome = {"laps": len(found.drive.laps), "clean": found.clean, "end": found.drive.end or "all laps driven"}
+        if outcome != self._told:
+            self._told = outcome
+            _log.info("policy judged", extra=fields(version=version, **outcome))
         if found.passed and (self.passed is None or found.total_time < self.passed.total_time):
             self.passed = found
             _log.info("fastest so far", extra=fields(version=version, seconds=found.total_time))

@@ -9,7 +9,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from racing.car import FloatArray
 from racing.evaluation import Evaluation
 from racing.track import Track
 from runtime.progress import duration, lap_text
@@ -91,28 +90,19 @@ def draw_lap(path: Path, track: Track, drive: Evaluation, reference: Evaluation 
         line = reference.positions
         axes.plot(line[:, 0], line[:, 1], "--", color="0.3", linewidth=0.8, label="the reference driver's line")
         axes.legend(loc="best", frameon=False)
-    path_points, speeds = _last_lap(drive)
-    pieces = np.stack([path_points[:-1], path_points[1:]], axis=1)
+    first, title = 0, f"the learned policy's way until its end ({drive.end or 'stopped'})"
+    if drive.laps:
+        share = drive.laps[-1].time / sum(lap.time for lap in drive.laps)
+        first = max(0, int(len(drive.speeds) * (1.0 - share)))
+        if not drive.end:
+            title = f"the learned policy's lap: {lap_text(drive.laps[-1].time)}"
+    points, speeds = drive.positions[first:], drive.speeds[first:]
+    pieces = np.stack([points[:-1], points[1:]], axis=1)
     coloured = LineCollection(list(pieces), cmap="viridis", linewidth=2.0)
     coloured.set_array(speeds[:-1] * 3.6)
     axes.add_collection(coloured)
     figure.colorbar(coloured, label="speed in km/h", shrink=0.8)
-    axes.set(aspect="equal", xlabel="x in m", ylabel="y in m", title=_title(drive))
+    axes.set(aspect="equal", xlabel="x in m", ylabel="y in m", title=title)
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
-
-
-def _last_lap(drive: Evaluation) -> tuple[FloatArray, FloatArray]:
-    if not drive.laps:
-        return drive.positions, drive.speeds
-    rows = len(drive.speeds)
-    share = drive.laps[-1].time / sum(lap.time for lap in drive.laps)
-    first = max(0, int(rows * (1.0 - share)))
-    return drive.positions[first:], drive.speeds[first:]
-
-
-def _title(drive: Evaluation) -> str:
-    if drive.end or not drive.laps:
-        return f"the learned policy's way until its end ({drive.end or 'stopped'})"
-    return f"the learned policy's lap: {lap_text(drive.laps[-1].time)}"
