@@ -55,13 +55,9 @@ def curve_points(document: Mapping[str, Any]) -> dict[str, float]:
 
 
 class Tracking:
-    """The curves of one life of the trainer.
+    """The curves of one life of the trainer, which goes on from a checkpoint at `steps` (0 for a new run).
 
-    Args:
-        config: the run.
-        folder: of the service; the event files go into its folder `tensorboard`.
-        objects: the run's folder in S3.
-        steps: environment steps of the checkpoint that this life goes on from; 0 for a new run.
+    The event files go into the folder `tensorboard` of the service's `folder`.
     """
 
     def __init__(self, config: RunConfig, folder: Path, objects: ObjectStore, steps: int) -> None:
@@ -75,9 +71,7 @@ class Tracking:
             # Also at 0 steps: a life before may have drawn curves and not have come to a checkpoint.
             self._fetch_earlier_lives()
             # TensorBoard drops what earlier files hold from purge_step on.
-            self._writer = SummaryWriter(
-                str(self._folder), purge_step=steps + 1, max_queue=_QUEUE, flush_secs=FLUSH_SECONDS
-            )
+            self._writer = SummaryWriter(self._folder, purge_step=steps + 1, max_queue=_QUEUE, flush_secs=FLUSH_SECONDS)
         except OSError as error:
             self._give_up(error)
 
@@ -90,7 +84,8 @@ class Tracking:
         points = curve_points(document)
         if self._wandb is not None:
             self._wandb.add(steps, points)
-        self._written(lambda writer: _add(writer, steps, points))
+        for tag, value in points.items():
+            self._written(SummaryWriter.add_scalar, tag, value, steps)
 
     def upload(self) -> None:
         """Bring the event files that have grown to the bucket, in any thread. Raises ObjectStoreError, OSError."""
@@ -112,11 +107,11 @@ class Tracking:
         if self._wandb is not None:
             self._wandb.close()
 
-    def _written(self, write: Callable[[SummaryWriter], None]) -> None:
+    def _written(self, write: Callable[..., None], *arguments: object) -> None:
         """Let `write` have the writer, if there is one still; after an error there is none."""
         try:
             if self._writer is not None:
-                write(self._writer)
+                write(self._writer, *arguments)
         except (OSError, RuntimeError) as error:
             self._give_up(error)
 
@@ -139,8 +134,3 @@ class Tracking:
             return
         except ObjectStoreError as error:
             _log.warning("earlier curves not fetched: they begin at this life", extra=fields(reason=str(error)))
-
-
-def _add(writer: SummaryWriter, steps: int, points: Mapping[str, float]) -> None:
-    for tag, value in points.items():
-        writer.add_scalar(tag, value, steps)
