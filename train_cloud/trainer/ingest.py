@@ -56,13 +56,10 @@ class Ingest:
 
     def rebuild(self) -> int:
         """Take in the next of what was counted before; returns how many batches, 0 when the learner has all of it."""
-        return self._take(self._counted_through)
+        return self.read(self._counted_through)
 
-    def read(self) -> int:
-        """Take in the next batches (at most BATCHES_A_READ); returns how many."""
-        return self._take()
-
-    def _take(self, through: int = 2**63 - 1) -> int:
+    def read(self, through: int = 2**63 - 1) -> int:
+        """Take in the next batches, at most BATCHES_A_READ and none beyond the id `through`; returns how many."""
         rows = [row for row in self.store.read_batches(self._read_through, BATCHES_A_READ) if row.id <= through]
         for row in rows:
             self._read_through = row.id

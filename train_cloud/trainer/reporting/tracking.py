@@ -15,7 +15,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from runtime.files import write_private
 from runtime.logs import fields
 from train_cloud import notify
-from train_cloud.object_store import ObjectNotFound, ObjectStore, ObjectStoreError
+from train_cloud.object_store import ObjectStore, ObjectStoreError
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder import files
 from train_cloud.run_folder.keys import TENSORBOARD
@@ -26,22 +26,12 @@ _EVENTS = "events.out.tfevents."
 _QUEUE = 10_000
 """Points that may wait for the disk; only beyond it would a new one have to wait too."""
 
-TAGS = {
-    "drive/mean_reward": "mean_reward",
-    "drive/laps": "laps",
-    "drive/clean_laps": "clean_laps",
-    "drive/best_lap_s": "best_lap_s",
-    "drive/episodes": "episodes",
-    "drive/off_track_rate": "off_track_rate",
-    "drive/collision_rate": "collision_rate",
-    "run/updates": "updates",
-    "run/replay_rows": "replay_rows",
-    "run/off_period_steps": "off_period_steps",
-    "run/weights_version": "weights_version",
-    "run/seconds": "seconds",
-    "rate/steps_per_second": "steps_per_second",
-    "rate/updates_per_second": "updates_per_second",
+_CURVES = {
+    "drive": ("mean_reward", "laps", "clean_laps", "best_lap_s", "episodes", "off_track_rate", "collision_rate"),
+    "run": ("updates", "replay_rows", "off_period_steps", "weights_version", "seconds"),
+    "rate": ("steps_per_second", "updates_per_second"),
 }
+TAGS = {f"{group}/{name}": name for group, names in _CURVES.items() for name in names}
 """Name of each curve, and the field of metrics.json that it draws; the losses come as train/..."""
 
 _log = logging.getLogger(__name__)
@@ -130,7 +120,5 @@ class Tracking:
                 content, _ = self._objects.get(key)
                 write_private(file, content)
                 self._uploaded[file.name] = len(content)
-        except ObjectNotFound:
-            return
         except ObjectStoreError as error:
             _log.warning("earlier curves not fetched: they begin at this life", extra=fields(reason=str(error)))
