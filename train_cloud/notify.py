@@ -15,12 +15,12 @@ START_SECONDS = 90.0
 
 def starting(text: str) -> None:
     """The start takes longer and goes on: `text` says with what. Until ready() there is a deadline, no watchdog."""
-    _send(f"EXTEND_TIMEOUT_USEC={round(START_SECONDS * 1e6)}", "WATCHDOG=1", f"STATUS={_one_line(text)}")
+    _send(f"EXTEND_TIMEOUT_USEC={round(START_SECONDS * 1e6)}", "WATCHDOG=1", f"STATUS={text}")
 
 
 def ready(text: str) -> None:
     """The service does its work from now on; an orderly end before that would count as a failed start."""
-    _send("READY=1", "WATCHDOG=1", f"STATUS={_one_line(text)}")
+    _send("READY=1", "WATCHDOG=1", f"STATUS={text}")
 
 
 def alive() -> None:
@@ -30,11 +30,7 @@ def alive() -> None:
 
 def status(text: str) -> None:
     """One line that `systemctl status` shows."""
-    _send(f"STATUS={_one_line(text)}")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    _send(f"STATUS={text}")
 
 
 def _send(*lines: str) -> None:
@@ -45,4 +41,4 @@ def _send(*lines: str) -> None:
     name = "\0" + address[1:] if address.startswith("@") else address
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
         out.settimeout(SEND_SECONDS)
-        out.sendto("\n".join(lines).encode(), name)
+        out.sendto("\n".join(" ".join(line.split()) for line in lines).encode(), name)

@@ -88,9 +88,7 @@ class ObjectStore:
     """Objects of one run; keys are relative to `prefix` ("runs/<run_id>/"). Threads may share it."""
 
     def __init__(self, bucket: BucketConfig, prefix: str) -> None:
-        self.bucket = bucket.name
-        self.prefix = prefix
-        self._config = bucket
+        self.bucket, self.prefix, self._config = bucket.name, prefix, bucket
         self._client = s3_client(bucket)
 
     def put(self, key: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False) -> str:
@@ -142,26 +140,23 @@ class ObjectStore:
         try:
             yield
         except (BotoCoreError, ClientError) as error:
-            raise self._typed(error, doing, key) from error
+            kind, problem = _explained(error)
+            raise kind(f"Could not {doing} s3://{self.bucket}/{self.prefix}{key}: {problem}") from error
 
-    def _typed(self, error: BotoCoreError | ClientError, doing: str, key: str) -> ObjectStoreError:
-        what = f"Could not {doing} s3://{self.bucket}/{self.prefix}{key}"
-        if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
-            return ObjectStoreDenied(
-                f"{what}: no AWS credentials were found. Give the process a role or AWS_* variables."
-            )
-        if not isinstance(error, ClientError):
-            return ObjectStoreUnavailable(f"{what}: the bucket's server did not answer ({type(error).__name__}).")
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        if code == "NoSuchBucket":
-            return ObjectStoreDenied(f"{what}: the bucket does not exist. Check bucket.name in run.json.")
-        if status == 404:
-            return ObjectNotFound(f"{what}: there is no such object.")
-        if status in (409, 412):
-            return PreconditionFailed(f"{what}: it was changed by another writer ({code}).")
-        if status >= 500 or status in (408, 429) or code in ("SlowDown", "RequestTimeout", "RequestTimeTooSkewed"):
-            return ObjectStoreUnavailable(f"{what}: the bucket's server answered {status} {code}.")
-        return ObjectStoreDenied(
-            f"{what}: the bucket's server refused ({status} {code}). Check the role's permissions."
-        )
+
+def _explained(error: BotoCoreError | ClientError) -> tuple[type[ObjectStoreError], str]:
+    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+        return ObjectStoreDenied, "no AWS credentials were found. Give the process a role or AWS_* variables."
+    if not isinstance(error, ClientError):
+        return ObjectStoreUnavailable, f"the bucket's server did not answer ({type(error).__name__})."
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code == "NoSuchBucket":
+        return ObjectStoreDenied, "the bucket does not exist. Check bucket.name in run.json."
+    if status == 404:
+        return ObjectNotFound, "there is no such object."
+    if status in (409, 412):
+        return PreconditionFailed, f"it was changed by another writer ({code})."
+    if status >= 500 or status in (408, 429) or code in ("SlowDown", "RequestTimeout", "RequestTimeTooSkewed"):
+        return ObjectStoreUnavailable, f"the bucket's server answered {status} {code}."
+    return ObjectStoreDenied, f"the bucket's server refused ({status} {code}). Check the role's permissions."

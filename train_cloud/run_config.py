@@ -25,13 +25,10 @@ def _in(unit: str, **limits: Any) -> Meta:
     return Meta(extra_json_schema={"unit": unit}, **limits)
 
 
-Method = Literal["sac", "tqc", "crossq"]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Steps = Annotated[int, _in("steps", ge=1, le=10**12)]
 Seconds = Annotated[float, _in("s", gt=0, le=86_400)]
 Rate = Annotated[float, Meta(gt=0, le=1)]
-WandbProject = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^/\\#?%:\s]+$")]
-WandbEntity = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
 Network = Annotated[list[Annotated[int, _in("units", ge=1, le=8192)]], Meta(min_length=1, max_length=8)]
 
 
@@ -82,7 +79,7 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     task: TaskSettings = TaskSettings()
     """What the driver is asked to do."""
 
-    method: Method = "sac"
+    method: Literal["sac", "tqc", "crossq"] = "sac"
     """Learning method."""
     total_timesteps: Steps = 200_000
     """Environment steps after which the run is done."""
@@ -139,19 +136,15 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     max_store_bytes: Annotated[int, _in("bytes", ge=2**20, le=2**50)] = 20 * 2**30
     """Size that the store's database may reach (bytes): logs and checkpoints need room on the disk too."""
 
-    wandb_project: WandbProject | None = None
+    wandb_project: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^/\\#?%:\s]+$")] | None = None
     """Weights & Biases project that shows the run's curves; left out, there is no Weights & Biases."""
-    wandb_entity: WandbEntity | None = None
+    wandb_entity: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")] | None = None
     """User or team that the project belongs to; left out, the key's own."""
 
 
 def load_run_config(path: str | Path) -> RunConfig:
-    """The configuration in the JSON file at `path`.
-
-    Raises ConfigError with a sentence: the field's name, the value found and what is allowed.
-    """
-    config = load_settings(path, RunConfig, "The run's configuration", "a run.json")
-    return _checked(config, str(path))
+    """The configuration in the JSON file at `path`. Raises ConfigError."""
+    return _checked(load_settings(path, RunConfig, "The run's configuration", "a run.json"), str(path))
 
 
 def parse_run_config(text: bytes, source: str = RUN_CONFIG) -> RunConfig:
@@ -160,34 +153,29 @@ def parse_run_config(text: bytes, source: str = RUN_CONFIG) -> RunConfig:
 
 
 def _checked(config: RunConfig, source: str) -> RunConfig:
-    problem = _contradiction(config)
-    if problem:
-        raise ConfigError(f"{source}: {problem}")
-    return config
-
-
-def _contradiction(config: RunConfig) -> str | None:
-    """What no single field's type can say, as a sentence; None when all is well."""
+    """`config`, unless its fields contradict each other, which no single field's type can say: then ConfigError."""
+    chosen, problem = config.environment, ""
     if not is_host(config.public_host):
-        return (
+        problem = (
             f"the field `public_host` has the value {json.dumps(config.public_host)}: expected a name or an IP address "
             "alone, without a scheme or a port (the port is `listen_port`)."
         )
-    chosen = config.environment
-    if (chosen.kind == "gymnasium") != (chosen.id is not None):
-        return (
+    elif (chosen.kind == "gymnasium") != (chosen.id is not None):
+        problem = (
             f"the field `environment.id` has the value {json.dumps(chosen.id)}, but `environment.kind` is "
             f"{json.dumps(chosen.kind)}: expected an id for a Gymnasium environment, and none for racing."
         )
-    if config.updates_per_step * (config.total_timesteps - config.learning_starts) < 1:
-        return (
+    elif config.updates_per_step * (config.total_timesteps - config.learning_starts) < 1:
+        problem = (
             f"the field `total_timesteps` has the value {config.total_timesteps}: expected so many steps beyond "
             f"`learning_starts` ({config.learning_starts}) that there is at least one update at `updates_per_step` "
             f"({config.updates_per_step:g}); else the run would end without having learned anything."
         )
-    if config.wandb_entity is not None and config.wandb_project is None:
-        return (
+    elif config.wandb_entity is not None and config.wandb_project is None:
+        problem = (
             f"the field `wandb_entity` has the value {json.dumps(config.wandb_entity)}, but `wandb_project` is "
             "missing: expected both, or neither of them."
         )
-    return None
+    if problem:
+        raise ConfigError(f"{source}: {problem}")
+    return config

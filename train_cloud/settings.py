@@ -54,7 +54,8 @@ def _explain(problem: str, raw: Any, kind: type[msgspec.Struct]) -> str:
     if unknown:
         name = ".".join(filter(None, [path, unknown[1]]))
         value = _value_at(raw, [*steps, (unknown[1], "")])
-        return f"unknown field `{name}` (value {value}). Allowed here: {', '.join(_fields_at(kind, steps))}."
+        known = ", ".join(_type_at(kind, steps).__struct_fields__)
+        return f"unknown field `{name}` (value {value}). Allowed here: {known}."
     if missing:
         name = ".".join(filter(None, [path, missing[1]]))
         return f"the field `{name}` is missing, and it has no default. Add it."
@@ -84,11 +85,6 @@ def _value_at(raw: Any, steps: list[tuple[str, str]]) -> str:
             return "unknown"
     text = json.dumps(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _fields_at(root: type[msgspec.Struct], steps: list[tuple[str, str]]) -> tuple[str, ...]:
-    fields: tuple[str, ...] = _type_at(root, steps).__struct_fields__
-    return fields
 
 
 def _type_at(root: type[msgspec.Struct], steps: list[tuple[str, str]]) -> Any:

@@ -18,16 +18,13 @@ class Counters(msgspec.Struct, kw_only=True):
     Attributes:
         steps: environment steps taken in, those off the period included.
         off_period_steps: steps that took another time than a control period; they are not learned from.
-        updates: gradient updates.
         episodes, ends: ended episodes, in all and by reason.
         laps, clean_laps: completed laps; clean ones never had more than two wheels out.
         best_lap: shortest clean lap, s; None before the first.
         recent_rewards: summed rewards of the newest RECENT_EPISODES episodes, oldest first.
         seconds: wall-clock time that trainers have spent on the run, s.
         consumed: newest batch number counted of each stream.
-        weights_version: newest version published.
-        seen_version: newest version that experience came from.
-        resumes: how often the run was taken up again.
+        weights_version, seen_version: newest version published, and newest that experience came from.
         replay_digest: PackedReplayBuffer.digest() when the checkpoint was made; a resumed run rebuilds the same.
     """
 

@@ -7,6 +7,7 @@ instance's bridges send a second time.
 
 import logging
 from collections import deque
+from dataclasses import dataclass
 
 from experience.codec import CodecError, Layout, decode_batch
 from runtime.logs import fields
@@ -19,21 +20,16 @@ BATCHES_A_READ = 64
 _log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class Ingest:
-    """Follows the store by row id.
+    """Follows the store by row id; `counters` are updated in place, and batches of another `layout` passed over."""
 
-    Args:
-        store: where batches are.
-        learner: takes them.
-        counters: what has been counted; updated in place.
-        layout: what a row of experience holds; other batches are passed over.
-    """
+    store: Store
+    learner: Learner
+    counters: Counters
+    layout: Layout
 
-    def __init__(self, store: Store, learner: Learner, counters: Counters, layout: Layout) -> None:
-        self._store = store
-        self._learner = learner
-        self._counters = counters
-        self._layout = layout
+    def __post_init__(self) -> None:
         self._read_through = 0
         self._counted_through = 0
         self._remembered: deque[tuple[int, int]] = deque()
@@ -43,10 +39,10 @@ class Ingest:
     def skip_to_needed(self) -> None:
         """Pass over what is counted already and too old for the learner; call it once, before the first read."""
         # Steps off the period take no place in the learner's memory, and which batches hold them is not known yet.
-        wanted = self._learner.remembers + self._counters.off_period_steps
+        wanted = self.learner.remembers + self.counters.off_period_steps
         held = 0
-        for batch_id, stream, number, steps in self._store.positions():
-            counted = number <= self._counters.consumed.get(stream, 0)
+        for batch_id, stream, number, steps in self.store.positions():
+            counted = number <= self.counters.consumed.get(stream, 0)
             if counted:
                 self._counted_through = max(self._counted_through, batch_id)
             if held < wanted or not counted:
@@ -60,30 +56,27 @@ class Ingest:
 
     def rebuild(self) -> int:
         """Take in the next of what was counted before; returns how many batches, 0 when the learner has all of it."""
-        return self._take(self._counted_through)
+        return self.read(self._counted_through)
 
-    def read(self) -> int:
-        """Take in the next batches (at most BATCHES_A_READ); returns how many."""
-        return self._take()
-
-    def _take(self, through: int = 2**63 - 1) -> int:
-        rows = [row for row in self._store.read_batches(self._read_through, BATCHES_A_READ) if row.id <= through]
+    def read(self, through: int = 2**63 - 1) -> int:
+        """Take in the next batches, at most BATCHES_A_READ and none beyond the id `through`; returns how many."""
+        rows = [row for row in self.store.read_batches(self._read_through, BATCHES_A_READ) if row.id <= through]
         for row in rows:
             self._read_through = row.id
             try:
-                batch = decode_batch(row.blob, self._layout)
+                batch = decode_batch(row.blob, self.layout)
             except CodecError as error:
                 # The receiver stores only what it could decode, so the disk has changed the row since.
                 _log.error("batch skipped", extra=fields(stream=row.stream, number=row.number, reason=str(error)))
                 continue
-            self._counters.count(row.stream, row.number, batch)
-            self._counters.seen_version = max(self._counters.seen_version, int(batch.policy_versions.max()))
-            self._learner.take(batch)
+            self.counters.count(row.stream, row.number, batch)
+            self.counters.seen_version = max(self.counters.seen_version, int(batch.policy_versions.max()))
+            self.learner.take(batch)
             self._remember(row.id, batch.steps - int(batch.off_period.sum()))
         return len(rows)
 
     def _remember(self, batch_id: int, steps: int) -> None:
         self._remembered.append((batch_id, steps))
         self._remembered_steps += steps
-        while self._remembered and self._remembered_steps - self._remembered[0][1] >= self._learner.remembers:
+        while self._remembered and self._remembered_steps - self._remembered[0][1] >= self.learner.remembers:
             self._remembered_steps -= self._remembered.popleft()[1]

@@ -8,6 +8,7 @@ stop, when another trainer writes the same run, or when learning has diverged.
 import logging
 import threading
 import time
+from dataclasses import InitVar, dataclass
 from typing import Any
 
 from experience.codec import Layout
@@ -37,49 +38,35 @@ ALIVE_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class Trainer:
     """One run being trained by one process.
 
-    Args:
-        config: the run.
-        store: where experience comes from, and weights and progress go.
-        uploads: the way to S3.
-        tracking: draws the curves.
-        learner: what learns, in the state to go on from.
-        counters: what the run has done so far; updated in place.
-        stop: set by a signal.
-        layout: what a row of experience holds.
+    `learner` and `counters` are in the state to go on from, the counters updated in place; `layout` says what a row of
+    experience holds.
     """
 
-    def __init__(
-        self,
-        config: RunConfig,
-        store: Store,
-        uploads: Uploads,
-        tracking: Tracking,
-        learner: Learner,
-        counters: Counters,
-        stop: threading.Event,
-        layout: Layout,
-    ) -> None:
-        self.config = config
-        self.learner = learner
-        self.counters = counters
-        self._store = store
-        self._uploads = uploads
-        self._tracking = tracking
-        self._stop = stop
-        self._ingest = Ingest(store, learner, counters, layout)
-        self._publisher = Publisher(store, counters)
+    config: RunConfig
+    store: Store
+    uploads: Uploads
+    tracking: Tracking
+    learner: Learner
+    counters: Counters
+    stop: threading.Event
+    layout: InitVar[Layout]
+
+    def __post_init__(self, layout: Layout) -> None:
+        self._ingest = Ingest(self.store, self.learner, self.counters, layout)
+        self._publisher = Publisher(self.store, self.counters)
         self._rates = Rates()
         self._rebuilt = False
-        self._saved_at_steps = counters.steps
+        self._saved_at_steps = self.counters.steps
         self._needed_from: dict[int, int] = {}
         """What the checkpoints under way need of the store, by their steps."""
-        self._requests_met = store.checkpoint_requests()
+        self._requests_met = self.store.checkpoint_requests()
         self._noted: TrainerProgress | None = None
-        self._seconds_before = counters.seconds
-        self._began = time.monotonic()
+        self._began = time.monotonic() - self.counters.seconds
+        """When the run began, were there no time between its lives."""
         self._due: dict[str, float] = {}
         self._boot_seconds: dict[str, float] | None = None
         self._story: dict[str, Any] = {}
@@ -93,7 +80,7 @@ class Trainer:
         self._rebuild()
         notify.ready(f"training the run {self.config.run_id}")
         with Progress("training", self.config.total_timesteps) as progress:
-            while not self._stop.is_set() and not self.done():
+            while not self.stop.is_set() and not self.done():
                 read = self._ingest.read()
                 updates = self._update()
                 if self._is_due("publish", self.config.publish_seconds):
@@ -105,14 +92,14 @@ class Trainer:
                 if self._checkpoint_is_due():
                     self.save()
                 if self._is_due("curves", CURVES_SECONDS):
-                    self._uploads.curves(self._tracking.upload)
+                    self.uploads.curves(self.tracking.upload)
                 if self._is_due("alive", ALIVE_SECONDS):
                     notify.alive()
-                self._uploads.check()
+                self.uploads.check()
                 self._note_checkpoint()
                 progress.update(self.trained_steps(), **self._story)
                 if not read and not updates:
-                    self._stop.wait(IDLE_SECONDS)
+                    self.stop.wait(IDLE_SECONDS)
         done = self.done()
         self._publisher.publish(self.learner)
         state = TrainerState.DONE if done else TrainerState.STOPPED
@@ -124,18 +111,18 @@ class Trainer:
 
     def _rebuild(self) -> None:
         """Take in again what the checkpoint's replay buffer held, before anything is learned from the buffer."""
-        self._store.forget_checkpoints(beyond_steps=self.counters.steps)
+        self.store.forget_checkpoints(beyond_steps=self.counters.steps)
         self._ingest.skip_to_needed()
-        while not self._stop.is_set() and self._ingest.rebuild():
+        while not self.stop.is_set() and self._ingest.rebuild():
             if self._is_due("alive", ALIVE_SECONDS):
                 notify.starting(f"{TrainerState.REBUILDING}: {self.learner.figures().replay_rows} rows")
             self._put_progress(TrainerState.REBUILDING)
-        if self.counters.replay_digest and not self._stop.is_set():
+        if self.counters.replay_digest and not self.stop.is_set():
             # What a lost instance had not brought to the bucket is missing until its bridges have sent it again.
             digest = self.learner.memory_digest()
             rows, as_saved = self.learner.figures().replay_rows, digest == self.counters.replay_digest
             _log.info("replay buffer rebuilt", extra=fields(rows=rows, digest=digest, as_saved=as_saved))
-        self._rebuilt = not self._stop.is_set()
+        self._rebuilt = not self.stop.is_set()
 
     def done(self) -> bool:
         """Whether all steps of the run are taken in and learned from."""
@@ -149,22 +136,22 @@ class Trainer:
     def save(self) -> None:
         """Hand a checkpoint of this moment to the uploads."""
         self._saved_at_steps = self.counters.steps
-        self.counters.seconds = self._seconds()
+        self.counters.seconds = time.monotonic() - self._began
         if self._rebuilt:
             self.counters.replay_digest = self.learner.memory_digest()
             self._needed_from[self.counters.steps] = self._ingest.needed_from()
         # Before the counters are written: it may publish, and so raise the version that they name.
         policy = self._publisher.in_force(self.learner)
-        self._uploads.checkpoint(make_checkpoint(self.learner, self.counters, policy))
-        self._uploads.curves(self._tracking.upload)
+        self.uploads.checkpoint(make_checkpoint(self.learner, self.counters, policy))
+        self.uploads.curves(self.tracking.upload)
 
     def _note_checkpoint(self) -> None:
         """Tell the store what a checkpoint needs of it, once it is saved: the receiver prunes what is older."""
-        saved = self._uploads.saved_steps
+        saved = self.uploads.saved_steps
         if saved is None or saved not in self._needed_from:
             return
         try:
-            self._store.note_checkpoint(saved, self._needed_from[saved])
+            self.store.note_checkpoint(saved, self._needed_from[saved])
         except StoreFull as error:
             _log.error("checkpoint not noted, so that less is pruned", extra=fields(reason=str(error)))
         self._needed_from = {steps: needed for steps, needed in self._needed_from.items() if steps > saved}
@@ -181,7 +168,7 @@ class Trainer:
         """Whether somebody has asked for a checkpoint since the last time."""
         if not self._is_due("request", PROGRESS_SECONDS):
             return False
-        requests = self._store.checkpoint_requests()
+        requests = self.store.checkpoint_requests()
         asked, self._requests_met = requests > self._requests_met, requests
         if asked:
             _log.info("a checkpoint was asked for", extra=fields(steps=self.counters.steps))
@@ -198,7 +185,7 @@ class Trainer:
         updates = self.learner.update(budget) if budget > 0 else 0
         self.counters.updates += updates
         if updates and self._boot_seconds is None:
-            self._boot_seconds = note_first_gradient(self._store.path.parent)
+            self._boot_seconds = note_first_gradient(self.store.path.parent)
         return updates
 
     def _put_progress(self, state: TrainerState) -> None:
@@ -207,36 +194,27 @@ class Trainer:
         if progress == self._noted:
             return
         try:
-            self._store.put_progress(progress)
+            self.store.put_progress(progress)
             self._noted = progress
         except StoreFull as error:
             _log.error("progress not noted", extra=fields(reason=str(error)))
 
     def _report(self, state: TrainerState) -> None:
         """Put metrics.json up, draw the curves, and make the story that the progress line tells."""
-        self.counters.seconds = self._seconds()
+        self.counters.seconds = time.monotonic() - self._began
         self._rates.mark(self.trained_steps(), self.counters)
         document = self._document(state)
-        self._uploads.metrics(metrics_bytes(document))
-        self._tracking.draw(document)
+        self.uploads.metrics(metrics_bytes(document))
+        self.tracking.draw(document)
         self._story = story(document)
         laps = f"{self.counters.laps} laps, {self.counters.clean_laps} of them clean"
         notify.status(f"{state}: {self.trained_steps()} of {self.config.total_timesteps} steps, {laps}")
 
     def _document(self, state: TrainerState) -> dict[str, Any]:
+        trained, saved = self.trained_steps(), self.uploads.saved_steps
         return metrics_document(
-            self.config,
-            self.counters,
-            self.learner,
-            self._rates,
-            state,
-            self.trained_steps(),
-            self._uploads.saved_steps,
-            self._boot_seconds,
+            self.config, self.counters, self.learner, self._rates, state, trained, saved, self._boot_seconds
         )
-
-    def _seconds(self) -> float:
-        return self._seconds_before + time.monotonic() - self._began
 
     def _is_due(self, what: str, seconds: float) -> bool:
         """Whether `seconds` have passed since it was last due; the first time at once."""

@@ -15,18 +15,12 @@ from typing import TypeVar
 
 import torch
 
-from experience.environment import Environment
 from runtime.exit_codes import ExitCode
 from runtime.logs import fields
 from runtime.retry import GaveUp
 from train_cloud import notify
 from train_cloud.environment import environment_of
-from train_cloud.object_store import (
-    PATIENCE_SECONDS,
-    ObjectStore,
-    ObjectStoreError,
-    patiently,
-)
+from train_cloud.object_store import PATIENCE_SECONDS, ObjectStore, ObjectStoreError, patiently
 from train_cloud.run_config import ConfigError, RunConfig
 from train_cloud.run_folder.files import STORE
 from train_cloud.run_folder.keys import DONE, run_prefix
@@ -70,10 +64,13 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
         check_device(config.device)
         if _patiently(lambda: objects.find(DONE), "asking whether the run is done", stop) is not None:
             _log.info("this run is done already: nothing to train", extra=fields(run_id=config.run_id))
-            _say_done(folder / STORE)
+            if (folder / STORE).exists():
+                store = Store(folder / STORE)
+                store.put_progress(replace(store.progress(), state=TrainerState.DONE))
             notify.ready("the run is done: nothing to train")
             return ExitCode.OK
-        return _train(config, _wait_for_store(folder / STORE, stop), objects, stop)
+        store = _wait_for(lambda: _restored(folder / STORE), "the receiver to restore the store", stop)
+        return _train(config, store, objects, stop)
     except GaveUp:
         _log.info("stopped before training began")
         return ExitCode.OK
@@ -83,17 +80,19 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
 
 
 def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threading.Event) -> ExitCode:
-    environment = _wait_for_environment(config, store, stop)
+    environment = _wait_for(
+        lambda: environment_of(config, (state.spaces for state in store.streams().values())),
+        "the first bridge: it says what the environment's spaces are",
+        stop,
+    )
     learner = make_learner(config, environment)
     found = _patiently(lambda: find_newest(objects), "looking for a checkpoint", stop)
     counters = Counters()
     if found.checkpoint is not None:
         counters = restore_learner(learner, found.checkpoint)
         counters.resumes += 1
-        _log.info(
-            "resuming",
-            extra=fields(steps=counters.steps, updates=counters.updates, folder=found.checkpoint.manifest.folder),
-        )
+        begin = fields(steps=counters.steps, updates=counters.updates, folder=found.checkpoint.manifest.folder)
+        _log.info("resuming", extra=begin)
     uploads = Uploads(objects, found.latest_etag)
     tracking = Tracking(config, store.path.parent, objects, counters.steps)
     try:
@@ -141,42 +140,26 @@ def _patiently(call: Callable[[], _T], doing: str, stop: threading.Event) -> _T:
     return patiently(call, doing, wait)
 
 
-def _wait_for_store(path: Path, stop: threading.Event) -> Store:
-    """The receiver's store, once it says that everything is restored."""
+def _wait_for(find: Callable[[], _T | None], what: str, stop: threading.Event) -> _T:
+    """What `find` finds, as soon as it does; systemd is told each second that it is waited for. Raises GaveUp."""
     next_notice = 0.0
-    while True:
-        if path.exists():
-            store = Store(path)
-            if store.is_ready():
-                return store
-            store.close()
+    while (found := find()) is None:
         if not next_notice:
-            _log.info("waiting for the receiver's store", extra=fields(path=path))
+            _log.info(f"waiting for {what}")
         if time.monotonic() >= next_notice:
-            notify.starting("waiting for the receiver to restore the store")
+            notify.starting(f"waiting for {what}")
             next_notice = time.monotonic() + NOTICE_SECONDS
         if stop.wait(0.1):
-            raise GaveUp("Stopped while waiting for the receiver's store.")
+            raise GaveUp(f"Stopped while waiting for {what}.")
+    return found
 
 
-def _wait_for_environment(config: RunConfig, store: Store, stop: threading.Event) -> Environment:
-    """What the run is trained in: racing at once, another environment when the first bridge has said its spaces."""
-    told = False
-    while True:
-        found = environment_of(config, (state.spaces for state in store.streams().values()))
-        if found is not None:
-            return found
-        notify.starting("waiting for the first bridge: it says what the environment's spaces are")
-        if not told:
-            _log.info("waiting for the first bridge, which says the environment's spaces")
-            told = True
-        if stop.wait(NOTICE_SECONDS):
-            raise GaveUp("Stopped while waiting for the first bridge.")
-
-
-def _say_done(path: Path) -> None:
-    """Tell the receiver of this folder, if there is one, that there is nothing left to train."""
-    if path.exists():
-        store = Store(path)
-        progress = store.progress()
-        store.put_progress(replace(progress, state=TrainerState.DONE))
+def _restored(path: Path) -> Store | None:
+    """The receiver's store, once it says that everything is restored."""
+    if not path.exists():
+        return None
+    store = Store(path)
+    if store.is_ready():
+        return store
+    store.close()
+    return None

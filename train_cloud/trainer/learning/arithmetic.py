@@ -6,7 +6,7 @@ natively (AMX). So the switch is tried, and kept only where the products stay as
 """
 
 import logging
-import time
+import timeit
 from typing import Any
 
 import torch
@@ -43,9 +43,4 @@ def choose_matrix_products() -> bool:
 
 def _seconds(x: torch.Tensor, weight: torch.Tensor) -> float:
     """The shortest time of one product, out of many."""
-    times = []
-    for _ in range(50):
-        began = time.perf_counter()
-        torch.mm(x, weight.t())
-        times.append(time.perf_counter() - began)
-    return min(times)
+    return min(timeit.repeat(lambda: torch.mm(x, weight.t()), number=1, repeat=50))

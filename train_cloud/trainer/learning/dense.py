@@ -175,10 +175,8 @@ def _merge(parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """One tensor of the parameters' values and one for their gradients; the parameters become views of both."""
     values = torch.cat([parameter.data for parameter in parameters])
     gradients = torch.zeros_like(values)
-    start = 0
-    for parameter in parameters:
-        rows = slice(start, start + len(parameter))
-        parameter.data = values[rows]
-        parameter.grad = gradients[rows]
-        start = rows.stop
+    rows = [len(parameter) for parameter in parameters]
+    parts = torch.split(values, rows), torch.split(gradients, rows)
+    for parameter, value, gradient in zip(parameters, *parts, strict=True):
+        parameter.data, parameter.grad = value, gradient
     return values, gradients

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from gymnasium import spaces
 from safetensors.numpy import save
 from sb3_contrib.common.torch_layers import BatchRenorm
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -30,15 +31,11 @@ class ExportError(Exception):
 
 
 def export_policy(model: BaseAlgorithm, version: int, signature: str, action_step: float = ACTION_STEP) -> bytes:
-    """The policy of `model` as a file for `racing.policy.Policy.from_bytes`.
+    """The policy of `model` as a file for `racing.policy.Policy.from_bytes`; `version` rises over the run.
 
-    Args:
-        model: SAC, TQC, CrossQ, or any algorithm with an ActorCriticPolicy over Box spaces.
-        version: number of this publication, rising over the run.
-        signature: the task's signature, which the driver compares with its own.
-        action_step: grid of the actions.
-    Raises:
-        ExportError: a layer has no counterpart in the format, or a weight is not finite in float16.
+    `model` is SAC, TQC, CrossQ, or any algorithm with an ActorCriticPolicy over Box spaces; the driver compares the
+    task's `signature` with its own, and `action_step` is the actions' grid. Raises ExportError when a layer has no
+    counterpart in the format, or a weight is not finite in float16.
     """
     modules, extra, distribution = _parts(model)
     layers, tensors = _fold(modules)
@@ -49,14 +46,13 @@ def export_policy(model: BaseAlgorithm, version: int, signature: str, action_ste
                 f"The policy's tensor {name} is not finite: training has diverged. Lower the learning rate; the "
                 "last checkpoint is still good."
             )
-    assert model.observation_space.shape is not None
-    assert model.action_space.shape is not None
+    sizes = [str(spaces.flatdim(space)) for space in (model.observation_space, model.action_space)]
     metadata = {
         "format": POLICY_FORMAT,
         "version": str(version),
         "signature": signature,
-        "observation_size": str(int(np.prod(model.observation_space.shape))),
-        "action_size": str(int(np.prod(model.action_space.shape))),
+        "observation_size": sizes[0],
+        "action_size": sizes[1],
         "action_step": repr(action_step),
         "distribution": distribution,
         "layers": json.dumps(layers),

@@ -4,24 +4,19 @@ The loop paces, publishes, saves and stops; a learner takes experience in, makes
 its state as bytes. Methods that learn from a replay buffer are off_policy.py's; learners.py makes what a run asks for.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from experience.batches import Batch
 from train_cloud.trainer.counters import Counters
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """How learning goes.
-
-    Attributes:
-        losses: means over the latest call of `update`, by name; empty before the first.
-        replay_rows: transitions held to learn from.
-    """
+class Figures(NamedTuple):
+    """How learning goes."""
 
     losses: dict[str, float]
+    """Means over the latest call of `update`, by name; empty before the first."""
     replay_rows: int
+    """Transitions held to learn from."""
 
 
 class Learner(Protocol):

@@ -61,15 +61,11 @@ def make_algorithm(config: RunConfig, spaces: Spaces) -> Algorithm:
             f"environment's are {spaces.action.space}. Wrap the environment, or choose a method for such actions."
         )
     check_device(config.device)
-    optimizer: dict[str, Any] = {"fused": True}
-    kind = METHODS[config.method]
-    options: dict[str, Any] = {}
-    if config.method == "crossq":
-        optimizer["betas"] = (0.5, 0.999)  # CrossQ's own default, which naming any option would replace
-    else:
-        options["tau"] = config.tau
-    critic = config.network if config.critic_network is None else config.critic_network
-    algorithm = kind(
+    crossq = config.method == "crossq"
+    # Naming any option replaces CrossQ's own default betas, so they are named too.
+    optimizer = {"fused": True} | ({"betas": (0.5, 0.999)} if crossq else {})
+    options: dict[str, Any] = {} if crossq else {"tau": config.tau}
+    algorithm = METHODS[config.method](
         "MlpPolicy",
         SpacesOnly(spaces),
         learning_rate=config.learning_rate,
@@ -77,7 +73,10 @@ def make_algorithm(config: RunConfig, spaces: Spaces) -> Algorithm:
         batch_size=config.batch_size,
         gamma=config.gamma,
         replay_buffer_class=PackedReplayBuffer,
-        policy_kwargs={"net_arch": {"pi": config.network, "qf": critic}, "optimizer_kwargs": optimizer},
+        policy_kwargs={
+            "net_arch": {"pi": config.network, "qf": config.critic_network or config.network},
+            "optimizer_kwargs": optimizer,
+        },
         ent_coef=f"auto_{config.initial_entropy_coefficient!r}",
         target_entropy=config.target_entropy,
         seed=config.seed,

@@ -20,12 +20,9 @@ Algorithm = SAC | TQC | CrossQ
 
 
 class OffPolicyLearner:
-    """`algorithm`, fed with batches.
+    """`algorithm`, fed with batches; the task's `signature` is written into every policy.
 
-    Args:
-        algorithm: networks, optimisers and a PackedReplayBuffer; ValueError for one with another buffer.
-        batch_size: transitions of one update.
-        signature: the task's signature, written into every policy.
+    ValueError for an algorithm whose replay buffer is not a PackedReplayBuffer.
     """
 
     def __init__(self, algorithm: Algorithm, batch_size: int, signature: str) -> None:

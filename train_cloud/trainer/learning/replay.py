@@ -29,19 +29,12 @@ class PackedReplayBuffer(ReplayBuffer):
     """
 
     def __init__(
-        self,
-        buffer_size: int,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        device: torch.device | str = "auto",
-        n_envs: int = 1,
-        optimize_memory_usage: bool = False,
-        handle_timeout_termination: bool = True,
+        self, buffer_size: int, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], **options: Any
     ) -> None:
-        if optimize_memory_usage or not handle_timeout_termination:
+        if options.pop("optimize_memory_usage", False) or not options.pop("handle_timeout_termination", True):
             raise ValueError("a packed buffer keeps next observations and always tells truncated from terminated")
         # Not ReplayBuffer's own: it would allocate the arrays that the packed rows stand for.
-        BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs=n_envs)
+        BaseBuffer.__init__(self, buffer_size, observation_space, action_space, **options)
         size = int(np.prod(self.obs_shape))
         self._action = slice(size, size + self.action_dim)
         self._reward = size + self.action_dim
@@ -59,13 +52,8 @@ class PackedReplayBuffer(ReplayBuffer):
         terminated: BoolArray,
     ) -> None:
         """Append T transitions: (T, D), (T, A), (T,), (T, D), (T,); the oldest make room."""
-        block = np.empty((len(rewards), self.rows.shape[1]), np.float32)
-        block[:, : self._action.start] = observations
-        block[:, self._action] = actions
-        block[:, self._reward] = rewards
-        block[:, self._next] = next_observations
-        block[:, self._done] = terminated
-        rows = torch.from_numpy(block[-self.buffer_size :])
+        columns = observations, actions, rewards[:, None], next_observations, terminated[:, None]
+        rows = torch.from_numpy(np.concatenate(columns, 1, dtype=np.float32)[-self.buffer_size :])
         head = min(len(rows), self.buffer_size - self.pos)
         self.rows[self.pos : self.pos + head].copy_(rows[:head])
         self.rows[: len(rows) - head].copy_(rows[head:])

@@ -47,7 +47,7 @@ def software_versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             return None
 
-    return {"python": platform.python_version(), **{package: installed(package) for package in PACKAGES}}
+    return {"python": platform.python_version()} | {package: installed(package) for package in PACKAGES}
 
 
 def metrics_document(

@@ -15,7 +15,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from runtime.files import write_private
 from runtime.logs import fields
 from train_cloud import notify
-from train_cloud.object_store import ObjectNotFound, ObjectStore, ObjectStoreError
+from train_cloud.object_store import ObjectStore, ObjectStoreError
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder import files
 from train_cloud.run_folder.keys import TENSORBOARD
@@ -26,22 +26,12 @@ _EVENTS = "events.out.tfevents."
 _QUEUE = 10_000
 """Points that may wait for the disk; only beyond it would a new one have to wait too."""
 
-TAGS = {
-    "drive/mean_reward": "mean_reward",
-    "drive/laps": "laps",
-    "drive/clean_laps": "clean_laps",
-    "drive/best_lap_s": "best_lap_s",
-    "drive/episodes": "episodes",
-    "drive/off_track_rate": "off_track_rate",
-    "drive/collision_rate": "collision_rate",
-    "run/updates": "updates",
-    "run/replay_rows": "replay_rows",
-    "run/off_period_steps": "off_period_steps",
-    "run/weights_version": "weights_version",
-    "run/seconds": "seconds",
-    "rate/steps_per_second": "steps_per_second",
-    "rate/updates_per_second": "updates_per_second",
+_CURVES = {
+    "drive": ("mean_reward", "laps", "clean_laps", "best_lap_s", "episodes", "off_track_rate", "collision_rate"),
+    "run": ("updates", "replay_rows", "off_period_steps", "weights_version", "seconds"),
+    "rate": ("steps_per_second", "updates_per_second"),
 }
+TAGS = {f"{group}/{name}": name for group, names in _CURVES.items() for name in names}
 """Name of each curve, and the field of metrics.json that it draws; the losses come as train/..."""
 
 _log = logging.getLogger(__name__)
@@ -55,13 +45,9 @@ def curve_points(document: Mapping[str, Any]) -> dict[str, float]:
 
 
 class Tracking:
-    """The curves of one life of the trainer.
+    """The curves of one life of the trainer, which goes on from a checkpoint at `steps` (0 for a new run).
 
-    Args:
-        config: the run.
-        folder: of the service; the event files go into its folder `tensorboard`.
-        objects: the run's folder in S3.
-        steps: environment steps of the checkpoint that this life goes on from; 0 for a new run.
+    The event files go into the folder `tensorboard` of the service's `folder`.
     """
 
     def __init__(self, config: RunConfig, folder: Path, objects: ObjectStore, steps: int) -> None:
@@ -75,9 +61,7 @@ class Tracking:
             # Also at 0 steps: a life before may have drawn curves and not have come to a checkpoint.
             self._fetch_earlier_lives()
             # TensorBoard drops what earlier files hold from purge_step on.
-            self._writer = SummaryWriter(
-                str(self._folder), purge_step=steps + 1, max_queue=_QUEUE, flush_secs=FLUSH_SECONDS
-            )
+            self._writer = SummaryWriter(self._folder, purge_step=steps + 1, max_queue=_QUEUE, flush_secs=FLUSH_SECONDS)
         except OSError as error:
             self._give_up(error)
 
@@ -90,7 +74,8 @@ class Tracking:
         points = curve_points(document)
         if self._wandb is not None:
             self._wandb.add(steps, points)
-        self._written(lambda writer: _add(writer, steps, points))
+        for tag, value in points.items():
+            self._written(SummaryWriter.add_scalar, tag, value, steps)
 
     def upload(self) -> None:
         """Bring the event files that have grown to the bucket, in any thread. Raises ObjectStoreError, OSError."""
@@ -112,11 +97,11 @@ class Tracking:
         if self._wandb is not None:
             self._wandb.close()
 
-    def _written(self, write: Callable[[SummaryWriter], None]) -> None:
+    def _written(self, write: Callable[..., None], *arguments: object) -> None:
         """Let `write` have the writer, if there is one still; after an error there is none."""
         try:
             if self._writer is not None:
-                write(self._writer)
+                write(self._writer, *arguments)
         except (OSError, RuntimeError) as error:
             self._give_up(error)
 
@@ -135,12 +120,5 @@ class Tracking:
                 content, _ = self._objects.get(key)
                 write_private(file, content)
                 self._uploaded[file.name] = len(content)
-        except ObjectNotFound:
-            return
         except ObjectStoreError as error:
             _log.warning("earlier curves not fetched: they begin at this life", extra=fields(reason=str(error)))
-
-
-def _add(writer: SummaryWriter, steps: int, points: Mapping[str, float]) -> None:
-    for tag, value in points.items():
-        writer.add_scalar(tag, value, steps)

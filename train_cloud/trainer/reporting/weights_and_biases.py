@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class WandbCurves:
-    """The trainer's side; `settings` is the child's first line."""
+    """The trainer's side; `settings`, the key and what wandb.init takes, is the child's first line."""
 
     def __init__(self, settings: Mapping[str, Any], folder: Path) -> None:
         self._queue: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
@@ -60,15 +60,9 @@ class WandbCurves:
                 extra=fields(project=config.wandb_project),
             )
             return None
-        settings = {
-            "key": key,
-            "project": config.wandb_project,
-            "entity": config.wandb_entity,
-            "run_id": config.run_id,
-            "folder": str(folder),
-            "config": msgspec.to_builtins(config),
-        }
-        return cls(settings, folder)
+        place = {"project": config.wandb_project, "entity": config.wandb_entity, "dir": str(folder)}
+        run = {"id": config.run_id, "name": config.run_id, "config": msgspec.to_builtins(config), "resume": "allow"}
+        return cls({"key": key, "init": place | run}, folder)
 
     def add(self, steps: int, points: Mapping[str, float]) -> None:
         """Draw `points` at `steps`; never waits. When too many wait already they are dropped."""
@@ -175,9 +169,8 @@ def _begin(source: _Input) -> Any:
     """The W&B run, new or taken up again; None when W&B refuses us for good."""
     import wandb
 
-    settings = source.settings
     options = wandb.Settings(
-        api_key=settings["key"],
+        api_key=source.settings["key"],
         init_timeout=INIT_SECONDS,
         finish_timeout=FINISH_SECONDS,
         silent=True,
@@ -188,16 +181,7 @@ def _begin(source: _Input) -> Any:
     backoff = Backoff(first=5.0, cap=300.0)
     while True:
         try:
-            run = wandb.init(
-                project=settings["project"],
-                entity=settings["entity"],
-                id=settings["run_id"],
-                name=settings["run_id"],
-                config=settings["config"],
-                dir=settings["folder"],
-                resume="allow",
-                settings=options,
-            )
+            run = wandb.init(**source.settings["init"], settings=options)
         except Exception as error:
             reason = str(error).strip().partition("\n")[0]
             # Where the server answered that it does not let us, more tries would get the same answer.

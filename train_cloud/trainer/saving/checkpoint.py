@@ -26,13 +26,8 @@ def make_checkpoint(learner: Learner, counters: Counters, policy: bytes) -> Chec
     entries = {name: FileEntry(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()}
     # The digest keeps a folder to one content: an interrupted or a second writer can never mix files into it.
     digest = hashlib.sha256(msgspec.json.encode(entries)).hexdigest()[:8]
-    manifest = Manifest(
-        folder=f"{CHECKPOINTS}{counters.steps:012d}-{digest}/",
-        steps=counters.steps,
-        updates=counters.updates,
-        files=entries,
-    )
-    return Checkpoint(manifest, files)
+    folder = f"{CHECKPOINTS}{counters.steps:012d}-{digest}/"
+    return Checkpoint(Manifest(folder=folder, steps=counters.steps, updates=counters.updates, files=entries), files)
 
 
 def restore_learner(learner: Learner, checkpoint: Checkpoint) -> Counters:

@@ -8,6 +8,7 @@ older checkpoint in force, and a second trainer of the same run is noticed. What
 import hashlib
 import logging
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
@@ -52,8 +53,7 @@ class Checkpoint:
         return msgspec.json.format(msgspec.json.encode(self.manifest), indent=2)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What a run's folder holds: the newest sound checkpoint, and the ETag of LATEST; None where there is none."""
 
     checkpoint: Checkpoint | None
@@ -78,9 +78,11 @@ def find_newest(objects: ObjectStore) -> Found:
         return Found(_read(objects, newest), etag)
     except (msgspec.MsgspecError, CheckpointError) as error:
         problems.append(f"LATEST: {error}")
-    for folder in _folders(objects):
+    for key in reversed(objects.list(CHECKPOINTS)):
+        folder = key.removesuffix(MANIFEST)
         # A folder beyond LATEST was never declared complete, or belongs to a writer that was refused.
-        if newest is not None and (folder == newest.folder or folder > f"{CHECKPOINTS}{newest.steps:012d}~"):
+        beyond = newest is not None and (folder == newest.folder or folder > f"{CHECKPOINTS}{newest.steps:012d}~")
+        if beyond or not key.endswith("/" + MANIFEST):
             continue
         try:
             manifest = msgspec.json.decode(objects.get(folder + MANIFEST)[0], type=Manifest)
@@ -97,12 +99,6 @@ def find_newest(objects: ObjectStore) -> Found:
         f"No checkpoint of this run is sound ({'; '.join(problems)}). Restore an older version of the objects (the "
         "bucket keeps versions), or begin a run with another run_id."
     )
-
-
-def _folders(objects: ObjectStore) -> list[str]:
-    """Folders below checkpoints/ that hold a manifest, newest first."""
-    keys = objects.list(CHECKPOINTS)
-    return sorted((key.removesuffix(MANIFEST) for key in keys if key.endswith("/" + MANIFEST)), reverse=True)
 
 
 def _read(objects: ObjectStore, manifest: Manifest) -> Checkpoint:

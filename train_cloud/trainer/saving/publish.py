@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from dataclasses import dataclass
 
 from runtime.logs import fields
 from train_cloud.store import Store, StoreFull
@@ -11,37 +12,32 @@ from train_cloud.trainer.learning.learner import Learner
 _log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False)
 class Publisher:
-    """Numbers versions on from the newest that the checkpoint, the store or any experience knows.
+    """Numbers versions on from the newest that the checkpoint, the store or any experience knows."""
 
-    Args:
-        store: where weights go.
-        counters: `weights_version` is kept there.
-    """
-
-    def __init__(self, store: Store, counters: Counters) -> None:
-        self._store = store
-        self._counters = counters
-        self._published_updates: int | None = None
-        self.newest = b""
-        """The policy file published last, under the counters' `weights_version`; empty before the first."""
+    store: Store
+    counters: Counters
+    newest: bytes = b""
+    """The policy file published last, under the counters' `weights_version`; empty before the first."""
+    _published_updates: int | None = None
 
     def publish(self, learner: Learner) -> None:
         """Publish the policy of `learner`, unless nothing was learned since the last time.
 
         Raises ExportError when the policy's weights are not finite. A full disk is logged: the next try comes soon.
         """
-        if self._published_updates == self._counters.updates:
+        if self._published_updates == self.counters.updates:
             return
         version = self._next_version()
         blob = learner.policy(version)
         try:
-            self._store.put_weights(version, blob, hashlib.sha256(blob).hexdigest())
+            self.store.put_weights(version, blob, hashlib.sha256(blob).hexdigest())
         except StoreFull as error:
             _log.error("weights not published", extra=fields(version=version, reason=str(error)))
             return
-        self._counters.weights_version = version
-        self._published_updates = self._counters.updates
+        self.counters.weights_version = version
+        self._published_updates = self.counters.updates
         self.newest = blob
 
     def in_force(self, learner: Learner) -> bytes:
@@ -53,17 +49,16 @@ class Publisher:
         self.publish(learner)
         if self.newest:
             return self.newest
-        stored = self._store.latest_weights()
-        if stored is not None and stored.version >= self._counters.weights_version:
-            self._counters.weights_version = stored.version
-            self.newest = stored.blob
+        stored = self.store.latest_weights()
+        if stored is not None and stored.version >= self.counters.weights_version:
+            self.counters.weights_version, self.newest = stored.version, stored.blob
             return self.newest
         version = self._next_version()
         policy = learner.policy(version)
-        self._counters.weights_version = version
+        self.counters.weights_version = version
         return policy
 
     def _next_version(self) -> int:
-        stored = self._store.latest_weights()
-        known = (self._counters.weights_version, self._counters.seen_version, stored.version if stored else 0)
+        stored = self.store.latest_weights()
+        known = (self.counters.weights_version, self.counters.seen_version, stored.version if stored else 0)
         return max(known) + 1

@@ -31,12 +31,7 @@ class AnotherWriter(Exception):
 
 
 class Uploads:
-    """One thread that uploads what it is handed.
-
-    Args:
-        objects: the run's folder in S3.
-        latest_etag: ETag of LATEST as this trainer found it; None when there was none.
-    """
+    """One thread that uploads what it is handed; `latest_etag` is LATEST's as this trainer found it, None without."""
 
     def __init__(self, objects: ObjectStore, latest_etag: str | None) -> None:
         self._objects = objects
@@ -79,8 +74,8 @@ class Uploads:
     def wait(self, seconds: float) -> bool:
         """Wait until all is uploaded, at most `seconds`; whether it is. Raises AnotherWriter."""
         with self._changed:
-            self._changed.wait_for(lambda: self._refusal is not None or self._all_done(), seconds)
-            done = self._all_done()
+            self._changed.wait_for(lambda: self._refusal is not None or self._idle, seconds)
+            done = self._idle
         self.check()
         return done
 
@@ -95,27 +90,21 @@ class Uploads:
 
     @contextmanager
     def _change(self) -> Iterator[None]:
-        """Hold the lock, and tell whoever waits."""
+        """Hold the lock, and wake the thread for what was changed."""
         with self._changed:
             yield
+            self._idle = False
             self._changed.notify_all()
-
-    def _all_done(self) -> bool:
-        return self._idle and not self._waiting()
-
-    def _waiting(self) -> bool:
-        return self._checkpoint is not None or bool(self._beside)
 
     def _run(self) -> None:
         while True:
-            with self._change():
-                self._idle = True
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._waiting())
+                self._idle = self._checkpoint is None and not self._beside
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._closed or not self._idle)
                 if self._closed:
                     return
-                checkpoint, beside = self._checkpoint, self._beside
-                self._beside, self._idle = {}, False
+                checkpoint, beside, self._beside = self._checkpoint, self._beside, {}
             # The checkpoint first: when an instance has little time left, it alone matters.
             if checkpoint is not None:
                 self._upload_checkpoint(checkpoint)
@@ -148,16 +137,11 @@ class Uploads:
                     self._checkpoint = None
                 return
             except Exception as error:
-                pause = backoff.seconds()
+                pause, waited = backoff.seconds(), round(time.monotonic() - began)
                 _log.warning(
                     "checkpoint not uploaded yet, training goes on",
                     exc_info=not isinstance(error, ObjectStoreError),
-                    extra=fields(
-                        steps=manifest.steps,
-                        for_s=round(time.monotonic() - began),
-                        retry_in_s=round(pause, 1),
-                        reason=str(error),
-                    ),
+                    extra=fields(steps=manifest.steps, for_s=waited, retry_in_s=round(pause, 1), reason=str(error)),
                 )
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or self._checkpoint is not checkpoint, pause)
