@@ -113,8 +113,7 @@ class CarMoved(GameError):
 class StateReader:
     """Makes states of snapshots, and remembers what a single snapshot cannot tell: time, and hits since the reset.
 
-    Args:
-        full_lock: what steerAngle reads at full lock to the right; 1 for the page, degrees for some mirrors of it.
+    `full_lock` is what steerAngle reads at full lock to the right: 1 in the page, degrees in some mirrors of it.
     """
 
     def __init__(self, full_lock: float = FULL_LOCK) -> None:
