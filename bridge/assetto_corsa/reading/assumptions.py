@@ -111,8 +111,6 @@ def _like(name: str, values: FloatArray, expected: FloatArray, where: BoolArray,
 
 
 def _turns(time: FloatArray, heading: FloatArray, yaw_rate: FloatArray) -> JudgedAssumption:
-    if len(time) < _LEAST:
-        return JudgedAssumption("yaw rate", Judgement.NOT_SEEN, "the drive did not show it")
     passed, between = np.diff(time), 0.5 * (yaw_rate[1:] + yaw_rate[:-1])
     close = (passed > 0.0) & (passed < 0.2) & (np.abs(between) > _TURNING)
     rate = wrapped(np.diff(heading)) / np.maximum(passed, 1e-9)

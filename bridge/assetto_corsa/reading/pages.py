@@ -83,9 +83,7 @@ class GamePages:
             PageUnsteady: one changes faster than it can be copied.
         """
         now = self._now()
-        if self._physics is None or self._graphics is None:
-            self._open(now)
-        elif self.still_seconds > LOOK_AGAIN_SECONDS and now - self._opened_at > LOOK_AGAIN_SECONDS:
+        if self._physics is None or min(self.still_seconds, now - self._opened_at) > LOOK_AGAIN_SECONDS:
             self.close()
             self._open(now)
         assert self._physics is not None
