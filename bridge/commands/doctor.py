@@ -3,15 +3,14 @@
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bridge.assetto_corsa.session import BackendKind, backends
 from bridge.commands.game_options import AcRoot, Backend
-from bridge.commands.options import TWO_PAIRINGS, AllowPlain, PairingCommand, Uri, give_up
-from bridge.pairing.command import COMMAND_SECONDS, look_up_pairing
+from bridge.commands.options import AllowPlain, PairingCommand, Uri, look_up_of
+from bridge.pairing.command import COMMAND_SECONDS
 from bridge.pairing.file import config_folder, found_uri
 from runtime.exit_codes import ExitCode
 from runtime.signals import stop_on_signals
@@ -51,11 +50,9 @@ def doctor(
     """Check the game, the controls, the disk and the receiver. Exit code 1 when something stops driving."""
     from bridge.doctor import report
 
-    if pairing_command is not None and uri is not None:
-        give_up(TWO_PAIRINGS)
     stop = stop_on_signals()
     findings: list[Finding] = []
-    called = _Called(uri, pairing_command, allow_plain, stop)
+    called = _Called(uri, look_up_of(uri, pairing_command, allow_plain, stop), allow_plain)
     for finding in chain(
         _game(ac_root, track, rate, seconds, wait, backend, move, stop.is_set),
         _rest(spool or config_folder() / "spool", spool_limit_mib * 2**20, called, stop.is_set),
@@ -74,9 +71,8 @@ def doctor(
 
         typer.echo(report.as_json(findings, software(), called.text))
     else:
-        typer.echo(
-            "Something stops driving; begin with the first line that says wrong." if wrong else "Nothing is wrong."
-        )
+        stops = "Something stops driving; begin with the first line that says wrong."
+        typer.echo(stops if wrong else "Nothing is wrong.")
     raise typer.Exit(int(ExitCode.FAILED if wrong else ExitCode.OK))
 
 
@@ -96,10 +92,10 @@ def _game(
     from bridge.doctor.watching import wait_until_live, watch
 
     if wait > 0.0:
-        _tell(f"Waiting for a live game, {wait:g} s at most: switch to it now.")
+        typer.echo(f"Waiting for a live game, {wait:g} s at most: switch to it now.", err=True)
     wait_until_live(wait, stopped)
     if seconds > _SHORT_SECONDS:
-        _tell(f"Watching the game for {seconds:g} s: drive now.")
+        typer.echo(f"Watching the game for {seconds:g} s: drive now.", err=True)
     watched = watch(seconds, stopped)
     yield from game_findings(watched, rate)
     yield from install_findings(watched, ac_root, track)
@@ -124,26 +120,21 @@ def _rest(spool: Path, limit_bytes: int, called: "_Called", stopped: Callable[[]
 class _Called:
     """Whom to call; `text` is the pairing string, once it is known."""
 
-    def __init__(self, uri: str | None, command: str | None, allow_plain: bool, stop: Event) -> None:
+    def __init__(self, uri: str | None, look_up: Callable[[], Pairing] | None, allow_plain: bool) -> None:
         self.text = ""
-        self._uri, self._command, self._allow_plain, self._stop = uri, command, allow_plain, stop
+        self._uri, self._look_up, self._allow_plain = uri, look_up, allow_plain
 
     def pairing(self) -> Pairing:
         """Find out; raises PairingError."""
-        if self._command is None:
+        if self._look_up is None:
             self.text = found_uri(self._uri, config_folder())
             return parse_pairing(self.text, self._allow_plain)
-        _tell(f"Asking the pairing command, {COMMAND_SECONDS:g} s at most.")
+        typer.echo(f"Asking the pairing command, {COMMAND_SECONDS:g} s at most.", err=True)
         try:
-            pairing = look_up_pairing(self._command, self._allow_plain, self._stop)
+            pairing = self._look_up()
         except PairingError as error:
             # Its own words may hold anything, and what is found goes into bug reports.
-            _tell(str(error))
+            typer.echo(str(error), err=True)
             raise PairingError("the pairing command gives none") from None
         self.text = format_pairing(pairing)
         return pairing
-
-
-def _tell(sentence: str) -> None:
-    """Say what takes a while, where it is no part of the report."""
-    typer.echo(sentence, err=True)

@@ -3,7 +3,6 @@
 The parts are imported when the command runs, so that `--help` and `pair` answer at once.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,17 +10,7 @@ import typer
 
 from bridge.assetto_corsa.session import Stopped
 from bridge.commands.game_options import Car, CarKind, GameOptions, chosen_car, game_settings, with_game_options
-from bridge.commands.options import (
-    TWO_PAIRINGS,
-    AllowPlain,
-    PairingCommand,
-    Rate,
-    TaskOptions,
-    Uri,
-    give_up,
-    pairing_of,
-)
-from bridge.pairing.command import look_up_pairing
+from bridge.commands.options import AllowPlain, PairingCommand, Rate, TaskOptions, Uri, give_up, look_up_of, pairing_of
 from bridge.pairing.file import config_folder
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging
@@ -79,11 +68,7 @@ def drive(
         seed=seed,
         game=game_settings(game, car, track, cars),
     )
-    look_up = None
-    if pairing_command is not None:
-        if uri is not None:
-            give_up(TWO_PAIRINGS)
-        look_up = partial(look_up_pairing, pairing_command, allow_plain, stop)
+    look_up = look_up_of(uri, pairing_command, allow_plain, stop)
     pairing = pairing_of(uri, allow_plain, look_up, stop)
     try:
         with assembled_drive(pairing, settings, stop, look_up) as ready:

@@ -101,14 +101,12 @@ def with_game_options(command: Callable[..., None]) -> Callable[..., None]:
         game = GameOptions(**{field.name: options.pop(field.name) for field in fields(GameOptions)})
         command(game=game, **options)
 
+    options = [
+        Parameter(f.name, Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type) for f in fields(GameOptions)
+    ]
     parameters = []
     for own in signature(command).parameters.values():
-        if own.name == "game":
-            parameters += [
-                Parameter(f.name, own.kind, default=f.default, annotation=f.type) for f in fields(GameOptions)
-            ]
-        else:
-            parameters.append(own)
+        parameters += options if own.name == "game" else [own]
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # typer looks here
     return run

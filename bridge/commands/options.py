@@ -6,12 +6,13 @@ Giving up is a sentence on standard error and an exit code; no traceback, which 
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from threading import Event
 from typing import Annotated, NoReturn
 
 import typer
 
-from bridge.pairing.command import NoAnswer
+from bridge.pairing.command import NoAnswer, look_up_pairing
 from bridge.pairing.file import URI_VARIABLE, config_folder, found_uri
 from racing.task_config import TaskConfig
 from runtime.exit_codes import ExitCode
@@ -53,34 +54,27 @@ TaskOptions = Annotated[
         f"{', '.join(sorted({one.name for one in fields(TaskConfig)} - {'control_hz'}))}.",
     ),
 ]
-TWO_PAIRINGS = "--uri and --pairing-command both say whom to call; leave one out."
+
+
+def look_up_of(uri: str | None, command: str | None, allow_plain: bool, stop: Event) -> Callable[[], Pairing] | None:
+    """What asks the pairing command, if there is one; gives up where both options say whom to call."""
+    if command is not None and uri is not None:
+        give_up("--uri and --pairing-command both say whom to call; leave one out.")
+    return None if command is None else partial(look_up_pairing, command, allow_plain, stop)
 
 
 def pairing_of(uri: str | None, allow_plain: bool, look_up: Callable[[], Pairing] | None, stop: Event) -> Pairing:
     """The run to drive for, from the options or the pairing command's first answer; gives up where neither has one."""
-    try:
-        return parse_pairing(found_uri(uri, config_folder()), allow_plain) if look_up is None else _first(look_up, stop)
-    except PairingError as error:
-        give_up(str(error))
-
-
-def _first(look_up: Callable[[], Pairing], stop: Event) -> Pairing:
-    """The first answer of the pairing command: a bridge may be started before the instance that it waits for."""
     while True:
         try:
-            return look_up()
+            return parse_pairing(found_uri(uri, config_folder()), allow_plain) if look_up is None else look_up()
         except NoAnswer as error:
+            # A bridge may be started before the instance that it waits for.
             if stop.is_set():
                 raise typer.Exit(int(ExitCode.OK)) from None
             print(f"{error} Asking again.", file=sys.stderr, flush=True)
-
-
-def parsed(text: str, allow_plain: bool) -> Pairing:
-    """The pairing that this text names; gives up where it names none."""
-    try:
-        return parse_pairing(text, allow_plain)
-    except PairingError as error:
-        give_up(str(error))
+        except PairingError as error:
+            give_up(str(error))
 
 
 def give_up(sentence: str, exit_code: ExitCode = ExitCode.USAGE) -> NoReturn:

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from bridge.commands.options import AllowPlain, give_up, parsed
+from bridge.commands.options import AllowPlain, give_up
 from bridge.pairing.file import URI_VARIABLE, config_folder, store_pairing
+from wire.pairing import PairingError, parse_pairing
 
 
 def pair(
@@ -22,9 +23,11 @@ def pair(
 ) -> None:
     """Remember the run that this PC drives for, so that `drive` needs no pairing string."""
     text = uri or os.environ.get(URI_VARIABLE) or typer.prompt("Pairing string", hide_input=True)
-    pairing = parsed(text, allow_plain)
     try:
+        pairing = parse_pairing(text, allow_plain)
         path = store_pairing(pairing, config_folder())
+    except PairingError as error:
+        give_up(str(error))
     except OSError as error:
         give_up(f"The pairing cannot be stored: {error}. Set AC_BRIDGE_CONFIG_DIR to a folder of yours.")
     typer.echo(f"Paired with {pairing.url} (stored in {path}). Now: ac-bridge drive")

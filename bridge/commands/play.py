@@ -60,17 +60,15 @@ def play(
             with closing(session.car):
                 play_game(session, Task(session.track, config), policy, laps, typer.echo, stop)
         elif car is CarKind.SIMULATED:
-            simulated = Task(parse_track(track or _TRACK), config)
             starts = secrets.randbits(32) if seed is None else seed
+            simulated = Task(parse_track(track or _TRACK), config)
             play_simulated(simulated, policy, laps, typer.echo, stop, real_time, starts)
         else:
             give_up("A recording drives itself; a policy drives --car assetto-corsa or --car simulated.")
     except Stopped:
         return
-    except CannotDrive as error:
-        give_up(str(error), ExitCode.FAILED)
-    except UNUSABLE as error:
-        give_up(str(error), exit_code_of(error))
+    except (CannotDrive, *UNUSABLE) as error:
+        give_up(str(error), ExitCode.FAILED if isinstance(error, CannotDrive) else exit_code_of(error))
     except SettingsError as error:
         give_up(str(error), error.exit_code)
 

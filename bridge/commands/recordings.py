@@ -4,6 +4,7 @@ None of them touches the controls.
 """
 
 import errno
+import math
 import os
 import tempfile
 import time
@@ -36,13 +37,11 @@ def record(
     seconds: Annotated[float | None, typer.Option(min=0.1, help="End after so long; otherwise with Ctrl-C.")] = None,
 ) -> None:
     """Record the game's shared memory, without the player's names, for a bug report. A few MiB a minute."""
-
-    ended = _ended(stop_on_signals().is_set, seconds)
+    stop, until = stop_on_signals(), time.monotonic() + (math.inf if seconds is None else seconds)
     try:
-        records = recorded(ended)
+        records = recorded(lambda: stop.is_set() or time.monotonic() >= until)
         # No game is found out before a file is made.
-        first = next(records, None)
-        if first is None:
+        if (first := next(records, None)) is None:
             give_up("Nothing was recorded.")
         count = 0
         with RecordingWriter(file) as writer:
@@ -64,7 +63,6 @@ def replay(
     loop: Annotated[bool, typer.Option("--loop", help="Begin again at its end, until Ctrl-C.")] = False,
 ) -> None:
     """Play a recording into shared memory, at its own pace, as if the game ran here."""
-
     stop = stop_on_signals()
     try:
         reader = RecordingReader(file)
@@ -81,7 +79,6 @@ def record_lap(
     right: Annotated[float, typer.Option(min=1.5, max=50.0, help="Road to the right of the driven line, m.")] = 4.0,
 ) -> None:
     """Make a track from a lap that you drive, along the middle of the road, where the game has no fast_lane.ai."""
-
     _check_writable(out)
     stop = stop_on_signals()
     try:
@@ -129,7 +126,6 @@ def _keep(track: Track, out: Path) -> None:
 
 
 def _driven_lap(pages: PatientPages, stopped: Callable[[], bool]) -> FloatArray | None:
-
     typer.echo("Drive over the line and one lap to it again, along the middle of the road.")
     recorder = LapRecorder()
     told = ""
@@ -144,8 +140,3 @@ def _driven_lap(pages: PatientPages, stopped: Callable[[], bool]) -> FloatArray 
             typer.echo(state)
         time.sleep(_POLL_SECONDS)
     return None
-
-
-def _ended(stopped: Callable[[], bool], seconds: float | None) -> Callable[[], bool]:
-    until = None if seconds is None else time.monotonic() + seconds
-    return lambda: stopped() or (until is not None and time.monotonic() >= until)

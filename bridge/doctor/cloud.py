@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from itertools import pairwise
@@ -36,41 +35,30 @@ _REFUSALS: dict[type[Refused], Message] = {
     WrongToken: Message.TOKEN,
     ProxyUnusable: Message.PROXY,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Called:
-    """What a call showed: round trips, s each, and how far our clock is ahead of the receiver's, s; None if unknown."""
-
-    round_trips: tuple[float, ...]
-    skew: float | None
+_ANSWERS: dict[int, Message] = {
+    HTTPStatus.TOO_MANY_REQUESTS: Message.THROTTLED,
+    HTTPStatus.SERVICE_UNAVAILABLE: Message.BUSY,
+}
 
 
 def cloud_findings(pairing: Pairing, stopped: Callable[[], bool]) -> Iterator[Finding]:
     """Findings about the receiver, the round trip and the clock; none of them once it is `stopped`."""
     yield found(Message.PAIRED, address=pairing.url)
     try:
-        called = asyncio.run(_call_until(pairing, stopped))
+        trips, skew = asyncio.run(_call_until(pairing, stopped))
     except asyncio.CancelledError:
         return
     except Refused as error:
         yield found(_REFUSALS.get(type(error), Message.REFUSED), reason=error.text)
     except InvalidStatus as error:
-        yield _answered(error.response.status_code)
+        status = error.response.status_code
+        yield found(_ANSWERS.get(status, Message.STRANGER), status=status)
     except (OSError, TimeoutError, WebSocketException, EOFError) as error:
         yield found(Message.UNREACHABLE, reason=in_words(error))
     else:
         yield found(Message.RECEIVER if pairing.tls else Message.RECEIVER_PLAIN)
-        yield _round_trip(called.round_trips)
-        yield _clock(called.skew)
-
-
-def _answered(status: int) -> Finding:
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return found(Message.THROTTLED)
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return found(Message.BUSY)
-    return found(Message.STRANGER, status=status)
+        yield _round_trip(trips)
+        yield _clock(skew)
 
 
 class _Unwaited(ThreadPoolExecutor):
@@ -90,7 +78,7 @@ class _Unwaited(ThreadPoolExecutor):
         return future
 
 
-async def _call_until(pairing: Pairing, stopped: Callable[[], bool]) -> Called:
+async def _call_until(pairing: Pairing, stopped: Callable[[], bool]) -> tuple[list[float], float | None]:
     """Call, for CALL_SECONDS at most; raises CancelledError once it is `stopped`."""
     asyncio.get_running_loop().set_default_executor(_Unwaited())
     call = asyncio.ensure_future(_call(pairing))
@@ -103,7 +91,8 @@ async def _call_until(pairing: Pairing, stopped: Callable[[], bool]) -> Called:
     return await call
 
 
-async def _call(pairing: Pairing) -> Called:
+async def _call(pairing: Pairing) -> tuple[list[float], float | None]:
+    """Round trips, s each, and how far our clock is ahead of the receiver's, s; None if that is unknown."""
     connection = await dial(pairing)
     try:
         skew = _skew(connection)
@@ -113,25 +102,22 @@ async def _call(pairing: Pairing) -> Called:
             await (await connection.ping())
             trips.append(time.perf_counter() - sent)
             await asyncio.sleep(_PING_EVERY)
-        return Called(tuple(trips), skew)
+        return trips, skew
     finally:
         connection.transport.abort()
 
 
 def _skew(connection: LinkConnection) -> float | None:
     """From the answer's Date, which is cut to whole seconds and some milliseconds old: up to a second is no skew."""
-    response = connection.response
-    date = None if response is None else response.headers.get("Date")
-    if date is None:
-        return None
+    headers = {} if connection.response is None else connection.response.headers
     try:
-        apart = time.time() - parsedate_to_datetime(date).timestamp()
-    except ValueError:
+        apart = time.time() - parsedate_to_datetime(headers["Date"]).timestamp()
+    except (KeyError, ValueError):
         return None
     return apart if apart < 0.0 else max(0.0, apart - 1.0)
 
 
-def _round_trip(trips: tuple[float, ...]) -> Finding:
+def _round_trip(trips: list[float]) -> Finding:
     median = statistics.median(trips)
     # As RFC 3550 has it, without the smoothing: how much one differs from the next.
     jitter = statistics.fmean(abs(after - before) for before, after in pairwise(trips))

@@ -61,8 +61,8 @@ def _line(watched: Watched, root: Path | None, track: str | None) -> Finding:
         if root is None:
             return found(Message.LINE_UNREADABLE, reason="the install folder was not found, and in it no line")
         static = watched.static
-        length = static.trackSPlineLength if static.trackSPlineLength > 0.0 else None
-        return _readable(installed_track(root, text(static.track), text(static.trackConfiguration), length))
+        line = text(static.track), text(static.trackConfiguration), max(static.trackSPlineLength, 0.0)
+        return _readable(installed_track(root, *line))
     except TrackError as error:
         return found(Message.LINE_UNREADABLE, reason=error)
 
@@ -95,11 +95,7 @@ def _surfaces(root: Path, track: str, layout: str = "") -> Path:
     """The file with the track's permissions: the layout's own where it has one, else that of the whole track."""
     folder = root / "content" / "tracks" / track
     own, shared = (place / "data" / "surfaces.ini" for place in (folder / layout, folder))
-    return shared if _is_file(shared) and not _is_file(own) else own
-
-
-def _is_file(path: Path) -> bool:
-    return os.path.isfile(path)  # noqa: PTH113 - as above
+    return shared if os.path.isfile(shared) and not os.path.isfile(own) else own  # noqa: PTH113 - as above
 
 
 def _setting(path: Path, section: str, key: str) -> str:
@@ -108,7 +104,7 @@ def _setting(path: Path, section: str, key: str) -> str:
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError:
         return ""
-    value, here = "", ""
+    value = here = ""
     # As tolerant as the game, whose files hold any letters and keys before the first section: configparser is not.
     for line in lines:
         bare = re.split(";|//", line, maxsplit=1)[0].strip()

@@ -25,10 +25,7 @@ _SHOWN = {Status.OFF: "menu", Status.REPLAY: "replay", Status.PAUSE: "pause"}
 
 
 def game_findings(watched: Watched, rate: float = 20.0) -> Iterator[Finding]:
-    """One finding for each of: game, live; and while it is live: packets, frame cap, assumptions.
-
-    `rate`: control steps a second that will be driven, Hz.
-    """
+    """One finding each for game and live; while live, packets (`rate`: control steps, Hz), frame cap, assumptions."""
     if watched.trouble is not None:
         absent = isinstance(watched.trouble, GameNotRunning)
         yield found(Message.NO_GAME) if absent else found(Message.PAGES_UNUSABLE, reason=watched.trouble)
@@ -66,19 +63,17 @@ def _packets(watched: Watched, rate: float) -> Finding:
 
 
 def _frames(watched: Watched) -> Finding:
-    pictures = watched.pictures
-    capped = pictures < FEWEST_PICTURES
-    even = watched.uneven < _EVEN and any(abs(pictures / cap - 1.0) < _CAP_TOLERANCE for cap in CAPS)
-    message = Message.FRAMES_CAPPED if capped else Message.FRAMES_EVEN if even else Message.FRAMES
-    return found(message, rate=f"{pictures:.0f}")
+    rate = watched.pictures
+    even = watched.uneven < _EVEN and any(abs(rate / cap - 1.0) < _CAP_TOLERANCE for cap in CAPS)
+    message = Message.FRAMES_EVEN if even else Message.FRAMES
+    return found(Message.FRAMES_CAPPED if rate < FEWEST_PICTURES else message, rate=f"{rate:.0f}")
 
 
 def _assumptions(watched: Watched) -> Iterator[Finding]:
-    names = {verdict: [f.name for f in watched.assumptions if f.verdict is verdict] for verdict in Judgement}
     for finding in watched.assumptions:
         if finding.verdict is Judgement.CONTRADICTED:
             yield found(Message.ASSUMPTION_WRONG, name=finding.name, measured=finding.measured)
-    if names[Judgement.HOLDS]:
-        yield found(Message.ASSUMPTIONS, names=", ".join(names[Judgement.HOLDS]))
-    if names[Judgement.NOT_SEEN]:
-        yield found(Message.ASSUMPTIONS_UNSEEN, names=", ".join(names[Judgement.NOT_SEEN]))
+    told = {Judgement.HOLDS: Message.ASSUMPTIONS, Judgement.NOT_SEEN: Message.ASSUMPTIONS_UNSEEN}
+    for verdict, message in told.items():
+        if names := ", ".join(finding.name for finding in watched.assumptions if finding.verdict is verdict):
+            yield found(message, names=names)

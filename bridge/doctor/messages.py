@@ -95,9 +95,7 @@ class Message(Enum):
     CSP_UNKNOWN = "CSP", _SKIPPED, "not looked for without the install folder", "See above."
     BACKEND = "controls", _OK, "{backend} answers", ""
     BACKEND_NOT = (
-        "controls",
-        _SKIPPED,
-        "{backend} does not answer: {reason}",
+        *("controls", _SKIPPED, "{backend} does not answer: {reason}"),
         "Only needed if no other controls answer.",
     )
     NO_BACKEND = (
@@ -172,10 +170,7 @@ class Message(Enum):
         *("receiver", _WRONG, "something else answers in its place: HTTP {status}"),
         "Get the current string (`make pair`). Does a proxy, or another program on that port, answer?",
     )
-    PROXY = (
-        *("receiver", _WRONG, "cannot be called: {reason}"),
-        "Let calls to it go past the proxy, " + _AGAIN,
-    )
+    PROXY = "receiver", _WRONG, "cannot be called: {reason}", "Let calls to it go past the proxy, " + _AGAIN
     CERTIFICATE = (
         *("receiver", _WRONG, "wrong certificate: {reason}"),
         "Get the current string (`make pair`), and be careful where you got the old one: somebody may be in between.",

@@ -23,16 +23,10 @@ _NOBODYS_NAMES = {"root", "user", "admin", "administrator", "localhost"}
 
 
 def redacted(text: str, pairing_text: str) -> str:
-    """The text without secrets.
-
-    Args:
-        text: what was found.
-        pairing_text: the pairing string that was used, readable or not; empty without one.
-    """
+    """The text without secrets; `pairing_text` is the pairing string that was used, readable or not, or empty."""
     # First, since the user's name is a part of it.
     for home in _homes():
-        parts = [re.escape(part) for part in re.split(r"[\\/]+", home) if part]
-        if parts:
+        if parts := [re.escape(part) for part in re.split(r"[\\/]+", home) if part]:
             text = re.sub(r"[\\/]*" + r"[\\/]+".join(parts) + r"(?!\w)", "~", text, flags=re.IGNORECASE)
     for secret, name in _secrets(pairing_text):
         # Not within a word: a host called `a` is no reason to lose each a.
@@ -47,16 +41,11 @@ def redacted(text: str, pairing_text: str) -> str:
 def _secrets(pairing_text: str) -> Iterator[tuple[str, str]]:
     """What the pairing string holds, read leniently: the doctor is also for one that cannot be used."""
     login, _, address = pairing_text.strip().split("://", 1)[-1].rpartition("@")
-    for part in login.split(":")[1:]:
-        if part:
-            yield part, "TOKEN"
     host, *path = re.split(r"[/?#]", address)
-    for part in path:
-        if part.removeprefix("pin-"):
-            yield part.removeprefix("pin-"), "PIN"
     bare = host[1:].split("]")[0] if host.startswith("[") else host.split(":")[0]
-    if bare:
-        yield bare, "HOST"
+    found = [(part, "TOKEN") for part in login.split(":")[1:]]
+    found += [(part.removeprefix("pin-"), "PIN") for part in path]
+    yield from ((secret, name) for secret, name in [*found, (bare, "HOST")] if secret)
     try:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):

@@ -64,9 +64,9 @@ def _lock(backend: Backend, locks: ExitStack) -> None:
 def _why_not(backend: Backend, locks: ExitStack) -> str | None:
     try:
         _lock(backend, locks)
+        return backend.why_not()
     except BackendUnavailable as unavailable:
         return str(unavailable)
-    return backend.why_not()
 
 
 def _tried(watched: Watched, backends: Sequence[Backend], move: bool, locks: ExitStack) -> Iterator[Finding]:
@@ -96,9 +96,7 @@ def _steering(backend: Backend) -> Finding:
         backend.open()
         with GamePages() as pages:
             left, right = _turned(backend, pages, ASKED), _turned(backend, pages, -ASKED)
-    except BackendUnavailable as error:
-        return found(Message.STEER_LOST, reason=error)
-    except GameError as error:
+    except (BackendUnavailable, GameError) as error:
         return found(Message.STEER_LOST, reason=error)
     finally:
         backend.close()
@@ -106,15 +104,14 @@ def _steering(backend: Backend) -> Finding:
         return found(Message.STEER_ROLLED)
     # The game's steerAngle is positive to the right, and 1 at full lock.
     share = (right - left) / (2.0 * ASKED)
-    for holds, message in (
-        (abs(share) < _LEAST, Message.STEER_IGNORED),
-        (share < 0.0, Message.STEER_REVERSED),
-        (share > _MOST, Message.STEER_SCALE),
-        (share < _FULL, Message.STEER_FILTERED),
-    ):
-        if holds:
-            return found(message, backend=backend.name, share=f"{share:.0%}")
-    return found(Message.STEERS, backend=backend.name, share=f"{share:.0%}")
+    answers = {
+        Message.STEER_IGNORED: abs(share) < _LEAST,
+        Message.STEER_REVERSED: share < 0.0,
+        Message.STEER_SCALE: share > _MOST,
+        Message.STEER_FILTERED: share < _FULL,
+        Message.STEERS: True,
+    }
+    return found(next(filter(answers.get, answers)), backend=backend.name, share=f"{share:.0%}")
 
 
 def _turned(backend: Backend, pages: GamePages, steer: float) -> float | None:

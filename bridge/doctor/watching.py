@@ -23,33 +23,19 @@ _ENOUGH = 20
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What was seen of a game.
+    """What was seen of a game."""
 
-    Attributes:
-        trouble: why there is no game to be seen; None when there is.
-        static: of the session; None without one.
-        status: what the game showed last.
-        speed: of the car at the end, m/s.
-        taken: CSP drives the car for somebody.
-        packets, pictures: physics and graphics packets a second.
-        uneven: standard deviation of the times between pictures, as a share of their mean; infinite for too few.
-        longest_gap: s without a physics packet.
-        still: s since the last one.
-        silent: s since the last packet of either kind.
-        assumptions: judged.
-    """
-
-    trouble: GameError | None = None
+    trouble: GameError | None = None  # why there is no game to be seen
     static: Static | None = None
-    status: Status = Status.OFF
-    speed: float = 0.0
-    taken: bool = False
-    packets: float = 0.0
-    pictures: float = 0.0
-    uneven: float = math.inf
-    longest_gap: float = 0.0
-    still: float = 0.0
-    silent: float = 0.0
+    status: Status = Status.OFF  # what the game showed last
+    speed: float = 0.0  # of the car at the end, m/s
+    taken: bool = False  # CSP drives the car for somebody
+    packets: float = 0.0  # of the physics page, a second
+    pictures: float = 0.0  # packets of the graphics page, a second
+    uneven: float = math.inf  # standard deviation of the times between pictures as a share of their mean; inf: too few
+    longest_gap: float = 0.0  # s without a physics packet
+    still: float = 0.0  # s since the last one
+    silent: float = 0.0  # s since the last packet of either kind
     assumptions: tuple[JudgedAssumption, ...] = ()
 
     @property
@@ -62,8 +48,7 @@ def watch(seconds: float, stopped: Callable[[], bool], now: Callable[[], float] 
     """Watch for so many seconds, or until `stopped`."""
     with GamePages(now) as pages:
         try:
-            static = pages.static()
-            return _watched(pages, static, seconds, stopped, now)
+            return _watched(pages, seconds, stopped, now)
         except GameError as error:
             return Watched(trouble=error)
 
@@ -110,9 +95,8 @@ class _Counter:
         return statistics.pstdev(apart) / statistics.fmean(apart) if len(apart) >= _ENOUGH else math.inf
 
 
-def _watched(
-    pages: GamePages, static: Static, seconds: float, stopped: Callable[[], bool], now: Callable[[], float]
-) -> Watched:
+def _watched(pages: GamePages, seconds: float, stopped: Callable[[], bool], now: Callable[[], float]) -> Watched:
+    static = pages.static()
     began = moved_at = now()
     check, physics, graphics = AssumptionCheck(), _Counter(began), _Counter(began)
     longest = 0.0
@@ -151,9 +135,7 @@ def _controls_there() -> bool:
     """Whether somebody offers CSP controls: a bridge that ended in order took its page away, and Car0 may stay."""
     try:
         open_page(CAR_CONTROLS_PAGE, sizeof(CarControls)).close()
-    except GameNotRunning:
-        return False
-    except GameError:
-        # It is there, but not for us.
-        return True
+    except GameError as error:
+        # Or it is there, but not for us.
+        return not isinstance(error, GameNotRunning)
     return True

@@ -52,24 +52,15 @@ _INSTEAD = "Let the game restore the file (Steam: verify integrity of files), or
 class FastLane:
     """What a file says of the road, point by point along the game's ideal line."""
 
-    line: FloatArray
-    """(n, 2) metres in the ground plane, n >= 8; the first point is not repeated."""
-    elevation: FloatArray
-    """(n,) metres, the line's height in the game's world."""
-    side_left: FloatArray
-    """(n,) metres from the line to the left edge; negative where the line runs beyond it."""
-    side_right: FloatArray
-    """(n,) metres from the line to the right edge; negative where the line runs beyond it."""
-    length: float
-    """Metres once around, from the last point to the first included."""
+    line: FloatArray  # (n, 2) metres in the ground plane, n >= 8; the first point is not repeated
+    elevation: FloatArray  # (n,) metres, the line's height in the game's world
+    side_left: FloatArray  # (n,) metres from the line to the left edge; negative where the line runs beyond it
+    side_right: FloatArray  # the same to the right edge
+    length: float  # metres once around, from the last point to the first included
 
 
 def read_fast_lane(path: Path) -> FastLane:
-    """Return what the file says.
-
-    Raises:
-        TrackError: it is missing, of another version, cut short, or holds what cannot be a road.
-    """
+    """What the file says; raises TrackError: missing, of another version, cut short, or it cannot be a road."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -93,14 +84,8 @@ def read_fast_lane(path: Path) -> FastLane:
 def fast_lane_track(path: Path, name: str, spline_length: float | None = None) -> Track:
     """Return the track between the edges that the file describes; its centreline is the middle of the road.
 
-    Args:
-        path: the file.
-        name: of the track.
-        spline_length: trackSPlineLength of the session that is driven, m, which the file has to match; None or 0 where
-            the game does not say.
-
-    Raises:
-        TrackError: the file gives no closed road, or one of another length.
+    It has to match `spline_length`, the trackSPlineLength of the session, m, unless that is None or 0; raises
+    TrackError where it does not, or gives no closed road.
     """
     lane = read_fast_lane(path)
     if spline_length and abs(lane.length / spline_length - 1.0) > LENGTH_TOLERANCE:
@@ -175,10 +160,10 @@ def _tables(data: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check_values(position: FloatArray, sides: FloatArray, stored: FloatArray, path: Path) -> None:
-    sound = np.isfinite(np.column_stack([position, sides, stored])).all(axis=1)
-    if not sound.all():
+    farthest = np.abs(np.column_stack([position, sides, stored])).max(axis=1)
+    if not (sound := np.isfinite(farthest)).all():
         raise _damaged(path, f"point {int(np.argmin(sound))} holds a value that is not a finite number")
-    near = np.abs(np.column_stack([position, sides, stored])).max(axis=1) < _FARTHEST
+    near = farthest < _FARTHEST
     if not near.all():
         raise _damaged(path, f"point {int(np.argmin(near))} lies farther away than any track reaches")
     level = position[:, [0, 2]]

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from bridge.assetto_corsa.files.fast_lane import fast_lane_track
@@ -35,19 +36,15 @@ class InstallError(ValueError):
 
 
 def find_install(given: Path | None = None, environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Path:
-    """Return the game's folder, which holds content/tracks.
+    """Return the game's folder, which holds content/tracks: the one `given` (--ac-root), else AC_ROOT's, else Steam's.
 
-    Args:
-        given: what the user named (--ac-root), if anything.
-        environ: where AC_ROOT and Windows' own folders are named.
-        home: the user's folder, if not the one that the system says.
-
-    Raises:
-        InstallError: it is not where the user says, or in none of Steam's libraries.
+    `home` is the user's folder, if not the one that the system says. Raises InstallError: it is not where the user
+    says, or in none of Steam's libraries.
     """
-    named = (given, "--ac-root") if given is not None else (Path(environ.get(ROOT_VARIABLE, "")), ROOT_VARIABLE)
-    if given is not None or environ.get(ROOT_VARIABLE):
-        return _checked(*named)
+    if given is not None:
+        return _checked(given, "--ac-root")
+    if named := environ.get(ROOT_VARIABLE):
+        return _checked(Path(named), ROOT_VARIABLE)
     looked = []
     for steam in _steam_folders(environ, home):
         for library in _libraries(steam):
@@ -63,11 +60,7 @@ def find_install(given: Path | None = None, environ: Mapping[str, str] = os.envi
 
 
 def find_fast_lane(root: Path, track: str, layout: str = "") -> Path:
-    """Return the file of the game's line for a track and its layout, named as the game's static page names them.
-
-    Raises:
-        TrackError: there is none; the text names the way without it.
-    """
+    """The file of the game's line for a track and layout of the static page; TrackError says what to do without."""
     folder = root / _TRACKS
     for name in (track, layout) if layout else (track,):
         if not name or name in {".", ".."} or re.search(r'[/\\:*?"<>|\0]', name):
@@ -83,16 +76,10 @@ def find_fast_lane(root: Path, track: str, layout: str = "") -> Path:
 
 
 def installed_track(root: Path, track: str, layout: str = "", spline_length: float | None = None) -> Track:
-    """Return the track that the game drives on, from its own files.
+    """Return the track that the game drives on, from its own files; the other arguments are of the static page.
 
-    Args:
-        root: the game's folder.
-        track: as the static page names it.
-        layout: trackConfiguration of the static page; empty where the track has but one.
-        spline_length: trackSPlineLength of the static page, m, which the file has to match; None to take what is there.
-
-    Raises:
-        TrackError: the game has no line for it, or one that cannot be used.
+    `layout` is its trackConfiguration, empty where the track has but one; the file has to match `spline_length`, its
+    trackSPlineLength, m, unless that is None or 0. Raises TrackError: there is no line for it, or an unusable one.
     """
     return fast_lane_track(find_fast_lane(root, track, layout), full_name(track, layout), spline_length)
 
@@ -119,9 +106,8 @@ def _checked(folder: Path, named_by: str) -> Path:
             "acs.exe and content."
         ) from None
     if not is_folder(folder / _TRACKS):
-        what = (
-            "has no content/tracks in it that could be read" if is_folder(folder) else "is no folder that can be read"
-        )
+        there = is_folder(folder)
+        what = "has no content/tracks in it that could be read" if there else "is no folder that can be read"
         raise InstallError(
             f"{named_by} says that Assetto Corsa is in {folder}, but that {what}. Name the folder that holds acs.exe "
             "and content."
@@ -136,13 +122,10 @@ def _steam_folders(environ: Mapping[str, str], home: Path | None) -> Iterator[Pa
             if folder := environ.get(variable):
                 yield Path(folder, "Steam")
     else:
-        try:
+        # A user without a home folder has no Steam in it.
+        with suppress(RuntimeError):
             home = Path.home() if home is None else home
-        except RuntimeError:
-            # A user without a home folder has no Steam in it.
-            return
-        for folder in _LINUX_STEAM:
-            yield home / folder
+            yield from (home / folder for folder in _LINUX_STEAM)
 
 
 def _from_registry() -> Iterator[Path]:
@@ -156,12 +139,9 @@ def _from_registry() -> Iterator[Path]:
         (winreg.HKEY_LOCAL_MACHINE, r"SOFTWARE\Valve\Steam", "InstallPath"),
     )
     for hive, key, name in places:
-        try:
-            with winreg.OpenKey(hive, key) as opened:
-                yield Path(str(winreg.QueryValueEx(opened, name)[0]))
-        except OSError:
-            # Steam has not written this one.
-            continue
+        # Steam may not have written this one.
+        with suppress(OSError), winreg.OpenKey(hive, key) as opened:
+            yield Path(str(winreg.QueryValueEx(opened, name)[0]))
 
 
 def _libraries(steam: Path) -> Iterator[Path]:
@@ -170,14 +150,10 @@ def _libraries(steam: Path) -> Iterator[Path]:
         return
     yield steam
     for file in _LIBRARIES:
-        try:
-            text = (steam / file).read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-        for path in _LIBRARY.findall(text):
+        with suppress(OSError):
+            paths = _LIBRARY.findall((steam / file).read_text(encoding="utf-8", errors="replace"))
             # A block of a library also lists its games: numbers with sizes.
-            if not path.isdigit():
-                yield Path(re.sub(r"\\(.)", r"\1", path))
+            yield from (Path(re.sub(r"\\(.)", r"\1", path)) for path in paths if not path.isdigit())
 
 
 def _entry(folder: Path, name: str) -> Path:

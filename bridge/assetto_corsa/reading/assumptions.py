@@ -49,14 +49,9 @@ class JudgedAssumption:
 
 
 class AssumptionCheck:
-    """Collects snapshots while somebody drives, by hand or not, and judges them.
+    """Collects snapshots while somebody drives, by hand or not, and judges them."""
 
-    Args:
-        full_lock: what steerAngle is taken to read at full lock.
-    """
-
-    def __init__(self, full_lock: float = FULL_LOCK) -> None:
-        self._full_lock = full_lock
+    def __init__(self) -> None:
         self._rows: deque[tuple[float, ...]] = deque(maxlen=MOST_SAMPLES)
 
     def add(self, snapshot: Snapshot) -> None:
@@ -72,7 +67,7 @@ class AssumptionCheck:
                 float(ground_heading(physics.heading)),
                 physics.localAngularVel[1],
                 float(plane_vector(physics.accG[0], physics.accG[2])[1]) * STANDARD_GRAVITY,
-                -physics.steerAngle / self._full_lock,
+                -physics.steerAngle / FULL_LOCK,
                 physics.numberOfTyresOut,
                 valid,
                 snapshot.graphics.iCurrentTime / 1000.0,
@@ -116,13 +111,9 @@ def _like(name: str, values: FloatArray, expected: FloatArray, where: BoolArray,
 
 
 def _turns(time: FloatArray, heading: FloatArray, yaw_rate: FloatArray) -> JudgedAssumption:
-    if len(time) < _LEAST:
-        return JudgedAssumption("yaw rate", Judgement.NOT_SEEN, "the drive did not show it")
-    passed = np.diff(time)
-    turned = wrapped(np.diff(heading))
-    between = 0.5 * (yaw_rate[1:] + yaw_rate[:-1])
+    passed, between = np.diff(time), 0.5 * (yaw_rate[1:] + yaw_rate[:-1])
     close = (passed > 0.0) & (passed < 0.2) & (np.abs(between) > _TURNING)
-    rate = turned / np.maximum(passed, 1e-9)
+    rate = wrapped(np.diff(heading)) / np.maximum(passed, 1e-9)
     return _like("yaw rate", rate, between, close, "of localAngularVel is what the heading turns by")
 
 
@@ -140,10 +131,9 @@ def _keeps_time(time: FloatArray, lap_time: FloatArray) -> JudgedAssumption:
 
     The clock moves once a picture, so a stretch goes from one of its moves to another, and is many pictures long.
     """
-    moves = np.flatnonzero(np.diff(lap_time)) + 1
     paces = []
     first = before = None
-    for at in moves:
+    for at in np.flatnonzero(np.diff(lap_time)) + 1:
         if first is None or lap_time[at] < lap_time[before] or time[at] - time[before] > _STANDS_SECONDS:
             first = at
         elif (passed := time[at] - time[first]) >= _STRETCH_SECONDS:

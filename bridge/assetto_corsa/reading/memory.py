@@ -24,12 +24,7 @@ class PageUnusable(GameError):
 
 
 class Page:
-    """Shared memory that somebody writes, to be read.
-
-    Attributes:
-        name: without the prefix that Windows wants.
-        size: bytes that are read.
-    """
+    """Shared memory that somebody writes, to be read: `size` bytes of it; `name` is without Windows' prefix."""
 
     def __init__(self, name: str, view: memoryview, release: Callable[[], None]) -> None:
         self.name = name
@@ -56,11 +51,7 @@ class Page:
 
 
 class WritablePage(Page):
-    """Shared memory that we made, or share with who made it.
-
-    Attributes:
-        existed: it was there before; its bytes are what was written last.
-    """
+    """Shared memory that we made, or share with who made it: if it `existed`, its bytes are what was written last."""
 
     def __init__(
         self, name: str, view: memoryview, release: Callable[[], None], remove: Callable[[], None], existed: bool
@@ -83,13 +74,10 @@ class WritablePage(Page):
 
 
 def _absent(name: str) -> GameNotRunning:
+    proton = "; under Proton, start simshmbridge with it, which brings the memory here."
     return GameNotRunning(
         f"The game is not running: its shared memory {name} does not exist. Start Assetto Corsa and enter a session"
-        + (
-            "."
-            if sys.platform == "win32"
-            else "; under Proton, start simshmbridge with it, which brings the memory here."
-        )
+        + ("." if sys.platform == "win32" else proton)
     )
 
 
@@ -111,11 +99,8 @@ if sys.platform == "win32":
     import ctypes
     from ctypes import wintypes
 
-    _FILE_MAP_READ = 0x0004
-    _FILE_MAP_WRITE = 0x0002
-    _PAGE_READWRITE = 0x04
-    _ERROR_FILE_NOT_FOUND = 2
-    _ERROR_ALREADY_EXISTS = 183
+    _FILE_MAP_READ, _FILE_MAP_WRITE, _PAGE_READWRITE = 0x0004, 0x0002, 0x04
+    _ERROR_FILE_NOT_FOUND, _ERROR_ALREADY_EXISTS = 2, 183
     _INVALID_HANDLE_VALUE = wintypes.HANDLE(-1)
 
     class _Region(ctypes.Structure):
@@ -182,10 +167,8 @@ if sys.platform == "win32":
         if not handle:
             raise _refused(name, ctypes.FormatError(code))
         view, release = _mapped(name, size, handle, _FILE_MAP_READ | _FILE_MAP_WRITE)
-        return WritablePage(name, view, release, _nothing, existed=code == _ERROR_ALREADY_EXISTS)
-
-    def _nothing() -> None:
-        """Windows takes the page away with its last holder."""
+        # Windows takes the page away with its last holder.
+        return WritablePage(name, view, release, lambda: None, existed=code == _ERROR_ALREADY_EXISTS)
 
 else:
     import mmap

@@ -40,20 +40,13 @@ class PageUnsteady(GameError):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the pages held at one moment.
-
-    Attributes:
-        physics, graphics: copies of the pages.
-        car: CSP's car data while CSP has taken the car over; else None.
-        read_at: of the reader's clock, s.
-        duplicate: the physics page holds the packet of the snapshot before this one.
-    """
+    """What the pages held at one moment, as copies."""
 
     physics: Physics
     graphics: Graphics
-    car: CarData | None
-    read_at: float
-    duplicate: bool
+    car: CarData | None  # of CSP, while it has taken the car over
+    read_at: float  # of the reader's clock, s
+    duplicate: bool  # the physics page holds the packet of the snapshot before this one
 
     @property
     def status(self) -> Status:
@@ -65,12 +58,8 @@ class Snapshot:
 class GamePages:
     """The pages of a running game; found when they are read, and again after the game was away.
 
-    Args:
-        now: the clock, s; monotonic.
-        csp: look for CSP's car data as well.
-
-    Attributes:
-        retries: how many copies were taken again because the game was writing.
+    `now` is a monotonic clock, s; `csp`: look for CSP's car data as well. `retries` counts the copies that were taken
+    again because the game was writing.
     """
 
     def __init__(self, now: Callable[[], float] = time.perf_counter, csp: bool = True) -> None:
@@ -94,9 +83,7 @@ class GamePages:
             PageUnsteady: one changes faster than it can be copied.
         """
         now = self._now()
-        if self._physics is None or self._graphics is None:
-            self._open(now)
-        elif self.still_seconds > LOOK_AGAIN_SECONDS and now - self._opened_at > LOOK_AGAIN_SECONDS:
+        if self._physics is None or min(self.still_seconds, now - self._opened_at) > LOOK_AGAIN_SECONDS:
             self.close()
             self._open(now)
         assert self._physics is not None
@@ -116,11 +103,7 @@ class GamePages:
         return self._now() - self._moved_at
 
     def static(self) -> Static:
-        """The page of the session: car, track, rules. Written when a session begins, so read it again in a new one.
-
-        Raises:
-            GameNotRunning, PageUnusable, PageUnsteady: as `read` does.
-        """
+        """The page of the session, written when it begins: car, track, rules. Raises as `read` does."""
         with open_page(STATIC_PAGE, STATIC_BYTES) as page:
             return Static.from_buffer_copy(self._steady(page))
 
@@ -171,11 +154,9 @@ class GamePages:
             except GameError:
                 return None
         car = CarData.from_buffer_copy(self._steady(self._car))
-        if car.packet_id != self._car_packet:
-            seen_before = self._car_packet is not None
-            self._car_packet = car.packet_id
-            if seen_before:
-                self._car_moved_at = now
+        before, self._car_packet = self._car_packet, car.packet_id
+        if before is not None and before != car.packet_id:
+            self._car_moved_at = now
         if now - self._car_moved_at <= CAR_FRESH_SECONDS:
             return car
         if now >= self._look_for_car_at:

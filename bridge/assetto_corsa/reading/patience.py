@@ -19,17 +19,10 @@ _T = TypeVar("_T")
 
 
 class PatientPages:
-    """`GamePages` for whoever can do without a snapshot now and then.
-
-    Args:
-        pages: are read.
-        now: the clock, s; monotonic.
-    """
+    """`GamePages` for whoever can do without a snapshot now and then; `now` is a monotonic clock, s."""
 
     def __init__(self, pages: GamePages, now: Callable[[], float] = time.perf_counter) -> None:
-        self._pages = pages
-        self._now = now
-        self._seen = False
+        self._pages, self._now, self._seen = pages, now, False
         self._failing_since: float | None = None
 
     def read(self) -> Snapshot | None:
@@ -49,12 +42,10 @@ class PatientPages:
             found = read()
         except GameError as error:
             now = self._now()
-            if self._failing_since is None:
-                self._failing_since = now
+            self._failing_since = now if self._failing_since is None else self._failing_since
             may_pass = self._seen or isinstance(error, PageUnsteady)
             if not may_pass or now - self._failing_since >= PATIENCE:
                 raise
             return None
-        self._seen = True
-        self._failing_since = None
+        self._seen, self._failing_since = True, None
         return found

@@ -113,8 +113,7 @@ class CarMoved(GameError):
 class StateReader:
     """Makes states of snapshots, and remembers what a single snapshot cannot tell: time, and hits since the reset.
 
-    Args:
-        full_lock: what steerAngle reads at full lock to the right; 1 for the page, degrees for some mirrors of it.
+    `full_lock` is what steerAngle reads at full lock to the right: 1 in the page, degrees in some mirrors of it.
     """
 
     def __init__(self, full_lock: float = FULL_LOCK) -> None:
@@ -126,6 +125,7 @@ class StateReader:
         self._collided = False
         self._damage: FloatArray | None = None
         self._hits: int | None = None
+        # Where the car's own point is, seen from its tyres; a vector turns as a velocity does.
         self._from_contacts: FloatArray = np.zeros((1, 2))
         self._contacts_tell = False
         self._car_packet: int | None = None
@@ -188,24 +188,20 @@ class StateReader:
             apart = position - contacts
             if float(np.hypot(*apart[0])) < _CAR_LENGTH:
                 self._contacts_tell = True
-                self._learn(apart, heading)
+                self._from_contacts = body_velocity(apart, heading)
             return position
         drawn = plane_vector([snapshot.graphics.carCoordinates[0]], [snapshot.graphics.carCoordinates[2]])
         apart = drawn - contacts
         if float(np.hypot(*apart[0])) < _CAR_LENGTH + _PICTURE * speed:
             self._contacts_tell = True
             if speed < _STANDING:
-                self._learn(apart, heading)
+                self._from_contacts = body_velocity(apart, heading)
         elif self._contacts_tell and np.isfinite(contacts).all():
             # Its tyres are there already, and the picture before shows it here.
             raise CarMoved(f"was moved by {np.hypot(*apart[0]):.0f} m at once")
         else:
             return drawn
         return contacts + body_velocity(self._from_contacts, -heading)
-
-    def _learn(self, from_contacts: FloatArray, heading: FloatArray) -> None:
-        """Where the car's own point is, seen from its tyres; a vector turns as a velocity does."""
-        self._from_contacts = body_velocity(from_contacts, heading)
 
     def _hit(self, physics: Physics, car: CarData | None) -> bool:
         damage = np.array(physics.carDamage[:])

@@ -48,20 +48,13 @@ _AGAIN = "Drive one lap from the line to the line without stopping or turning ro
 
 @dataclass(frozen=True, slots=True)
 class LapSample:
-    """Where the car was.
+    """Where the car was."""
 
-    Attributes:
-        time: s, of any clock that goes on.
-        x, y: m in the ground plane.
-        lap_time: s since the line was crossed, as the game counts.
-        in_pit_lane: in the pits or on the way to or from them.
-    """
-
-    time: float
-    x: float
+    time: float  # s, of any clock that goes on
+    x: float  # m in the ground plane, as y
     y: float
-    lap_time: float
-    in_pit_lane: bool
+    lap_time: float  # s since the line was crossed, as the game counts
+    in_pit_lane: bool  # in the pits or on the way to or from them
 
 
 def lap_sample(snapshot: Snapshot) -> LapSample | None:
@@ -75,18 +68,12 @@ def lap_sample(snapshot: Snapshot) -> LapSample | None:
 
 
 class LapRecorder:
-    """Picks one whole lap, from the line to the line, out of what a car does.
-
-    Attributes:
-        recording: the line was crossed and a lap is being collected.
-        metres: driven of this lap so far.
-        given_up: why the last lap that was begun was given up, a sentence; empty if it was not.
-    """
+    """Picks one whole lap, from the line to the line, out of what a car does."""
 
     def __init__(self) -> None:
-        self.recording = False
-        self.metres = 0.0
-        self.given_up = ""
+        self.recording = False  # the line was crossed and a lap is being collected
+        self.metres = 0.0  # driven of this lap so far
+        self.given_up = ""  # why the last lap that was begun was given up, a sentence; empty if it was not
         self._last: LapSample | None = None
         self._began = 0.0
         self._positions: list[tuple[float, float]] = []
@@ -137,14 +124,9 @@ def track_from_lap(
 ) -> Track:
     """Return the track whose centreline a lap drove.
 
-    Args:
-        lap: (k, 2) positions in metres in the order driven, from the line to the line: the last is the first one
-            behind the line again.
-        name: of the track.
-        width_left, width_right: m from the driven line to the edges; in tight bends less towards the inside.
-
-    Raises:
-        TrackError: the lap does not close, has gaps, or is no lap of a road.
+    `lap` is (k, 2) positions, m, in the order driven, from the line to the first one behind the line again; the widths
+    are m from it to the edges, in tight bends less towards the inside. Raises TrackError: the lap does not close, has
+    gaps, or is no lap of a road.
     """
     if not (_NARROWEST <= width_left <= _WIDEST and _NARROWEST <= width_right <= _WIDEST):
         raise TrackError(

@@ -54,11 +54,9 @@ def recorded(stopped: Callable[[], bool], now: Callable[[], float] = time.perf_c
     latest: dict[PageKind, bytes] = {}
     with GamePages(now) as game:
         pages = PatientPages(game, now)
-        began = now()
-        look_at = began
+        began = look_at = now()
         while not stopped():
-            snapshot = pages.read()
-            if snapshot is None:
+            if (snapshot := pages.read()) is None:
                 time.sleep(_POLL_SECONDS)
                 continue
             at = snapshot.read_at - began
@@ -69,7 +67,9 @@ def recorded(stopped: Callable[[], bool], now: Callable[[], float] = time.perf_c
                 seen[PageKind.CONTROLS] = applied
             if snapshot.read_at >= look_at and (static := pages.static()) is not None:
                 look_at = snapshot.read_at + _LOOK_SECONDS
-                seen = {PageKind.STATIC: _nameless(bytes(static))} | seen
+                page = bytearray(static)
+                page[_NAMES] = bytes(_NAMES.stop - _NAMES.start)
+                seen = {PageKind.STATIC: bytes(page)} | seen
             for kind, data in seen.items():
                 if latest.get(kind) != data:
                     latest[kind] = data
@@ -159,12 +159,6 @@ def _check_no_game(stopped: Callable[[], bool]) -> None:
             if [page.read() for page in pages] != before:
                 raise GameRuns("A game runs here, and the recording would write into its memory. End the game first.")
             time.sleep(0.02)
-
-
-def _nameless(static: bytes) -> bytes:
-    page = bytearray(static)
-    page[_NAMES] = bytes(_NAMES.stop - _NAMES.start)
-    return bytes(page)
 
 
 def _controls() -> bytes | None:

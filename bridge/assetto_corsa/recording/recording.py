@@ -47,17 +47,7 @@ class Record:
 
 
 class RecordingWriter:
-    """Writes a recording; a context manager.
-
-    Args:
-        path: the file; an existing one is replaced.
-
-    Attributes:
-        bytes_written: size of the file so far.
-
-    Raises:
-        OSError: from here and from every method, when the disk refuses.
-    """
+    """Writes a recording, over an existing one, of `bytes_written` so far; every method raises the disk's OSError."""
 
     def __init__(self, path: Path) -> None:
         self._compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
@@ -85,12 +75,9 @@ class RecordingWriter:
 
     def close(self) -> None:
         """Write what is left and close the file; safe to call twice."""
-        if self._file.closed:
-            return
-        try:
-            self.flush()
-        finally:
-            self._file.close()
+        if not self._file.closed:
+            with self._file:
+                self.flush()
 
     def __enter__(self) -> Self:
         return self
@@ -102,14 +89,8 @@ class RecordingWriter:
 class RecordingReader:
     """The records of a recording, in the order in which they were written; iterate it as often as needed.
 
-    Args:
-        path: the file.
-
-    Attributes:
-        cut_short: the latest iteration met the file's end within a block, as when the recorder was killed.
-
-    Raises:
-        RecordingDamaged: the file cannot be read, or is no recording; while iterating, that it is damaged.
+    `cut_short`: the latest iteration met the file's end within a block, as when the recorder was killed. Raises
+    RecordingDamaged: the file cannot be read, or is no recording; while iterating, that it is damaged.
     """
 
     def __init__(self, path: Path) -> None:
