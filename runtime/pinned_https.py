@@ -1,7 +1,5 @@
 """A plain HTTP question to a server that is known by its certificate's hash instead of by an authority."""
 
-from __future__ import annotations
-
 import http.client
 import ssl
 from collections.abc import Callable, Mapping

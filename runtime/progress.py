@@ -1,11 +1,8 @@
 """How far a piece of work is: a live line on a terminal, log lines elsewhere; never mixed with the log."""
 
-from __future__ import annotations
-
 import logging
 import time
-from types import TracebackType
-from typing import IO
+from typing import IO, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -72,12 +69,10 @@ class Progress:
             _log.info(self._label, extra=fields(**self._last))
         self._last = {}
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -4,8 +4,6 @@ What is worth another try, and for how long, is the caller's to say. Who must do
 takes the waiting times alone from `Backoff`.
 """
 
-from __future__ import annotations
-
 import logging
 import random
 import time

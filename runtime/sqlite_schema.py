@@ -5,8 +5,6 @@ says 0 although it has the tables of version 1, so the first migration must take
 that open a file at the same moment may all call `migrate`: one of them does the work.
 """
 
-from __future__ import annotations
-
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

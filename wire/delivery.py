@@ -7,8 +7,6 @@ Nothing is lost, doubled or reordered, whatever is cut and whenever either side 
 what they committed. Neither class reads a clock.
 """
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import Final
 

@@ -4,8 +4,6 @@ Decoding validates everything that `wire.messages` declares and raises nothing b
 the bytes. Which kind of frame a peer uses is its own choice, frame by frame.
 """
 
-from __future__ import annotations
-
 from typing import Final, TypeVar
 
 import msgspec

@@ -6,8 +6,6 @@ types and values out of bounds are refused. This module only declares; `wire.fra
 frames and back.
 """
 
-from __future__ import annotations
-
 import math
 from enum import StrEnum
 from typing import Annotated, Final, TypeAlias

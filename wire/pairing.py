@@ -6,8 +6,6 @@ the token. Without a pin, the certificate must be one that the system trusts. No
 connection.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import hashlib
