@@ -6,8 +6,8 @@ that open a file at the same moment may all call `migrate`: one of them does the
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 Migrations = Mapping[int, Sequence[str]]
 """The statements that lead to each version from the one before it; none of them begins or ends a transaction."""
@@ -30,20 +30,26 @@ def migrate(connection: sqlite3.Connection, migrations: Migrations, name: str) -
     """
     if _version(connection, migrations, name) >= max(migrations):
         return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         # Read again behind the lock: another process may have done it while we waited.
         present = _version(connection, migrations, name)
         for version in sorted(version for version in migrations if version > present):
             for statement in migrations[version]:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {version}")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what is written within, or, after any exception, nothing of it; `connection` as for `migrate`."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
         connection.execute("COMMIT")
-    except BaseException:
+    finally:
         # SQLite rolls back by itself after some errors, and then has nothing left to roll back.
-        with suppress(sqlite3.OperationalError):
+        if connection.in_transaction:
             connection.execute("ROLLBACK")
-        raise
 
 
 def check_version(connection: sqlite3.Connection, migrations: Migrations, name: str) -> None:
