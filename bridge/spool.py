@@ -77,16 +77,10 @@ class SpoolPosition:
 class Spool:
     """Numbered batches of one stream in `folder`, which is made if it does not exist.
 
-    All methods may be called from any thread. `stream`, `last_number`, `safe_through` and `total_steps` are
-    plain attributes, right as of the last commit.
-
-    Args:
-        folder: holds spool.db, spool.lock and spool.reserve (1 MiB).
-        limit_bytes: blobs may take this much in all, in bytes.
-
-    Raises:
-        SpoolFull: the disk has no room to begin with.
-        SpoolError: another process uses the folder, it cannot be written or read, or a newer program made its file.
+    All methods may be called from any thread. `stream`, `last_number`, `safe_through` and `total_steps` are plain
+    attributes, right as of the last commit. `folder` holds spool.db, spool.lock and spool.reserve (1 MiB); the batches
+    may take `limit_bytes` in all. Raises SpoolFull when the disk has no room to begin with, and SpoolError when another
+    process uses the folder, it cannot be written or read, or a newer program made its file.
     """
 
     def __init__(self, folder: Path, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:

@@ -58,12 +58,6 @@ class Progress:
                 shown["left"] = duration(max(0.0, self._total - done) / rate)
         return shown
 
-    def close(self) -> None:
-        """Take the live line away; the last state stays as a log line."""
-        if self._live is not None:
-            self._live.stop()
-        self._write()
-
     def _write(self) -> None:
         if self._last:
             _log.info(self._label, extra=fields(**self._last))
@@ -73,7 +67,10 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        """Take the live line away; the last state stays as a log line."""
+        if self._live is not None:
+            self._live.stop()
+        self._write()
 
 
 def _amount(value: float) -> str:

@@ -20,13 +20,9 @@ class SchemaError(Exception):
 def migrate(connection: sqlite3.Connection, migrations: Migrations, name: str) -> None:
     """Run the migrations that the file lacks, all of them in one transaction; writes nothing when none is missing.
 
-    Args:
-        connection: in autocommit mode (`isolation_level=None`), outside a transaction.
-        migrations: by version, from 1 on.
-        name: what the file is to people, as the beginning of a sentence.
-
-    Raises:
-        SchemaError: the file's version is beyond the last one of `migrations`; nothing was changed.
+    `connection` is in autocommit mode (`isolation_level=None`), outside a transaction; `name` is what the file is to
+    people, as the beginning of a sentence. Raises SchemaError when the file's version is beyond the last one of
+    `migrations`, which begin at 1; nothing was changed then.
     """
     if _version(connection, migrations, name) >= max(migrations):
         return

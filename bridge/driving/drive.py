@@ -160,19 +160,20 @@ class Drive:
 
     def run(self) -> ExitCode:
         """Drive; returns how it ended. What went wrong is in the log, in a sentence."""
-        with logging_aside(), self._shown():
-            try:
-                with control_thread(self.real_time):
-                    try:
-                        self._drive()
-                    except CannotDrive as error:
-                        self._failure = error
-                    finally:
-                        self.driver.finish()
-                if not self._interrupted and self._failure is None:
-                    self._deliver()
-            finally:
-                self._let_go()
+        with logging_aside(), self._shown(), ExitStack() as closing:
+            # Everything is committed and closed, whatever of it fails.
+            closing.callback(self.car.close)
+            closing.callback(self.link.close, LAST_SEND_SECONDS)
+            closing.callback(self.recorder.close)
+            with control_thread(self.real_time):
+                try:
+                    self._drive()
+                except CannotDrive as error:
+                    self._failure = error
+                finally:
+                    self.driver.finish()
+            if not self._interrupted and self._failure is None:
+                self._deliver()
         return self._judged()
 
     @property
@@ -244,13 +245,6 @@ class Drive:
             unsent=self.link.unsent_steps,
             link="done" if state.done else "draining" if state.draining else "up" if state.connected else "down",
         )
-
-    def _let_go(self) -> None:
-        """Everything committed and closed, whatever of it fails; the car was let go of when the driver finished."""
-        with ExitStack() as closing:
-            closing.callback(self.car.close)
-            closing.callback(self.link.close, LAST_SEND_SECONDS)
-            closing.callback(self.recorder.close)
 
     def _judged(self) -> ExitCode:
         tally, link = self.tally, self.link

@@ -93,11 +93,9 @@ def assembled_drive(
 ) -> Iterator[Drive]:
     """A drive that is ready to run; its spool is closed at the end.
 
-    `look_up` is the Link's; `real_clock` makes the clock of a drive in real time from its period in s.
-
-    Raises:
-        SettingsError: something in the settings does not fit, or the game cannot be driven.
-        Stopped: `stop` was set while the game was waited for.
+    `look_up` is the Link's; `real_clock` makes the clock of a drive in real time from its period in s. Raises
+    SettingsError when something in the settings does not fit, or the game cannot be driven, and Stopped when `stop` was
+    set while the game was waited for.
     """
     with ExitStack() as closing:
         try:

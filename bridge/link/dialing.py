@@ -76,9 +76,8 @@ class _Connect(connect):
 async def dial(pairing: Pairing) -> LinkConnection:
     """Make one attempt.
 
-    Raises:
-        Refused: wrong certificate, token or protocol, or a proxy that cannot be used.
-        OSError, TimeoutError, WebSocketException, EOFError: trouble on the way; try again.
+    Raises Refused for a wrong certificate, token or protocol, or a proxy that cannot be used; OSError, TimeoutError,
+    WebSocketException or EOFError for trouble on the way, after which it makes sense to try again.
     """
     kind = type("PinnedConnection", (LinkConnection,), {"pin": pairing.pin})
     try:
@@ -172,8 +171,7 @@ def _wrong_protocol(pairing: Pairing) -> Refused:
 async def race(attempt: Callable[[], Awaitable[LinkConnection]]) -> LinkConnection:
     """Make attempts until one succeeds, a new one every DIAL_INTERVAL_S, while older ones are still pending.
 
-    Raises:
-        Refused: an attempt was refused for good.
+    Raises Refused when one was refused for good.
     """
     loop = asyncio.get_running_loop()
     pending: set[asyncio.Task[LinkConnection]] = set()

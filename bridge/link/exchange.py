@@ -143,10 +143,8 @@ class Exchange:
     def hear(self, message: DownMessage, now: float) -> None:
         """Take one message; `now` is a monotonic time in s.
 
-        Raises:
-            Refused: what no retry can mend.
-            SessionOver: the connection has no use any more.
-            IllegalMove: nothing can be heard in this phase.
+        Raises Refused for what no retry can mend, SessionOver when the connection has no use any more, and IllegalMove
+        when nothing can be heard in this phase.
         """
         if self.state.phase not in TALKING:
             raise IllegalMove(f"a {type(message).__name__} was heard, but the link is {self.state.phase.name}")

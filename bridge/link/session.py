@@ -35,12 +35,7 @@ class Conversation:
         self._now = asyncio.get_running_loop().time
 
     async def run(self) -> None:
-        """Talk until the connection ends; never returns.
-
-        Raises:
-            Refused: what no retry can mend.
-            SessionOver: dial again.
-        """
+        """Talk until the connection ends; never returns. Raises Refused, or SessionOver when to dial again."""
         try:
             async with asyncio.timeout(WELCOME_SECONDS):
                 await self._introduce()
