@@ -111,10 +111,11 @@ class LinkState:
 
 
 class Exchange:
-    """The conversation with the receiver over all its connections; `policy` is what is driven on already, if any."""
+    """The conversation with the receiver over all its connections, for a spool that stands at `position`."""
 
-    def __init__(self, position: SpoolPosition, introduction: Introduction, policy: Policy | None = None) -> None:
-        self.introduction, self.policy = introduction, policy
+    def __init__(self, position: SpoolPosition, introduction: Introduction) -> None:
+        self.introduction = introduction
+        self.policy: Policy | None = None
         self.announcement: TrackAnnouncement | None = None
         """What the newest Welcome asked for."""
         self.conflict = ""

@@ -48,24 +48,16 @@ class Driven:
 class Link:
     """Runs the link in a thread from `start` to `close`; an `experience.run_view.RunView` for who drives.
 
-    Args:
-        pairing: whom to call.
-        spool: what to send; stays open as long as the link.
-        policy: what is driven on already, if anything.
-        look_up: finds out whom to call now, where an address changes with each instance; raises PairingError.
+    The spool stays open as long as the link. `look_up` finds out whom to call now, where an address changes with each
+    instance; it raises PairingError.
     """
 
     def __init__(
-        self,
-        pairing: Pairing,
-        spool: Spool,
-        introduction: Introduction,
-        policy: Policy | None = None,
-        look_up: Callable[[], Pairing] | None = None,
+        self, pairing: Pairing, spool: Spool, introduction: Introduction, look_up: Callable[[], Pairing] | None = None
     ) -> None:
         self._pairing, self._spool, self._look_up = pairing, spool, look_up
         self._looked_up_at = time.monotonic()
-        self._exchange = Exchange(spool.position(), introduction, policy)
+        self._exchange = Exchange(spool.position(), introduction)
         self._loop = asyncio.new_event_loop()
         self._wake, self._stop = asyncio.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
