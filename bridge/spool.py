@@ -1,10 +1,8 @@
 """The gaming PC's memory of its experience until that is safe: numbered batches in a SQLite file.
 
 Promises that a batch whose `append` returned survives SIGKILL and a power cut (WAL, synchronous=FULL), that the
-numbers of a stream have no gaps, that nothing is forgotten before the receiver called it safe, and that one
-process at a time uses a folder. When the disk or the spool's own limit is full, `append` raises SpoolFull and
-changes nothing; the caller decides what to do with the batch. It knows nothing of what a batch holds, nor of the
-network.
+numbers of a stream have no gaps, that nothing is forgotten before the receiver called it safe, and that one process at
+a time uses a folder. It knows nothing of what a batch holds, nor of the network.
 """
 
 import errno
@@ -14,14 +12,14 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from experience.sink import SinkFull
 from runtime.logs import fields
-from runtime.sqlite_schema import Migrations, SchemaError, migrate
+from runtime.sqlite_schema import Migrations, SchemaError, migrate, transaction
 
 DEFAULT_LIMIT_BYTES = 2 * 2**30
 _ROW_BYTES = 64
@@ -79,16 +77,10 @@ class SpoolPosition:
 class Spool:
     """Numbered batches of one stream in `folder`, which is made if it does not exist.
 
-    All methods may be called from any thread. `stream`, `last_number`, `safe_through` and `total_steps` are
-    plain attributes, right as of the last commit.
-
-    Args:
-        folder: holds spool.db, spool.lock and spool.reserve (1 MiB).
-        limit_bytes: blobs may take this much in all, in bytes.
-
-    Raises:
-        SpoolFull: the disk has no room to begin with.
-        SpoolError: another process uses the folder, it cannot be written or read, or a newer program made its file.
+    All methods may be called from any thread. `stream`, `last_number`, `safe_through` and `total_steps` are plain
+    attributes, right as of the last commit. `folder` holds spool.db, spool.lock and spool.reserve (1 MiB); the batches
+    may take `limit_bytes` in all. Raises SpoolFull when the disk has no room to begin with, and SpoolError when another
+    process uses the folder, it cannot be written or read, or a newer program made its file.
     """
 
     def __init__(self, folder: Path, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
@@ -99,7 +91,9 @@ class Spool:
             # Whoever catches the error must find the folder free again.
             with ExitStack() as opened:
                 self._lock = opened.enter_context(closing(_locked(folder)))
-                self._writer = opened.enter_context(closing(_connect(folder / "spool.db")))
+                self._writer = opened.enter_context(closing(_open(folder / "spool.db")))
+                self._writer.execute("PRAGMA journal_mode=WAL")
+                self._writer.execute("PRAGMA synchronous=FULL")
                 self._reader = opened.enter_context(closing(_open(folder / "spool.db")))
                 self._load()
                 self._reserve = folder / "spool.reserve"
@@ -118,7 +112,7 @@ class Spool:
 
     def _load(self) -> None:
         migrate(self._writer, _MIGRATIONS, f"The spool in {self.folder}")
-        with _transaction(self._writer):
+        with transaction(self._writer):
             for name, value in (("stream", uuid.uuid4().hex), ("bridge", uuid.uuid4().hex[:12])):
                 self._writer.execute("INSERT OR IGNORE INTO facts (name, value) VALUES (?, ?)", (name, value))
         known = dict(self._writer.execute("SELECT name, value FROM facts"))
@@ -137,22 +131,17 @@ class Spool:
         ).fetchone()
 
     def append(self, blob: bytes, steps: int, steps_by_car: Mapping[int, int] | None = None) -> int:
-        """Commit a batch and return its number, the one after the last.
+        """Commit an encoded batch of so many steps and return its number, the one after the last.
 
-        Args:
-            blob: the encoded batch.
-            steps: how many steps it holds.
-            steps_by_car: of these, how many each car made; advances `steps_of_car`.
-
-        Raises:
-            SpoolFull: there is no room; nothing was changed.
+        `steps_by_car` says how many of the steps each car made, and advances `steps_of_car`. Raises SpoolFull when
+        there is no room; nothing was changed then.
         """
         with self._writing:
             if self.used_bytes + len(blob) + _ROW_BYTES > self.limit_bytes:
                 raise SpoolFull(f"the spool holds {self.used_bytes / 2**20:.0f} MiB, which is its limit")
             number, total = self.last_number + 1, self.total_steps + steps
             car_steps = {car: self.steps_of_car(car) + more for car, more in (steps_by_car or {}).items()}
-            with self._full_disk_told(), _transaction(self._writer):
+            with self._full_disk_told(), transaction(self._writer):
                 self._writer.execute(
                     "INSERT INTO batches (position, steps, steps_through, blob) VALUES (?, ?, ?, ?)",
                     (self._offset + number, steps, total, blob),
@@ -194,12 +183,9 @@ class Spool:
             )
 
     def forget_through(self, stream: str, number: int) -> None:
-        """Delete the batches up to this number, which the receiver calls safe.
+        """Delete the batches up to this number, which the receiver calls safe; nothing of another stream than ours.
 
-        Asking twice changes nothing; nor does asking for a stream that is not ours any more.
-
-        Raises:
-            SpoolFull: the disk is too full even for that; the batches stay, ask again later.
+        Raises SpoolFull when the disk is too full even for that; the batches stay, ask again later.
         """
         with self._writing:
             number = min(number, self.last_number) if stream == self.stream else 0
@@ -219,7 +205,7 @@ class Spool:
             "SELECT COALESCE(SUM(LENGTH(blob) + ?), 0) FROM batches WHERE position <= ?",
             (_ROW_BYTES, self._offset + through),
         ).fetchone()
-        with self._full_disk_told(), _transaction(self._writer):
+        with self._full_disk_told(), transaction(self._writer):
             self._writer.execute("DELETE FROM batches WHERE position <= ?", (self._offset + through,))
             self._set(safe_through=through)
         self.used_bytes -= freed
@@ -235,11 +221,7 @@ class Spool:
             self._reserve.unlink(missing_ok=True)
 
     def bind_signature(self, signature: str) -> None:
-        """Say what task the batches belong to.
-
-        Raises:
-            SpoolError: batches of another task still wait here.
-        """
+        """Say what task the batches belong to; raises SpoolError while batches of another task still wait here."""
         with self._writing:
             if signature == self.signature:
                 return
@@ -249,19 +231,16 @@ class Spool:
                     f"another task ({self.signature}); this drive's task is {signature}. Name another folder "
                     "with --spool, or delete this one to give those steps up."
                 )
-            with self._full_disk_told(), _transaction(self._writer):
+            with self._full_disk_told(), transaction(self._writer):
                 self._set(signature=signature)
             self.signature = signature
 
     def start_fresh_stream(self, reason: str) -> SpoolPosition:
-        """Take a new stream id and number what is not safe yet from 1 in it; the steps' counters go on.
-
-        Returns where it stands then.
-        """
+        """Take a new stream id and number what is not safe yet from 1 in it; returns where it stands then."""
         with self._writing:
             stream, offset = uuid.uuid4().hex, self._offset + self.safe_through
             left = self.last_number - self.safe_through
-            with self._full_disk_told(), _transaction(self._writer):
+            with self._full_disk_told(), transaction(self._writer):
                 self._set(stream=stream, offset=offset, last_number=left, safe_through=0)
             _log.warning(
                 "the stream starts afresh: what was not safe yet is sent again",
@@ -305,33 +284,13 @@ def _disk_is_full(error: OSError | sqlite3.Error, folder: Path) -> bool:
     return told == sqlite3.SQLITE_FULL or (told in _FULL_CODES and shutil.disk_usage(folder).free < _RESERVE_BYTES)
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # SQLite rolls back by itself after some errors, and then has nothing left to roll back.
-        with suppress(sqlite3.OperationalError):
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = _open(path)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    return connection
+def _open(path: Path, timeout: float = 5.0) -> sqlite3.Connection:
+    return sqlite3.connect(path, timeout, isolation_level=None, check_same_thread=False)
 
 
 def _locked(folder: Path) -> sqlite3.Connection:
     """An exclusive transaction on a file of its own: a lock that every system has and that dies with us."""
-    lock = sqlite3.connect(folder / "spool.lock", timeout=0.0, isolation_level=None, check_same_thread=False)
+    lock = _open(folder / "spool.lock", timeout=0.0)
     try:
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:

@@ -4,8 +4,6 @@ A boot begins when PID 1 does, in a container when the container does. Wall-cloc
 hardware clock) change nothing, and a suspended machine keeps counting, as its bill does.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """How processes of the house end: one meaning of each exit code."""
 
-from __future__ import annotations
-
 import enum
 
 

@@ -3,8 +3,6 @@
 Only the standard library is needed: guards run this before there is anything else.
 """
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Iterator

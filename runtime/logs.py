@@ -4,8 +4,6 @@ A terminal's progress line (`runtime.progress`) never mixes with them: while it 
 appears above it.
 """
 
-from __future__ import annotations
-
 import copy
 import logging
 import logging.handlers

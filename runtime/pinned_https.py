@@ -1,7 +1,5 @@
 """A plain HTTP question to a server that is known by its certificate's hash instead of by an authority."""
 
-from __future__ import annotations
-
 import http.client
 import ssl
 from collections.abc import Callable, Mapping
@@ -30,16 +28,11 @@ def get(
     check: Callable[[bytes], None] | None = None,
     tls: bool = True,
 ) -> tuple[int, str]:
-    """Status and text of `GET path`.
+    """Status and text of `GET path`; `headers`, where secrets belong, are sent only when the server was found right.
 
-    Args:
-        headers: sent only when the server was found right; secrets belong there.
-        timeout: of the connection and of each piece of the answer, s.
-        check: raises unless the server's certificate (DER) is the pinned one; None asks the system's authorities.
-        tls: False asks without encryption.
-
-    Raises:
-        OSError, http.client.HTTPException: no answer, or none that is HTTP; and what `check` raises.
+    `timeout` is of the connection and of each piece of the answer, s. `check` raises unless the server's certificate
+    (DER) is the pinned one; None asks the system's authorities. Raises OSError and http.client.HTTPException where no
+    answer comes, or none that is HTTP, and what `check` raises.
     """
     connection = http.client.HTTPConnection(host, port, timeout=timeout)
     if tls:

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _NICE = -10
 _REAL_TIME = 10
@@ -69,14 +69,13 @@ elif sys.platform == "linux":
     # 0 is the calling thread, which on Linux has a policy and a nice value of its own.
 
     def _raised() -> bool:
-        try:
+        with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(_REAL_TIME))
-        except OSError:
-            try:
-                os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-            except OSError:
-                return False
-        return True
+            return True
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+            return True
+        return False
 
     def _lowered() -> None:
         # Anybody may lower himself, but only root may take the flag away again.

@@ -1,11 +1,8 @@
 """How far a piece of work is: a live line on a terminal, log lines elsewhere; never mixed with the log."""
 
-from __future__ import annotations
-
 import logging
 import time
-from types import TracebackType
-from typing import IO
+from typing import IO, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -61,24 +58,19 @@ class Progress:
                 shown["left"] = duration(max(0.0, self._total - done) / rate)
         return shown
 
-    def close(self) -> None:
-        """Take the live line away; the last state stays as a log line."""
-        if self._live is not None:
-            self._live.stop()
-        self._write()
-
     def _write(self) -> None:
         if self._last:
             _log.info(self._label, extra=fields(**self._last))
         self._last = {}
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __exit__(self, *_: object) -> None:
+        """Take the live line away; the last state stays as a log line."""
+        if self._live is not None:
+            self._live.stop()
+        self._write()
 
 
 def _amount(value: float) -> str:

@@ -4,8 +4,6 @@ What is worth another try, and for how long, is the caller's to say. Who must do
 takes the waiting times alone from `Backoff`.
 """
 
-from __future__ import annotations
-
 import logging
 import random
 import time
@@ -49,15 +47,8 @@ def retry(
 ) -> _Result:
     """What `attempt` returns, tried again after one of `errors` until `seconds` are over; then the last one is raised.
 
-    Args:
-        attempt: one try; any other error than `errors` ends the tries.
-        errors: what may pass by itself; a sentence each, for the log.
-        seconds: how long it may last.
-        doing: what the log says before each wait.
-        wait: waits so many seconds and says whether to give up instead of trying again.
-
-    Raises:
-        GaveUp: `wait` said so.
+    Before each wait the log says what one is `doing`, and the error, which is a sentence. `wait` waits so many seconds
+    and says whether to give up instead of trying again; then GaveUp is raised.
     """
     backoff, deadline = Backoff(), time.monotonic() + seconds
     while True:

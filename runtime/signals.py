@@ -1,7 +1,5 @@
 """One answer to signals: the process ends when its work is in order."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from types import FrameType

@@ -5,11 +5,9 @@ says 0 although it has the tables of version 1, so the first migration must take
 that open a file at the same moment may all call `migrate`: one of them does the work.
 """
 
-from __future__ import annotations
-
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 Migrations = Mapping[int, Sequence[str]]
 """The statements that lead to each version from the one before it; none of them begins or ends a transaction."""
@@ -22,30 +20,32 @@ class SchemaError(Exception):
 def migrate(connection: sqlite3.Connection, migrations: Migrations, name: str) -> None:
     """Run the migrations that the file lacks, all of them in one transaction; writes nothing when none is missing.
 
-    Args:
-        connection: in autocommit mode (`isolation_level=None`), outside a transaction.
-        migrations: by version, from 1 on.
-        name: what the file is to people, as the beginning of a sentence.
-
-    Raises:
-        SchemaError: the file's version is beyond the last one of `migrations`; nothing was changed.
+    `connection` is in autocommit mode (`isolation_level=None`), outside a transaction; `name` is what the file is to
+    people, as the beginning of a sentence. Raises SchemaError when the file's version is beyond the last one of
+    `migrations`, which begin at 1; nothing was changed then.
     """
     if _version(connection, migrations, name) >= max(migrations):
         return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         # Read again behind the lock: another process may have done it while we waited.
         present = _version(connection, migrations, name)
         for version in sorted(version for version in migrations if version > present):
             for statement in migrations[version]:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {version}")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what is written within, or, after any exception, nothing of it; `connection` as for `migrate`."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
         connection.execute("COMMIT")
-    except BaseException:
+    finally:
         # SQLite rolls back by itself after some errors, and then has nothing left to roll back.
-        with suppress(sqlite3.OperationalError):
+        if connection.in_transaction:
             connection.execute("ROLLBACK")
-        raise
 
 
 def check_version(connection: sqlite3.Connection, migrations: Migrations, name: str) -> None:

@@ -1,13 +1,10 @@
 """Exactly-once, in-order delivery of numbered batches, as two state machines without any I/O.
 
-The sender (Outbox) numbers its batches 1, 2, 3, ... in a spool that survives it, sends them in order
-within a window, and forgets only what the receiver calls safe. The receiver (Inbox) stores number n+1
-only after n, and recognises what it has already. After a cut, the receiver's Welcome says where to go on.
-Nothing is lost, doubled or reordered, whatever is cut and whenever either side dies, as long as both keep
-what they committed. Neither class reads a clock.
+The sender (Outbox) numbers its batches 1, 2, 3, ... in a spool that survives it, sends them in order within a window,
+and forgets only what the receiver calls safe. The receiver (Inbox) stores number n+1 only after n, and recognises what
+it has already. After a cut, the receiver's Welcome says where to go on. Nothing is lost, doubled or reordered, whatever
+is cut and whenever either side dies, as long as both keep what they committed. Neither class reads a clock.
 """
-
-from __future__ import annotations
 
 from enum import Enum
 from typing import Final
@@ -21,10 +18,11 @@ class StreamConflict(Exception):
 
 
 class Outbox:
-    """The sending side of one stream.
+    """The sending side of one stream; starts disconnected.
 
-    `last_number`: newest batch in the spool (0: none yet); `safe_through`: newest batch that the spool
-    has been told is safe (and may have forgotten). Starts disconnected.
+    Attributes, for reading: `last_number`: newest batch in the spool (0: none yet); `stored_through`: newest batch that
+    the receiver, as it last said, has committed; `safe_through`: newest batch that is safe in S3, which the spool may
+    have forgotten; `connected`: a Welcome was heard on the present connection.
     """
 
     def __init__(self, last_number: int = 0, safe_through: int = 0, window: int = DEFAULT_WINDOW) -> None:
@@ -32,70 +30,42 @@ class Outbox:
             raise ValueError(f"safe_through {safe_through} must lie within 0..last_number {last_number}")
         if window < 1:
             raise ValueError(f"the window must hold at least one batch, not {window}")
-        self._last = last_number
-        self._safe = safe_through
-        self._stored = safe_through
-        self._sent = safe_through
-        self._window = window
-        self._connected = False
-
-    @property
-    def last_number(self) -> int:
-        """Newest batch in the spool."""
-        return self._last
-
-    @property
-    def stored_through(self) -> int:
-        """Newest batch that the receiver, as it last said, has committed."""
-        return self._stored
-
-    @property
-    def safe_through(self) -> int:
-        """Newest batch that is safe in S3; what the spool may forget."""
-        return self._safe
-
-    @property
-    def connected(self) -> bool:
-        """Whether a Welcome was heard on the present connection."""
-        return self._connected
+        self.last_number, self.stored_through, self.safe_through = last_number, safe_through, safe_through
+        self.connected = False
+        self._sent, self._window = safe_through, window
 
     @property
     def in_flight(self) -> int:
         """Batches sent on this connection and not acknowledged yet."""
-        return self._sent - self._stored
+        return self._sent - self.stored_through
 
     def welcome(self, stored_through: int, safe_through: int) -> int:
         """Start (again) after what the receiver has; returns the number through which the spool may forget.
 
-        The receiver may have less than it once acknowledged (a new instance restored from S3), but never
-        less than what was safe. Raises StreamConflict when it has less, or has batches that this spool
-        never made.
+        The receiver may have less than it once acknowledged (a new instance restored from S3), but never less than what
+        was safe. Raises StreamConflict when it has less, or has batches that this spool never made.
         """
         self._check_history(stored_through, safe_through)
-        if stored_through < self._safe:
+        if stored_through < self.safe_through:
             raise StreamConflict(
                 f"The receiver has batches through {stored_through} of this stream, but batches through "
-                f"{self._safe} were already reported safe and are no longer in the spool. It serves another "
+                f"{self.safe_through} were already reported safe and are no longer in the spool. It serves another "
                 "run or lost its bucket: check the run's name, or start with a new spool folder."
             )
-        self._stored = stored_through
-        self._sent = stored_through
-        self._safe = max(self._safe, safe_through)
-        self._connected = True
-        return self._safe
+        self.stored_through = self._sent = stored_through
+        self.safe_through = max(self.safe_through, safe_through)
+        self.connected = True
+        return self.safe_through
 
     def appended(self, number: int) -> None:
         """The spool committed batch `number`, the one after the last."""
-        if number != self._last + 1:
-            raise ValueError(f"batch {number} does not follow batch {self._last}")
-        self._last = number
+        if number != self.last_number + 1:
+            raise ValueError(f"batch {number} does not follow batch {self.last_number}")
+        self.last_number = number
 
     def next_number(self) -> int | None:
-        """The batch to send now.
-
-        None when disconnected, when the window is full or when everything was sent.
-        """
-        if not self._connected or self._sent >= self._last or self.in_flight >= self._window:
+        """The batch to send now; None when disconnected, when the window is full or when everything was sent."""
+        if not self.connected or self._sent >= self.last_number or self.in_flight >= self._window:
             return None
         return self._sent + 1
 
@@ -108,21 +78,20 @@ class Outbox:
     def ack(self, stored_through: int, safe_through: int) -> int:
         """Take an acknowledgement; returns the number through which the spool may forget.
 
-        An older one than the newest changes nothing. One beyond what this connection sent is fine (the
-        receiver was still committing what an earlier connection brought); beyond the spool's newest it
-        raises StreamConflict.
+        An older one than the newest changes nothing. One beyond what this connection sent is fine (the receiver was
+        still committing what an earlier connection brought); beyond the spool's newest it raises StreamConflict.
         """
         self._check_history(stored_through, safe_through)
-        if self._connected:
-            self._stored = max(self._stored, stored_through)
-            self._sent = max(self._sent, self._stored)
-        self._safe = max(self._safe, safe_through)
-        return self._safe
+        if self.connected:
+            self.stored_through = max(self.stored_through, stored_through)
+            self._sent = max(self._sent, self.stored_through)
+        self.safe_through = max(self.safe_through, safe_through)
+        return self.safe_through
 
     def disconnected(self) -> None:
         """The connection is gone: send nothing until the next welcome."""
-        self._connected = False
-        self._sent = self._stored
+        self.connected = False
+        self._sent = self.stored_through
 
     def _check_history(self, stored_through: int, safe_through: int) -> None:
         if safe_through > stored_through:
@@ -130,10 +99,10 @@ class Outbox:
                 f"The receiver says that batches through {safe_through} are safe, but only batches through "
                 f"{stored_through} are stored. That cannot be: bring both sides to one version."
             )
-        if stored_through > self._last:
+        if stored_through > self.last_number:
             raise StreamConflict(
                 f"The receiver has batches through {stored_through} of this stream, but this spool only made "
-                f"{self._last}. The spool was restored from an older copy: start with a new spool folder."
+                f"{self.last_number}. The spool was restored from an older copy: start with a new spool folder."
             )
 
 
@@ -150,28 +119,23 @@ class Verdict(Enum):
 class Inbox:
     """The receiving side of one stream on one connection, after `stored_through`, what the store holds.
 
-    A batch counts as accepted once it is queued for the store; when the store then fails, drop the Inbox
-    and begin a new one from what the store holds.
+    A batch counts as accepted (the newest one is `accepted_through`) once it is queued for the store; when the store
+    then fails, drop the Inbox and begin a new one from what the store holds.
     """
 
     def __init__(self, stored_through: int = 0) -> None:
         if stored_through < 0:
             raise ValueError(f"stored_through must not be negative: {stored_through}")
-        self._accepted = stored_through
-
-    @property
-    def accepted_through(self) -> int:
-        """Newest batch accepted."""
-        return self._accepted
+        self.accepted_through = stored_through
 
     def judge(self, number: int) -> Verdict:
         """What to do with batch `number`; changes nothing."""
-        if number <= self._accepted:
+        if number <= self.accepted_through:
             return Verdict.DUPLICATE
-        return Verdict.STORE if number == self._accepted + 1 else Verdict.OUT_OF_ORDER
+        return Verdict.STORE if number == self.accepted_through + 1 else Verdict.OUT_OF_ORDER
 
     def accepted(self, number: int) -> None:
         """Batch `number`, judged STORE, was taken."""
         if self.judge(number) is not Verdict.STORE:
-            raise ValueError(f"batch {number} does not follow batch {self._accepted}")
-        self._accepted = number
+            raise ValueError(f"batch {number} does not follow batch {self.accepted_through}")
+        self.accepted_through = number

@@ -4,19 +4,11 @@ Decoding validates everything that `wire.messages` declares and raises nothing b
 the bytes. Which kind of frame a peer uses is its own choice, frame by frame.
 """
 
-from __future__ import annotations
-
 from typing import Final, TypeVar
 
 import msgspec
 
-from wire.messages import (
-    MAX_DOWN_FRAME_BYTES,
-    MAX_UP_FRAME_BYTES,
-    DownMessage,
-    Message,
-    UpMessage,
-)
+from wire.messages import MAX_DOWN_FRAME_BYTES, MAX_UP_FRAME_BYTES, DownMessage, Message, UpMessage
 
 _M = TypeVar("_M")
 
@@ -52,10 +44,7 @@ def decode_up(frame: bytes | str) -> UpMessage:
 
 
 def decode_down(frame: bytes | str) -> DownMessage:
-    """The message in a frame from a receiver.
-
-    Raises FrameError (FrameTooLarge above MAX_DOWN_FRAME_BYTES).
-    """
+    """The message in a frame from a receiver. Raises FrameError (FrameTooLarge above MAX_DOWN_FRAME_BYTES)."""
     return _decode(frame, _BINARY_DOWN, _TEXT_DOWN, MAX_DOWN_FRAME_BYTES)
 
 

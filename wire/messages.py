@@ -1,12 +1,9 @@
 """The typed messages that a bridge and a receiver exchange, with the bounds that a valid one keeps.
 
-Every message is a tagged msgspec struct (the tag is the field `type`), so a binary MessagePack frame and
-a JSON text frame carry the same thing and are validated by the same declaration: unknown fields, wrong
-types and values out of bounds are refused. This module only declares; `wire.frames` turns messages into
-frames and back.
+Every message is a tagged msgspec struct (the tag is the field `type`), so a binary MessagePack frame and a JSON text
+frame carry the same thing and are validated by the same declaration: unknown fields, wrong types and values out of
+bounds are refused. `wire.frames` turns messages into frames and back.
 """
-
-from __future__ import annotations
 
 import math
 from enum import StrEnum
@@ -45,10 +42,7 @@ class CloseCode:
     REPLACED: Final = 4001
     """A newer connection of the same stream took over."""
     REFUSED: Final = 4002
-    """The peer's Hello cannot be served by this run.
-
-    Dialling again will not help until something is changed.
-    """
+    """The peer's Hello cannot be served by this run; dialling again will not help until something is changed."""
 
 
 class Role(StrEnum):
@@ -138,10 +132,7 @@ class TransitionBatch(_Message, frozen=True, tag="transition_batch"):
 
 
 class Transition(_Message, frozen=True, tag="transition"):
-    """One step in plain numbers, for text clients.
-
-    `number` counts like that of a batch. All numbers are finite.
-    """
+    """One step in plain, finite numbers, for text clients; `number` counts like that of a batch."""
 
     number: BatchNumber
     observation: Vector
@@ -167,10 +158,9 @@ class Ping(_Message, frozen=True, tag="ping"):
 class Welcome(_Message, frozen=True, tag="welcome"):
     """Answer to Hello: where to resume, and how far the run is.
 
-    `stored_through`: newest batch of this stream committed on the instance; `safe_through`: newest one in
-    S3. `stored_steps` and `trained_steps` count the whole run; `max_lead_steps` is how far the first may
-    run ahead. `done`: the run has all its training, no more experience is needed. `wants_track`: nobody has announced
-    the track that Hello named.
+    `stored_through`: newest batch of this stream committed on the instance; `safe_through`: newest one in S3.
+    `stored_steps` and `trained_steps` count the whole run; `max_lead_steps` is how far the first may run ahead. `done`:
+    the run has all its training. `wants_track`: nobody has announced the track that Hello named.
     """
 
     run_id: Name
@@ -217,10 +207,7 @@ class Drain(_Message, frozen=True, tag="drain"):
 
 
 class Error(_Message, frozen=True, tag="error"):
-    """A refusal.
-
-    `code` for programs (see ErrorCode; unknown codes of newer peers are allowed), `text` for people.
-    """
+    """A refusal: `code` for programs (see ErrorCode; unknown codes of newer peers are allowed), `text` for people."""
 
     code: Annotated[str, Meta(max_length=64)]
     text: Text

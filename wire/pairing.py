@@ -1,12 +1,9 @@
 """The pairing string: where a receiver listens, the token it wants and the certificate it shows.
 
-`wss://bridge:TOKEN@HOST:8765/pin-HEX`, where HEX is the SHA-256 of the certificate (DER); letters and
-digits only where a shell could bite. The string is a secret: no repr and no error of this module holds
-the token. Without a pin, the certificate must be one that the system trusts. Nothing here opens a
-connection.
+`wss://bridge:TOKEN@HOST:8765/pin-HEX`, where HEX is the SHA-256 of the certificate (DER); letters and digits only where
+a shell could bite. The string is a secret: no repr and no error of this module holds the token. Without a pin, the
+certificate must be one that the system trusts. Nothing here opens a connection.
 """
-
-from __future__ import annotations
 
 import base64
 import binascii
@@ -41,10 +38,7 @@ class PinMismatch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """How to reach one receiver.
-
-    `pin` is the SHA-256 of its certificate in lower-case hex, None without one.
-    """
+    """How to reach one receiver; `pin` is the SHA-256 of its certificate in lower-case hex, None without one."""
 
     host: str
     port: int
@@ -74,8 +68,8 @@ def format_pairing(pairing: Pairing) -> str:
 def parse_pairing(text: str, allow_plain: bool = False) -> Pairing:
     """Read a pairing string. Raises PairingError, never with the token in its text.
 
-    `ws://` (no encryption: the token and the experience are readable on the way) is accepted towards this
-    machine itself, and elsewhere only with `allow_plain`.
+    `ws://` (no encryption: the token and the experience are readable on the way) is accepted towards this machine
+    itself, and elsewhere only with `allow_plain`.
     """
     try:
         parts = urlsplit(text.strip())
@@ -88,14 +82,12 @@ def parse_pairing(text: str, allow_plain: bool = False) -> Pairing:
         raise PairingError(f"The pairing string does not begin with wss:// or ws://. It has the form {_EXAMPLE}.")
     if parts.query or parts.fragment:
         raise PairingError("The pairing string goes on after its end: a ? or # does not belong in it.")
-    tls = parts.scheme == "wss"
-    pairing = Pairing(
-        _checked_host(host),
-        DEFAULT_PORT if port is None else _checked_port(port),
-        _token(parts.username, parts.password),
-        _pin(parts.path),
-        tls,
-    )
+    if port == 0:
+        raise PairingError(
+            "The pairing string's port is 0, at which nobody can listen. Get the string from the receiver."
+        )
+    tls, token = parts.scheme == "wss", _token(parts.username, parts.password)
+    pairing = Pairing(_checked_host(host), DEFAULT_PORT if port is None else port, token, _pin(parts.path), tls)
     if pairing.pin and not tls:
         raise PairingError("The pairing string has a pin but begins with ws://; a pin needs wss://.")
     if not tls and not allow_plain and not is_loopback(pairing.host):
@@ -123,12 +115,6 @@ def is_host(text: str) -> bool:
     except ValueError:
         return len(text) <= _LONGEST_HOST and _HOST.fullmatch(text) is not None
     return True
-
-
-def _checked_port(port: int) -> int:
-    if port:
-        return port
-    raise PairingError("The pairing string's port is 0, at which nobody can listen. Get the string from the receiver.")
 
 
 def _checked_host(host: str | None) -> str:

@@ -65,15 +65,10 @@ class CannotDrive(RuntimeError):
 
 
 class RecordingDriver:
-    """Plays a recording: its states, judged by the task, with the actions of who drove it.
+    """Plays a recording, `driving`'s car: its states, judged by the task, with the actions of who drove it.
 
     A recorded drive that ends without an end in the task's eyes is truncated there, as an episode that was not watched
     to its end.
-
-    Args:
-        driving: a RecordedCar and its task.
-        car: the same car.
-        recorder: where steps go.
     """
 
     version = 0
@@ -134,7 +129,7 @@ class Tally:
             self.laps += 1
             if lap.clean:
                 self.clean_laps += 1
-                self.best_lap = lap.time if self.best_lap is None else min(self.best_lap, lap.time)
+                self.best_lap = min(lap.time, self.best_lap or lap.time)
 
 
 @dataclass
@@ -165,14 +160,20 @@ class Drive:
 
     def run(self) -> ExitCode:
         """Drive; returns how it ended. What went wrong is in the log, in a sentence."""
-        with logging_aside(), self._shown():
-            try:
-                with control_thread(self.real_time):
-                    self._drive_and_finish()
-                if not self._interrupted and self._failure is None:
-                    self._deliver()
-            finally:
-                self._let_go()
+        with logging_aside(), self._shown(), ExitStack() as closing:
+            # Everything is committed and closed, whatever of it fails.
+            closing.callback(self.car.close)
+            closing.callback(self.link.close, LAST_SEND_SECONDS)
+            closing.callback(self.recorder.close)
+            with control_thread(self.real_time):
+                try:
+                    self._drive()
+                except CannotDrive as error:
+                    self._failure = error
+                finally:
+                    self.driver.finish()
+            if not self._interrupted and self._failure is None:
+                self._deliver()
         return self._judged()
 
     @property
@@ -191,20 +192,10 @@ class Drive:
         self._told_done = done
         return ending
 
-    def _drive_and_finish(self) -> None:
-        try:
-            self._drive()
-        except CannotDrive as error:
-            self._failure = error
-        finally:
-            self.driver.finish()
-
     def _drive(self) -> None:
         waiting = Waiting()
         while not self._interrupted and not self.driver.over:
-            if self.steps is not None and self.tally.steps >= self.steps:
-                return
-            if self._learning_is_over():
+            if (self.steps is not None and self.tally.steps >= self.steps) or self._learning_is_over():
                 return
             why = self.driver.waits_for()
             waiting.say(why, time.monotonic())
@@ -246,25 +237,14 @@ class Drive:
         state, tally = self.link.state, self.tally
         age = None if tally.action_age is None else max(0.0, float(np.nan_to_num(tally.action_age.mean(), posinf=0.0)))
         self.link.driven = Driven(tally.steps, tally.off_period_steps, age)
-        best = "-" if tally.best_lap is None else f"{tally.best_lap:.2f}s"
         progress.update(
             tally.steps,
             version=self.driver.version,
             laps=f"{tally.clean_laps}/{tally.laps}",
-            best_lap=best,
+            best_lap="-" if tally.best_lap is None else f"{tally.best_lap:.2f}s",
             unsent=self.link.unsent_steps,
             link="done" if state.done else "draining" if state.draining else "up" if state.connected else "down",
         )
-
-    def _let_go(self) -> None:
-        """Everything committed and closed, whatever of it fails; the car was let go of when the driver finished."""
-        with ExitStack() as closing:
-            closing.callback(self.car.close)
-            closing.callback(self._hang_up)
-            closing.callback(self.recorder.close)
-
-    def _hang_up(self) -> None:
-        self.link.close(0.0 if self.link.refusal else LAST_SEND_SECONDS)
 
     def _judged(self) -> ExitCode:
         tally, link = self.tally, self.link
@@ -290,11 +270,11 @@ class Drive:
                 "needs a look",
                 extra=fields(reason=self.recorder.failure),
             )
-            return ExitCode.FAILED
-        if self._failure is not None:
+        elif self._failure is not None:
             _log.error(str(self._failure))
-            return ExitCode.FAILED
-        return ExitCode.OK
+        else:
+            return ExitCode.OK
+        return ExitCode.FAILED
 
 
 class Waiting:

@@ -197,23 +197,20 @@ class GameDriver:
             # If there was doubt before, it was about nobody.
             for held in self._held:
                 held.doubtful = False
-            while len(self._held) > 1:
-                self._release()
+            self._release(keep=1)
         self._held.append(newest)
         if newest.step.episodes:
-            self._end(newest)
+            if newest.doubtful:
+                # At an episode's end, it will never be known.
+                self._truncate("interrupted")
+            self._release()
         return newest.step
 
-    def _end(self, newest: _Held) -> None:
-        """Record an episode that has ended; what is doubtful then will never be known, so it is left out."""
-        if newest.doubtful:
-            self._truncate("interrupted")
-        while self._held:
-            self._release()
-
-    def _release(self) -> None:
-        held = self._held.popleft()
-        self._record(held.observation, held.step, held.version)
+    def _release(self, keep: int = 0) -> None:
+        """Record what is held back, but for the newest `keep` steps."""
+        while len(self._held) > keep:
+            held = self._held.popleft()
+            self._record(held.observation, held.step, held.version)
 
     def _interrupt(self, why: str) -> None:
         self._truncate("interrupted")
@@ -225,12 +222,10 @@ class GameDriver:
         while self._held and self._held[-1].doubtful:
             self._held.pop()
         if self._held:
-            last = self._held.pop()
+            last = self._held[-1]
             ended = EpisodeEnd(0, last.steps, last.total_reward, reason)
-            truncated = replace(last.step, truncated=np.ones(1, np.bool_), episodes=(ended,))
-            self._held.append(replace(last, step=truncated))
-        while self._held:
-            self._release()
+            last.step = replace(last.step, truncated=np.ones(1, np.bool_), episodes=(ended,))
+        self._release()
 
 
 def _named(step: Step, version: int) -> Step:

@@ -40,8 +40,6 @@ from wire.pairing import Pairing
 
 _LEAST_SHARE_ON_TRACK = 0.8
 """Of a recording's rows; one on its own track has all but its excursions, one on another track a few percent."""
-
-
 UNUSABLE = (GameError, NoBackend, InstallError, TrackError, RecordingError, SpoolError)
 """What cannot be driven with, each told in a sentence: a game, its controls, folder and track, a recording, a spool."""
 
@@ -95,23 +93,23 @@ def assembled_drive(
 ) -> Iterator[Drive]:
     """A drive that is ready to run; its spool is closed at the end.
 
-    `look_up` is the Link's; `real_clock` makes the clock of a drive in real time from its period in s.
-
-    Raises:
-        SettingsError: something in the settings does not fit, or the game cannot be driven.
-        Stopped: `stop` was set while the game was waited for.
+    `look_up` is the Link's; `real_clock` makes the clock of a drive in real time from its period in s. Raises
+    SettingsError when something in the settings does not fit, or the game cannot be driven, and Stopped when `stop` was
+    set while the game was waited for.
     """
     with ExitStack() as closing:
         try:
+            session = None
             if settings.game is None:
-                session, (car, task) = None, _car_and_task(settings)
-                raced = environment.racing(task.config)
-                spool = closing.enter_context(_opened_spool(settings, raced.signature))
+                car, task = _car_and_task(settings)
+                config = task.config
             else:
-                # Whoever cannot collect must not take the car from the bridge that drives it: the game comes last.
                 config = task_config(settings.task, settings.rate)
-                raced = environment.racing(config)
-                spool = closing.enter_context(_opened_spool(settings, raced.signature))
+            raced = environment.racing(config)
+            spool = closing.enter_context(Spool(settings.spool, settings.spool_limit_bytes))
+            spool.bind_signature(raced.signature)
+            if settings.game is not None:
+                # Whoever cannot collect must not take the car from the bridge that drives it: the game comes last.
                 session = opened_session(settings.game, stop, settings.seed)
                 closing.callback(session.car.close)
                 car, task = session.car, Task(session.track, config)
@@ -156,14 +154,6 @@ def exit_code_of(error: Exception) -> ExitCode:
     if isinstance(error, SpoolFull):
         return ExitCode.DISK_FULL
     return ExitCode.FAILED if isinstance(error, (GameError, NoBackend)) else ExitCode.USAGE
-
-
-@contextmanager
-def _opened_spool(settings: Settings, signature: str) -> Iterator[Spool]:
-    """The spool, locked, for experience of this task; raises SpoolError."""
-    with Spool(settings.spool, settings.spool_limit_bytes) as spool:
-        spool.bind_signature(signature)
-        yield spool
 
 
 def _car_and_task(settings: Settings) -> tuple[Car, Task]:

@@ -5,11 +5,10 @@ as it is for a run (pauses, menus and a human at the wheel included); a simulate
 computed, or with the wall clock.
 """
 
-import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Self
+from concurrent.futures import ThreadPoolExecutor
 
 from bridge.assetto_corsa.session import GameSession
 from bridge.driving.drive import Waiting
@@ -40,11 +39,21 @@ def play_game(
     clock = RealTimeClock(1.0 / task.config.control_hz)
     # Nobody learns from what is played.
     driver = GameDriver(session, task, clock, lambda: policy, lambda *_: None, lambda: True, random=None)
-    with logging_aside(), _Aside(say) as aside:
-        waiting, told = Waiting(), _Laps(laps, aside.say)
+    broken: list[OSError] = []
+
+    def speak(line: str) -> None:
+        try:
+            if not broken:
+                say(line)
+        except OSError as error:
+            broken.append(error)
+
+    # Whoever drives must not wait for a terminal that stands still: laps are told by a thread of their own.
+    with logging_aside(), ThreadPoolExecutor(1, "laps") as aside:
+        waiting, told = Waiting(), _Laps(laps, lambda line: aside.submit(speak, line))
         with control_thread(real_time=True):
             try:
-                while not stop.is_set() and not told.enough and not aside.broken:
+                while not stop.is_set() and not told.enough and not broken:
                     why = driver.waits_for()
                     waiting.say(why, time.monotonic())
                     if why is not None:
@@ -53,6 +62,8 @@ def play_game(
                         told.take(step)
             finally:
                 driver.finish()
+    if broken:
+        raise broken[0]
 
 
 def play_simulated(
@@ -78,7 +89,7 @@ def play_simulated(
 class _Laps:
     """Tells of laps, and of episodes that ended, and knows when it is enough."""
 
-    def __init__(self, wanted: int | None, say: Callable[[str], None]) -> None:
+    def __init__(self, wanted: int | None, say: Callable[[str], object]) -> None:
         self._wanted, self._say, self._count = wanted, say, 0
 
     @property
@@ -93,41 +104,3 @@ class _Laps:
             self._say(f"lap {self._count}: {lap.time:.3f} s{'' if lap.clean else ', not clean'}")
         for end in step.episodes:
             self._say(f"begun anew after {end.steps} steps: {end.reason.replace('_', ' ')}")
-
-
-class _Aside:
-    """Says what it is given by a thread of its own: whoever drives must not wait for a terminal that stands still.
-
-    Attributes: broken: what is said arrives nowhere any more; the block of `with` ends with the reason.
-    """
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say, self._lines = say, queue.SimpleQueue[str | None]()
-        self._reason: OSError | None = None
-        self._speaker = threading.Thread(target=self._speak, name="laps", daemon=True)
-
-    @property
-    def broken(self) -> bool:
-        """Whether what is said arrives nowhere."""
-        return self._reason is not None
-
-    def say(self, line: str) -> None:
-        """Have this said, soon."""
-        self._lines.put(line)
-
-    def __enter__(self) -> Self:
-        self._speaker.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lines.put(None)
-        self._speaker.join()
-        if self._reason is not None:
-            raise self._reason
-
-    def _speak(self) -> None:
-        try:
-            while (line := self._lines.get()) is not None:
-                self._say(line)
-        except OSError as error:
-            self._reason = error

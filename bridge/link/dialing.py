@@ -14,7 +14,6 @@ import random
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus, ProxyError, WebSocketException
@@ -31,6 +30,17 @@ DIAL_INTERVAL_S = (1.0, 1.4)
 """A new attempt starts after a random time in this range; random, so that many bridges do not dial in step."""
 OPEN_TIMEOUT_S = 10.0
 _REPORT_SECONDS = 10.0
+_STATUS_IN_WORDS = {
+    429: "wrong tokens came from this address lately, so it takes no calls from here for a minute",
+    503: "it takes no bridge just now",
+}
+_IN_WORDS = (
+    (socket.gaierror, "its name cannot be found"),
+    (ConnectionRefusedError, "the connection is refused, so nothing listens there"),
+    (TimeoutError, "nothing came back in time"),
+    (ProxyError, "the proxy that this PC is set to use does not put the call through"),
+    ((ConnectionClosed, EOFError, ConnectionError), "the connection was cut"),
+)
 
 _log = logging.getLogger(__name__)
 
@@ -66,9 +76,8 @@ class _Connect(connect):
 async def dial(pairing: Pairing) -> LinkConnection:
     """Make one attempt.
 
-    Raises:
-        Refused: wrong certificate, token or protocol, or a proxy that cannot be used.
-        OSError, TimeoutError, WebSocketException, EOFError: trouble on the way; try again.
+    Raises Refused for a wrong certificate, token or protocol, or a proxy that cannot be used; OSError, TimeoutError,
+    WebSocketException or EOFError for trouble on the way, after which it makes sense to try again.
     """
     kind = type("PinnedConnection", (LinkConnection,), {"pin": pairing.pin})
     try:
@@ -138,32 +147,18 @@ def in_words(error: BaseException) -> str:
     Never the error's own text, which may name addresses, a proxy and its password: this goes into bug reports.
     """
     if isinstance(error, InvalidStatus):
-        return _status_in_words(error.response.status_code)
-    if isinstance(error, socket.gaierror):
-        return "its name cannot be found"
-    if isinstance(error, ConnectionRefusedError):
-        return "the connection is refused, so nothing listens there"
-    if isinstance(error, TimeoutError):
-        return "nothing came back in time"
+        status = error.response.status_code
+        return _STATUS_IN_WORDS.get(status, f"something else than the receiver answers there (HTTP {status})")
     if isinstance(error, ssl.SSLError):
         return f"no encrypted connection comes about ({error.reason})"
-    if isinstance(error, ProxyError):
-        return "the proxy that this PC is set to use does not put the call through"
-    if isinstance(error, ConnectionClosed | EOFError | ConnectionError):
-        return "the connection was cut"
-    if isinstance(error, OSError):
-        if error.errno is not None and error.errno in errno.errorcode:
-            return f"{os.strerror(error.errno)} ({errno.errorcode[error.errno]})"
-        return "no connection comes about to any of its addresses"
-    return f"what answers there speaks no WebSocket ({type(error).__name__})"
-
-
-def _status_in_words(status: int) -> str:
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return "wrong tokens came from this address lately, so it takes no calls from here for a minute"
-    if status == HTTPStatus.SERVICE_UNAVAILABLE:
-        return "it takes no bridge just now"
-    return f"something else than the receiver answers there (HTTP {status})"
+    for kinds, words in _IN_WORDS:
+        if isinstance(error, kinds):
+            return words
+    if not isinstance(error, OSError):
+        return f"what answers there speaks no WebSocket ({type(error).__name__})"
+    if error.errno is not None and error.errno in errno.errorcode:
+        return f"{os.strerror(error.errno)} ({errno.errorcode[error.errno]})"
+    return "no connection comes about to any of its addresses"
 
 
 def _wrong_protocol(pairing: Pairing) -> Refused:
@@ -176,12 +171,11 @@ def _wrong_protocol(pairing: Pairing) -> Refused:
 async def race(attempt: Callable[[], Awaitable[LinkConnection]]) -> LinkConnection:
     """Make attempts until one succeeds, a new one every DIAL_INTERVAL_S, while older ones are still pending.
 
-    Raises:
-        Refused: an attempt was refused for good.
+    Raises Refused when one was refused for good.
     """
     loop = asyncio.get_running_loop()
     pending: set[asyncio.Task[LinkConnection]] = set()
-    trouble = _Trouble()
+    told, tell_at = "", 0.0
     try:
         while True:
             pending.add(asyncio.ensure_future(attempt()))
@@ -190,42 +184,23 @@ async def race(attempt: Callable[[], Awaitable[LinkConnection]]) -> LinkConnecti
                 if not pending:
                     await asyncio.sleep(left)
                     break
-                done, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-                winner = None
+                done, _ = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    error = task.exception()
-                    if isinstance(error, Refused):
-                        raise error
-                    if error is None and winner is None:
-                        winner = task.result()
-                    elif error is None:
-                        task.result().transport.abort()
-                    elif isinstance(error, (OSError, TimeoutError, WebSocketException, EOFError)):
-                        trouble.met(error)
-                    else:
-                        raise error
-                if winner is not None:
-                    return winner
+                    # Who wins in the same moment stays among those that are abandoned.
+                    pending.remove(task)
+                    try:
+                        return task.result()
+                    except (OSError, TimeoutError, WebSocketException, EOFError) as error:
+                        reason = in_words(error)
+                    if reason != told or loop.time() >= tell_at:
+                        _log.info("the receiver cannot be reached; dialling on", extra=fields(reason=reason))
+                        told, tell_at = reason, loop.time() + _REPORT_SECONDS
     finally:
         abandon(pending)
 
 
-class _Trouble:
-    """Says why no connection stands, but not at each attempt."""
-
-    def __init__(self) -> None:
-        self._text = ""
-        self._report_at = 0.0
-
-    def met(self, error: BaseException) -> None:
-        text, now = in_words(error), asyncio.get_running_loop().time()
-        if text != self._text or now >= self._report_at:
-            _log.info("the receiver cannot be reached; dialling on", extra=fields(reason=text))
-            self._text, self._report_at = text, now + _REPORT_SECONDS
-
-
 def abandon(attempts: set[asyncio.Task[LinkConnection]]) -> None:
-    """Cancel attempts; one that succeeds in the same moment is cut."""
+    """Cancel attempts; one that succeeds in the same moment, or has done so, is cut."""
 
     def cut(task: asyncio.Task[LinkConnection]) -> None:
         if not task.cancelled() and task.exception() is None:

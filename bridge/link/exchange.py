@@ -1,9 +1,8 @@
 """What outlives a single connection: how far the spool is sent, what the run said of itself, the newest policy.
 
-The rules of the conversation are here, as a state machine without sockets, files or a clock: which batch goes next,
-what an acknowledgement allows to forget, which weights are taken, which refusals are final. Whoever has sockets and a
-spool tells it what happened and asks what to do. Used by one thread alone; other threads may read `state` and
-`policy`, which are replaced whole.
+The rules of the conversation are here, as a state machine without sockets, files or a clock. Whoever has sockets and a
+spool tells it what happened and asks what to do. Used by one thread alone; other threads may read `state` and `policy`,
+which are replaced whole.
 """
 
 import hashlib
@@ -45,7 +44,7 @@ READ_AHEAD = 16
 _PATIENCE = 3
 """So many refusals in a row of what should have been right, before the conversation starts anew."""
 
-_FINAL = {
+_FINAL: dict[str, str] = {
     ErrorCode.WRONG_SIGNATURE: "Give the settings of the run's task on this side too, with --rate and --task.",
     ErrorCode.DUPLICATE_BRIDGE: "End the other bridge, or give this one a spool of its own with --spool.",
     ErrorCode.BAD_BATCH: "Bring both sides to the same version of this project; the spool keeps the batch.",
@@ -112,17 +111,13 @@ class LinkState:
 
 
 class Exchange:
-    """The conversation with the receiver over all its connections.
+    """The conversation with the receiver over all its connections, for a spool that stands at `position`."""
 
-    Args:
-        position: where the spool stands.
-        introduction: what the bridge says of itself.
-        policy: what it drives on already, if anything.
-    """
-
-    def __init__(self, position: SpoolPosition, introduction: Introduction, policy: Policy | None = None) -> None:
-        self.introduction, self.policy = introduction, policy
-        self._wants_track = False
+    def __init__(self, position: SpoolPosition, introduction: Introduction) -> None:
+        self.introduction = introduction
+        self.policy: Policy | None = None
+        self.announcement: TrackAnnouncement | None = None
+        """What the newest Welcome asked for."""
         self.conflict = ""
         """Why the stream was OUTLIVED, the last time."""
         self.state = LinkState(position.stream)
@@ -149,15 +144,28 @@ class Exchange:
     def hear(self, message: DownMessage, now: float) -> None:
         """Take one message; `now` is a monotonic time in s.
 
-        Raises:
-            Refused: what no retry can mend.
-            SessionOver: the connection has no use any more.
-            IllegalMove: nothing can be heard in this phase.
+        Raises Refused for what no retry can mend, SessionOver when the connection has no use any more, and IllegalMove
+        when nothing can be heard in this phase.
         """
         if self.state.phase not in TALKING:
             raise IllegalMove(f"a {type(message).__name__} was heard, but the link is {self.state.phase.name}")
         try:
-            self._heard(message, now)
+            match message:
+                case Ack():
+                    self._acknowledged(message)
+                case FlowControl():
+                    self._take_flow_control(message)
+                case Pong():
+                    self.state = replace(self.state, round_trip=now - message.time)
+                case WeightsUpdate():
+                    self._take_weights(message)
+                case Welcome():
+                    self._welcomed(message)
+                case Drain():
+                    _log.warning("the instance is about to go; driving goes on", extra=fields(reason=message.reason))
+                    self.state = replace(self.state, draining=True)
+                case Error():
+                    self._reproached(message, now)
         except StreamConflict as conflict:
             self._move(Phase.OUTLIVED)
             self.conflict = str(conflict)
@@ -219,11 +227,6 @@ class Exchange:
         self._unacknowledged.append((batch.number, len(batch.blob)))
         return TransitionBatch(batch.number, batch.blob)
 
-    def announcement(self) -> TrackAnnouncement | None:
-        """What the present Welcome asked for; None where it asked for nothing."""
-        track = self.introduction.track
-        return TrackAnnouncement(track) if self._wants_track and track is not None else None
-
     def pause_left(self, now: float) -> float:
         """For how many more seconds nothing is sent, because the receiver could not take it; at least 0."""
         return max(0.0, self._resume_at - now) if self.state.phase is Phase.PAUSED else 0.0
@@ -232,24 +235,6 @@ class Exchange:
         if phase not in MOVES[self.state.phase]:
             raise IllegalMove(f"a link that is {self.state.phase.name} cannot become {phase.name}")
         self.state = replace(self.state, phase=phase)
-
-    def _heard(self, message: DownMessage, now: float) -> None:
-        match message:
-            case Ack():
-                self._acknowledged(message)
-            case FlowControl():
-                self._take_flow_control(message)
-            case Pong():
-                self.state = replace(self.state, round_trip=now - message.time)
-            case WeightsUpdate():
-                self._take_weights(message)
-            case Welcome():
-                self._welcomed(message)
-            case Drain():
-                _log.warning("the instance is about to go; driving goes on", extra=fields(reason=message.reason))
-                self.state = replace(self.state, draining=True)
-            case Error():
-                self._reproached(message, now)
 
     def _begin(self, position: SpoolPosition) -> None:
         self._bridge = position.bridge
@@ -274,7 +259,8 @@ class Exchange:
         self._outbox.welcome(message.stored_through, message.safe_through)
         self._move(Phase.LINKED)
         self._refusals = 0
-        self._wants_track = message.wants_track
+        track = self.introduction.track
+        self.announcement = TrackAnnouncement(track) if message.wants_track and track is not None else None
         self._note_progress(news=True)
         self._take_flow_control(message)
         _log.info(
@@ -302,8 +288,7 @@ class Exchange:
         stored = self._outbox.stored_through
         total = self._totals.get(stored, self.state.stored_total)
         newly = max(0, total - self.state.stored_total) if news else 0
-        for number in [number for number in self._totals if number < stored]:
-            del self._totals[number]
+        self._totals = {number: steps for number, steps in self._totals.items() if number >= stored}
         self.state = replace(
             self.state,
             stored_through=stored,
@@ -336,8 +321,7 @@ class Exchange:
     def _reproached(self, message: Error, now: float) -> None:
         if message.code == ErrorCode.DUPLICATE_BRIDGE and self.state.phase is Phase.GREETING_AFRESH:
             raise SessionOver("the receiver has not noticed yet that the old stream is over", RESEND_SECONDS[0])
-        advice = next((text for code, text in _FINAL.items() if code == message.code), None)
-        if advice is not None:
+        if (advice := _FINAL.get(message.code)) is not None:
             raise Refused(f"The receiver refuses this bridge ({message.code}): {message.text} {advice}")
         if message.code not in _LATER or not self.state.connected:
             raise SessionOver(f"the receiver says {message.code}: {message.text}", RESEND_SECONDS[-1])

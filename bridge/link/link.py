@@ -2,8 +2,8 @@
 
 Promises that the control thread never waits for the network: it reads plain attributes, each replaced whole. Batches
 go up in order and are forgotten only when they are safe; weights are taken only when their hash and signature are
-right. A cut, silent or draining link is left and dialled anew for ever; a refusal that no retry can mend ends the
-link and is found in `refusal`. It does not drive and does not record.
+right. A cut, silent or draining link is left and dialled anew for ever; a refusal that no retry can mend ends the link
+and is found in `refusal`.
 """
 
 import asyncio
@@ -48,26 +48,16 @@ class Driven:
 class Link:
     """Runs the link in a thread from `start` to `close`; an `experience.run_view.RunView` for who drives.
 
-    Args:
-        pairing: whom to call.
-        spool: what to send; stays open as long as the link.
-        introduction: what the bridge says of itself.
-        policy: what it drives on already, if anything.
-        look_up: finds out whom to call now, where an address changes with each instance; raises PairingError.
+    The spool stays open as long as the link. `look_up` finds out whom to call now, where an address changes with each
+    instance; it raises PairingError.
     """
 
     def __init__(
-        self,
-        pairing: Pairing,
-        spool: Spool,
-        introduction: Introduction,
-        policy: Policy | None = None,
-        look_up: Callable[[], Pairing] | None = None,
+        self, pairing: Pairing, spool: Spool, introduction: Introduction, look_up: Callable[[], Pairing] | None = None
     ) -> None:
-        self._pairing, self._spool = pairing, spool
-        self._look_up = look_up
+        self._pairing, self._spool, self._look_up = pairing, spool, look_up
         self._looked_up_at = time.monotonic()
-        self._exchange = Exchange(spool.position(), introduction, policy)
+        self._exchange = Exchange(spool.position(), introduction)
         self._loop = asyncio.new_event_loop()
         self._wake, self._stop = asyncio.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
@@ -164,17 +154,16 @@ class Link:
             self.refusal = Refused(f"The link failed: {error}. The log says more.", ExitCode.FAILED)
 
     async def _main(self) -> None:
-        jobs = (self._keep_talking(), self._keep_reading(), self._keep_forgetting())
+        jobs = (self._keep_talking(), self._keep_reading(), self._keep_forgetting(), self._stop.wait())
         work = [asyncio.ensure_future(job) for job in jobs]
-        stop = asyncio.ensure_future(self._stop.wait())
         try:
-            done, _ = await asyncio.wait([*work, stop], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in (*work, stop):
+            for task in work:
                 task.cancel()
-            await asyncio.gather(*work, stop, return_exceptions=True)
+            await asyncio.gather(*work, return_exceptions=True)
 
     async def _keep_talking(self) -> None:
         connection = await race(self._dial)
@@ -207,9 +196,7 @@ class Link:
         successor: asyncio.Task[LinkConnection] | None = None
         try:
             while True:
-                waiting: set[asyncio.Task[LinkConnection] | asyncio.Task[None]] = {session}
-                if successor is not None:
-                    waiting.add(successor)
+                waiting = [session] if successor is None else [session, successor]
                 await asyncio.wait(waiting, timeout=_LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 if session.done():
                     delay = self._judge(session, began)
@@ -227,7 +214,11 @@ class Link:
                     abandon({successor})
                     successor = None
         finally:
-            await self._hang_up(session, connection)
+            if self._stop.is_set() and not session.done():
+                with suppress(Exception):
+                    await connection.close()
+            session.cancel()
+            await asyncio.gather(session, return_exceptions=True)
             if successor is not None and not successor.done():
                 abandon({successor})
 
@@ -241,13 +232,6 @@ class Link:
             raise error or RuntimeError("a session ended without a reason")
         _log.warning("the link is down; driving goes on", extra=fields(reason=error))
         return max(error.delay, random.uniform(*DIAL_INTERVAL_S) - (self._loop.time() - began), 0.0)
-
-    async def _hang_up(self, session: "asyncio.Task[None]", connection: LinkConnection) -> None:
-        if self._stop.is_set() and not session.done():
-            with suppress(Exception):
-                await connection.close()
-        session.cancel()
-        await asyncio.gather(session, return_exceptions=True)
 
     async def _keep_reading(self) -> None:
         """Read ahead what is to be sent, in another thread, since a slow disk must not silence the link."""

@@ -23,13 +23,9 @@ _DISTRUST_SECONDS = 5.0
 
 
 class Conversation:
-    """Runs the exchange over one connection.
+    """Runs the exchange over one fresh connection.
 
-    Args:
-        connection: fresh, nothing sent yet.
-        exchange: what outlives it.
-        wake: set when there may be something to send, or to read from the spool.
-        report: says how the bridge stands.
+    `wake` is set when there may be something to send, or to read from the spool; `report` says how the bridge stands.
     """
 
     def __init__(
@@ -39,12 +35,7 @@ class Conversation:
         self._now = asyncio.get_running_loop().time
 
     async def run(self) -> None:
-        """Talk until the connection ends; never returns.
-
-        Raises:
-            Refused: what no retry can mend.
-            SessionOver: dial again.
-        """
+        """Talk until the connection ends; never returns. Raises Refused, or SessionOver when to dial again."""
         try:
             async with asyncio.timeout(WELCOME_SECONDS):
                 await self._introduce()
@@ -65,7 +56,7 @@ class Conversation:
         await self._connection.send(encode_frame(self._exchange.hello()))
         while not self._exchange.state.connected:
             await self._hear()
-        if (announcement := self._exchange.announcement()) is not None:
+        if (announcement := self._exchange.announcement) is not None:
             await self._connection.send(encode_frame(announcement))
 
     async def _hear(self) -> None:
