@@ -7,7 +7,7 @@ do. It needs no numpy, because the process that guards the controls must start f
 """
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -61,19 +61,15 @@ class Vector(NamedTuple):
 
 
 class Backend(Protocol):
-    """A way to control the game's car."""
+    """A way to control the game's car.
 
-    @property
-    def name(self) -> str:
-        """As the user names it."""
+    Attributes: name: as the user names it; can_teleport: whether `teleport` puts the car somewhere; buttons: what
+    `press` can ask for.
+    """
 
-    @property
-    def can_teleport(self) -> bool:
-        """Whether `teleport` puts the car somewhere."""
-
-    @property
-    def buttons(self) -> frozenset[Button]:
-        """What `press` can ask for."""
+    name: str
+    can_teleport: bool
+    buttons: frozenset[Button]
 
     def why_not(self) -> str | None:
         """Why these controls cannot be used and what to install or set; None when they can.
@@ -90,6 +86,7 @@ class Backend(Protocol):
 
     def neutral(self) -> None:
         """Let go of the throttle, steer straight, brake gently; does nothing on closed controls."""
+        self.apply(*NEUTRAL)
 
     def close(self) -> None:
         """Leave the controls neutral and give them back; safe to call twice."""
@@ -99,6 +96,7 @@ class Backend(Protocol):
 
         Returns before the game has done it. Raises CannotTeleport where `can_teleport` is false.
         """
+        raise CannotTeleport(f"{self.name} cannot put the car at {position}, {direction}")
 
     def press(self, button: Button, down: bool) -> None:
         """Press or release a bound button; raises KeyError for one that is not in `buttons`."""
@@ -107,7 +105,7 @@ class Backend(Protocol):
 Driver = TypeVar("Driver")
 
 
-class Device(ABC, Generic[Driver]):
+class Device(Backend, Generic[Driver]):
     """A virtual pad or joystick as a backend. It cannot teleport, and on closed controls it does nothing.
 
     What reaches its driver (`open`, `apply`, `neutral`, `press`) raises BackendUnavailable where that is gone.
@@ -118,7 +116,6 @@ class Device(ABC, Generic[Driver]):
     Attributes: bindings: the driver's numbers of the buttons, to be bound to these functions in the game.
     """
 
-    name: str
     bindings: ClassVar[Mapping[Button, int]]
     can_teleport = False
 
@@ -147,19 +144,11 @@ class Device(ABC, Generic[Driver]):
         if self._driver is not None:
             self._hold(self._driver, in_range(steer, throttle, brake))
 
-    def neutral(self) -> None:
-        """Roll out under a gentle brake."""
-        self.apply(*NEUTRAL)
-
     def close(self) -> None:
         """Leave it at rest and unplug it; safe to call twice, and with a driver that is gone."""
         driver, self._driver = self._driver, None
         if driver is not None:
             self._unplug(driver)
-
-    def teleport(self, position: Vector, direction: Vector) -> None:
-        """Raises CannotTeleport."""
-        raise CannotTeleport(f"{self.name} cannot put the car at {position}, {direction}")
 
     def press(self, button: Button, down: bool) -> None:
         """Press or release a bound button."""
