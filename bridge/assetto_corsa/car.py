@@ -51,9 +51,7 @@ _WHAT_IS_SHOWN = {
 class NotDriving(GameError):
     """There is no state to drive from; the text says why.
 
-    Attributes:
-        status: what the game shows; LIVE also when what was driven is no step; None when the game is gone or its
-            packets stand still.
+    `status` is what the game shows; LIVE also when what was driven is no step; None when it is gone or stands still.
     """
 
     def __init__(self, text: str, status: Status | None) -> None:
@@ -73,11 +71,9 @@ class AssettoCorsaCar:
         pages: of the game.
         backend: open controls; closed with the car.
         start_afresh: brings the car to a start, verified, or raises a GameError that says why it cannot.
-        states: makes states of snapshots.
-        now, sleep: the clock (s, that of `pages`) and the wait; others than the default serve tests.
+        now, sleep: the clock (s, that of `pages`) and the wait.
 
-    Attributes:
-        latest: the snapshot of the latest state; None before the first.
+    Attributes: latest: the snapshot of the latest state; None before the first.
     """
 
     count = 1
@@ -91,9 +87,7 @@ class AssettoCorsaCar:
         now: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._pages = pages
-        self._backend = backend
-        self._start_afresh = start_afresh
+        self._pages, self._backend, self._start_afresh = pages, backend, start_afresh
         self._states = states or StateReader()
         self._now, self._sleep = now, sleep
         self._by_csp = backend.name == CustomAI.name
@@ -104,8 +98,7 @@ class AssettoCorsaCar:
     def read(self) -> CarState:
         """The state of the newest packet, once it is another than that of the state before.
 
-        Raises:
-            NotDriving: there is none; the controls are neutral, and time stands still until the next state.
+        Raises NotDriving when there is none; the controls are neutral, and time stands still until the next state.
         """
         try:
             snapshot = self._next_packet()
@@ -117,8 +110,7 @@ class AssettoCorsaCar:
         except GameError as error:
             self._interrupt()
             raise NotDriving(str(error), Status.LIVE if isinstance(error, CarMoved) else None) from error
-        self._before = (state, snapshot)
-        self.latest = snapshot
+        self._before, self.latest = (state, snapshot), snapshot
         return state
 
     def apply(self, controls: Controls) -> None:
@@ -189,8 +181,7 @@ class AssettoCorsaCar:
     def _interrupt(self) -> None:
         self._backend.neutral()
         self._states.interrupt()
-        self._packet = None
-        self._before = None
+        self._packet = self._before = None
 
 
 def _lap_taken_back(then: Graphics, now: Graphics) -> bool:

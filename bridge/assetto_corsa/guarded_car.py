@@ -19,14 +19,7 @@ _NO_PACKET = -1
 
 
 class GuardedCar:
-    """One car in the running game; implements racing's Car.
-
-    Args:
-        car: closed with this one.
-        backend: of the same car.
-        gate: says when nobody may drive.
-        now: monotonic clock, s.
-    """
+    """One car in the running game; implements racing's Car, closes `car` with it. `backend` is the same car's."""
 
     count = 1
 

@@ -16,10 +16,9 @@ from pathlib import Path
 from bridge.assetto_corsa.car import AssettoCorsaCar, NotDriving
 from bridge.assetto_corsa.controls.controls import Backend, ControlShaping, choose_backend
 from bridge.assetto_corsa.controls.csp import CustomAI
-from bridge.assetto_corsa.controls.gamepad import Gamepad
+from bridge.assetto_corsa.controls.guard import BACKENDS
 from bridge.assetto_corsa.controls.safety import SafetyGate, Tolerance, front_watch, panic_switch
 from bridge.assetto_corsa.controls.supervisor import Supervised
-from bridge.assetto_corsa.controls.vjoy import VJoy
 from bridge.assetto_corsa.files.fast_lane import read_fast_lane
 from bridge.assetto_corsa.files.install import InstallError, find_fast_lane, find_install, installed_track
 from bridge.assetto_corsa.guarded_car import GuardedCar
@@ -60,12 +59,10 @@ class GameSettings:
     Attributes:
         root: the game's folder; None to look for it.
         track: a CSV file in place of the game's own line; None for that.
-        backend: how to control.
         wait: for a game that does not run yet.
         panic_key: as panic_switch names it.
         yield_to_human: let go when somebody steers or brakes, where the game shows it: not with CSP.
         need_window: drive only while the game's window is in front.
-        shaping: of what the policy asks for.
     """
 
     root: Path | None = None
@@ -80,10 +77,8 @@ class GameSettings:
 
 @dataclass(frozen=True, slots=True)
 class GameSession:
-    """A game that can be driven.
-
-    Attributes: track, car: of it; check: raises GameError when it is not the same any more; shaping: of controls;
-    rolling: how episodes begin, None for standing.
+    """A game that can be driven; `check` raises GameError when it is not the same any more, and episodes begin with
+    `rolling`, None for standing.
     """
 
     track: Track
@@ -188,9 +183,8 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
 def _await_live(pages: GamePages, wait: bool, stop: threading.Event) -> None:
     """Return when the game is LIVE and a new packet was seen; with `wait`, whatever is wrong with it until then."""
     said: str | None = None
-    say_at = 0.0
     seen: tuple[int, int] | None = None
-    seen_at = 0.0
+    say_at = seen_at = 0.0
     while not stop.is_set():
         now = time.monotonic()
         try:
@@ -218,10 +212,10 @@ def _await_live(pages: GamePages, wait: bool, stop: threading.Event) -> None:
 
 def _why_not_live(shown: Status, lifeless: bool) -> str | None:
     """What is waited for; None between two packets of a game that is LIVE."""
+    game = "the game" if shown is Status.LIVE else f"the game, which shows {_SHOWN[shown]}"
     if lifeless:
-        was = "" if shown is Status.LIVE else f", which shows {_SHOWN[shown]}"
-        return f"the game{was}: it writes nothing, so it hangs, or is gone; if it stays so, start it again"
-    return None if shown is Status.LIVE else f"the game, which shows {_SHOWN[shown]}"
+        return f"{game}: it writes nothing, so it hangs, or is gone; if it stays so, start it again"
+    return None if shown is Status.LIVE else game
 
 
 _SHOWN = {
@@ -233,20 +227,19 @@ _SHOWN = {
 
 def _track(settings: GameSettings, name: str, layout: str, length: float) -> tuple[Track, LineElevation | None]:
     """The track, and the road's height along it where the game's line says it."""
-    if settings.track is not None:
-        track = parse_track(settings.track)
-        try:
-            lane = read_fast_lane(find_fast_lane(find_install(settings.root), name, layout))
-        except (TrackError, InstallError) as error:
-            _log.warning("the car cannot be teleported without the game's line", extra=fields(reason=error))
-            return track, None
-        return track, LineElevation(lane.line, lane.elevation)
-    root = find_install(settings.root)
-    lane = read_fast_lane(find_fast_lane(root, name, layout))
-    return installed_track(root, name, layout, length), LineElevation(lane.line, lane.elevation)
+    own = None if settings.track is None else parse_track(settings.track)
+    try:
+        root = find_install(settings.root)
+        lane = read_fast_lane(find_fast_lane(root, name, layout))
+    except (TrackError, InstallError) as error:
+        if own is None:
+            raise
+        _log.warning("the car cannot be teleported without the game's line", extra=fields(reason=error))
+        return own, None
+    track = installed_track(root, name, layout, length) if own is None else own
+    return track, LineElevation(lane.line, lane.elevation)
 
 
 def backends(kind: BackendKind) -> list[Backend]:
     """The controls of this kind, closed and unguarded; all of them, in their order, for AUTO."""
-    every: list[Backend] = [CustomAI(), Gamepad(), VJoy()]
-    return [backend for backend in every if kind in (BackendKind.AUTO, backend.name)]
+    return [make() for name, make in BACKENDS.items() if kind in (BackendKind.AUTO, name)]

@@ -7,10 +7,11 @@ do. It needs no numpy, because the process that guards the controls must start f
 """
 
 import math
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 GENTLE_BRAKE = 0.3
 """Brake of a car that nobody drives, 0 to 1: it stops, and does not lock its wheels or spin in a bend."""
@@ -60,19 +61,15 @@ class Vector(NamedTuple):
 
 
 class Backend(Protocol):
-    """A way to control the game's car."""
+    """A way to control the game's car.
 
-    @property
-    def name(self) -> str:
-        """As the user names it."""
+    Attributes: name: as the user names it; can_teleport: whether `teleport` puts the car somewhere; buttons: what
+    `press` can ask for.
+    """
 
-    @property
-    def can_teleport(self) -> bool:
-        """Whether `teleport` puts the car somewhere."""
-
-    @property
-    def buttons(self) -> frozenset[Button]:
-        """What `press` can ask for."""
+    name: str
+    can_teleport: bool
+    buttons: frozenset[Button]
 
     def why_not(self) -> str | None:
         """Why these controls cannot be used and what to install or set; None when they can.
@@ -89,6 +86,7 @@ class Backend(Protocol):
 
     def neutral(self) -> None:
         """Let go of the throttle, steer straight, brake gently; does nothing on closed controls."""
+        self.apply(*NEUTRAL)
 
     def close(self) -> None:
         """Leave the controls neutral and give them back; safe to call twice."""
@@ -98,9 +96,78 @@ class Backend(Protocol):
 
         Returns before the game has done it. Raises CannotTeleport where `can_teleport` is false.
         """
+        raise CannotTeleport(f"{self.name} cannot put the car at {position}, {direction}")
 
     def press(self, button: Button, down: bool) -> None:
         """Press or release a bound button; raises KeyError for one that is not in `buttons`."""
+
+
+Driver = TypeVar("Driver")
+
+
+class Device(Backend, Generic[Driver]):
+    """A virtual pad or joystick as a backend. It cannot teleport, and on closed controls it does nothing.
+
+    What reaches its driver (`open`, `apply`, `neutral`, `press`) raises BackendUnavailable where that is gone.
+
+    Args:
+        make: plugs it in; raises BackendUnavailable where that fails.
+
+    Attributes: bindings: the driver's numbers of the buttons, to be bound to these functions in the game.
+    """
+
+    bindings: ClassVar[Mapping[Button, int]]
+    can_teleport = False
+
+    def __init__(self, make: Callable[[], Driver]) -> None:
+        self._make = make
+        self._driver: Driver | None = None
+        self.buttons = frozenset(self.bindings)
+
+    def why_not(self) -> str | None:
+        """Why it cannot be plugged in; None when it can."""
+        return None if self._driver is not None else why_not(self)
+
+    def open(self) -> None:
+        """Plug it in, neutral, no button pressed."""
+        if self._driver is None:
+            self._driver = self._make()
+            try:
+                self._rest(self._driver)
+                self.neutral()
+            except BackendUnavailable:
+                self.close()
+                raise
+
+    def apply(self, steer: float, throttle: float, brake: float) -> None:
+        """Hold these controls until the next call."""
+        if self._driver is not None:
+            self._hold(self._driver, in_range(steer, throttle, brake))
+
+    def close(self) -> None:
+        """Leave it at rest and unplug it; safe to call twice, and with a driver that is gone."""
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            self._unplug(driver)
+
+    def press(self, button: Button, down: bool) -> None:
+        """Press or release a bound button."""
+        number = self.bindings[button]
+        if self._driver is not None:
+            self._press(self._driver, number, down)
+
+    @abstractmethod
+    def _rest(self, driver: Driver) -> None:
+        """Let no button be pressed and nothing be moved from the next command on."""
+
+    @abstractmethod
+    def _hold(self, driver: Driver, command: Command) -> None: ...
+
+    @abstractmethod
+    def _press(self, driver: Driver, number: int, down: bool) -> None: ...
+
+    @abstractmethod
+    def _unplug(self, driver: Driver) -> None: ...
 
 
 def in_range(steer: float, throttle: float, brake: float) -> Command:

@@ -13,24 +13,10 @@ import os
 import struct
 import time
 
-from bridge.assetto_corsa.controls.controls import (
-    NEUTRAL,
-    BackendUnavailable,
-    Button,
-    Command,
-    Vector,
-    in_range,
-    why_not,
-)
+from bridge.assetto_corsa.controls import controls
+from bridge.assetto_corsa.controls.controls import NEUTRAL, BackendUnavailable, Button, Command, Vector, in_range
 from bridge.assetto_corsa.reading.layout import CAR_CONTROLS_PAGE, CAR_PAGE, CarControls, CarData, Teleport
-from bridge.assetto_corsa.reading.memory import (
-    GameError,
-    GameNotRunning,
-    PageUnusable,
-    WritablePage,
-    create_page,
-    open_page,
-)
+from bridge.assetto_corsa.reading.memory import GameError, PageUnusable, WritablePage, create_page, open_page
 
 ANSWER_SECONDS = 3.0
 """For so long CSP may take to take the car over; it looks for us 333 times a second while physics run."""
@@ -46,11 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class CustomAI:
-    """The Custom AI memory as a backend.
-
-    Args:
-        answer_seconds: how long CSP may take to answer.
-    """
+    """The Custom AI memory as a backend; `answer_seconds` is how long CSP may take to answer."""
 
     name = "csp"
     can_teleport = True
@@ -66,16 +48,20 @@ class CustomAI:
 
     def why_not(self) -> str | None:
         """Why CSP does not take the car over; None when it does. Takes at most `answer_seconds`."""
-        return None if self._page is not None else why_not(self, self._give_back)
+        return None if self._page is not None else controls.why_not(self, self._give_back)
 
     def open(self) -> None:
         """Offer neutral controls and wait for CSP's answer; raises BackendUnavailable."""
         if self._page is not None:
             return
-        answered_before = _packet()
+        # A Car0 that is there already (Linux keeps files) must be written anew.
+        before = _packet()
         self.attach()
-        if self._answered(answered_before):
-            return
+        until = time.monotonic() + self._answer_seconds
+        while time.monotonic() < until:
+            if _packet() not in (None, before):
+                return
+            time.sleep(_POLL_SECONDS)
         self._give_back()
         raise BackendUnavailable(
             f"the Custom Shaders Patch has not taken the car over within {self._answer_seconds:g} s. Enter a session "
@@ -202,17 +188,6 @@ class CustomAI:
         if self._page is not None and self.ours:
             self._page.write(bytes([value]), getattr(CarControls, flag).offset)
 
-    def _answered(self, packet_before: int | None) -> bool:
-        """Whether Car0 appears in time; one that was there already (Linux keeps files) must be written anew."""
-        until = time.monotonic() + self._answer_seconds
-        while True:
-            packet = _packet()
-            if packet is not None and packet != packet_before:
-                return True
-            if time.monotonic() >= until:
-                return False
-            time.sleep(_POLL_SECONDS)
-
 
 def _own_page() -> WritablePage:
     try:
@@ -226,8 +201,7 @@ def _packet() -> int | None:
     try:
         with open_page(CAR_PAGE, ctypes.sizeof(CarData)) as page:
             return int(CarData.from_buffer_copy(page.read()).packet_id)
-    except GameNotRunning:
-        return None
     except GameError as error:
-        _log.debug("Car0 cannot be read: %s", error)
+        if isinstance(error, PageUnusable):
+            _log.debug("Car0 cannot be read: %s", error)
         return None

@@ -1,32 +1,16 @@
 """Controls through a virtual Xbox 360 pad (the package vgamepad: ViGEmBus on Windows, uinput on Linux).
 
 Promises steering on the left stick's x, throttle on the right trigger and brake on the left one, and the buttons of
-BUTTONS; that vgamepad is imported only when a pad is opened; and that the pad is at rest before it goes. In its gamepad
-mode the game filters the stick by itself, which the doctor tells how to switch off. It cannot teleport.
+`Gamepad.bindings`; that vgamepad is imported only when a pad is opened; and that the pad is at rest before it goes. In
+its gamepad mode the game filters the stick by itself, which the doctor tells how to switch off.
 """
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol, cast
+from typing import ClassVar, Protocol, cast
 
-from bridge.assetto_corsa.controls import controls
-from bridge.assetto_corsa.controls.controls import (
-    NEUTRAL,
-    BackendUnavailable,
-    Button,
-    CannotTeleport,
-    Vector,
-    in_range,
-)
-
-BUTTONS: Mapping[Button, int] = {
-    Button.RESET_SESSION: 0x0020,
-    Button.START_SESSION: 0x0010,
-    Button.TO_PITS: 0x0100,
-    Button.GEAR_UP: 0x1000,
-}
-"""XUSB_GAMEPAD_BACK, _START, _LEFT_SHOULDER and _A, to be bound to these functions in the game."""
+from bridge.assetto_corsa.controls.controls import BackendUnavailable, Button, Command, Device
 
 
 class Pad(Protocol):
@@ -72,75 +56,44 @@ def plug_in() -> Pad:
         raise _no_driver(error) from error
 
 
-class Gamepad:
-    """A virtual Xbox 360 pad as a backend.
-
-    Args:
-        make: makes the pad; raises BackendUnavailable where none can be made.
-    """
+class Gamepad(Device[Pad]):
+    """A virtual Xbox 360 pad as a backend."""
 
     name = "gamepad"
-    can_teleport = False
-    buttons = frozenset(BUTTONS)
+    # XUSB_GAMEPAD_BACK, _START, _LEFT_SHOULDER and _A.
+    bindings: ClassVar = {
+        Button.RESET_SESSION: 0x0020,
+        Button.START_SESSION: 0x0010,
+        Button.TO_PITS: 0x0100,
+        Button.GEAR_UP: 0x1000,
+    }
 
     def __init__(self, make: Callable[[], Pad] = plug_in) -> None:
-        self._make = make
-        self._pad: Pad | None = None
+        super().__init__(make)
 
-    def why_not(self) -> str | None:
-        """Why no pad can be plugged in; None when one can."""
-        return None if self._pad is not None else controls.why_not(self)
+    def _rest(self, driver: Pad) -> None:
+        driver.reset()
 
-    def open(self) -> None:
-        """Plug the pad in, neutral; raises BackendUnavailable."""
-        if self._pad is None:
-            self._pad = self._make()
-            try:
-                self.neutral()
-            except BackendUnavailable:
-                self.close()
-                raise
+    def _hold(self, driver: Pad, command: Command) -> None:
+        with _telling():
+            driver.left_joystick_float(0.0 - command.steer, 0.0)
+            driver.right_trigger_float(command.throttle)
+            driver.left_trigger_float(command.brake)
+            driver.update()
 
-    def apply(self, steer: float, throttle: float, brake: float) -> None:
-        """Hold these controls until the next call; does nothing on closed controls. Raises BackendUnavailable."""
-        if self._pad is not None:
-            command = in_range(steer, throttle, brake)
-            with _telling():
-                self._pad.left_joystick_float(0.0 - command.steer, 0.0)
-                self._pad.right_trigger_float(command.throttle)
-                self._pad.left_trigger_float(command.brake)
-                self._pad.update()
+    def _press(self, driver: Pad, number: int, down: bool) -> None:
+        with _telling():
+            (driver.press_button if down else driver.release_button)(number)
+            driver.update()
 
-    def neutral(self) -> None:
-        """Roll out under a gentle brake; does nothing on closed controls. Raises BackendUnavailable."""
-        self.apply(*NEUTRAL)
-
-    def close(self) -> None:
-        """Put the pad at rest and unplug it; safe to call twice, and with a driver that is gone."""
-        pad, self._pad = self._pad, None
-        if pad is not None:
-            # A pad whose driver is gone is gone as well.
-            with suppress(Exception):
-                pad.reset()
-                pad.update()
-            # Versions up to 0.1.0 unplug when the object goes, later ones have close() for it.
-            with suppress(Exception):
-                getattr(pad, "close", lambda: None)()
-
-    def teleport(self, position: Vector, direction: Vector) -> None:
-        """A pad has no such button; raises CannotTeleport."""
-        raise CannotTeleport(f"a gamepad cannot put the car at {position}, {direction}")
-
-    def press(self, button: Button, down: bool) -> None:
-        """Press or release a bound button; does nothing on closed controls. Raises BackendUnavailable."""
-        code = BUTTONS[button]
-        if self._pad is not None:
-            with _telling():
-                if down:
-                    self._pad.press_button(code)
-                else:
-                    self._pad.release_button(code)
-                self._pad.update()
+    def _unplug(self, driver: Pad) -> None:
+        # A pad whose driver is gone is gone as well.
+        with suppress(Exception):
+            driver.reset()
+            driver.update()
+        # Versions up to 0.1.0 unplug when the object goes, later ones have close() for it.
+        with suppress(Exception):
+            getattr(driver, "close", lambda: None)()
 
 
 @contextmanager

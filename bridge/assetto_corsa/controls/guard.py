@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from bridge.assetto_corsa.controls.controls import Backend, BackendUnavailable, Button
 from bridge.assetto_corsa.controls.csp import CustomAI
@@ -29,6 +30,8 @@ MESSAGE = struct.Struct("<cBxx3f")
 """What is said (BEAT, APPLY, PRESS or RELEASE the button of that index in BUTTONS), and a command."""
 BEAT, APPLY, PRESS, RELEASE = b"b", b"a", b"p", b"r"
 BUTTONS = tuple(Button)
+BACKENDS: dict[str, Callable[[], Backend]] = {each.name: each for each in (CustomAI, Gamepad, VJoy)}
+"""By their names, in the order of preference."""
 READY = "ready"
 """The first line that it says; another one tells why there are no controls."""
 _WHILE_STILL_SECONDS = 0.02
@@ -59,10 +62,9 @@ class Inbox:
         put_this_thread_first()
         rest = b""
         while True:
-            try:
+            data = b""
+            with suppress(OSError):
                 data = os.read(self._descriptor, 4096)
-            except OSError:
-                data = b""
             rest += data
             whole = len(rest) - len(rest) % MESSAGE.size
             with self._news:
@@ -75,12 +77,9 @@ class Inbox:
 
 
 def guard(backend: Backend, inbox: Inbox, answer: Callable[[int], None]) -> None:
-    """Do what the messages say, neutral while there are none, until the pipe ends; the controls are neutral then.
+    """Do what the messages say with the open controls, neutral while there are none, until the pipe ends.
 
-    Args:
-        backend: open.
-        inbox: of the pipe.
-        answer: told how many messages were done.
+    The controls are neutral then. `answer` is told how many messages were done.
     """
     seconds = HEARTBEAT_SECONDS
     while (messages := inbox.take(seconds)) is not None:
@@ -113,11 +112,9 @@ def _do(backend: Backend, message: bytes) -> None:
 
 
 def _answer(count: int) -> None:
-    try:
+    # Whoever wanted to know may be gone, which the other pipe says as well.
+    with suppress(OSError):
         os.write(sys.stdout.fileno(), b"." * count)
-    except OSError:
-        # Whoever wanted to know is gone, which the other pipe says as well.
-        return
 
 
 def _silence() -> None:
@@ -136,7 +133,7 @@ def main(name: str, hold_seconds: float) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The game may want every core, and a guard that is late is taken for one that hangs.
     put_this_thread_first()
-    lock, backend = None, _made(name)
+    lock, backend = None, BACKENDS[name]()
     try:
         if isinstance(backend, CustomAI):
             backend.join()
@@ -159,12 +156,6 @@ def main(name: str, hold_seconds: float) -> int:
     if lock is not None:
         lock.close()
     return 0
-
-
-def _made(name: str) -> Backend:
-    if name == CustomAI.name:
-        return CustomAI()
-    return Gamepad() if name == Gamepad.name else VJoy()
 
 
 if __name__ == "__main__":

@@ -61,8 +61,7 @@ class Tolerance:
 class HumanAtTheWheel:
     """Whether a human drives, from what we command and what the game shows; to be told of every step.
 
-    Args:
-        tolerance: see Tolerance; None where nobody is to be looked for.
+    `tolerance` is None where nobody is to be looked for.
     """
 
     def __init__(self, tolerance: Tolerance | None) -> None:
@@ -95,8 +94,7 @@ class HumanAtTheWheel:
         elif not self._strange(measured, tolerance):
             self._strange_since = None
         else:
-            if self._strange_since is None:
-                self._strange_since = now
+            self._strange_since = now if self._strange_since is None else self._strange_since
             if now - self._strange_since >= tolerance.delay:
                 self.driving, self._quiet_since = True, None
         return self.driving
@@ -110,19 +108,15 @@ class HumanAtTheWheel:
         if max(abs(measured.steer), measured.throttle, measured.brake) > tolerance.touched:
             self._quiet_since = None
             return
-        if self._quiet_since is None:
-            self._quiet_since = now
+        self._quiet_since = now if self._quiet_since is None else self._quiet_since
         release = tolerance.release_moving if speed > MOVING else tolerance.release
         if now - self._quiet_since >= release:
             self.driving, self._strange_since = False, None
 
     def _strange(self, measured: Command, tolerance: Tolerance) -> bool:
         limits = (tolerance.steer, tolerance.throttle, tolerance.brake)
-        for axis, limit in enumerate(limits):
-            if limit is None:
-                continue
-            given = [command[axis] for _, command in self._commanded]
-            if not min(given) - limit <= measured[axis] <= max(given) + limit:
+        for limit, value, *given in zip(limits, measured, *(command for _, command in self._commanded), strict=True):
+            if limit is not None and not min(given) - limit <= value <= max(given) + limit:
                 return True
         return False
 
@@ -168,11 +162,7 @@ class SafetyGate:
     ) -> str | None:
         """Why the controls must be neutral, in words; None when the policy may drive.
 
-        Args:
-            now: s on a monotonic clock.
-            live: the game's status is LIVE.
-            packet: the number of its newest packet.
-            commanded, measured, speed: see HumanAtTheWheel.update.
+        `live`: the game's status is LIVE; `packet`: the number of its newest one; the rest as for HumanAtTheWheel.
         """
         if packet != self._packet:
             self._packet, self._packet_at = packet, now
@@ -221,8 +211,7 @@ def settled_front(
         if found is not None:
             unknown_since = None
             return found
-        if unknown_since is None:
-            unknown_since = now()
+        unknown_since = now() if unknown_since is None else unknown_since
         return False if now() - unknown_since > UNKNOWN_SECONDS else None
 
     return settled

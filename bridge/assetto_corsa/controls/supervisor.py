@@ -40,9 +40,8 @@ class GuardLost(BackendUnavailable):
 class Supervised:
     """A backend with a guard; drives only while the guard lives.
 
-    Args:
-        backend: closed; CustomAI is used as it is, of Gamepad and VJoy the guard opens one of its own.
-        hold_seconds: for so long the controls are held neutral after the bridge has ended, s.
+    `backend` is closed; CustomAI is used as it is, of Gamepad and VJoy the guard opens one of its own. The controls are
+    held neutral for `hold_seconds` after the bridge has ended.
     """
 
     def __init__(self, backend: Backend, hold_seconds: float = HOLD_SECONDS) -> None:
@@ -248,18 +247,17 @@ def _started(name: str, hold_seconds: float) -> "subprocess.Popen[bytes]":
 
 
 def _first_line(guard: "subprocess.Popen[bytes]") -> str:
-    """What it says first; empty when it says nothing in time."""
-    lines: list[str] = []
+    """What it says first, if it is not READY with all that follows; empty when it says nothing in time."""
+    said: list[bytes] = []
+    stdout = guard.stdout
+    assert stdout is not None
 
     def read() -> None:
-        assert guard.stdout is not None
-        # Pipes cannot be waited for with a time limit on Windows, threads can.
-        text = b""
-        while not text.endswith(b"\n") and (more := guard.stdout.read(4096)):
-            text += more
-        lines.append(text.decode("utf-8", errors="replace").strip())
+        line = stdout.readline()
+        said.append(line if line.strip() == READY.encode() else line + stdout.read())
 
+    # Pipes cannot be waited for with a time limit on Windows, threads can.
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     reader.join(_START_SECONDS)
-    return lines[0] if lines else ""
+    return b"".join(said).decode("utf-8", errors="replace").strip()

@@ -1,34 +1,19 @@
 """Controls through vJoy, a virtual joystick for Windows (the package pyvjoy).
 
 Promises the axes X steering (+ right), Y throttle, Z brake and RZ clutch over vJoy's whole range, the buttons of
-BUTTONS, that all of it changes at once or BackendUnavailable says that the driver does not take it any more, and that
-pyvjoy is imported only when the joystick is opened. vJoy keeps the last position when its feeder dies, so somebody must
-take the joystick over then. It cannot teleport.
+`VJoy.bindings`, that all of it changes at once or BackendUnavailable says that the driver does not take it any more,
+and that pyvjoy is imported only when the joystick is opened. vJoy keeps the last position when its feeder dies, so
+somebody must take the joystick over then.
 """
 
 import importlib
-from collections.abc import Callable, Mapping
-from typing import Protocol, cast
+from collections.abc import Callable
+from typing import ClassVar, Protocol, cast
 
-from bridge.assetto_corsa.controls import controls
-from bridge.assetto_corsa.controls.controls import (
-    NEUTRAL,
-    BackendUnavailable,
-    Button,
-    CannotTeleport,
-    Vector,
-    in_range,
-)
+from bridge.assetto_corsa.controls.controls import NEUTRAL, BackendUnavailable, Button, Command, Device
 
 LOWEST, HIGHEST = 0x1, 0x8000
 """Ends of every axis (vJoy's default)."""
-BUTTONS: Mapping[Button, int] = {
-    Button.GEAR_UP: 1,
-    Button.RESET_SESSION: 7,
-    Button.TO_PITS: 8,
-    Button.START_SESSION: 9,
-}
-"""vJoy's button numbers, to be bound to these functions in the game; 7 and 9 are those of published set-ups."""
 
 
 class Position(Protocol):
@@ -72,73 +57,40 @@ def acquire(number: int = 1) -> Joystick:
         ) from error
 
 
-class VJoy:
-    """A vJoy device as a backend.
-
-    Args:
-        make: acquires the device; raises BackendUnavailable where that fails.
-    """
+class VJoy(Device[Joystick]):
+    """A vJoy device as a backend."""
 
     name = "vjoy"
-    can_teleport = False
-    buttons = frozenset(BUTTONS)
+    # 7 and 9 are those of published set-ups.
+    bindings: ClassVar = {Button.GEAR_UP: 1, Button.RESET_SESSION: 7, Button.TO_PITS: 8, Button.START_SESSION: 9}
 
     def __init__(self, make: Callable[[], Joystick] = acquire) -> None:
-        self._make = make
-        self._joystick: Joystick | None = None
+        super().__init__(make)
 
-    def why_not(self) -> str | None:
-        """Why the joystick cannot be used; None when it can."""
-        return None if self._joystick is not None else controls.why_not(self)
+    def _rest(self, driver: Joystick) -> None:
+        driver.data.lButtons = 0
+        driver.data.wAxisZRot = LOWEST
+        _move(driver.data, NEUTRAL)
 
-    def open(self) -> None:
-        """Acquire the joystick, neutral, no button pressed; raises BackendUnavailable."""
-        if self._joystick is None:
-            self._joystick = self._make()
-            self._joystick.data.lButtons = 0
-            self._joystick.data.wAxisZRot = LOWEST
-            try:
-                self.neutral()
-            except BackendUnavailable:
-                self._joystick = None
-                raise
+    def _hold(self, driver: Joystick, command: Command) -> None:
+        _move(driver.data, command)
+        _send(driver)
 
-    def apply(self, steer: float, throttle: float, brake: float) -> None:
-        """Hold these controls until the next call; does nothing on closed controls. Raises BackendUnavailable."""
-        if self._joystick is not None:
-            command = in_range(steer, throttle, brake)
-            data = self._joystick.data
-            data.wAxisX = _axis((1.0 - command.steer) / 2.0)
-            data.wAxisY = _axis(command.throttle)
-            data.wAxisZ = _axis(command.brake)
-            _send(self._joystick)
+    def _press(self, driver: Joystick, number: int, down: bool) -> None:
+        bit = 1 << (number - 1)
+        driver.data.lButtons = driver.data.lButtons | bit if down else driver.data.lButtons & ~bit
+        _send(driver)
 
-    def neutral(self) -> None:
-        """Roll out under a gentle brake; does nothing on closed controls. Raises BackendUnavailable."""
-        self.apply(*NEUTRAL)
+    def _unplug(self, driver: Joystick) -> None:
+        self._rest(driver)
+        # It is given back when the last reference to it goes, which is soon.
+        driver.update()
 
-    def close(self) -> None:
-        """Leave the joystick neutral, no button pressed, and let go of it; safe to call twice."""
-        joystick, self._joystick = self._joystick, None
-        if joystick is not None:
-            joystick.data.lButtons = 0
-            joystick.data.wAxisX = _axis(0.5)
-            joystick.data.wAxisY = LOWEST
-            joystick.data.wAxisZ = _axis(NEUTRAL.brake)
-            # It is given back when the last reference to it goes, which is here.
-            joystick.update()
 
-    def teleport(self, position: Vector, direction: Vector) -> None:
-        """A joystick has no such button; raises CannotTeleport."""
-        raise CannotTeleport(f"vJoy cannot put the car at {position}, {direction}")
-
-    def press(self, button: Button, down: bool) -> None:
-        """Press or release a bound button; does nothing on closed controls. Raises BackendUnavailable."""
-        bit = 1 << (BUTTONS[button] - 1)
-        if self._joystick is not None:
-            data = self._joystick.data
-            data.lButtons = data.lButtons | bit if down else data.lButtons & ~bit
-            _send(self._joystick)
+def _move(data: Position, command: Command) -> None:
+    data.wAxisX = _axis((1.0 - command.steer) / 2.0)
+    data.wAxisY = _axis(command.throttle)
+    data.wAxisZ = _axis(command.brake)
 
 
 def _send(joystick: Joystick) -> None:

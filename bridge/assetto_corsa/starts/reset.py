@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -60,10 +59,8 @@ class GameDoesNotAnswer(GameError):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long each step may take, s, and how often a place may be tried.
-
-    Attributes: live: until the game is LIVE; place: until a teleported car is there; stand: until it stands, in gear,
-    with neutral controls; restart: until a restart shows; places: tries.
+    """How long it may take, s, until the game is LIVE, a teleported car is at its place, it stands ready, and a restart
+    shows; and how many places may be tried.
     """
 
     live: float = 2.0
@@ -75,11 +72,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a reset looks at: SI units, the ground plane and the signs of racing/.
-
-    Attributes: status, packet: of the pages; position: m; elevation: m; heading: rad; speed: m/s; gear: 0 neutral,
-    1 and up forward; steer, throttle, brake: as applied; lap_clock: s.
-    """
+    """What a reset looks at: SI units, the ground plane and signs of racing/; gear 0 is neutral, from 1 on forward."""
 
     status: Status
     packet: int
@@ -128,12 +121,9 @@ class FreshStart:
         look: what is so now, without waiting; raises GameError where nothing can be seen.
         backend: open controls; neutral before and after.
         starts: where to begin; None where the backend cannot teleport.
-        limits: of the steps.
-        now, sleep: a monotonic clock (s) and the wait; others than the default serve tests.
+        now, sleep: a monotonic clock (s) and the wait.
 
-    Attributes:
-        way: which one brought the car to its latest start; empty before the first.
-        start: where it was teleported; None where another way brought it, and before the first.
+    Attributes: way: which one brought the car to its latest start, or empty; start: where it was teleported, or None.
     """
 
     def __init__(
@@ -161,14 +151,9 @@ class FreshStart:
         self._packet, self._packet_at = -1, self._now()
         self.start = None
         tried = []
-        ways = (
-            ("teleport", self._teleport),
-            ("restart", partial(self._by_button, Button.RESET_SESSION)),
-            ("pits", partial(self._by_button, Button.TO_PITS)),
-        )
-        for way, go in ways:
+        for way, button in (("teleport", None), ("restart", Button.RESET_SESSION), ("pits", Button.TO_PITS)):
             began = self._now()
-            missing = go()
+            missing = self._teleport() if button is None else self._by_button(button)
             if missing is None:
                 self.way = way
                 _log.debug("car at a start", extra=fields(way=way, seconds=self._now() - began))
@@ -206,11 +191,9 @@ class FreshStart:
         return missing
 
     def _place(self, start: Start) -> str | None:
-        x, z = game_position(np.array(start.position))
-        look_x, look_z = game_direction(start.heading)
-        sign = self._direction_sign
-        position = Vector(float(x), start.elevation, float(z))
-        direction = Vector(sign * float(look_x), 0.0, sign * float(look_z))
+        x, z = map(float, game_position(np.array(start.position)))
+        look_x, look_z = (self._direction_sign * float(each) for each in game_direction(start.heading))
+        position, direction = Vector(x, start.elevation, z), Vector(look_x, 0.0, look_z)
         self._backend.teleport(position, direction)
         asked = self._now()
 
@@ -311,8 +294,8 @@ class FreshStart:
 
     def _wait(self, check: Check, seconds: float, live: bool = True, settle: float = 0.0) -> str | None:
         """Hold neutral until nothing is missing for `settle` s, or for `seconds`; what is missing then."""
-        until = self._now() + seconds
         since = self._now()
+        until = since + seconds
         first: int | None = None
         while True:
             self._backend.neutral()
@@ -342,9 +325,7 @@ class FreshStart:
     def _blocked(self, sight: Sight) -> str | None:
         if sight.status is not Status.LIVE:
             return f"the game shows {_SHOWN[sight.status]}"
-        if self._now() - self._packet_at > _STILL_SECONDS:
-            return _NO_PACKETS
-        return None
+        return _NO_PACKETS if self._now() - self._packet_at > _STILL_SECONDS else None
 
 
 _SHOWN = {Status.OFF: "a menu", Status.REPLAY: "a replay", Status.PAUSE: "its pause"}

@@ -19,17 +19,11 @@ ROLL_SECONDS = 8.0
 
 
 class RollingStart:
-    """Decides who drives at the beginning of an episode.
-
-    Args:
-        starts: that the car is brought to.
-        latest: where it was brought; None where it was not teleported, and begins standing.
-    """
+    """Decides who drives as an episode begins; `latest` is None where the car was not teleported: it begins at rest."""
 
     def __init__(self, starts: Starts, latest: Callable[[], Start | None]) -> None:
         self._starts, self._latest = starts, latest
-        self._speed = 0.0
-        self._until = 0.0
+        self._speed = self._until = 0.0
 
     def begin(self, state: CarState) -> None:
         """An episode begins at `state` of one car."""

@@ -41,13 +41,9 @@ class Start:
 
 
 class Starts:
-    """Random starts on one track.
+    """Random starts on one track, a share of them `rolling`, repeatable with a seed.
 
-    Args:
-        track: in the ground plane.
-        elevation: of the road at a position (2,) that leads in a direction (rad), m.
-        seed: makes them repeatable; None for others each time.
-        rolling: share of the starts that roll, 0 to 1.
+    `elevation` is that of the road at a position (2,) that leads in a direction (rad), m.
     """
 
     def __init__(
@@ -57,10 +53,8 @@ class Starts:
         seed: int | None = None,
         rolling: float = 0.7,
     ) -> None:
-        self._track = track
-        self._elevation = elevation
+        self._track, self._elevation, self._rolling = track, elevation, rolling
         self._random = np.random.default_rng(seed)
-        self._rolling = rolling
 
     def draw(self) -> Start:
         """The next start."""
@@ -101,11 +95,8 @@ class Starts:
 class LineElevation:
     """The road's height at a position: that of the nearest point of a line that leads the same way.
 
-    Where the road crosses itself on a bridge, the nearest point may be of the other level; it leads across.
-
-    Args:
-        points: (n, 2) positions along a closed line, in order, m.
-        elevation: (n,) their heights in m.
+    Where the road crosses itself on a bridge, the nearest point may be of the other level; it leads across. `points`
+    (n, 2) lie along a closed line, in order, `elevation` (n,) are their heights, both in m.
     """
 
     def __init__(self, points: FloatArray, elevation: FloatArray) -> None:

@@ -93,7 +93,7 @@ def test_a_driver_that_takes_nothing_any_more_is_said(joystick: StandInJoystick,
 
 def test_vjoy_cannot_teleport(backend: VJoy) -> None:
     assert not backend.can_teleport
-    with pytest.raises(CannotTeleport, match="vJoy"):
+    with pytest.raises(CannotTeleport, match="vjoy"):
         backend.teleport(Vector(0.0, 0.0, 0.0), Vector(0.0, 0.0, 1.0))
 
 
