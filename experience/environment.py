@@ -39,7 +39,7 @@ class Environment:
 
 
 _RACING_SPACES = Spaces(
-    SpaceSpec(OBSERVATION_SPACE, OBSERVATION_STEP, tuple(Channel(c.name, c.unit, c.scale) for c in CHANNELS)),
+    SpaceSpec(OBSERVATION_SPACE, OBSERVATION_STEP, CHANNELS),
     SpaceSpec(ACTION_SPACE, ACTION_STEP, (Channel("steer", "of full lock"), Channel("pedals", "throttle less brake"))),
 )
 

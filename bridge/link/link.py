@@ -46,7 +46,7 @@ class Driven:
 
 
 class Link:
-    """Runs the link in a thread from `start` to `close`; an `experience.run_view.RunView` for who drives.
+    """Runs the link in a thread from `start` to `close`; an `experience.policy_driver.RunView` for who drives.
 
     Args:
         pairing: whom to call.
