@@ -4,8 +4,6 @@ Racing is one environment; any of Gymnasium's is another. A signature names one:
 carry the same belong together.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field

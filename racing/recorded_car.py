@@ -51,14 +51,9 @@ class RecordingError(ValueError):
 
 
 class RecordedCar:
-    """A car that does what was recorded.
+    """A car that does what was recorded; `steering_lock_degrees` is steerAngle at full lock.
 
-    Args:
-        path: the CSV file.
-        steering_lock_degrees: steerAngle at full lock.
-
-    Raises:
-        RecordingError: the file is missing, empty, lacks a column, or holds a value that is no finite number.
+    Raises RecordingError: the file is missing, empty, lacks a column, or holds a value that is no finite number.
     """
 
     count = 1
