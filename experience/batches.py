@@ -5,8 +5,6 @@ rows, the last row being what the last step led to, so current and next observat
 same rows. A batch is checked as a whole by `check_batch`; how it becomes bytes is `experience.codec`'s affair.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,25 +22,11 @@ TIMING_STEP: Final = 2.0**-13
 """A grid for action ages, s (0.12 ms): ages rounded to it cost one byte a step instead of four."""
 
 DTYPES: Final = (
-    "float32",
-    "float64",
-    "float16",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
+    *("float32", "float64", "float16"),
+    *("int8", "int16", "int32", "int64"),
+    *("uint8", "uint16", "uint32", "uint64"),
 )
 """The dtypes a column may have; the position is its code in an encoded batch."""
-
-_BOOL: Final = np.dtype(np.bool_)
-_INT32: Final = np.dtype(np.int32)
-_INT64: Final = np.dtype(np.int64)
-_UINT32: Final = np.dtype(np.uint32)
-_FLOAT32: Final = np.dtype(np.float32)
 
 
 class CodecError(ValueError):
@@ -101,10 +85,7 @@ class LapRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 
 
 class EpisodeRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """An episode that ended with the step at `row` (0..T-1).
-
-    Its length, its summed reward and why it ended.
-    """
+    """An episode that ended with the step at `row` (0..T-1): its length, its summed reward and why it ended."""
 
     row: int
     steps: int
@@ -171,8 +152,6 @@ class Batch:
 def check_batch(batch: Batch) -> None:
     """Raise CodecError unless the batch keeps every rule that `Batch` states and holds only finite numbers."""
     steps, runs = batch.rewards.size, batch.run_lengths.size
-    if not 1 <= steps <= MAX_STEPS_PER_BATCH or not 1 <= runs <= steps:
-        raise CodecError(f"A batch has 1 to {MAX_STEPS_PER_BATCH} steps in at least one run, not {steps} in {runs}.")
     check_size(batch.layout, steps, runs)
     _check_shapes(batch, steps, runs)
     check_contents(batch)
@@ -182,14 +161,24 @@ def check_contents(batch: Batch) -> None:
     """The part of check_batch that a decoder needs, when shapes and dtypes are right by construction."""
     steps = batch.steps
     _check_runs(batch, steps)
-    _check_finite(batch)
+    for name, step in (
+        ("rewards", None),
+        # What is on a grid is finite; the codec checks the grid.
+        ("observations", batch.layout.observation.step),
+        ("actions", batch.layout.action.step),
+    ):
+        values = getattr(batch, name)
+        if step is None and values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise CodecError(f"The {name} of this batch hold NaN or an infinite number; fix their source.")
     if not batch.action_ages.min() >= 0.0 or batch.action_ages.max() == math.inf:
         raise CodecError("The action_ages of a batch hold a negative time, NaN or infinity.")
     _check_records(batch, steps)
 
 
 def check_size(layout: Layout, steps: int, runs: int) -> None:
-    """Raise CodecError for more numbers than MAX_NUMBERS."""
+    """Raise CodecError for no step, more than MAX_STEPS_PER_BATCH, an empty run, or more numbers than MAX_NUMBERS."""
+    if not 1 <= runs <= steps <= MAX_STEPS_PER_BATCH:
+        raise CodecError(f"A batch has 1 to {MAX_STEPS_PER_BATCH} steps in at least one run, not {steps} in {runs}.")
     numbers = (steps + runs) * (layout.observation.words + layout.action.words)
     if numbers > MAX_NUMBERS:
         raise CodecError(f"A batch holds at most {MAX_NUMBERS} numbers, not {numbers}; send fewer steps in one.")
@@ -198,17 +187,17 @@ def check_size(layout: Layout, steps: int, runs: int) -> None:
 def _check_shapes(batch: Batch, steps: int, runs: int) -> None:
     observation, action = batch.layout.observation, batch.layout.action
     for name, shape, dtype in (
-        ("run_lengths", (runs,), _INT32),
-        ("run_cars", (runs,), _INT32),
-        ("run_first_steps", (runs,), _INT64),
-        ("observations", (steps + runs, observation.size), np.dtype(observation.dtype)),
-        ("actions", (steps, action.size), np.dtype(action.dtype)),
-        ("rewards", (steps,), _FLOAT32),
-        ("terminated", (steps,), _BOOL),
-        ("truncated", (steps,), _BOOL),
-        ("policy_versions", (steps,), _UINT32),
-        ("action_ages", (steps,), _FLOAT32),
-        ("off_period", (steps,), _BOOL),
+        ("run_lengths", (runs,), "int32"),
+        ("run_cars", (runs,), "int32"),
+        ("run_first_steps", (runs,), "int64"),
+        ("observations", (steps + runs, observation.size), observation.dtype),
+        ("actions", (steps, action.size), action.dtype),
+        ("rewards", (steps,), "float32"),
+        ("terminated", (steps,), "bool"),
+        ("truncated", (steps,), "bool"),
+        ("policy_versions", (steps,), "uint32"),
+        ("action_ages", (steps,), "float32"),
+        ("off_period", (steps,), "bool"),
     ):
         array = getattr(batch, name)
         if array.shape != shape or array.dtype != dtype:
@@ -229,19 +218,6 @@ def _check_runs(batch: Batch, steps: int) -> None:
         ended[np.cumsum(lengths) - 1] = False
         if ended.any():
             raise CodecError("A run of a batch goes on after a terminated or truncated step; begin a new run there.")
-
-
-def _check_finite(batch: Batch) -> None:
-    names = ["rewards"]
-    # What is on a grid is finite; the codec checks the grid.
-    if batch.layout.observation.step is None:
-        names.append("observations")
-    if batch.layout.action.step is None:
-        names.append("actions")
-    for name in names:
-        values = getattr(batch, name)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise CodecError(f"The {name} of this batch hold NaN or an infinite number; fix their source.")
 
 
 def _check_records(batch: Batch, steps: int) -> None:

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from experience.batches import TIMING_STEP
-from experience.codec import Batch, EpisodeRecord, LapRecord, Layout
+from experience.batches import TIMING_STEP, Batch, EpisodeRecord, Float32Array, LapRecord, Layout
 
 if TYPE_CHECKING:
-    from racing.driving import Step
+    from racing.driving import EpisodeEnd, Lap, Step
 
-Float32Array = npt.NDArray[np.float32]
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
@@ -48,8 +46,8 @@ class Chunk:
         """What the newest step led to."""
         self.apart: dict[int, Float32Array] = {}
         """What a step led to, by its row, where the next step was not chosen on the same array."""
-        self.laps: list[tuple[int, int, float, bool]] = []
-        self.episodes: list[tuple[int, int, int, float, str]] = []
+        self.laps: list[tuple[int, Lap]] = []
+        self.episodes: list[tuple[int, EpisodeEnd]] = []
 
     @property
     def steps(self) -> int:
@@ -74,10 +72,8 @@ class Chunk:
         self.ages[k] = step.action_age
         self.policy_versions[k] = policy_version
         self.off_period[k] = step.off_period
-        for lap in step.laps:
-            self.laps.append((k, lap.car, lap.time, lap.clean))
-        for end in step.episodes:
-            self.episodes.append((k, end.car, end.steps, end.total_reward, end.reason))
+        self.laps += [(k, lap) for lap in step.laps]
+        self.episodes += [(k, end) for end in step.episodes]
         self.filled = k + 1
 
 
@@ -86,9 +82,7 @@ def assemble(chunk: Chunk, layout: Layout, first_step: Callable[[int], int]) -> 
 
     Steps with a value that is not finite are left out. A run ends where an episode ends, where a step was left out,
     and where an observation is not what the step before led to, which is looked at where it is another array.
-
-    Args:
-        first_step: the index of a car's next step in its life.
+    `first_step` is the index of a car's next step in its life.
     """
     count, cars, led_to = chunk.filled, chunk.cars, chunk.led_to
     if led_to is None:
@@ -143,14 +137,14 @@ def assemble(chunk: Chunk, layout: Layout, first_step: Callable[[int], int]) -> 
         action_ages=on_timing_grid(by_car(chunk.ages)[car_of, step_of]),
         off_period=chunk.off_period[step_of],
         laps=tuple(
-            LapRecord(int(row_of[k, car]), float(seconds), bool(clean))
-            for k, car, seconds, clean in chunk.laps
-            if row_of[k, car] >= 0
+            LapRecord(int(row_of[k, lap.car]), float(lap.time), bool(lap.clean))
+            for k, lap in chunk.laps
+            if row_of[k, lap.car] >= 0
         ),
         episodes=tuple(
-            EpisodeRecord(int(row_of[k, car]), length, float(total), reason)
-            for k, car, length, total, reason in chunk.episodes
-            if row_of[k, car] >= 0
+            EpisodeRecord(int(row_of[k, end.car]), end.steps, float(end.total_reward), end.reason)
+            for k, end in chunk.episodes
+            if row_of[k, end.car] >= 0
         ),
     )
 

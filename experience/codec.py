@@ -10,8 +10,6 @@ Blobs are stored as they arrive, so a decoder goes on reading every version that
 for each. Decoding never raises anything but CodecError, and returns only what `check_batch` accepts.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 import zlib
@@ -23,35 +21,15 @@ import numpy.typing as npt
 import zstandard
 from msgspec import Meta
 
-from experience.batches import (
-    DTYPES,
-    MAX_STEPS_PER_BATCH,
-    AnyArray,
-    Batch,
-    CodecError,
-    Column,
-    EpisodeRecord,
-    Float32Array,
-    LapRecord,
-    Layout,
-    check_batch,
-    check_contents,
-    check_size,
-)
+from experience.batches import DTYPES, AnyArray, Float32Array, check_batch, check_contents, check_size
+from experience.batches import MAX_STEPS_PER_BATCH as MAX_STEPS_PER_BATCH
+from experience.batches import Batch as Batch
+from experience.batches import CodecError as CodecError
+from experience.batches import Column as Column
+from experience.batches import EpisodeRecord as EpisodeRecord
+from experience.batches import LapRecord as LapRecord
+from experience.batches import Layout as Layout
 from wire.messages import MAX_BLOB_BYTES
-
-__all__ = [
-    "MAX_BLOB_BYTES",
-    "MAX_STEPS_PER_BATCH",
-    "Batch",
-    "CodecError",
-    "Column",
-    "EpisodeRecord",
-    "LapRecord",
-    "Layout",
-    "decode_batch",
-    "encode_batch",
-]
 
 VERSION: Final = 2
 """The version that is written. 1 was a predictor-and-Rice coder, of which nothing was ever deployed."""
@@ -71,7 +49,24 @@ _FLOAT_BOUND: Final = 2.0**9
 _Integer = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Integers = Annotated[list[_Integer], Meta(min_length=1, max_length=MAX_STEPS_PER_BATCH)]
 _ColumnHead = tuple[_Integer, Annotated[int, Meta(ge=0, le=len(DTYPES) - 1)], int | None]
-_local = threading.local()
+
+
+class _Local(threading.local):
+    """A thread's own compressor and decompressor, neither of which two threads may use at once."""
+
+    def __init__(self) -> None:
+        parameters = zstandard.ZstdCompressionParameters.from_level(
+            _LEVEL,
+            format=zstandard.FORMAT_ZSTD1_MAGICLESS,
+            write_content_size=False,
+            write_checksum=False,
+            write_dict_id=False,
+        )
+        self.compressor = zstandard.ZstdCompressor(compression_params=parameters)
+        self.decompressor = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
+
+
+_local = _Local()
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -118,8 +113,14 @@ def encode_batch(batch: Batch) -> bytes:
             batch.episodes,
         )
     )
-    squeezed = _compressor().compress(b"".join(map(_shuffled, parts)))
-    return _seal(head, squeezed)
+    squeezed = _local.compressor.compress(b"".join(map(_shuffled, parts)))
+    blob = b"".join((_MAGIC, bytes([VERSION]), len(head).to_bytes(_LENGTH_BYTES, "little"), head, squeezed))
+    blob += zlib.crc32(blob).to_bytes(_CRC_BYTES, "little")
+    if len(blob) > MAX_BLOB_BYTES:
+        raise CodecError(
+            f"The encoded batch has {len(blob)} bytes, more than {MAX_BLOB_BYTES}; send fewer steps in one."
+        )
+    return blob
 
 
 def decode_batch(data: bytes, layout: Layout | None = None) -> Batch:
@@ -148,19 +149,15 @@ def _decode_v2(content: bytes, layout: Layout | None) -> Batch:
     found = Layout(_column(head.observation), _column(head.action))
     if layout is not None and found != layout:
         raise CodecError(f"The batch has the layout {found}, but this run uses {layout}.")
-    runs, steps = len(head.run_lengths), sum(head.run_lengths)
-    if not 1 <= runs <= steps <= MAX_STEPS_PER_BATCH or min(head.run_lengths) < 1:
-        raise CodecError(f"A batch has 1 to {MAX_STEPS_PER_BATCH} steps in at least one run, not {steps} in {runs}.")
+    # With an empty run, no count of steps is right.
+    runs, steps = len(head.run_lengths), sum(head.run_lengths) if all(head.run_lengths) else 0
+    check_size(found, steps, runs)
     if len(head.run_cars) != runs or len(head.run_first_steps) != runs or max(head.run_cars) >= 2**31:
         raise CodecError("The runs of the batch contradict each other; it was damaged.")
-    check_size(found, steps, runs)
     shapes = (
         (steps + runs, found.observation.size, _integer_dtype(found.observation)),
         (steps, found.action.size, _integer_dtype(found.action)),
-        (steps, 1, np.dtype("<i4")),
-        (steps, 1, np.dtype("<i4")),
-        (steps, 1, np.dtype(np.uint8)),
-        (steps, 1, np.dtype("<u4")),
+        *((steps, 1, np.dtype(dtype)) for dtype in ("<i4", "<i4", "u1", "<u4")),
     )
     observations, actions, rewards, ages, flags, versions = _unsqueeze(content[end:], shapes)
     flags = flags[:, 0]
@@ -189,16 +186,6 @@ def _decode_v2(content: bytes, layout: Layout | None) -> Batch:
 _DECODERS: Final = {2: _decode_v2}
 
 
-def _seal(head: bytes, squeezed: bytes) -> bytes:
-    blob = b"".join((_MAGIC, bytes([VERSION]), len(head).to_bytes(_LENGTH_BYTES, "little"), head, squeezed))
-    blob += zlib.crc32(blob).to_bytes(_CRC_BYTES, "little")
-    if len(blob) > MAX_BLOB_BYTES:
-        raise CodecError(
-            f"The encoded batch has {len(blob)} bytes, more than {MAX_BLOB_BYTES}; send fewer steps in one."
-        )
-    return blob
-
-
 def _shuffled(rows: npt.NDArray[Any]) -> bytes:
     """Integers (n,) or (n, size): each row less the one before, column after column, byte by byte of significance."""
     differences = rows.copy()
@@ -216,7 +203,7 @@ def _unsqueeze(squeezed: bytes, shapes: tuple[tuple[int, int, np.dtype[Any]], ..
         known = zstandard.get_frame_parameters(squeezed, format=zstandard.FORMAT_ZSTD1_MAGICLESS).content_size
         if known not in (zstandard.CONTENTSIZE_UNKNOWN, total):
             raise CodecError("The batch contradicts itself about its size; it was damaged.")
-        body = _decompressor().decompress(squeezed, max_output_size=total, allow_extra_data=False)
+        body = _local.decompressor.decompress(squeezed, max_output_size=total, allow_extra_data=False)
     except zstandard.ZstdError:
         raise CodecError("The batch cannot be decompressed; it was damaged.") from None
     if len(body) != total:
@@ -270,9 +257,7 @@ def _to_integers(values: AnyArray, column: Column, name: str) -> npt.NDArray[Any
 def _from_integers(integers: npt.NDArray[Any], column: Column) -> AnyArray:
     """Inverse of _to_integers, whatever the integers are: (n, size) of the column's dtype."""
     rows = np.ascontiguousarray(integers)
-    if column.step is not None:
-        return rows * np.float32(column.step)
-    return rows.view(np.dtype(column.dtype))
+    return rows.view(np.dtype(column.dtype)) if column.step is None else rows * np.float32(column.step)
 
 
 def _float_integers(values: Float32Array) -> tuple[npt.NDArray[np.int32], bool]:
@@ -287,29 +272,4 @@ def _float_integers(values: Float32Array) -> tuple[npt.NDArray[np.int32], bool]:
 
 def _from_float_integers(integers: npt.NDArray[np.int32], gridded: bool) -> Float32Array:
     integers = np.ascontiguousarray(integers)
-    values: Float32Array = (
-        integers.astype(np.float32) * np.float32(_FLOAT_STEP) if gridded else integers.view(np.float32)
-    )
-    return values
-
-
-def _compressor() -> zstandard.ZstdCompressor:
-    compressor: zstandard.ZstdCompressor | None = getattr(_local, "compressor", None)
-    if compressor is None:
-        parameters = zstandard.ZstdCompressionParameters.from_level(
-            _LEVEL,
-            format=zstandard.FORMAT_ZSTD1_MAGICLESS,
-            write_content_size=False,
-            write_checksum=False,
-            write_dict_id=False,
-        )
-        compressor = _local.compressor = zstandard.ZstdCompressor(compression_params=parameters)
-    return compressor
-
-
-def _decompressor() -> zstandard.ZstdDecompressor:
-    decompressor: zstandard.ZstdDecompressor | None = getattr(_local, "decompressor", None)
-    if decompressor is None:
-        decompressor = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
-        _local.decompressor = decompressor
-    return decompressor
+    return integers.astype(np.float32) * np.float32(_FLOAT_STEP) if gridded else integers.view(np.float32)

@@ -4,8 +4,6 @@ Racing is one environment; any of Gymnasium's is another. A signature names one:
 carry the same belong together.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -39,7 +37,7 @@ class Environment:
 
 
 _RACING_SPACES = Spaces(
-    SpaceSpec(OBSERVATION_SPACE, OBSERVATION_STEP, tuple(Channel(c.name, c.unit, c.scale) for c in CHANNELS)),
+    SpaceSpec(OBSERVATION_SPACE, OBSERVATION_STEP, CHANNELS),
     SpaceSpec(ACTION_SPACE, ACTION_STEP, (Channel("steer", "of full lock"), Channel("pedals", "throttle less brake"))),
 )
 

@@ -1,22 +1,39 @@
 """Makes experience by a policy: observes, acts by the newest one, and hands each step to the recorder."""
 
+from typing import Protocol
+
 import numpy as np
 
 from experience.recorder import Recorder
-from experience.run_view import RunView
 from racing.driving import Step, VectorDriving
+from racing.policy import Policy
 from racing.task import ACTION_SIZE, controls_of
 
 
-class PolicyDriver:
-    """Explores with the run's newest policy.
+class RunView(Protocol):
+    """The run that learns from what is made, as it stands now, by a link, a store or a test; nothing here waits."""
 
-    Args:
-        driving: the cars and their task.
-        run: where policies come from, and what is waited for.
-        recorder: where steps go.
-        real_time: the car does not wait.
-        seed: of the exploration; None for another one each time.
+    @property
+    def policy(self) -> Policy | None:
+        """The newest policy; None before the first. Take it once a step."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has all its training, so that nobody learns from further experience."""
+
+    @property
+    def lead_steps(self) -> int:
+        """By how many steps the run's experience, with what is on its way to it, leads its training."""
+
+    @property
+    def max_lead_steps(self) -> int | None:
+        """How far it may lead; None while that is not known."""
+
+
+class PolicyDriver:
+    """Explores with the run's newest policy; in `real_time` the car waits for nothing.
+
+    `seed` is the exploration's; None for another one each time.
     """
 
     over = False

@@ -8,15 +8,15 @@ counted and said, never stored in part. It does not wait for anything: a car tha
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experience.batches import MAX_STEPS_PER_BATCH
-from experience.chunks import Chunk, Float32Array, assemble
-from experience.codec import Batch, CodecError, Layout, encode_batch
+from experience.batches import MAX_STEPS_PER_BATCH, Batch, CodecError, Float32Array, Layout
+from experience.chunks import Chunk, assemble
+from experience.codec import encode_batch
 from experience.sink import Sink, SinkFull
 from runtime.logs import fields
 
@@ -33,8 +33,7 @@ class Recorder:
 
     Args:
         sink: where batches go; a spool on the gaming PC.
-        layout: columns of observations and actions.
-        cars: number of cars, N; at most MAX_STEPS_PER_BATCH.
+        cars: N, at most MAX_STEPS_PER_BATCH.
         on_commit: called in the writer's thread after each committed batch.
         flush_seconds: a step is committed at most about this much later, s.
         flush_steps: a batch holds at most this many steps.
@@ -84,15 +83,10 @@ class Recorder:
         return self.failure is None and (self._current is not None or len(self._free) > 0)
 
     def record(self, observation: Float32Array, step: "Step", policy_version: int) -> bool:
-        """Take one step of all cars; never waits. Nobody may change the arrays any more.
+        """Take one step of all cars; never waits. False when there was no room and the step is not collected.
 
-        Args:
-            observation: (N, D) what the step's actions were chosen on; best the very array that the step before led to.
-            step: what came of it.
-            policy_version: of the policy that chose the actions; 0 when no policy did.
-
-        Returns:
-            False when there was no room and the step is not collected.
+        `observation` (N, D) is what the step's actions were chosen on, best the very array that the step before led to,
+        by the policy of this version, 0 for none. Nobody may change the arrays any more.
         """
         with self._changed:
             if self._current is None and self._free and self.failure is None:
@@ -167,9 +161,7 @@ class Recorder:
 
     def _append(self, batch: Batch, blob: bytes) -> bool:
         """Commit, waiting for room as long as it takes; False when closing and there was none in time."""
-        cars, steps = np.unique(batch.run_cars, return_inverse=True)
-        by_car = np.bincount(steps, weights=batch.run_lengths).astype(int)
-        counts = {int(car): int(count) for car, count in zip(cars, by_car, strict=True)}
+        counts = Counter(np.repeat(batch.run_cars, batch.run_lengths).tolist())
         told = False
         while True:
             try:

@@ -1,7 +1,5 @@
 """Where experience goes: the one thing that a recorder needs to know of a spool, a store or a test's list."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -14,18 +12,11 @@ class Sink(Protocol):
     """Takes encoded batches, in order, and remembers how far each car has come."""
 
     def append(self, blob: bytes, steps: int, steps_by_car: Mapping[int, int] | None = None) -> int:
-        """Commit a batch and return its number, the one after the last.
+        """Commit what `encode_batch` returned and return its number, the one after the last.
 
-        Args:
-            blob: what `experience.codec.encode_batch` returned.
-            steps: how many steps it holds.
-            steps_by_car: of these, how many each car made; advances `steps_of_car`.
-
-        Raises:
-            SinkFull: there is no room; nothing was changed.
+        `steps` is how many it holds; `steps_by_car`, how many of these each car made, advances `steps_of_car`.
+        Raises SinkFull where there is no room; nothing was changed.
         """
-        ...
 
     def steps_of_car(self, car: int) -> int:
         """How many steps of this car were ever appended: the index of its next one."""
-        ...

@@ -18,6 +18,7 @@ import numpy as np
 from gymnasium import spaces as gym
 
 from experience.batches import DTYPES, CodecError, Column, Layout
+from racing.task import Channel as Channel
 from wire.messages import MAX_SPACES
 
 MAX_NUMBERS: Final = 2**20
@@ -29,15 +30,6 @@ _INFINITE: Final = {"inf": math.inf, "-inf": -math.inf}
 
 class SpacesError(ValueError):
     """These spaces cannot be described, or this text describes none; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """One column of a space, for people: its number is the value in `unit`, divided by `scale`."""
-
-    name: str
-    unit: str = ""
-    scale: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,18 +105,16 @@ class Spaces:
         try:
             said = json.loads(text)
             room = _Room()
-            sides = [_spec(said[name], room) for name in ("observation", "action")]
-            if not 1 <= said["agents"] <= MAX_AGENTS:
-                raise SpacesError(f"An environment has 1 to {MAX_AGENTS} agents, not {said['agents']}.")
-            found = Spaces(sides[0], sides[1], said["agents"])
-            same = found.text == text
+            found = Spaces(_spec(said["observation"], room), _spec(said["action"], room), said["agents"])
+            if not 1 <= found.agents <= MAX_AGENTS:
+                raise SpacesError(f"An environment has 1 to {MAX_AGENTS} agents, not {found.agents}.")
+            if found.text != text:
+                raise SpacesError("The description of the spaces is not in its canonical form; use this project's own.")
+            return found
         except SpacesError:
             raise
         except (ValueError, TypeError, KeyError, IndexError, AssertionError, OverflowError, RecursionError) as error:
             raise SpacesError(f"The description of the spaces cannot be read ({error}).") from None
-        if not same:
-            raise SpacesError("The description of the spaces is not in its canonical form; use this project's own.")
-        return found
 
 
 def canonical(value: Any) -> str:

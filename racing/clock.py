@@ -9,10 +9,9 @@ long one before it.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 
-class Clock(Protocol):
+class Clock:
     """Lets one control period pass."""
 
     def start(self) -> None:
@@ -21,26 +20,17 @@ class Clock(Protocol):
     def tick(self) -> None:
         """Wait for the end of the running period."""
 
-    def off_period(self, seconds: float) -> bool:
+    def off_period(self, seconds: float) -> bool:  # noqa: ARG002 - simulated time is never off
         """Whether a step that took so long, s, did not take a period; if so, a period begins now."""
-
-
-class SimulatedClock:
-    """As fast as it goes: time passes in the simulator alone, no step is ever off its period."""
-
-    def start(self) -> None:
-        """Nothing to begin."""
-
-    def tick(self) -> None:
-        """Return at once."""
-
-    def off_period(self, seconds: float) -> bool:  # noqa: ARG002 - what the clock on the wall says is of no interest here
-        """Return False."""
         return False
 
 
+class SimulatedClock(Clock):
+    """As fast as it goes: time passes in the simulator alone, no step is ever off its period."""
+
+
 @dataclass
-class RealTimeClock:
+class RealTimeClock(Clock):
     """A drift-correcting clock of fixed rate.
 
     Args:
@@ -75,7 +65,7 @@ class RealTimeClock:
 
     def off_period(self, seconds: float) -> bool:
         """Whether `seconds` is not the period, too little as well as too much; if so, a period begins now."""
-        off_period = not abs(seconds - self.period) <= self.tolerance
-        if off_period:
-            self.deadline = self.now() + self.period
-        return off_period
+        if abs(seconds - self.period) <= self.tolerance:
+            return False
+        self.start()
+        return True

@@ -28,10 +28,9 @@ def resample(points: FloatArray, spacing: float) -> FloatArray:
 
 def smooth(values: FloatArray, deviation: float) -> FloatArray:
     """Return closed rows (M, ...) filtered by a Gaussian of this standard deviation, counted in rows."""
-    reach = int(np.ceil(4 * deviation))
-    if reach == 0 or deviation <= 0:
+    if deviation <= 0:
         return values.copy()
-    reach = min(reach, len(values) // 2 - 1)
+    reach = min(int(np.ceil(4 * deviation)), len(values) // 2 - 1)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
     weights /= weights.sum()
     smoothed = np.zeros_like(values)

@@ -85,8 +85,7 @@ class VectorDriving:
         self.task = task
         self.clock: Clock = clock or SimulatedClock()
         self.period = 1.0 / task.config.control_hz
-        self._now = now
-        self._restarts = restarts
+        self._now, self._restarts = now, restarts
         self.state: CarState
         """The state that the latest observation was made of."""
         self._memory: TaskMemory
@@ -115,18 +114,13 @@ class VectorDriving:
         self._memory = memory
         observed = self.task.observe(self.state, memory)
         laps = tuple(
-            Lap(int(car), float(outcome.lap_time[car]), bool(outcome.lap_clean[car]))
-            for car in np.flatnonzero(~np.isnan(outcome.lap_time))
+            Lap(car, float(outcome.lap_time[car]), bool(outcome.lap_clean[car]))
+            for car in np.flatnonzero(~np.isnan(outcome.lap_time)).tolist()
         )
         ended: BoolArray = outcome.end != End.NONE
         episodes = tuple(
-            EpisodeEnd(
-                int(car),
-                int(memory.steps[car]),
-                float(memory.total_reward[car]),
-                End(int(outcome.end[car])).name.lower(),
-            )
-            for car in np.flatnonzero(ended)
+            EpisodeEnd(car, int(memory.steps[car]), float(memory.total_reward[car]), End(outcome.end[car]).name.lower())
+            for car in np.flatnonzero(ended).tolist()
         )
         return Step(
             observation=self._restart(ended) if self._restarts and ended.any() else observed,

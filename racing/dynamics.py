@@ -26,28 +26,21 @@ class Dynamics:
     position, velocity (N,) complex in the world frame, m and m/s; heading (N,) rad; yaw_rate (N,) rad/s; wheel_speed
     (4, N) rad/s; steer, throttle, brake (N,) as applied; gear (N,) int; rpm (N,); grip and rolling (4, N), the ground's
     factors on friction and the rolling force over load; slip (4, N) combined, 1 at the tyre's peak; load (4, N) N;
-    acceleration (N,) complex in the body frame, m/s^2.
+    acceleration (N,) complex in the body frame, m/s^2; arm (4, 1) complex, m from the centre of gravity to each wheel.
     """
 
     def __init__(self, vehicle: Vehicle, count: int) -> None:
         self.vehicle = vehicle
-        self.position: ComplexArray = np.zeros(count, dtype=np.complex128)
-        self.velocity: ComplexArray = np.zeros(count, dtype=np.complex128)
-        self.acceleration: ComplexArray = np.zeros(count, dtype=np.complex128)
-        self.heading = np.zeros(count)
-        self.yaw_rate = np.zeros(count)
-        self.wheel_speed = np.zeros((4, count))
-        self.steer = np.zeros(count)
-        self.throttle = np.zeros(count)
-        self.brake = np.zeros(count)
+        self.position, self.velocity, self.acceleration = (np.zeros(count, np.complex128) for _ in range(3))
+        self.heading, self.yaw_rate, self._drag = (np.zeros(count) for _ in range(3))
+        self.steer, self.throttle, self.brake = (np.zeros(count) for _ in range(3))
+        self.wheel_speed, self.slip, self.load = (np.zeros((4, count)) for _ in range(3))
         self.gear = np.ones(count, dtype=np.int64)
         self.rpm = np.full(count, vehicle.idle_rpm)
         self.grip = np.ones((4, count))
         self.rolling = np.full((4, count), vehicle.rolling_resistance)
-        self.slip = np.zeros((4, count))
-        self.load = np.zeros((4, count))
 
-        self._arm = np.ascontiguousarray((vehicle.wheel_arms() @ np.array([1.0, 1j]))[:, None])
+        self.arm: ComplexArray = np.ascontiguousarray((vehicle.wheel_arms() @ np.array([1.0, 1j]))[:, None])
         self._ratios = np.array(vehicle.gear_ratios)
         self._load_matrix = vehicle.load_matrix()
         self._load_inputs = np.zeros((4, count))
@@ -55,15 +48,12 @@ class Dynamics:
         share = np.repeat([vehicle.front_brakes, 1 - vehicle.front_brakes], 2)
         self._brake_share = (0.5 * vehicle.brake_torque * share)[:, None]
         self._since_shift = np.full(count, _SHIFT_PAUSE)
-        self._spin = 1j * self._arm
-        self._lever = self._arm.conj()
+        self._spin = 1j * self.arm
+        self._lever = self.arm.conj()
         self._wheel_turn: ComplexArray = np.ones((4, count), dtype=np.complex128)
         self._wheel_turn_back = self._wheel_turn.conj()
         self._wheel_inertia = np.full((4, count), vehicle.wheel_inertia)
-        self._drive = np.zeros((4, count))
-        self._brakes = np.zeros((4, count))
-        self._friction = np.zeros((4, count))
-        self._drag = np.zeros(count)
+        self._drive, self._brakes, self._friction = (np.zeros((4, count)) for _ in range(3))
 
     def restart(
         self, which: npt.NDArray[np.int64], position: ComplexArray, heading: FloatArray, speed: FloatArray

@@ -20,11 +20,7 @@ class RacingEnv(gymnasium.Env[Float32Array, Float32Array]):
     Action: Box(-1, 1, (2,), float32), (steer, pedals); rounded to the grid before it is applied.
     info: `lap_time` (s) and `lap_clean` on the step that completes a lap, `end` on the last step, `off_period`.
 
-    Args:
-        track: the circuit.
-        config: the task's settings.
-        car: another single car than the simulated one.
-        clock: paces the steps; default: simulated time.
+    `car` is another single car than the simulated one; `clock` paces the steps, by default in simulated time.
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 - the declaration that gymnasium.Env asks for
@@ -63,13 +59,8 @@ class RacingEnv(gymnasium.Env[Float32Array, Float32Array]):
             info |= {"lap_time": lap.time, "lap_clean": lap.clean}
         for episode in step.episodes:
             info |= {"end": episode.reason}
-        return (
-            step.next_observation[0],
-            float(step.reward[0]),
-            bool(step.terminated[0]),
-            bool(step.truncated[0]),
-            info,
-        )
+        terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
+        return step.next_observation[0], float(step.reward[0]), terminated, truncated, info
 
     def close(self) -> None:
         """Release the car."""

@@ -58,22 +58,20 @@ def drive_laps(
 ) -> Evaluation:
     """Drive `laps` laps in a row from a rolling start before the line; the drive ends with the first episode's end.
 
-    Args:
-        slowest: mean speed in m/s below which the drive is given up.
+    It is given up where the mean speed is below `slowest`, m/s.
     """
     limit = (laps + 0.2) * track.length / slowest
     task = Task(track, replace(config or TaskConfig(), max_episode_seconds=limit))
     driving = VectorDriving(SimulatedCar(track, count=1, start="line"), task)
     observation = driving.reset()
     results: list[Lap] = []
-    positions, speeds = [], []
-    while len(results) < laps:
+    positions, speeds, end = [], [], ""
+    while len(results) < laps and not end:
         state = driving.state
         positions.append(state.position[0].copy())
         speeds.append(float(np.hypot(*state.velocity[0])))
         step = driving.step(actor(observation, state))
         observation = step.observation
         results += step.laps
-        if step.episodes:
-            return Evaluation(tuple(results), np.array(positions), np.array(speeds), step.episodes[0].reason)
-    return Evaluation(tuple(results), np.array(positions), np.array(speeds), "")
+        end = step.episodes[0].reason if step.episodes else ""
+    return Evaluation(tuple(results), np.array(positions), np.array(speeds), end)

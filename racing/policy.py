@@ -5,12 +5,11 @@ observation and action signature, or that is damaged, is refused whole with a `P
 could be read never fails later. It does not train, and it knows nothing of where the bytes come from.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,8 @@ import safetensors
 POLICY_FORMAT = "ac-training.policy.v1"
 SQUASHED_GAUSSIAN = "squashed_gaussian"
 GAUSSIAN_CLIPPED = "gaussian_clipped"
+_OUTPUTS = {SQUASHED_GAUSSIAN: 2, GAUSSIAN_CLIPPED: 1}
+"""What the last layer gives for each action: mean and log standard deviation, or the mean."""
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 """Limits of a squashed Gaussian's log standard deviation: those of stable-baselines3 and sb3-contrib."""
 
@@ -42,8 +43,7 @@ ACTIVATIONS: dict[str, Callable[[Float32Array], object]] = {
 """Activations a layer list may name; each works in place."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Linear:
+class _Linear(NamedTuple):
     """x @ weight + bias; weight (inputs, outputs) is contiguous: one row is one vector-matrix product."""
 
     weight: Float32Array
@@ -75,13 +75,9 @@ class Policy:
 
     @classmethod
     def from_bytes(cls, data: bytes, signature: str | None = None) -> Self:
-        """Read a policy file.
+        """Read a safetensors file; a `signature` of None accepts any (to look at a policy, not to drive).
 
-        Args:
-            data: the safetensors file.
-            signature: the task's signature here; None accepts any (to look at a policy, not to drive).
-        Raises:
-            PolicyError: damaged file, unknown format, or made for another signature.
+        Raises PolicyError: damaged file, unknown format, or made for another signature.
         """
         metadata, tensors = _read(data)
         if _text(metadata, "format") != POLICY_FORMAT:
@@ -98,13 +94,7 @@ class Policy:
         action_size = _whole_number(metadata, "action_size", least=1)
         observation_size = _whole_number(metadata, "observation_size", least=1)
         distribution = _text(metadata, "distribution")
-        log_std: Float32Array | None = None
-        if distribution == SQUASHED_GAUSSIAN:
-            outputs = 2 * action_size
-        elif distribution == GAUSSIAN_CLIPPED:
-            outputs = action_size
-            log_std = _tensor(tensors, "log_std", (action_size,))
-        else:
+        if distribution not in _OUTPUTS:
             raise PolicyError(
                 f"The policy's distribution is {distribution!r}; known are {SQUASHED_GAUSSIAN!r} and "
                 f"{GAUSSIAN_CLIPPED!r}: update this program."
@@ -115,20 +105,15 @@ class Policy:
             observation_size=observation_size,
             action_size=action_size,
             action_step=_action_step(metadata),
-            layers=_layers(metadata, tensors, observation_size, outputs),
-            log_std=log_std,
+            log_std=_tensor(tensors, "log_std", (action_size,)) if distribution == GAUSSIAN_CLIPPED else None,
+            layers=_layers(metadata, tensors, observation_size, _OUTPUTS[distribution] * action_size),
         )
 
     def act(self, observation: Float32Array, rng: np.random.Generator | None = None) -> Float32Array:
-        """Choose actions.
+        """Choose actions, by a generator an exploring sample, without one the deterministic action.
 
-        Args:
-            observation: (N, observation_size) or (observation_size,) float32.
-            rng: None for the deterministic action; a generator for an exploring sample.
-        Returns:
-            (N, action_size) or (action_size,) float32 in [-1, 1 - action_step], multiples of action_step.
-        Raises:
-            ValueError: observation has another size.
+        (N, observation_size) or (observation_size,) float32 gives (N, action_size) or (action_size,) float32 in
+        [-1, 1 - action_step], multiples of action_step. Raises ValueError for an observation of another size.
         """
         rows = observation if observation.ndim == 2 else observation[None, :]
         if rows.ndim != 2 or rows.shape[1] != self.observation_size:
@@ -190,8 +175,7 @@ def _read(data: bytes) -> tuple[dict[str, str], dict[str, Float32Array]]:
         if not np.isfinite(values).all():
             raise PolicyError(f"The policy's tensor {name!r} holds NaN or infinite values: its training has diverged.")
         tensors[name] = values
-    metadata = header.get("__metadata__", {})
-    return metadata, tensors
+    return header.get("__metadata__", {}), tensors
 
 
 def _layers(
@@ -249,10 +233,7 @@ def _whole_number(metadata: dict[str, str], key: str, least: int) -> int:
 
 def _action_step(metadata: dict[str, str]) -> float:
     text = _text(metadata, "action_step")
-    try:
-        step = float(text)
-    except ValueError:
-        step = float("nan")
-    if not 0.0 < step <= 1.0:
-        raise PolicyError(f"The policy's metadata has action_step={text!r}; a number in (0, 1] expected.")
-    return step
+    with suppress(ValueError):
+        if 0.0 < (step := float(text)) <= 1.0:
+            return step
+    raise PolicyError(f"The policy's metadata has action_step={text!r}; a number in (0, 1] expected.")

@@ -15,7 +15,7 @@ import numpy as np
 from racing.car import BoolArray, CarState, Controls, FloatArray, body_velocity
 from racing.task import Float32Array, on_action_grid
 from racing.track import Track
-from racing.track_file import ColumnsError, read_columns
+from racing.track_file import read_columns
 
 REQUIRED_COLUMNS = (
     "currentTime",
@@ -51,14 +51,9 @@ class RecordingError(ValueError):
 
 
 class RecordedCar:
-    """A car that does what was recorded.
+    """A car that does what was recorded; `steering_lock_degrees` is steerAngle at full lock.
 
-    Args:
-        path: the CSV file.
-        steering_lock_degrees: steerAngle at full lock.
-
-    Raises:
-        RecordingError: the file is missing, empty, lacks a column, or holds a value that is no finite number.
+    Raises RecordingError: the file is missing, empty, lacks a column, or holds a value that is no finite number.
     """
 
     count = 1
@@ -130,9 +125,9 @@ class RecordedCar:
     def read(self) -> CarState:
         """The state of the present row."""
         row = slice(self._row, self._row + 1)
-        columns = {field.name: getattr(self._states, field.name) for field in fields(CarState)}
-        present: dict[str, Any] = {name: None if c is None else c[row].copy() for name, c in columns.items()}
-        return CarState(**present)
+        columns = (getattr(self._states, field.name) for field in fields(CarState))
+        present: list[Any] = [None if column is None else column[row].copy() for column in columns]
+        return CarState(*present)
 
     def apply(self, controls: Controls) -> None:
         """Change nothing: what happened has happened."""
@@ -167,10 +162,8 @@ class RecordedCar:
 
 
 def _columns(path: Path) -> dict[str, FloatArray]:
-    try:
-        columns = read_columns(path, "recording", "Give the CSV file of a drive that assetto_corsa_gym recorded.")
-    except ColumnsError as error:
-        raise RecordingError(str(error)) from error
+    instead = "Give the CSV file of a drive that assetto_corsa_gym recorded."
+    columns = read_columns(path, "recording", instead, RecordingError)
     missing = [name for name in REQUIRED_COLUMNS if name not in columns]
     if missing:
         raise RecordingError(

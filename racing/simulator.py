@@ -64,7 +64,6 @@ class SimulatedCar:
         self._random = np.random.default_rng(seed)
         self._safe_speed = speed_profile(track.curvature, track.spacing, vehicle, use=_RANDOM_START_USE)
         self._dynamics = Dynamics(vehicle, count)
-        self._arm: ComplexArray = (vehicle.wheel_arms() @ np.array([1.0, 1j]))[:, None]
         self._time = 0.0
         self._index = np.zeros(count, dtype=np.int64)
         self._beyond_edge = np.zeros((4, count))
@@ -96,9 +95,8 @@ class SimulatedCar:
 
     def apply(self, controls: Controls) -> None:
         """Hold these controls until the next call; values beyond their ranges are clipped, NaN counts as 0."""
-        self._controls = Controls(
-            _clipped(controls.steer, -1.0), _clipped(controls.throttle, 0.0), _clipped(controls.brake, 0.0)
-        )
+        given, lowest = (controls.steer, controls.throttle, controls.brake), (-1.0, 0.0, 0.0)
+        self._controls = Controls(*map(_clipped, given, lowest))
 
     def advance(self, seconds: float) -> None:
         """Simulate this time in equal steps of at most 1 / physics_hz."""
@@ -153,7 +151,7 @@ class SimulatedCar:
         points = dynamics.position.view(np.float64).reshape(-1, 2)
         at = self.track.follow(points, self._index)
         self._index = at.index
-        aside = (self._arm * np.exp(1j * (dynamics.heading - at.heading))).imag + at.gap
+        aside = (dynamics.arm * np.exp(1j * (dynamics.heading - at.heading))).imag + at.gap
         beyond = np.maximum(aside - at.width_left, -aside - at.width_right)
         self._beyond_edge = beyond
         outermost = beyond.max()
@@ -167,9 +165,8 @@ class SimulatedCar:
         grip = 1.0 - (1.0 - KERB_GRIP) * on_kerb - (KERB_GRIP - GRASS_GRIP) * on_grass
         grip[2:] *= self.vehicle.rear_grip
         dynamics.grip = grip
-        dynamics.rolling = (
-            self.vehicle.rolling_resistance + (GRASS_ROLLING - self.vehicle.rolling_resistance) * on_grass
-        )
+        asphalt = self.vehicle.rolling_resistance
+        dynamics.rolling = asphalt + (GRASS_ROLLING - asphalt) * on_grass
         if outermost > 1.0:
             self._meet_wall(at, aside)
 

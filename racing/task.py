@@ -6,7 +6,7 @@ the wire can carry them as int16 without changing a bit. Nothing here keeps stat
 """
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from racing.car import BoolArray, CarState, Controls, FloatArray, IntArray
+from racing.closed_line import wrapped
 from racing.task_config import TaskConfig as TaskConfig
 from racing.track import Projection, Track
 
@@ -35,15 +36,17 @@ BEND_INTERVALS = 7
 """So many of them, the far ones, are shown with the mean of its amount: how much to brake. Over a length like that
 the halves of a chicane cancel in a signed mean, and a car at 70 m/s would see a straight."""
 EDGE_LOOKAHEAD_M = (25.0, 60.0, 120.0)
+_SHAPE_BORDERS = np.array(LOOKAHEAD_M[: SHAPE_INTERVALS + 1])
+_BEND_BORDERS = np.array(LOOKAHEAD_M[-BEND_INTERVALS - 1 :])
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One column of the observation: value in `unit`, divided by `scale`, clipped to [-8, 8)."""
+    """One column of a space, for people: its number is the value in `unit`, divided by `scale`."""
 
     name: str
-    unit: str
-    scale: float
+    unit: str = ""
+    scale: float = 1.0
 
 
 CHANNELS: tuple[Channel, ...] = (
@@ -65,18 +68,12 @@ CHANNELS: tuple[Channel, ...] = (
     Channel("heading_error", "rad", 0.5),
     Channel("room_left", "m", 6.0),
     Channel("room_right", "m", 6.0),
-    *(
-        Channel(f"curvature_{near:.0f}_{far:.0f}m", "1/m", 0.03)
-        for near, far in itertools.pairwise(LOOKAHEAD_M[: SHAPE_INTERVALS + 1])
-    ),
-    *(
-        Channel(f"bend_{near:.0f}_{far:.0f}m", "1/m", 0.015)
-        for near, far in itertools.pairwise(LOOKAHEAD_M[-BEND_INTERVALS - 1 :])
-    ),
+    *(Channel(f"curvature_{near:.0f}_{far:.0f}m", "1/m", 0.03) for near, far in itertools.pairwise(_SHAPE_BORDERS)),
+    *(Channel(f"bend_{near:.0f}_{far:.0f}m", "1/m", 0.015) for near, far in itertools.pairwise(_BEND_BORDERS)),
     *(Channel(f"width_left_{ahead:.0f}m", "m", 8.0) for ahead in EDGE_LOOKAHEAD_M),
     *(Channel(f"width_right_{ahead:.0f}m", "m", 8.0) for ahead in EDGE_LOOKAHEAD_M),
 )
-"""The observation's columns in order. A quantity that the car does not report (None) reads 0."""
+"""The observation's columns in order, clipped to [-8, 8). A quantity that the car does not report (None) reads 0."""
 
 OBSERVATION_SIZE = len(CHANNELS)
 _HIGHEST = OBSERVATION_BOUND - OBSERVATION_STEP
@@ -84,8 +81,6 @@ OBSERVATION_SPACE = spaces.Box(-OBSERVATION_BOUND, _HIGHEST, (OBSERVATION_SIZE,)
 ACTION_SPACE = spaces.Box(-1.0, 1.0, (ACTION_SIZE,), np.float32)
 """Steer and pedals; what is applied is rounded to the grid and below 1."""
 _SCALES = np.array([channel.scale for channel in CHANNELS])
-_SHAPE_BORDERS = np.array(LOOKAHEAD_M[: SHAPE_INTERVALS + 1])
-_BEND_BORDERS = np.array(LOOKAHEAD_M[-BEND_INTERVALS - 1 :])
 _SHAPE = slice(18, 18 + SHAPE_INTERVALS)
 _BEND = slice(_SHAPE.stop, _SHAPE.stop + BEND_INTERVALS)
 _EDGE_LOOKAHEAD = np.array(EDGE_LOOKAHEAD_M)
@@ -166,17 +161,7 @@ def _on_grid(values: npt.NDArray[np.floating], step: float, bound: float) -> Flo
 def controls_of(action: Float32Array) -> Controls:
     """(N, 2) actions (steer, pedals) to controls: pedals above 0 press the throttle, below 0 the brake."""
     pedals = action[:, 1].astype(np.float64)
-    return Controls(
-        steer=action[:, 0].astype(np.float64),
-        throttle=np.maximum(pedals, 0.0),
-        brake=np.maximum(-pedals, 0.0),
-    )
-
-
-def angle_difference(angle: FloatArray, reference: FloatArray) -> FloatArray:
-    """angle - reference in rad, wrapped to [-pi, pi)."""
-    difference: FloatArray = (angle - reference + np.pi) % (2.0 * np.pi) - np.pi
-    return difference
+    return Controls(action[:, 0].astype(np.float64), np.maximum(pedals, 0.0), np.maximum(-pedals, 0.0))
 
 
 class Task:
@@ -229,11 +214,11 @@ class Task:
         values[:, 10:12] = memory.last_action
         values[:, 12:14] = memory.earlier_action
         values[:, 14] = at.gap
-        values[:, 15] = angle_difference(state.heading, at.heading)
+        values[:, 15] = wrapped(state.heading - at.heading)
         values[:, 16] = at.width_left - at.gap
         values[:, 17] = at.width_right + at.gap
         headings = self.track.heading_at(at.s[:, None] + _SHAPE_BORDERS)
-        values[:, _SHAPE] = angle_difference(headings[:, 1:], headings[:, :-1]) / np.diff(_SHAPE_BORDERS)
+        values[:, _SHAPE] = wrapped(np.diff(headings)) / np.diff(_SHAPE_BORDERS)
         bent = self._bent_until(at.s[:, None] + _BEND_BORDERS)
         values[:, _BEND] = np.diff(bent, axis=1) / np.diff(_BEND_BORDERS)
         left, right = self.track.widths_at(at.s[:, None] + _EDGE_LOOKAHEAD)
@@ -276,7 +261,7 @@ class Task:
         end[state.time - memory.started >= self.config.max_episode_seconds] = End.TIME
         end[state.time - slow_since >= STALL_SECONDS] = End.STALLED
         # A spin ends when the car looks backwards: what follows is not driving, and the reset is quicker.
-        end[np.abs(angle_difference(state.heading, at.heading)) > 0.5 * np.pi] = End.REVERSED
+        end[np.abs(wrapped(state.heading - at.heading)) > 0.5 * np.pi] = End.REVERSED
         end[state.wheels_out >= 4] = End.OFF_TRACK
         end[state.collided] = End.CRASH
         return end
@@ -336,10 +321,6 @@ def merge_memory(old: TaskMemory, fresh: TaskMemory, which: BoolArray) -> TaskMe
     def pick(before: Any, after: Any) -> Any:
         return np.where(which.reshape(-1, *([1] * (before.ndim - 1))), after, before)
 
-    fields = {
-        name: pick(getattr(old, name), getattr(fresh, name))
-        for name in TaskMemory.__dataclass_fields__
-        if name != "projection"
-    }
-    projection = Projection(*(pick(a, b) for a, b in zip(old.projection, fresh.projection, strict=True)))
-    return TaskMemory(projection=projection, **fields)
+    projection = Projection(*map(pick, old.projection, fresh.projection))
+    names = [field.name for field in fields(TaskMemory)[1:]]
+    return TaskMemory(projection, *(pick(getattr(old, name), getattr(fresh, name)) for name in names))

@@ -13,10 +13,9 @@ import numpy as np
 
 from racing.car import FloatArray, IntArray
 from racing.closed_line import resample, smooth, wrapped
-from racing.track_file import ColumnsError, TrackError, read_columns
+from racing.track_file import TrackError as TrackError
+from racing.track_file import read_columns
 from racing.track_generator import generate_centreline
-
-__all__ = ["Projection", "Track", "TrackError", "parse_track"]
 
 SPACING = 2.0
 """Aimed distance between centreline points in metres; the real one divides the length evenly."""
@@ -111,18 +110,14 @@ class Track:
         own data are exported. Raises TrackError with what is wrong and what to do.
         """
         path = Path(path)
-        try:
-            columns = read_columns(path, "track", "Give a CSV file or seed:NUMBER.")
-        except ColumnsError as error:
-            raise TrackError(str(error)) from error
+        columns = read_columns(path, "track", "Give a CSV file or seed:NUMBER.", TrackError)
         if {"x", "y", "width_left", "width_right"} <= columns.keys():
             points = np.stack([columns["x"], columns["y"]], axis=1)
             return _from_centreline(points, columns["width_left"], columns["width_right"], path)
         borders = ("left_border_x", "left_border_y", "right_border_x", "right_border_y")
         if set(borders) <= columns.keys():
-            left_x, left_y, right_x, right_y = (columns[name] for name in borders)
-            left, right = np.stack([left_x, left_y], axis=1), np.stack([right_x, right_y], axis=1)
-            return Track.from_borders(left, right, path.stem, str(path))
+            rows = np.column_stack([columns[name] for name in borders])
+            return Track.from_borders(rows[:, :2], rows[:, 2:], path.stem, str(path))
         raise TrackError(
             f"{path} has no columns that describe a track. Its first line must name x,y,width_left,width_right"
             f" or {','.join(borders)}; it names {','.join(columns)}."
@@ -240,19 +235,16 @@ def parse_track(spec: str) -> Track:
     """
     if not spec.startswith("seed:"):
         return Track.from_csv(spec)
-    parts = spec.split(":")[1:]
+    _, *parts = spec.split(":")
     try:
-        if len(parts) not in (1, 2):
-            raise ValueError
-        seed = int(parts[0])
-        length = float(parts[1]) if len(parts) == 2 else None
-        if seed < 0:
+        seed, lengths = int(parts[0]), [float(part) for part in parts[1:]]
+        if seed < 0 or len(lengths) > 1:
             raise ValueError
     except ValueError:
         raise TrackError(
             f"{spec!r} does not name a track. Write seed:NUMBER, seed:NUMBER:METRES, or the path of a CSV file."
         ) from None
-    return Track.generate(seed, length)
+    return Track.generate(seed, *lengths)
 
 
 def _from_centreline(points: FloatArray, width_left: FloatArray, width_right: FloatArray, path: Path) -> Track:

@@ -11,48 +11,36 @@ import numpy as np
 from racing.car import FloatArray
 
 
-class ColumnsError(ValueError):
-    """A file of columns cannot be read; the text is a sentence for the user."""
-
-
 class TrackError(ValueError):
     """A track cannot be read or makes no sense; the text is a sentence for the user."""
 
 
-def read_columns(path: Path, what: str, instead: str) -> dict[str, FloatArray]:
+def read_columns(path: Path, what: str, instead: str, refused: type[ValueError] = ValueError) -> dict[str, FloatArray]:
     """Return the named columns of a CSV file of numbers, each (K,), without a last row that repeats the first.
 
-    Args:
-        path: the file.
-        what: what it is to the user, such as "track".
-        instead: what to do when it cannot be read, a sentence.
-
-    Raises:
-        ColumnsError: the file is missing, is no text, has no rows, or a row holds something else than numbers.
+    `what` is what the file is to the user, such as "track"; `instead` is a sentence, what to do when it cannot be read.
+    Raises `refused` where it is missing, is no text, has no rows, or a row holds something else than numbers.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row]
     except OSError as error:
-        raise ColumnsError(f"The {what} {path} cannot be read: {error.strerror}. {instead}") from error
+        raise refused(f"The {what} {path} cannot be read: {error.strerror}. {instead}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ColumnsError(f"The {what} {path} is not a CSV text file ({error}); export it as CSV.") from error
+        raise refused(f"The {what} {path} is not a CSV text file ({error}); export it as CSV.") from error
     if len(rows) < 2:
-        raise ColumnsError(f"The {what} {path} holds no rows; it needs a line of column names and rows of numbers.")
+        raise refused(f"The {what} {path} holds no rows; it needs a line of column names and rows of numbers.")
     names = [name.strip() for name in rows[0]]
-    values = np.array([_numbers(row, len(names), number, path) for number, row in enumerate(rows[1:], 2)])
+    values = np.empty((len(rows) - 1, len(names)))
+    for number, row in enumerate(rows[1:], 2):
+        if len(row) != len(names):
+            raise refused(f"{path}, row {number}: {len(row)} values where the first line names {len(names)} columns.")
+        try:
+            values[number - 2] = [float(value) for value in row]
+        except ValueError:
+            raise refused(f"{path}, row {number} holds something that is not a number: {','.join(row)}") from None
+        if not np.isfinite(values[number - 2]).all():
+            raise refused(f"{path}, row {number} holds a value that is not finite: {','.join(row)}")
     if len(values) > 1 and np.array_equal(values[0], values[-1]):
         values = values[:-1]
     return {name: values[:, column].copy() for column, name in enumerate(names)}
-
-
-def _numbers(row: list[str], count: int, number: int, path: Path) -> list[float]:
-    if len(row) != count:
-        raise ColumnsError(f"{path}, row {number}: {len(row)} values where the first line names {count} columns.")
-    try:
-        numbers = [float(value) for value in row]
-    except ValueError:
-        raise ColumnsError(f"{path}, row {number} holds something that is not a number: {','.join(row)}") from None
-    if not np.isfinite(numbers).all():
-        raise ColumnsError(f"{path}, row {number} holds a value that is not finite: {','.join(row)}")
-    return numbers

@@ -46,7 +46,7 @@ class Driven:
 
 
 class Link:
-    """Runs the link in a thread from `start` to `close`; an `experience.run_view.RunView` for who drives.
+    """Runs the link in a thread from `start` to `close`; an `experience.policy_driver.RunView` for who drives.
 
     The spool stays open as long as the link. `look_up` finds out whom to call now, where an address changes with each
     instance; it raises PairingError.
