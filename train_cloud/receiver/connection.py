@@ -7,9 +7,9 @@ that breaks the protocol gets an Error and a close code.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Final
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -41,13 +41,6 @@ class PeerError(Exception):
         super().__init__(text)
         self.message = Error(code, text[:MAX_TEXT])
         self.close = close
-
-
-class Handler(Protocol):
-    """What a role does with messages."""
-
-    async def handle(self, message: UpMessage) -> None:
-        """Take one message of the peer; raises PeerError."""
 
 
 class RateLimit:
@@ -108,11 +101,16 @@ class Connection:
         self.post(error.message)
         self.close(error.close, error.message.code)
 
-    async def run(self, handler: Handler) -> None:
-        """Talk until the connection ends."""
+    async def refuse_at_once(self, error: PeerError) -> None:
+        """Say what is wrong to a peer whose Hello was not taken, and close."""
+        await self.socket.send(_encoded(error.message, self._text))
+        await self.socket.close(error.close, error.message.code)
+
+    async def run(self, handle: Callable[[UpMessage], Awaitable[None]]) -> None:
+        """Talk until the connection ends; `handle` takes the peer's messages, one by one, and may raise PeerError."""
         sending = asyncio.create_task(self._send())
         try:
-            await self._receive(handler)
+            await self._receive(handle)
         except PeerError as error:
             self.refuse(error)
             await sending
@@ -128,7 +126,11 @@ class Connection:
                 await self._wake.wait()
                 self._wake.clear()
                 while self._first or self._news:
-                    frame = self._next_frame()
+                    frame: bytes | str | None
+                    if self._first:
+                        frame = _encoded(self._first.popleft(), self._text)
+                    else:
+                        frame = self._news.pop(min(self._news))(self._text)
                     if frame is not None:
                         await self.socket.send(frame)
                 if self._close is not None:
@@ -137,12 +139,7 @@ class Connection:
         except ConnectionClosed:
             return
 
-    def _next_frame(self) -> bytes | str | None:
-        if self._first:
-            return _encoded(self._first.popleft(), self._text)
-        return self._news.pop(min(self._news))(self._text)
-
-    async def _receive(self, handler: Handler) -> None:
+    async def _receive(self, handle: Callable[[UpMessage], Awaitable[None]]) -> None:
         async for frame in self.socket:
             self._text = isinstance(frame, str)
             if self._close is not None:
@@ -156,13 +153,7 @@ class Connection:
                     again = "A second Hello on one connection; dial again."
                     raise PeerError(ErrorCode.BAD_MESSAGE, again, CloseCode.POLICY_VIOLATION)
                 case _:
-                    await handler.handle(message)
-
-
-async def refuse_at_once(socket: ServerConnection, error: PeerError, text: bool) -> None:
-    """Say what is wrong to a peer whose Hello was not taken, and close."""
-    await socket.send(_encoded(error.message, text))
-    await socket.close(error.close, error.message.code)
+                    await handle(message)
 
 
 def decode_message(frame: bytes | str) -> UpMessage:
