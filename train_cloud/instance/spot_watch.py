@@ -40,12 +40,10 @@ class SpotWatch:
     def poll(self) -> None:
         """Ask for both kinds of news. Raises OSError when a file cannot be written."""
         try:
-            notice = self._metadata.get("spot/instance-action")
             # The notice is what two minutes hang on: it is written before anything else is asked.
-            if notice is not None:
+            if (notice := self._metadata.get("spot/instance-action")) is not None:
                 self._on_notice(notice)
-            rebalance = self._metadata.get("events/recommendations/rebalance")
-            if rebalance is not None:
+            if (rebalance := self._metadata.get("events/recommendations/rebalance")) is not None:
                 self._on_rebalance(rebalance)
         except MetadataError as error:
             self._complain(error)

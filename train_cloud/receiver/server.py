@@ -27,10 +27,9 @@ from train_cloud.environment import environment_of
 from train_cloud.receiver.admission import agreed, check_alone, hello_in
 from train_cloud.receiver.auth import Gate
 from train_cloud.receiver.collect import Collector
-from train_cloud.receiver.connection import Connection, News, PeerError, RateLimit
+from train_cloud.receiver.connection import Connection, HeardConnection, News, PeerError, RateLimit
 from train_cloud.receiver.http_answers import WRITER_BUSY_SECONDS, HttpAnswers, Vitals, address_of
 from train_cloud.receiver.standings import Standings
-from train_cloud.receiver.watch import HeardConnection
 from train_cloud.receiver.writer import Result, Writer
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.states import TrainerState
