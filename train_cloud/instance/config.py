@@ -75,14 +75,7 @@ def load_instance_config(path: str | Path) -> InstanceConfig:
 
 @dataclass(frozen=True)
 class Deployment:
-    """One instance's view of its deployment.
-
-    Attributes:
-        config: how the instance lives (instance.json).
-        run: what is learned (run.json).
-        folder: outlives a reboot: store, identity, cursor, ledger.
-        run_folder: ends with the boot: token, notice, ending.
-    """
+    """One instance's view of its deployment; `folder` outlives a reboot, `run_folder` ends with the boot."""
 
     config: InstanceConfig
     run: RunConfig

@@ -48,7 +48,10 @@ class SpotWatch:
         except MetadataError as error:
             self._complain(error)
         else:
-            self._recovered()
+            if self._lost_at is not None:
+                lost_s = round(self._clock() - self._lost_at)
+                _log.info("the metadata service answers again", extra=fields(seconds=lost_s))
+            self._lost_at, self._complained_at = None, float("-inf")
 
     def _on_notice(self, body: str) -> None:
         if (self._folder / NOTICE).exists():
@@ -72,11 +75,6 @@ class SpotWatch:
         if now - self._complained_at >= COMPLAIN_SECONDS:
             self._complained_at = now
             _log.warning(f"no news of interruptions: {error}", extra=fields(seconds=round(now - self._lost_at)))
-
-    def _recovered(self) -> None:
-        if self._lost_at is not None:
-            _log.info("the metadata service answers again", extra=fields(seconds=round(self._clock() - self._lost_at)))
-        self._lost_at, self._complained_at = None, float("-inf")
 
 
 def main() -> int:
