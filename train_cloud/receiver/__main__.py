@@ -33,7 +33,6 @@ from wire.pairing import Pairing, PairingError, format_pairing, is_loopback, par
 
 _log = logging.getLogger(__name__)
 
-
 _EXIT_CODES: dict[type[Exception], ExitCode] = {
     ConfigError: ExitCode.USAGE,
     RestoreError: ExitCode.REFUSED,

@@ -96,7 +96,7 @@ class HeardConnection(ServerConnection):
 
 
 class Connection:
-    """The connection of a bridge that has said its Hello; `text` says whether it speaks JSON."""
+    """The connection of a bridge whose Hello has come; `text` says whether it speaks JSON."""
 
     def __init__(self, socket: ServerConnection, text: bool, rate: RateLimit) -> None:
         self.socket = socket
