@@ -4,8 +4,6 @@ Promises that the token is sent only after the certificate was found to be the p
 within SECONDS. What goes wrong is a typed answer or a sentence, never the token.
 """
 
-from __future__ import annotations
-
 import http.client
 import re
 from functools import partial

@@ -61,16 +61,10 @@ class StoreFull(StoreError):
 class StoreFile:
     """A database at `path`, created when it is not there; any number of threads and processes may use it at once.
 
-    Every thread gets a connection of its own. Methods raise StoreFull when there is no room, else StoreError.
-
-    Args:
-        path: the file; two more lie beside it while it is in use.
-        max_bytes: the file may take this much; None for what the disk has.
-        read_only: for those who only look on: the file must be there and stays as it is, methods that would write
-            raise StoreError, and what others commit meanwhile is seen.
-
-    Raises:
-        StoreError: the file cannot be used, or a program of another version made it.
+    Two more files lie beside it while it is in use. It may take `max_bytes`; None for what the disk has. With
+    `read_only` it must be there and stays as it is: methods that would write raise StoreError, and what others commit
+    meanwhile is seen. Methods raise StoreFull when there is no room, else StoreError, and so does a file that cannot be
+    used or that a program of another version made.
     """
 
     def __init__(self, path: str | Path, max_bytes: int | None = None, read_only: bool = False) -> None:

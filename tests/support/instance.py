@@ -15,8 +15,7 @@ import pytest
 from tests.support.aws_server import AwsServer, WsgiApp, environment
 from tests.support.imds import Imds, Metadata
 from tests.support.runs import run_config
-from train_cloud.instance.config import InstanceConfig
-from train_cloud.instance.deployment import Deployment, load_deployment
+from train_cloud.instance.config import Deployment, InstanceConfig, load_deployment
 
 BUCKET = "ac-instance-test"
 TOKEN = "0123456789abcdefToken"

@@ -156,7 +156,7 @@ class ThreadedReceiver:
         def listening(port: int) -> None:
             self.port = port
 
-        asyncio.run(self.receiver.serve(self.stop, None, listening, lambda: None))
+        asyncio.run(self.receiver.serve(self.stop, None, listening, lambda _: True))
 
     @property
     def pairing(self) -> Pairing:

@@ -9,15 +9,16 @@ import argparse
 import logging
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from runtime.boot_clock import boot_id, seconds_since_boot
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging, fields
 from train_cloud.instance.clients import ParameterError, aws_client
-from train_cloud.instance.deployment import Deployment, load_deployment
+from train_cloud.instance.config import Deployment, load_deployment
+from train_cloud.instance.endings import end_when_done
 from train_cloud.instance.environment import store_environment
-from train_cloud.instance.finished import end_when_done
 from train_cloud.instance.metadata import Metadata
 from train_cloud.instance.minute import DutyError, close_account, do_duties
 from train_cloud.instance.prepare import PrepareError, prepare
@@ -46,26 +47,20 @@ def main() -> int:
     if arguments.command == "store-environment" and not (arguments.environment and arguments.key):
         parser.error("store-environment needs --environment and --key")
     try:
-        _carry_out(arguments)
-    except ConfigError as error:
+        deployment = load_deployment(arguments.config, arguments.folder, arguments.run_folder)
+        _carry_out(arguments, deployment, _patience())
+    except (ConfigError, ObjectStoreError, DutyError, ParameterError, PrepareError, StoreError, OSError) as error:
         _log.error(str(error))
-        return ExitCode.USAGE
-    except ObjectStoreError as error:
-        _log.error(str(error))
-        return ExitCode.STORAGE
-    except (DutyError, ParameterError, PrepareError, StoreError, OSError) as error:
-        _log.error(str(error))
-        return ExitCode.FAILED
+        storage = ExitCode.STORAGE if isinstance(error, ObjectStoreError) else ExitCode.FAILED
+        return ExitCode.USAGE if isinstance(error, ConfigError) else storage
     return ExitCode.OK
 
 
-def _carry_out(arguments: argparse.Namespace) -> None:
-    patience = _patience()
-    deployment = load_deployment(arguments.config, arguments.folder, arguments.run_folder)
+def _carry_out(arguments: argparse.Namespace, deployment: Deployment, patience: float) -> None:
     match arguments.command:
         case "prepare":
-            ssm = aws_client("ssm", deployment.config.region)
-            prepare(deployment, arguments.config.parent / files.RUN_CONFIG, ssm, Metadata(), patience)
+            terraform_run = arguments.config.parent / files.RUN_CONFIG
+            prepare(deployment, terraform_run, aws_client("ssm", deployment.config.region), Metadata(), patience)
         case "secrets":
             ssm = aws_client("ssm", deployment.config.region)
             fetch_secrets(deployment.config, ssm, deployment.run_folder, patience)
@@ -95,11 +90,8 @@ def _ask_for_checkpoint(deployment: Deployment) -> None:
     if not file.exists():
         _log.info("no checkpoint is asked for: there is no store yet, so nothing was learned here")
         return
-    store = Store(file)
-    try:
+    with closing(Store(file)) as store:
         _log.info("asked the trainer for a checkpoint", extra=fields(request=store.request_checkpoint()))
-    finally:
-        store.close()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from runtime.files import write_private
 from runtime.logs import fields
 from train_cloud.instance.clients import aws_client
-from train_cloud.instance.deployment import Deployment
+from train_cloud.instance.config import Deployment
 from train_cloud.instance.ledger import Life, read_lives, read_started, write_life
 from train_cloud.instance.metadata import Metadata, MetadataError
 from train_cloud.object_store import ObjectStore, ObjectStoreError
@@ -78,8 +78,7 @@ def account(deployment: Deployment, state: State, metadata: Metadata, life_s: fl
     """Count this life up to `life_s` and exchange records with the bucket; outages of AWS are said."""
     own, price = state.own, None
     if _recognised(own, metadata):
-        ec2 = aws_client("ec2", deployment.config.region)
-        price = spot_price(ec2, own.instance_type, own.availability_zone)
+        price = spot_price(aws_client("ec2", deployment.config.region), own.instance_type, own.availability_zone)
     add_time(state, life_s, price, deployment.config.fallback_price_usd_per_hour, deployment.config.hourly_extra_usd)
     now = datetime.now(UTC)
     own.launched_at, own.seen_at = own.launched_at or _iso(now - timedelta(seconds=life_s)), _iso(now)

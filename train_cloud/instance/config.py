@@ -4,13 +4,18 @@ Every field states its unit. What is learned is in run.json (train_cloud.run_con
 kept, what may be spent and when an instance ends. It holds no secrets, only the names of the parameters that do.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from train_cloud.run_config import Name
+from train_cloud.object_store import ObjectStore
+from train_cloud.run_config import Name, RunConfig, load_run_config
+from train_cloud.run_folder.files import RUN_CONFIG
+from train_cloud.run_folder.keys import run_prefix
 from train_cloud.settings import ConfigError as ConfigError
 from train_cloud.settings import load_settings
 
@@ -66,3 +71,26 @@ class InstanceConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, f
 def load_instance_config(path: str | Path) -> InstanceConfig:
     """The settings in the JSON file at `path`. Raises ConfigError with a sentence."""
     return load_settings(path, InstanceConfig, "The instance's configuration", "an instance.json")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One instance's view of its deployment; `folder` outlives a reboot, `run_folder` ends with the boot."""
+
+    config: InstanceConfig
+    run: RunConfig
+    folder: Path
+    run_folder: Path
+
+    @cached_property
+    def objects(self) -> ObjectStore:
+        """The run's objects."""
+        return ObjectStore(self.run.bucket, run_prefix(self.run.run_id))
+
+
+def load_deployment(config: Path, folder: Path, run_folder: Path) -> Deployment:
+    """The deployment whose instance.json is `config`; Terraform's run.json lies beside it. Raises ConfigError."""
+    # The run.json that `prepare` writes knows the address as well; before that, Terraform's has to do.
+    prepared = folder / RUN_CONFIG
+    run = load_run_config(prepared if prepared.exists() else config.parent / RUN_CONFIG)
+    return Deployment(load_instance_config(config), run, folder, run_folder)

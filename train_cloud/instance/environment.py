@@ -24,10 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 def store_environment(objects: ObjectStore, environment: Path, key: str, patience_seconds: float) -> None:
-    """Put the folder `environment` (the archive's root) under `key`.
-
-    Raises ObjectStoreError, OSError.
-    """
+    """Put the folder `environment` (the archive's root) under `key`. Raises ObjectStoreError, OSError."""
     # /tmp may be memory.
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:
         archive = Path(folder) / "environment.tar.zst"
@@ -39,10 +36,8 @@ def store_environment(objects: ObjectStore, environment: Path, key: str, patienc
 
 def pack(folder: Path, archive: Path) -> None:
     """Write the content of `folder` as tar.zst. Raises OSError."""
-    compressor = zstandard.ZstdCompressor(level=LEVEL)
     with (
-        archive.open("wb") as out,
-        compressor.stream_writer(out) as packed,
+        zstandard.open(archive, "wb", zstandard.ZstdCompressor(level=LEVEL)) as packed,
         tarfile.open(fileobj=packed, mode="w|") as tar,
     ):
         tar.add(folder, arcname=".")

@@ -66,14 +66,10 @@ def add_up(own: Life, others: Mapping[str, Life], started: str | None) -> Totals
     """The run's totals. Its own life always counts in the hours: it is the one that runs now."""
     counted = [own, *(life for name, life in others.items() if name != own.instance_id)]
     since = _moment(started)
-    hours = sum(life.hours for life in counted if life is own or not _before(life.launched_at, since))
+    launched = ((life, _moment(life.launched_at)) for life in counted)
+    # A moment that cannot be read is not before another, so that it counts.
+    hours = sum(life.hours for life, at in launched if life is own or since is None or at is None or at >= since)
     return Totals(sum(life.spend_usd for life in counted), hours, len(counted))
-
-
-def _before(moment: str, since: datetime | None) -> bool:
-    """Whether `moment` is before `since`; what cannot be read is not, so that it counts."""
-    at = _moment(moment)
-    return since is not None and at is not None and at < since
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -1,10 +1,32 @@
 """Which limit a run has reached: what it may cost, how long it may be on, how long nobody may use it."""
 
+from pathlib import Path
+from typing import NamedTuple
+
 from train_cloud.instance.account import State
 from train_cloud.instance.config import InstanceConfig
 from train_cloud.instance.ledger import Totals
-from train_cloud.instance.receiver_watch import Activity
-from train_cloud.run_folder.states import Reason
+from train_cloud.receiver.tls import pin_of
+from train_cloud.receiver_client import Unreachable, metrics
+from train_cloud.run_folder.states import BRIDGES, STORED_STEPS, Reason
+from wire.pairing import Pairing, PinMismatch
+
+
+class Activity(NamedTuple):
+    """Bridges connected now, and environment steps stored over the whole life of the run."""
+
+    bridges: int
+    stored_steps: int
+
+
+def ask_receiver(port: int, tls_pem: Path, token_file: Path) -> Activity | None:
+    """The receiver's figures, asked on loopback; None when it is not there, or not well, which is no error."""
+    try:
+        pin = pin_of(tls_pem.read_bytes())
+        found = metrics(Pairing("127.0.0.1", port, token_file.read_text(encoding="ascii").strip(), pin))
+        return Activity(int(found[BRIDGES]), int(found[STORED_STEPS]))
+    except (OSError, Unreachable, PinMismatch, ValueError, KeyError):
+        return None
 
 
 def idle_seconds(state: State, life_s: float, activity: Activity | None) -> float:

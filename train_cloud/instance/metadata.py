@@ -38,17 +38,14 @@ class Metadata:
 
     def get(self, path: str) -> str | None:
         """The text under /latest/meta-data/`path`, None when the instance has no such thing. Raises MetadataError."""
-        for last in (False, True):
+        for _ in range(2):
             status, body = self._request("GET", "meta-data/" + path, {"X-aws-ec2-metadata-token": self._fresh_token()})
-            if status == 200:
-                return body
-            if status == 404:
-                return None
-            if status == 401 and not last:
-                self._token = ""
-                continue
+            if status != 401:
+                break
+            self._token = ""
+        if status not in (200, 404):
             raise MetadataError(f"The metadata service answered {status} for {path}.")
-        raise AssertionError("a second 401 is an error above")
+        return body if status == 200 else None
 
     def need(self, path: str) -> str:
         """Like `get`, for what every instance has. Raises MetadataError when it is missing or empty."""

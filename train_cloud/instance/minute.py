@@ -12,12 +12,11 @@ from runtime.files import write_private
 from runtime.logs import fields
 from train_cloud.instance.account import State, account, load_state, save_state
 from train_cloud.instance.clients import ParameterError, aws_client
-from train_cloud.instance.deployment import Deployment
+from train_cloud.instance.config import Deployment
 from train_cloud.instance.endings import decide, decided
 from train_cloud.instance.ledger import add_up
-from train_cloud.instance.limits import idle_seconds, limit_reached
+from train_cloud.instance.limits import ask_receiver, idle_seconds, limit_reached
 from train_cloud.instance.metadata import Metadata
-from train_cloud.instance.receiver_watch import ask_receiver
 from train_cloud.instance.secrets import rotate_token
 from train_cloud.instance.shipping import ship_log
 from train_cloud.run_folder import files
@@ -47,22 +46,21 @@ def account_spend(now: Minute) -> None:
 def decide_end(now: Minute) -> None:
     """Decide that the instance ends when the run's money or hours are spent or nobody uses it; note the look."""
     deployment, state = now.deployment, now.state
-    activity = ask_receiver(
-        deployment.run.listen_port, deployment.folder / files.TLS, deployment.run_folder / files.TOKEN
-    )
+    tls, token = deployment.folder / files.TLS, deployment.run_folder / files.TOKEN
+    activity = ask_receiver(deployment.run.listen_port, tls, token)
     idle_s = idle_seconds(state, now.life_s, activity)
     totals = add_up(state.own, state.others, state.started)
     save_state(deployment.folder, state)
-    figures = {
-        "spend_usd": round(totals.spend_usd, 4),
-        "hours": round(totals.hours, 3),
-        "lives": totals.lives,
-        "life_usd": round(state.own.spend_usd, 4),
-        "price_source": state.own.price_source,
-        "idle_minutes": round(idle_s / 60.0, 1),
-        "bridges": "unknown" if activity is None else activity.bridges,
-    }
-    _log.info("looked at the budget", extra=fields(**figures))
+    figures = fields(
+        spend_usd=round(totals.spend_usd, 4),
+        hours=round(totals.hours, 3),
+        lives=totals.lives,
+        life_usd=round(state.own.spend_usd, 4),
+        price_source=state.own.price_source,
+        idle_minutes=round(idle_s / 60.0, 1),
+        bridges="unknown" if activity is None else activity.bridges,
+    )
+    _log.info("looked at the budget", extra=figures)
     verdict = limit_reached(deployment.config, totals, idle_s, answered=state.stored_steps is not None)
     if verdict is not None and decide(deployment.run_folder, *verdict):
         _log.warning("the instance ends", extra=fields(reason=verdict[0], text=verdict[1]))

@@ -16,7 +16,7 @@ from runtime.files import write_private
 from runtime.logs import fields
 from runtime.retry import retry
 from train_cloud.instance.clients import ParameterError, read_parameter, write_parameter
-from train_cloud.instance.deployment import Deployment
+from train_cloud.instance.config import Deployment
 from train_cloud.instance.metadata import Metadata, MetadataError
 from train_cloud.object_store import ObjectStoreError, ObjectStoreUnavailable
 from train_cloud.receiver.tls import load_identity, new_pem
@@ -33,7 +33,8 @@ class PrepareError(Exception):
 
 def prepare(deployment: Deployment, terraform_run: Path, ssm: Any, metadata: Metadata, patience_seconds: float) -> None:
     """Do everything; `terraform_run` is Terraform's run.json. Raises PrepareError, ParameterError, OSError."""
-    host = _public_host(deployment, metadata, patience_seconds)
+    fixed = deployment.config.endpoint_mode == "eip"
+    host = deployment.run.public_host if fixed else _patient_metadata(metadata, "public-ipv4", patience_seconds)
     settings = msgspec.json.decode(terraform_run.read_bytes())
     # Only what Terraform could not know is added: the rest of the file stays as the user wrote it.
     run = msgspec.json.encode(settings | {"public_host": host})
@@ -50,21 +51,11 @@ def prepare(deployment: Deployment, terraform_run: Path, ssm: Any, metadata: Met
     name = deployment.config.endpoint_parameter
     retry(lambda: write_parameter(ssm, name, text, secret=False), ParameterError, patience_seconds)
     _log.info("the instance can be found", extra=fields(host=host, port=endpoint.port, pin=pin[:16]))
-    _keep_configuration(deployment, run, patience_seconds)
-
-
-def _keep_configuration(deployment: Deployment, run: bytes, patience_seconds: float) -> None:
-    """Put run.json beside the run's checkpoints, for whoever goes on with them by hand."""
     try:
+        # Beside the run's checkpoints, for whoever goes on with them by hand.
         retry(lambda: deployment.objects.put(RUN_CONFIG, run), ObjectStoreUnavailable, patience_seconds)
     except ObjectStoreError as error:
         _log.error("the bucket has no copy of run.json", extra=fields(problem=error))
-
-
-def _public_host(deployment: Deployment, metadata: Metadata, patience_seconds: float) -> str:
-    if deployment.config.endpoint_mode == "eip":
-        return deployment.run.public_host
-    return _patient_metadata(metadata, "public-ipv4", patience_seconds)
 
 
 def _patient_metadata(metadata: Metadata, path: str, patience_seconds: float) -> str:

@@ -61,12 +61,10 @@ def _wandb_key(config: InstanceConfig, ssm: Any, patience_seconds: float) -> str
     try:
         key = retry(lambda: read_parameter(ssm, name), ParameterError, patience_seconds).strip()
     except ParameterError as error:
-        _log.error("the training goes on without Weights & Biases", extra=fields(problem=error))
-        return ""
-    if key == UNSET:
-        _log.error(
-            "the training goes on without Weights & Biases: its key was never given; give it to `terraform apply`",
-            extra=fields(parameter=name),
-        )
-        return ""
-    return key
+        problem = str(error)
+    else:
+        if key != UNSET:
+            return key
+        problem = f"The parameter {name} holds no key: it was never given; give it to `terraform apply`."
+    _log.error("the training goes on without Weights & Biases", extra=fields(problem=problem))
+    return ""

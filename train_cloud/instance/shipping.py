@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from runtime.logs import fields
 from train_cloud.instance.clients import aws_client
-from train_cloud.instance.deployment import Deployment
+from train_cloud.instance.config import Deployment
 from train_cloud.run_folder.files import LIFELINE
 
 SHIPPER = Path(__file__).with_name(LIFELINE)

@@ -40,17 +40,18 @@ class SpotWatch:
     def poll(self) -> None:
         """Ask for both kinds of news. Raises OSError when a file cannot be written."""
         try:
-            notice = self._metadata.get("spot/instance-action")
             # The notice is what two minutes hang on: it is written before anything else is asked.
-            if notice is not None:
+            if (notice := self._metadata.get("spot/instance-action")) is not None:
                 self._on_notice(notice)
-            rebalance = self._metadata.get("events/recommendations/rebalance")
-            if rebalance is not None:
+            if (rebalance := self._metadata.get("events/recommendations/rebalance")) is not None:
                 self._on_rebalance(rebalance)
         except MetadataError as error:
             self._complain(error)
         else:
-            self._recovered()
+            if self._lost_at is not None:
+                lost_s = round(self._clock() - self._lost_at)
+                _log.info("the metadata service answers again", extra=fields(seconds=lost_s))
+            self._lost_at, self._complained_at = None, float("-inf")
 
     def _on_notice(self, body: str) -> None:
         if (self._folder / NOTICE).exists():
@@ -74,11 +75,6 @@ class SpotWatch:
         if now - self._complained_at >= COMPLAIN_SECONDS:
             self._complained_at = now
             _log.warning(f"no news of interruptions: {error}", extra=fields(seconds=round(now - self._lost_at)))
-
-    def _recovered(self) -> None:
-        if self._lost_at is not None:
-            _log.info("the metadata service answers again", extra=fields(seconds=round(self._clock() - self._lost_at)))
-        self._lost_at, self._complained_at = None, float("-inf")
 
 
 def main() -> int:

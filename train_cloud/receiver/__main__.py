@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 import threading
-import time
 from pathlib import Path
 
 from runtime.exit_codes import ExitCode
@@ -25,24 +24,24 @@ from train_cloud.object_store import ObjectStore, ObjectStoreError
 from train_cloud.receiver.backup import Backup
 from train_cloud.receiver.restore import RestoreError, restore
 from train_cloud.receiver.server import Receiver
-from train_cloud.receiver.tls import Identity, load_identity
+from train_cloud.receiver.tls import load_identity
 from train_cloud.run_config import ConfigError, RunConfig, load_run_config
 from train_cloud.run_folder.files import PAIRING, STORE, TOKEN_VARIABLE
 from train_cloud.run_folder.keys import run_prefix
 from train_cloud.store import Store, StoreError, StoreFull
 from wire.pairing import Pairing, PairingError, format_pairing, is_loopback, parse_pairing
 
-FINAL_BACKUP_SECONDS = 20.0
-
 _log = logging.getLogger(__name__)
 
-
-class _Refused(Exception):
-    """The process cannot do its work as it was started."""
-
-    def __init__(self, text: str, code: ExitCode) -> None:
-        super().__init__(text)
-        self.code = code
+_EXIT_CODES: dict[type[Exception], ExitCode] = {
+    ConfigError: ExitCode.USAGE,
+    RestoreError: ExitCode.REFUSED,
+    ObjectStoreError: ExitCode.STORAGE,
+    StoreFull: ExitCode.DISK_FULL,
+    StoreError: ExitCode.FAILED,
+    OSError: ExitCode.FAILED,
+}
+"""A subclass stands before its base."""
 
 
 def main() -> int:
@@ -56,34 +55,19 @@ def main() -> int:
     stop = stop_on_signals()
     try:
         return _receive(load_run_config(arguments.config), arguments.folder, arguments.plain, stop)
-    except ConfigError as error:
+    except tuple(_EXIT_CODES) as error:
         _log.error(str(error))
-        return ExitCode.USAGE
-    except _Refused as error:
-        _log.error(str(error))
-        return error.code
-    except (StoreError, RestoreError, ObjectStoreError, OSError) as error:
-        _log.error(str(error))
-        return _exit_code(error)
+        return next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))
     except GaveUp:
         _log.info("stopped before everything was restored; the next start begins again")
         return ExitCode.OK
 
 
-def _exit_code(error: Exception) -> ExitCode:
-    if isinstance(error, StoreFull):
-        return ExitCode.DISK_FULL
-    if isinstance(error, RestoreError):
-        return ExitCode.REFUSED
-    return ExitCode.STORAGE if isinstance(error, ObjectStoreError) else ExitCode.FAILED
-
-
 def _receive(config: RunConfig, folder: Path, plain: bool, stop: threading.Event) -> int:
     if plain and not is_loopback(config.listen_host):
-        raise _Refused(
+        raise ConfigError(
             f"--plain would send the token unencrypted through {config.listen_host}. Set listen_host to 127.0.0.1, "
-            "or leave --plain out.",
-            ExitCode.USAGE,
+            "or leave --plain out."
         )
     if is_loopback(config.public_host) and not is_loopback(config.listen_host):
         _log.warning(
@@ -104,38 +88,20 @@ def _receive(config: RunConfig, folder: Path, plain: bool, stop: threading.Event
     backup = Backup(store, objects, config.segment_seconds, receiver.safe)
 
     def on_listening(port: int) -> None:
-        write_private(pairing_file, (_pairing(config, port, token, identity) + "\n").encode())
+        pin = identity.pin if identity else None
+        pairing = format_pairing(Pairing(config.public_host, port, token, pin, tls=identity is not None))
+        write_private(pairing_file, f"{pairing}\n".encode())
         notify.ready(f"listening on port {port} for the run {config.run_id}")
         _log.info("listening", extra=fields(host=config.listen_host, port=port, tls=not plain, run_id=config.run_id))
 
     backup.start()
     context = identity.context if identity else None
-    final = _FinalBackup(backup)
     try:
-        asyncio.run(receiver.serve(stop, context, on_listening, final.flush, backup.failing_seconds))
+        all_safe = asyncio.run(receiver.serve(stop, context, on_listening, backup.flush, backup.failing_seconds))
     except OSError as error:
         where = f"{config.listen_host}:{config.listen_port}"
         text = f"Cannot listen on {where} ({error.strerror}). Is another receiver running, or is the address not ours?"
-        raise _Refused(text, ExitCode.FAILED) from error
-    return _ended(receiver, final.all_safe)
-
-
-class _FinalBackup:
-    """The uploads at the end, all of them within FINAL_BACKUP_SECONDS from the first."""
-
-    def __init__(self, backup: Backup) -> None:
-        self._backup = backup
-        self._deadline: float | None = None
-        self.all_safe = True
-
-    def flush(self) -> None:
-        """Upload what is stored now, unless an earlier try has failed for good."""
-        self._deadline = self._deadline or time.monotonic() + FINAL_BACKUP_SECONDS
-        if self.all_safe:
-            self.all_safe = self._backup.flush(max(0.0, self._deadline - time.monotonic()))
-
-
-def _ended(receiver: Receiver, all_safe: bool) -> ExitCode:
+        raise OSError(text) from error
     if receiver.crashed:
         return ExitCode.FAILED
     if not all_safe:
@@ -149,9 +115,8 @@ def _make_ready(store: Store, objects: ObjectStore, config: RunConfig, stop: thr
     """Bind the store to the run, and fill it from the bucket unless that was done before."""
     known = store.meta("run_id")
     if known not in (None, config.run_id):
-        raise _Refused(
-            f"The folder's store belongs to the run {known!r}, not to {config.run_id!r}. Use another folder.",
-            ExitCode.REFUSED,
+        raise RestoreError(
+            f"The folder's store belongs to the run {known!r}, not to {config.run_id!r}. Use another folder."
         )
     store.set_meta("run_id", config.run_id)
     if not store.is_ready():
@@ -165,21 +130,14 @@ def _make_ready(store: Store, objects: ObjectStore, config: RunConfig, stop: thr
 def _read_token(host: str) -> str:
     name = os.environ.get(TOKEN_VARIABLE)
     if not name:
-        raise _Refused(
-            f"{TOKEN_VARIABLE} is not set. Let it name the file that holds the bridge token.", ExitCode.USAGE
-        )
+        raise ConfigError(f"{TOKEN_VARIABLE} is not set. Let it name the file that holds the bridge token.")
     try:
         token = Path(name).read_text(encoding="utf-8").strip()
         return parse_pairing(format_pairing(Pairing(host, 1, token))).token
     except OSError as error:
-        raise _Refused(f"The token file {name} cannot be read ({error.strerror}).", ExitCode.USAGE) from None
+        raise ConfigError(f"The token file {name} cannot be read ({error.strerror}).") from None
     except (PairingError, UnicodeDecodeError) as error:
-        raise _Refused(f"The token in {name} cannot be used: {error}", ExitCode.USAGE) from None
-
-
-def _pairing(config: RunConfig, port: int, token: str, identity: Identity | None) -> str:
-    pin = identity.pin if identity else None
-    return format_pairing(Pairing(config.public_host, port, token, pin, tls=identity is not None))
+        raise ConfigError(f"The token in {name} cannot be used: {error}") from None
 
 
 if __name__ == "__main__":

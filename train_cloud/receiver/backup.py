@@ -104,22 +104,18 @@ class Backup:
         """Upload everything that is stored; return the seconds to wait when the bucket failed, else 0."""
         try:
             self._upload_all()
-        except (ObjectStoreError, StoreError) as error:
+        except Exception as error:
             delay = self._backoff.seconds()
             self._failing_since = self._failing_since or time.monotonic()
+            if not isinstance(error, (ObjectStoreError, StoreError)):
+                _log.exception("backup met an unexpected error, trying again")
+                return delay
             # A refusal needs a person; an outage only patience.
             level = logging.ERROR if isinstance(error, ObjectStoreDenied) else logging.WARNING
-            failing = round(self.failing_seconds(), 1)
-            _log.log(
-                level,
-                "backup failed, nothing was marked safe, trying again",
-                extra=fields(reason=error, failing_seconds=failing, next_try_seconds=round(delay, 1)),
-            )
+            figures = {"failing_seconds": round(self.failing_seconds(), 1), "next_try_seconds": round(delay, 1)}
+            text = "backup failed, nothing was marked safe, trying again"
+            _log.log(level, text, extra=fields(reason=error, **figures))
             return delay
-        except Exception:
-            self._failing_since = self._failing_since or time.monotonic()
-            _log.exception("backup met an unexpected error, trying again")
-            return self._backoff.seconds()
         if self._failing_since is not None:
             _log.info("backup works again", extra=fields(after_seconds=round(self.failing_seconds(), 1)))
             self._failing_since = None

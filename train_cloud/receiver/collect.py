@@ -4,14 +4,20 @@ A batch is acknowledged only after the writer said that it is committed. What is
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 
 from experience.codec import Batch, CodecError, Layout, encode_batch
+from racing.track import TrackError
+from racing.track_text import track_hash, track_of
+from runtime.logs import fields
 from train_cloud.receiver.connection import MAX_TEXT, Connection, News, PeerError
 from train_cloud.receiver.writer import Job, Outcome, Result
+from train_cloud.store import Store, StoreError, StreamState
+from train_cloud.track_table import put_track
 from wire.delivery import Inbox, Verdict
 from wire.messages import (
     Ack,
@@ -29,18 +35,14 @@ from wire.messages import (
 MAX_PENDING_BYTES: Final = 8 * 2**20
 """Bytes of a bridge's batches that may wait for the disk; beyond it nothing more is read from that bridge."""
 
+_log = logging.getLogger(__name__)
+
 
 class Collector:
-    """Serves the bridge that said `hello`.
+    """Serves the bridge that said `hello`; `layout` is what a row of its experience holds, `state` its stream's.
 
-    Args:
-        connection: to the bridge.
-        hello: what it said of itself.
-        layout: what a row of its experience holds.
-        submit: gives a batch to the writer.
-        stored, safe: its stream's positions.
-        on_report: told how the bridge stands.
-        on_track: given the track that it announces, once; raises PeerError for another than Hello named.
+    `submit` gives a batch to the writer, `on_report` is told how the bridge stands, and `store` keeps the track that it
+    announces.
     """
 
     def __init__(
@@ -48,18 +50,16 @@ class Collector:
         connection: Connection,
         hello: Hello,
         layout: Layout,
+        state: StreamState,
+        store: Store,
         submit: Callable[[Job], None],
-        stored: int,
-        safe: int,
-        on_report: Callable[[Hello, Report], None],
-        on_track: Callable[[Hello, bytes], Awaitable[None]],
+        on_report: Callable[[Report], None],
     ) -> None:
         self.connection, self.hello = connection, hello
-        self.stored, self.safe = stored, safe
-        self._layout, self._submit = layout, submit
-        self._on_report, self._on_track = on_report, on_track
+        self.stored, self.safe = state.stored_through, state.safe_through
+        self._layout, self._store, self._submit, self._on_report = layout, store, submit, on_report
         self._track_heard = False
-        self._inbox = Inbox(stored)
+        self._inbox = Inbox(self.stored)
         self._pending_bytes = 0
         self._room = asyncio.Event()
         self._refusing = False
@@ -77,10 +77,10 @@ class Collector:
             case Transition():
                 await self._take(message.number, _batch_of_one(message, self._layout))
             case Report():
-                self._on_report(self.hello, message)
+                self._on_report(message)
             case TrackAnnouncement(content=content) if not self._track_heard:
                 self._track_heard = True
-                await self._on_track(self.hello, content)
+                await self._keep_track(content)
 
     def done(self, result: Result) -> None:
         """The writer dealt with a batch of this bridge."""
@@ -101,6 +101,19 @@ class Collector:
             text = f"Batch {number} could not be stored: {result.text} "
             text += f"Send again from batch {self.stored + 1} in a while; keep the spool."
             self.connection.post(Error(ErrorCode.DISK_FULL, text[:MAX_TEXT]))
+
+    async def _keep_track(self, content: bytes) -> None:
+        """Keep the track that the bridge announced as Hello named it; PeerError for anything else."""
+        try:
+            if track_hash(content) != self.hello.track:
+                raise TrackError("The track that was announced is not the one that Hello named.")
+            await asyncio.to_thread(track_of, content)
+            await asyncio.to_thread(put_track, self._store, self.hello.track, content)
+        except TrackError as error:
+            raise PeerError(ErrorCode.BAD_MESSAGE, str(error), CloseCode.INVALID_DATA) from None
+        except StoreError as error:
+            # The next Welcome asks for it again.
+            _log.warning("a track cannot be kept", extra=fields(reason=error))
 
     async def _take(self, number: int, blob: bytes) -> None:
         verdict = self._inbox.judge(number)

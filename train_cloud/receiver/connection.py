@@ -7,9 +7,9 @@ that breaks the protocol gets an Error and a close code.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Final
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -43,13 +43,6 @@ class PeerError(Exception):
         self.close = close
 
 
-class Handler(Protocol):
-    """What a role does with messages."""
-
-    async def handle(self, message: UpMessage) -> None:
-        """Take one message of the peer; raises PeerError."""
-
-
 class RateLimit:
     """Slows a reader down to `per_second` messages, after a burst of RATE_SECONDS of them."""
 
@@ -67,8 +60,43 @@ class RateLimit:
             await asyncio.sleep(-self._left / self._rate)
 
 
+class HeardConnection(ServerConnection):
+    """A server's connection with `heard`, the monotonic time (s) at which bytes came last.
+
+    The websockets library's own keepalive waits for room in the send buffer before it counts any time, so it never
+    notices a peer that vanished while much was to be sent to it. Here any byte counts as a sign of life and nothing is
+    waited for: who is silent for too long is cut off, whatever is still to be sent.
+    """
+
+    heard = float("-inf")
+    gone_silent = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A new connection counts as heard."""
+        self.heard = time.monotonic()
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Note the time, then do what the library does."""
+        self.heard = time.monotonic()
+        super().data_received(data)
+
+    async def watch(self, seconds: float) -> None:
+        """Cut the connection off once nothing was heard for `seconds`; runs until it is cancelled."""
+        while True:
+            # While we do not read, because the disk or the rate limit holds us up, the silence is our own.
+            if not self.transport.is_reading():
+                self.heard = time.monotonic()
+            left = self.heard + seconds - time.monotonic()
+            if left <= 0:
+                self.gone_silent = True
+                self.transport.abort()
+                return
+            await asyncio.sleep(min(left, 1.0))
+
+
 class Connection:
-    """The connection of a bridge that has said its Hello; `text` says whether it speaks JSON."""
+    """The connection of a bridge whose Hello has come; `text` says whether it speaks JSON."""
 
     def __init__(self, socket: ServerConnection, text: bool, rate: RateLimit) -> None:
         self.socket = socket
@@ -108,11 +136,16 @@ class Connection:
         self.post(error.message)
         self.close(error.close, error.message.code)
 
-    async def run(self, handler: Handler) -> None:
-        """Talk until the connection ends."""
+    async def refuse_at_once(self, error: PeerError) -> None:
+        """Say what is wrong to a peer whose Hello was not taken, and close."""
+        await self.socket.send(_encoded(error.message, self._text))
+        await self.socket.close(error.close, error.message.code)
+
+    async def run(self, handle: Callable[[UpMessage], Awaitable[None]]) -> None:
+        """Talk until the connection ends; `handle` takes the peer's messages, one by one, and may raise PeerError."""
         sending = asyncio.create_task(self._send())
         try:
-            await self._receive(handler)
+            await self._receive(handle)
         except PeerError as error:
             self.refuse(error)
             await sending
@@ -128,7 +161,11 @@ class Connection:
                 await self._wake.wait()
                 self._wake.clear()
                 while self._first or self._news:
-                    frame = self._next_frame()
+                    frame: bytes | str | None
+                    if self._first:
+                        frame = _encoded(self._first.popleft(), self._text)
+                    else:
+                        frame = self._news.pop(min(self._news))(self._text)
                     if frame is not None:
                         await self.socket.send(frame)
                 if self._close is not None:
@@ -137,12 +174,7 @@ class Connection:
         except ConnectionClosed:
             return
 
-    def _next_frame(self) -> bytes | str | None:
-        if self._first:
-            return _encoded(self._first.popleft(), self._text)
-        return self._news.pop(min(self._news))(self._text)
-
-    async def _receive(self, handler: Handler) -> None:
+    async def _receive(self, handle: Callable[[UpMessage], Awaitable[None]]) -> None:
         async for frame in self.socket:
             self._text = isinstance(frame, str)
             if self._close is not None:
@@ -156,13 +188,7 @@ class Connection:
                     again = "A second Hello on one connection; dial again."
                     raise PeerError(ErrorCode.BAD_MESSAGE, again, CloseCode.POLICY_VIOLATION)
                 case _:
-                    await handler.handle(message)
-
-
-async def refuse_at_once(socket: ServerConnection, error: PeerError, text: bool) -> None:
-    """Say what is wrong to a peer whose Hello was not taken, and close."""
-    await socket.send(_encoded(error.message, text))
-    await socket.close(error.close, error.message.code)
+                    await handle(message)
 
 
 def decode_message(frame: bytes | str) -> UpMessage:

@@ -37,8 +37,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Vitals:
-    """What this life of the receiver has seen; times are monotonic (s)."""
+    """How the receiver is, and what this life of it has seen; times are monotonic (s).
 
+    Attributes:
+        writer_busy: how long the writer has been at one transaction, s; None when its thread has ended.
+        backup_failing: how long the bucket has been failing, s.
+        bridges: bridges that have said Hello, of the WebSockets that are open, the `connections`.
+        weights_version: version that bridges are sent; 0 before the first.
+    """
+
+    writer_busy: Callable[[], float | None]
+    backup_failing: Callable[[], float] = lambda: 0.0
+    bridges: int = 0
+    connections: int = 0
+    weights_version: int = 0
     batches_stored: int = 0
     batches_refused: int = 0
     last_stored: float | None = None
@@ -58,55 +70,31 @@ class Vitals:
                 if result.outcome is Outcome.NO_ROOM:
                     self.store_full_at = time.monotonic()
 
-    def problem(self, state: "State") -> str | None:
+    def problem(self) -> str | None:
         """Why the receiver is not healthy; None when it is."""
         if self.draining:
             return "draining: the instance is going away"
-        if state.writer_busy is None:
+        if (busy := self.writer_busy()) is None:
             return "the thread that stores batches has ended"
-        if state.writer_busy > WRITER_BUSY_SECONDS:
-            return f"the disk has not taken a transaction for {state.writer_busy:.0f} s"
+        if busy > WRITER_BUSY_SECONDS:
+            return f"the disk has not taken a transaction for {busy:.0f} s"
         if self.store_unreadable:
             return "the store cannot be read"
         if self.store_full_at is not None and time.monotonic() - self.store_full_at <= STORE_FULL_SECONDS:
             return "the store is full: batches are refused"
-        if state.backup_failing > BACKUP_FAILING_SECONDS:
-            return f"nothing could be brought to the bucket for {state.backup_failing:.0f} s"
+        if (failing := self.backup_failing()) > BACKUP_FAILING_SECONDS:
+            return f"nothing could be brought to the bucket for {failing:.0f} s"
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """How the receiver is now.
-
-    Attributes:
-        bridges: bridges that have said Hello.
-        connections: WebSockets that are open.
-        weights_version: version that bridges are sent; 0 before the first.
-        writer_busy: how long the writer has been at one transaction, s; None when its thread has ended.
-        backup_failing: how long the bucket has been failing, s.
-    """
-
-    bridges: int
-    connections: int
-    weights_version: int
-    writer_busy: float | None
-    backup_failing: float
 
 
 class HttpAnswers:
     """Judges every request on the bridges' port: who may become a WebSocket, and what the others are told.
 
-    Args:
-        gate: knows the token.
-        store: where steps are counted.
-        vitals: what this life has seen; kept by the server.
-        state: how the receiver is now.
-        max_bridges: WebSockets at the same time.
+    `vitals` are kept by the server, `store` counts steps, `max_bridges` WebSockets may be open at the same time.
     """
 
-    def __init__(self, gate: Gate, store: Store, vitals: Vitals, state: Callable[[], State], max_bridges: int) -> None:
-        self._gate, self._store, self._vitals, self._state, self._max = gate, store, vitals, state, max_bridges
+    def __init__(self, gate: Gate, store: Store, vitals: Vitals, max_bridges: int) -> None:
+        self._gate, self._store, self._vitals, self._max = gate, store, vitals, max_bridges
 
     def judge(self, socket: ServerConnection, request: Request) -> Response | None:
         """None when the request may become a WebSocket, else the answer, which ends the connection."""
@@ -132,22 +120,45 @@ class HttpAnswers:
         return self._gate.judge(address, request.path, request.headers) or self._no_room(), True
 
     def _health(self) -> HttpAnswer:
-        problem = self._vitals.problem(self._state())
+        problem = self._vitals.problem()
         if problem is None:
             return HttpAnswer(HTTPStatus.OK, "ok")
         return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, f"not ok: {problem}", _LATER)
 
     def _metrics(self) -> HttpAnswer:
+        """The figures in Prometheus' text exposition format 0.0.4; what is not known yet is left out."""
+        vitals = self._vitals
         try:
-            text = _metrics(self._store, self._vitals, self._state())
+            streams, progress = self._store.streams().values(), self._store.progress()
         except StoreError as error:
             return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, f"The figures cannot be read. {error}", _LATER)
-        return HttpAnswer(HTTPStatus.OK, text, (("Content-Type", _PROMETHEUS),))
+        age = None if vitals.last_stored is None else time.monotonic() - vitals.last_stored
+        figures: list[tuple[str, str, float | None]] = [
+            ("healthy", "1 when GET /healthz answers ok.", vitals.problem() is None),
+            (BRIDGES, "Bridges connected now.", vitals.bridges),
+            (STORED_STEPS, "Environment steps stored since the run began.", sum(one.stored_steps for one in streams)),
+            ("safe_steps", "Environment steps in the bucket.", sum(one.safe_steps for one in streams)),
+            ("trained_steps", "Environment steps that learning has kept up with.", progress.trained_steps),
+            ("updates", "Gradient updates since the run began.", progress.updates),
+            ("weights_version", "Version of the weights that bridges are sent.", vitals.weights_version),
+            ("batches_stored_total", "Batches stored by this process.", vitals.batches_stored),
+            ("batches_refused_total", "Batches not stored by this process.", vitals.batches_refused),
+            ("store_bytes", "Size of the store's files.", self._store.size_bytes()),
+            ("backup_failing_seconds", "How long the bucket has been failing.", vitals.backup_failing()),
+            ("last_batch_age_seconds", "Time since this process last stored a batch.", age),
+        ]
+        lines = []
+        for name, meaning, value in figures:
+            if value is not None:
+                kind = "counter" if name.endswith("_total") else "gauge"
+                name = FIGURES_PREFIX + name
+                lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", f"{name} {value:.15g}"]
+        return HttpAnswer(HTTPStatus.OK, "\n".join(lines), (("Content-Type", _PROMETHEUS),))
 
     def _no_room(self) -> HttpAnswer | None:
         if self._vitals.draining:
             why = "is going away"
-        elif self._state().connections >= self._max:
+        elif self._vitals.connections >= self._max:
             why = f"serves its {self._max} bridges already"
         else:
             return None
@@ -157,34 +168,6 @@ class HttpAnswers:
 def address_of(socket: ServerConnection) -> str:
     """The peer's address, as far as it is known."""
     return str(socket.remote_address[0]) if socket.remote_address else "unknown"
-
-
-def _metrics(store: Store, vitals: Vitals, state: State) -> str:
-    """The figures in Prometheus' text exposition format 0.0.4; what is not known yet is left out."""
-    streams = store.streams().values()
-    progress = store.progress()
-    age = None if vitals.last_stored is None else time.monotonic() - vitals.last_stored
-    figures: list[tuple[str, str, float | None]] = [
-        ("healthy", "1 when GET /healthz answers ok.", vitals.problem(state) is None),
-        (BRIDGES, "Bridges connected now.", state.bridges),
-        (STORED_STEPS, "Environment steps stored since the run began.", sum(one.stored_steps for one in streams)),
-        ("safe_steps", "Environment steps in the bucket.", sum(one.safe_steps for one in streams)),
-        ("trained_steps", "Environment steps that learning has kept up with.", progress.trained_steps),
-        ("updates", "Gradient updates since the run began.", progress.updates),
-        ("weights_version", "Version of the weights that bridges are sent.", state.weights_version),
-        ("batches_stored_total", "Batches stored by this process.", vitals.batches_stored),
-        ("batches_refused_total", "Batches not stored by this process.", vitals.batches_refused),
-        ("store_bytes", "Size of the store's files.", store.size_bytes()),
-        ("backup_failing_seconds", "How long the bucket has been failing.", state.backup_failing),
-        ("last_batch_age_seconds", "Time since this process last stored a batch.", age),
-    ]
-    lines = []
-    for name, meaning, value in figures:
-        if value is not None:
-            kind = "counter" if name.endswith("_total") else "gauge"
-            name = FIGURES_PREFIX + name
-            lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}", f"{name} {value:.15g}"]
-    return "\n".join(lines)
 
 
 def _response(socket: ServerConnection, answer: HttpAnswer) -> Response:

@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -101,14 +102,10 @@ def restore(store: Store, objects: ObjectStore, steps: int, signature: str | Non
     ObjectStoreUnavailable or ObjectStoreDenied when the bucket has done so for PATIENCE_SECONDS, GaveUp when `stop`
     is set meanwhile.
     """
-    bucket = _Bucket(objects, stop)
-    try:
+    with closing(_Bucket(objects, stop)) as bucket:
         listed = bucket.keys()
-        streams: dict[str, _Stream] | None = None
-        while streams is None:
-            streams = _read_newest(listed, bucket, steps, signature)
-    finally:
-        bucket.close()
+        while (streams := _read_newest(listed, bucket, steps, signature)) is None:
+            pass
     for name, keys in listed.items():
         through = streams[name].state().stored_through if name in streams else 0
         unusable = [key for key in keys if key.last > through]
@@ -135,14 +132,14 @@ def _read_newest(
     while unfinished := [stream for stream in streams.values() if stream.unread]:
         # Ids grow along a stream: the newest batch that is still unread lies where the least far back was read.
         stream = max(unfinished, key=lambda stream: stream.oldest_id)
-        if total >= steps and _steps_since(streams.values(), stream.oldest_id) >= steps:
+        read = (batch for one in streams.values() for batch in one.batches.values())
+        if total >= steps and sum(batch.steps for batch in read if batch.id >= stream.oldest_id) >= steps:
             for other in streams.values():
                 other.batches = {n: b for n, b in other.batches.items() if b.id >= stream.oldest_id}
             break
         key = stream.unread.popleft()
-        ahead = islice(stream.unread, DOWNLOADS_AT_ONCE // len(unfinished))
         try:
-            segment = bucket.segment(key, ahead)
+            segment = bucket.segment(key, islice(stream.unread, DOWNLOADS_AT_ONCE // len(unfinished)))
         except (SegmentError, ObjectNotFound) as error:
             _log.error("a segment of experience is unusable", extra=fields(key=str(key), reason=error))
             bucket.damaged.add(key)
@@ -168,10 +165,6 @@ def _without_gaps(keys: list[SegmentKey], damaged: set[SegmentKey]) -> deque[Seg
         through = max(through, key.last)
         usable.append(key)
     return deque(sorted(usable, key=lambda key: key.last, reverse=True))
-
-
-def _steps_since(streams: Iterable[_Stream], oldest_id: float) -> int:
-    return sum(b.steps for stream in streams for b in stream.batches.values() if b.id >= oldest_id)
 
 
 def _in_order(streams: Iterable[_Stream]) -> list[StoredBatch]:

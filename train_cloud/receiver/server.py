@@ -13,14 +13,13 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from racing.track import TrackError
-from racing.track_text import track_hash, track_of
 from runtime.logs import fields
 from runtime.progress import Progress
 from train_cloud import notify
@@ -28,15 +27,14 @@ from train_cloud.environment import environment_of
 from train_cloud.receiver.admission import agreed, check_alone, hello_in
 from train_cloud.receiver.auth import Gate
 from train_cloud.receiver.collect import Collector
-from train_cloud.receiver.connection import Connection, News, PeerError, RateLimit, refuse_at_once
-from train_cloud.receiver.http_answers import WRITER_BUSY_SECONDS, HttpAnswers, State, Vitals, address_of
+from train_cloud.receiver.connection import Connection, HeardConnection, News, PeerError, RateLimit
+from train_cloud.receiver.http_answers import WRITER_BUSY_SECONDS, HttpAnswers, Vitals, address_of
 from train_cloud.receiver.standings import Standings
-from train_cloud.receiver.watch import HeardConnection
 from train_cloud.receiver.writer import Result, Writer
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.states import TrainerState
 from train_cloud.store import Store, StoreError, WeightsRow
-from train_cloud.track_table import has_track, put_track
+from train_cloud.track_table import has_track
 from wire.frames import encode_frame, encode_text
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
@@ -46,7 +44,6 @@ from wire.messages import (
     ErrorCode,
     FlowControl,
     Hello,
-    Report,
     Role,
     WeightsUpdate,
     Welcome,
@@ -60,6 +57,8 @@ SILENCE_SECONDS: Final = 15.0
 WEIGHTS_POLL_SECONDS: Final = 0.05
 FLOW_CONTROL_SECONDS: Final = 0.2
 ALIVE_SECONDS: Final = 1.0
+FINAL_BACKUP_SECONDS: Final = 20.0
+"""The uploads at the end, all of them, may take this long."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,50 +73,29 @@ class Receiver:
         self.crashed = False
         self._roles: Mapping[str, Callable[[Connection, Hello], Awaitable[None]]] = {Role.COLLECT: self._collect}
         self._collectors: dict[str, Collector] = {}
-        self._open = 0
         self._weights: WeightsRow | None = None
         self._frames: dict[bool, bytes | str] = {}
         self._flow = FlowControl(0, 0, config.max_lead_steps)
-        self._vitals = Vitals()
-        self._http = HttpAnswers(Gate(token), store, self._vitals, self._state, config.max_bridges)
         self._standings = Standings(store)
-        self._backup_failing: Callable[[], float] = lambda: 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._writer = Writer(store, self._on_written, self._on_crash)
+        self._writer = Writer(store, partial(self._call, self._written), self._on_crash)
+        self._vitals = Vitals(self._writer.busy_seconds)
+        self._http = HttpAnswers(Gate(token), store, self._vitals, config.max_bridges)
         self._stop = threading.Event()
 
     def safe(self, stream: str, through: int) -> None:
         """The backup brought `stream` through this number into the bucket; any thread may call."""
-        self._call(lambda: self._moved(stream, safe=through))
-
-    def _on_written(self, results: list[Result], positions: dict[str, int]) -> None:
-        self._call(lambda: self._written(results, positions))
+        self._call(self._moved, stream, 0, through)
 
     def _on_crash(self) -> None:
         self.crashed = True
         self._stop.set()
 
-    def _call(self, what: Callable[[], None]) -> None:
+    def _call(self, what: Callable[..., None], *arguments: object) -> None:
         # After the loop's end nobody is left to be told.
         with suppress(RuntimeError):
             if self._loop is not None:
-                self._loop.call_soon_threadsafe(what)
-
-    def _reported(self, hello: Hello, report: Report) -> None:
-        self._standings.reported(hello.stream, report)
-
-    async def _keep_track(self, hello: Hello, content: bytes) -> None:
-        """Keep the track that a bridge announced as Hello named it; PeerError for anything else."""
-        try:
-            if track_hash(content) != hello.track:
-                raise TrackError("The track that was announced is not the one that Hello named.")
-            await asyncio.to_thread(track_of, content)
-            await asyncio.to_thread(put_track, self.store, hello.track, content)
-        except TrackError as error:
-            raise PeerError(ErrorCode.BAD_MESSAGE, str(error), CloseCode.INVALID_DATA) from None
-        except StoreError as error:
-            # The next Welcome asks for it again.
-            _log.warning("a track cannot be kept", extra=fields(reason=error))
+                self._loop.call_soon_threadsafe(what, *arguments)
 
     def encoded_weights(self, text: bool) -> bytes | str | None:
         """The newest weights as a frame, encoded once for all bridges; None before the first."""
@@ -129,30 +107,29 @@ class Receiver:
     def _written(self, results: list[Result], positions: dict[str, int]) -> None:
         self._vitals.count(results)
         for stream, through in positions.items():
-            self._moved(stream, stored=through)
+            self._moved(stream, through, 0)
         for result in results:
             result.job.done(result)
 
-    def _moved(self, stream: str, stored: int = 0, safe: int = 0) -> None:
-        collector = self._collectors.get(stream)
-        if collector is not None:
-            collector.moved(stored, safe)
+    def _moved(self, stream: str, stored: int, safe: int) -> None:
+        if stream in self._collectors:
+            self._collectors[stream].moved(stored, safe)
 
     async def serve(
         self,
         stop: threading.Event,
         context: ssl.SSLContext | None,
         on_listening: Callable[[int], None],
-        flush: Callable[[], None],
+        flush: Callable[[float], bool],
         backup_failing: Callable[[], float] = lambda: 0.0,
-    ) -> None:
-        """Serve until `stop`; then stop accepting, say Drain, close, and end the writer.
+    ) -> bool:
+        """Serve until `stop`; then stop accepting, say Drain, close, and end the writer; whether all was flushed.
 
-        `on_listening(port)` is called once bridges can dial; `flush` brings what is stored to the bucket, and is
-        called (in a thread) before the bridges are let go and after the last batch was committed; `backup_failing`
+        `on_listening(port)` is called once bridges can dial; `flush(seconds)` brings what is stored to the bucket, and
+        is called (in a thread) before the bridges are let go and after the last batch was committed; `backup_failing`
         says for how long (s) the bucket has been failing. Raises OSError when the address cannot be had.
         """
-        self._stop, self._loop, self._backup_failing = stop, asyncio.get_running_loop(), backup_failing
+        self._stop, self._loop, self._vitals.backup_failing = stop, asyncio.get_running_loop(), backup_failing
         self._poll_store()
         self._writer.start()
         keeping = asyncio.create_task(self._standings.keep())
@@ -176,42 +153,40 @@ class Receiver:
         )
         try:
             on_listening(server.sockets[0].getsockname()[1])
-            await self._push_until_stopped()
+            with Progress("receiving", self.config.total_timesteps) as progress:
+                await self._push(progress)
         finally:
-            await self._end(server, flush)
+            all_safe = await self._end(server, flush)
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
             await self._standings.write()
+        return all_safe
 
-    async def _end(self, server: Server, flush: Callable[[], None]) -> None:
+    async def _end(self, server: Server, flush: Callable[[float], bool]) -> bool:
+        deadline = time.monotonic() + FINAL_BACKUP_SECONDS
         self._vitals.draining = True
         notify.status("draining: bridges are let go")
         server.close(close_connections=False)
         for collector in self._collectors.values():
             collector.connection.post(Drain("The instance is going away; keep driving, keep the spool, dial again."))
         # The bridges stay while segments go up: what becomes safe now, they need not send again.
-        await asyncio.to_thread(flush)
+        all_safe = await asyncio.to_thread(flush, FINAL_BACKUP_SECONDS)
         for collector in list(self._collectors.values()):
             collector.connection.close(CloseCode.GOING_AWAY, "draining")
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._all_gone(), timeout=5.0)
+            async with asyncio.timeout(5.0):
+                while self._vitals.connections:
+                    await asyncio.sleep(0.02)
         await asyncio.to_thread(self._writer.stop)
-        await asyncio.to_thread(flush)
-
-    async def _all_gone(self) -> None:
-        while self._open:
-            await asyncio.sleep(0.02)
-
-    async def _push_until_stopped(self) -> None:
-        """Hand on weights and progress as they appear in the store."""
-        with Progress("receiving", self.config.total_timesteps) as progress:
-            await self._push(progress)
+        return all_safe and await asyncio.to_thread(flush, max(0.0, deadline - time.monotonic()))
 
     async def _push(self, progress: Progress) -> None:
+        """Hand on weights and progress as they appear in the store, until stopped."""
         next_flow = next_alive = 0.0
         while not self._stop.is_set():
             now = time.monotonic()
-            if now >= next_alive and self._writer_is_alive():
+            busy = self._writer.busy_seconds()
+            if now >= next_alive and busy is not None and busy <= WRITER_BUSY_SECONDS:
                 next_alive = now + ALIVE_SECONDS
                 notify.alive()
             try:
@@ -231,10 +206,6 @@ class Receiver:
                 _log.error("the trainer's news cannot be read", extra=fields(reason=error))
             await asyncio.sleep(WEIGHTS_POLL_SECONDS)
 
-    def _writer_is_alive(self) -> bool:
-        busy = self._writer.busy_seconds()
-        return busy is not None and busy <= WRITER_BUSY_SECONDS
-
     def _poll_store(self) -> bool:
         newest = self.store.latest_weights(self._weights.serial if self._weights else 0)
         if newest is None:
@@ -242,7 +213,7 @@ class Receiver:
         if hashlib.sha256(newest.blob).hexdigest() != newest.sha256:
             _log.error("weights in the store do not match their hash, not sent", extra=fields(version=newest.version))
             return False
-        self._weights, self._frames = newest, {}
+        self._weights, self._frames, self._vitals.weights_version = newest, {}, newest.version
         return True
 
     def _poll_flow(self) -> bool:
@@ -254,17 +225,8 @@ class Receiver:
         changed, self._flow = flow != self._flow, flow
         return changed
 
-    def _state(self) -> State:
-        return State(
-            bridges=len(self._collectors),
-            connections=self._open,
-            weights_version=self._weights.version if self._weights else 0,
-            writer_busy=self._writer.busy_seconds(),
-            backup_failing=self._backup_failing(),
-        )
-
     async def _serve_one(self, socket: ServerConnection) -> None:
-        self._open += 1
+        self._vitals.connections += 1
         assert isinstance(socket, HeardConnection)
         watch = asyncio.create_task(socket.watch(SILENCE_SECONDS))
         try:
@@ -276,31 +238,23 @@ class Receiver:
             await socket.close(1011, "internal error")
         finally:
             watch.cancel()
-            self._open -= 1
+            self._vitals.connections -= 1
             if socket.gone_silent:
                 _log.warning("a peer was not heard any more", extra=fields(peer=address_of(socket)))
 
     async def _talk(self, socket: ServerConnection) -> None:
-        rate = RateLimit(self.config.max_messages_per_second)
-        text = False
         try:
             frame = await asyncio.wait_for(socket.recv(), HELLO_SECONDS)
-            text = isinstance(frame, str)
-            hello = hello_in(frame, self._roles)
         except TimeoutError:
             await socket.close(CloseCode.POLICY_VIOLATION, "no Hello")
             return
-        except PeerError as error:
-            await self._refuse(socket, error, text)
-            return
+        connection = Connection(socket, isinstance(frame, str), RateLimit(self.config.max_messages_per_second))
         try:
-            await self._roles[hello.role](Connection(socket, text, rate), hello)
+            hello = hello_in(frame, self._roles)
+            await self._roles[hello.role](connection, hello)
         except PeerError as error:
-            await self._refuse(socket, error, text)
-
-    async def _refuse(self, socket: ServerConnection, error: PeerError, text: bool) -> None:
-        _log.warning("refused a bridge", extra=fields(peer=address_of(socket), reason=error))
-        await refuse_at_once(socket, error, text)
+            _log.warning("refused a bridge", extra=fields(peer=address_of(socket), reason=error))
+            await connection.refuse_at_once(error)
 
     async def _collect(self, connection: Connection, hello: Hello) -> None:
         """Serve a bridge that sends experience; PeerError when it is not for this run."""
@@ -314,14 +268,12 @@ class Receiver:
             text = f"The stream cannot be begun. {error}"
             raise PeerError(ErrorCode.DISK_FULL, text, CloseCode.TRY_AGAIN_LATER) from None
         self.environment = run
-        stored, safe = state.stored_through, state.safe_through
-        collector = Collector(
-            connection, hello, run.spaces.layout, self._writer.submit, stored, safe, self._reported, self._keep_track
-        )
-        old = self._collectors.get(hello.stream)
-        if old is not None:
+        reported = partial(self._standings.reported, hello.stream)
+        collector = Collector(connection, hello, run.spaces.layout, state, self.store, self._writer.submit, reported)
+        if (old := self._collectors.get(hello.stream)) is not None:
             old.connection.close(CloseCode.REPLACED, "a newer connection of this stream took over")
         self._collectors[hello.stream] = collector
+        self._vitals.bridges = len(self._collectors)
         self._poll_flow()
         flow = self._flow
         connection.post(
@@ -350,10 +302,11 @@ class Receiver:
             ),
         )
         try:
-            await connection.run(collector)
+            await connection.run(collector.handle)
         finally:
             if self._collectors.get(hello.stream) is collector:
                 del self._collectors[hello.stream]
+                self._vitals.bridges = len(self._collectors)
                 self._standings.left(hello.stream)
             _log.info(
                 "bridge disconnected",

@@ -38,10 +38,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A blob that wants to be batch `number` of `stream`, with its layout; `done` is told what became of it.
-
-    `done` is for whom Writer's `on_done` reports to; the writer does not call it.
-    """
+    """A blob that wants to be batch `number` of `stream`; who hears of it from Writer's `on_done` tells `done`."""
 
     stream: str
     number: int
@@ -99,18 +96,15 @@ class Writer:
     def _run(self) -> None:
         try:
             while (first := self._queue.get()) is not None:
-                jobs, ended = [first], False
+                jobs = [first]
                 while len(jobs) < MAX_GROUP and not self._queue.empty():
-                    following = self._queue.get()
-                    if following is None:
-                        ended = True
+                    if (following := self._queue.get()) is None:
+                        self._queue.put(None)
                         break
                     jobs.append(following)
                 self._busy_since = time.monotonic()
                 self._on_done(*self._store_group(jobs))
                 self._busy_since = None
-                if ended:
-                    return
         except Exception:
             _log.exception("the writer met an unexpected error, the receiver ends")
             self._on_crash()
@@ -128,7 +122,8 @@ class Writer:
         positions: dict[str, int] = {}
         try:
             positions = self._store.add_batches([batch for _, batch in valid])
-            results += [_judged(job, positions) for job, _ in valid]
+            stored = {True: Outcome.STORED, False: Outcome.GAP}
+            results += [Result(job, stored[job.number <= positions[job.stream]]) for job, _ in valid]
         except StoreError as error:
             if len(valid) == 1:
                 results.append(Result(valid[0][0], Outcome.NO_ROOM, str(error)))
@@ -139,7 +134,3 @@ class Writer:
                     results += more
                     positions |= through
         return results, positions
-
-
-def _judged(job: Job, positions: dict[str, int]) -> Result:
-    return Result(job, Outcome.STORED if job.number <= positions[job.stream] else Outcome.GAP)

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.instance import InstanceSite
 from tests.support.instance import site as site
-from train_cloud.instance.finished import end_when_done
+from train_cloud.instance.endings import end_when_done
 from train_cloud.object_store import ObjectStoreUnavailable
 
 

@@ -13,13 +13,12 @@ from tests.support.instance import site as site
 from tests.support.journal import Journal
 from tests.support.receivers import TOKEN, Client, ReceiverProcess, hello, receiver_process
 from train_cloud.instance.account import State
-from train_cloud.instance.deployment import Deployment
+from train_cloud.instance.config import Deployment
 from train_cloud.instance.endings import decide
 from train_cloud.instance.ledger import Life
-from train_cloud.instance.limits import idle_seconds
+from train_cloud.instance.limits import Activity, ask_receiver, idle_seconds
 from train_cloud.instance.metadata import Metadata
 from train_cloud.instance.minute import DutyError, do_duties
-from train_cloud.instance.receiver_watch import Activity, ask_receiver
 from train_cloud.receiver.tls import load_identity
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.states import Reason

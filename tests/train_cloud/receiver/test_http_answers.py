@@ -2,6 +2,7 @@
 
 import socket
 import time
+from dataclasses import replace
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from experience.environment import racing
 from tests.support.receivers import CONFIG, TOKEN, ThreadedReceiver, blob, hello
 from tests.support.waiting import wait_until
-from train_cloud.receiver.http_answers import STORE_FULL_SECONDS, State, Vitals
+from train_cloud.receiver.http_answers import STORE_FULL_SECONDS, Vitals
 from train_cloud.receiver.writer import Job, Outcome, Result
 from train_cloud.store import TrainerProgress
 from wire.messages import Error, TransitionBatch
@@ -19,7 +20,10 @@ from wire.pairing import basic_auth_header
 
 HELLO = hello(CONFIG)
 WITH_TOKEN = {"Authorization": basic_auth_header(TOKEN)}
-WELL = State(bridges=1, connections=1, weights_version=1, writer_busy=0.0, backup_failing=0.0)
+
+
+def well() -> Vitals:
+    return Vitals(lambda: 0.0, bridges=1, connections=1, weights_version=1)
 
 
 def get(receiver: ThreadedReceiver, path: str, headers: dict[str, str] | None = None) -> tuple[HTTPResponse, str]:
@@ -150,40 +154,37 @@ def test_a_full_store_is_not_healthy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("name", "seconds", "why"),
     [
-        ({"writer_busy": None}, "the thread that stores batches has ended"),
-        ({"writer_busy": 61.0}, "the disk has not taken a transaction for 61 s"),
-        ({"backup_failing": 121.0}, "nothing could be brought to the bucket for 121 s"),
+        ("writer_busy", None, "the thread that stores batches has ended"),
+        ("writer_busy", 61.0, "the disk has not taken a transaction for 61 s"),
+        ("backup_failing", 121.0, "nothing could be brought to the bucket for 121 s"),
     ],
 )
-def test_each_thing_that_keeps_the_receiver_from_its_work_is_named(change: dict[str, float | None], why: str) -> None:
-    assert Vitals().problem(WELL) is None
-    assert Vitals().problem(_changed(change)) == why
-
-
-def _changed(change: dict[str, float | None]) -> State:
-    values = {name: getattr(WELL, name) for name in State.__slots__}
-    return State(**(values | change))
+def test_each_thing_that_keeps_the_receiver_from_its_work_is_named(name: str, seconds: float | None, why: str) -> None:
+    vitals = well()
+    assert vitals.problem() is None
+    setattr(vitals, name, lambda: seconds)
+    assert vitals.problem() == why
 
 
 def test_a_receiver_that_goes_away_or_has_no_store_is_not_healthy() -> None:
-    assert Vitals(draining=True).problem(WELL) == "draining: the instance is going away"
-    assert Vitals(store_unreadable=True).problem(WELL) == "the store cannot be read"
+    assert replace(well(), draining=True).problem() == "draining: the instance is going away"
+    assert replace(well(), store_unreadable=True).problem() == "the store cannot be read"
 
 
 def test_a_store_that_takes_batches_again_is_healthy_again() -> None:
-    vitals = Vitals()
+    vitals = well()
     job = Job(HELLO.stream, 1, b"", racing().spaces.layout, lambda _: None)
     vitals.count([Result(job, Outcome.NO_ROOM)])
-    assert vitals.problem(WELL) is not None
+    assert vitals.problem() is not None
     vitals.count([Result(job, Outcome.STORED)])
-    assert vitals.problem(WELL) is None
+    assert vitals.problem() is None
     assert (vitals.batches_stored, vitals.batches_refused) == (1, 1)
 
 
 def test_a_store_that_nobody_asks_any_more_does_not_stay_unhealthy_for_ever() -> None:
-    vitals = Vitals(store_full_at=time.monotonic() - STORE_FULL_SECONDS + 5)
-    assert vitals.problem(WELL) == "the store is full: batches are refused"
+    vitals = replace(well(), store_full_at=time.monotonic() - STORE_FULL_SECONDS + 5)
+    assert vitals.problem() == "the store is full: batches are refused"
     vitals.store_full_at = time.monotonic() - STORE_FULL_SECONDS - 1
-    assert vitals.problem(WELL) is None
+    assert vitals.problem() is None
