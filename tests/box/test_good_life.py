@@ -132,7 +132,7 @@ def _inspect(told: Story) -> None:
             told.exposures[name] = float(last.partition(f"{name}: ")[2].split()[0])
     done = box.run("cloud-init", "schema", "--system")
     told.schema = f"{done.returncode} {done.stdout}{done.stderr}".strip()
-    wait_for(lambda: box.run("systemctl", "is-system-running").stdout.strip() != "starting", "the boot is over", 30.0)
+    wait_for(lambda: box.run("systemctl", "is-system-running").stdout.strip() != "starting", "the boot is over", 300.0)
     state = ("systemctl", "is-system-running"), ("systemctl", "--failed", "--plain", "--no-legend")
     told.system_state = " ".join(box.run(*command).stdout for command in state).strip()
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 10.0, every: float = 0.005) -> float:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30.0, every: float = 0.005) -> float:
     """Return after how many seconds `condition` held; AssertionError that names `what` when it never did.
 
     It is looked at every `every` seconds: less often where a look costs something.
