@@ -15,7 +15,7 @@ from racing.track import TrackError
 from racing.track_text import track_hash, track_of
 from runtime.logs import fields
 from train_cloud.receiver.connection import MAX_TEXT, Connection, News, PeerError
-from train_cloud.receiver.writer import Job, Outcome, Result
+from train_cloud.receiver.writer import Job, Result, WriteOutcome
 from train_cloud.store import Store, StoreError, StreamState
 from train_cloud.track_table import put_track
 from wire.delivery import Inbox, Verdict
@@ -87,16 +87,16 @@ class Collector:
         self._pending_bytes -= len(result.job.blob)
         self._room.set()
         number = result.job.number
-        if result.outcome is Outcome.STORED:
+        if result.outcome is WriteOutcome.STORED:
             self._refusing = False
             return
-        if result.outcome is Outcome.BAD:
+        if result.outcome is WriteOutcome.BAD:
             bad = PeerError(ErrorCode.BAD_BATCH, f"Batch {number}: {result.text}", CloseCode.INVALID_DATA)
             self.connection.refuse(bad)
             return
         # Not stored, and so is nothing that follows: the bridge must begin again after what is.
         self._inbox = Inbox(self.stored)
-        if result.outcome is Outcome.NO_ROOM:
+        if result.outcome is WriteOutcome.NO_ROOM:
             self._refusing = True
             text = f"Batch {number} could not be stored: {result.text} "
             text += f"Send again from batch {self.stored + 1} in a while; keep the spool."

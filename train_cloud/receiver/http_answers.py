@@ -17,7 +17,7 @@ from websockets.http11 import Request, Response
 
 from runtime.logs import fields
 from train_cloud.receiver.auth import Gate, HttpAnswer
-from train_cloud.receiver.writer import Outcome, Result
+from train_cloud.receiver.writer import Result, WriteOutcome
 from train_cloud.run_folder.states import BRIDGES, FIGURES_PREFIX, STORED_STEPS
 from train_cloud.store import Store, StoreError
 
@@ -61,13 +61,13 @@ class Vitals:
     def count(self, results: Iterable[Result]) -> None:
         """Count what became of batches."""
         for result in results:
-            if result.outcome is Outcome.STORED:
+            if result.outcome is WriteOutcome.STORED:
                 self.batches_stored += 1
                 self.last_stored = time.monotonic()
                 self.store_full_at = None
             else:
                 self.batches_refused += 1
-                if result.outcome is Outcome.NO_ROOM:
+                if result.outcome is WriteOutcome.NO_ROOM:
                     self.store_full_at = time.monotonic()
 
     def problem(self) -> str | None:

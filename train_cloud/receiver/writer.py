@@ -23,7 +23,7 @@ MAX_GROUP: Final = 256
 _log = logging.getLogger(__name__)
 
 
-class Outcome(Enum):
+class WriteOutcome(Enum):
     """What became of a batch."""
 
     STORED = "stored"
@@ -52,7 +52,7 @@ class Result:
     """What became of `job`; for a refusal, `text` says why."""
 
     job: Job
-    outcome: Outcome
+    outcome: WriteOutcome
     text: str = ""
 
 
@@ -116,17 +116,17 @@ class Writer:
             try:
                 steps = decode_batch(job.blob, job.layout).steps
             except CodecError as error:
-                results.append(Result(job, Outcome.BAD, str(error)))
+                results.append(Result(job, WriteOutcome.BAD, str(error)))
             else:
                 valid.append((job, IncomingBatch(job.stream, job.number, steps, job.blob)))
         positions: dict[str, int] = {}
         try:
             positions = self._store.add_batches([batch for _, batch in valid])
-            stored = {True: Outcome.STORED, False: Outcome.GAP}
+            stored = {True: WriteOutcome.STORED, False: WriteOutcome.GAP}
             results += [Result(job, stored[job.number <= positions[job.stream]]) for job, _ in valid]
         except StoreError as error:
             if len(valid) == 1:
-                results.append(Result(valid[0][0], Outcome.NO_ROOM, str(error)))
+                results.append(Result(valid[0][0], WriteOutcome.NO_ROOM, str(error)))
             else:
                 # What does not fit must not keep out what does: one by one, in order.
                 for job, _ in valid:

@@ -39,7 +39,7 @@ _SPARE_SECONDS = 2.0
 """What the guard before may need beyond the time for which it holds its controls."""
 
 
-class Inbox:
+class Mailbox:
     """What came through the pipe, read by a thread; ends with the pipe."""
 
     def __init__(self, descriptor: int) -> None:
@@ -76,7 +76,7 @@ class Inbox:
             rest = rest[whole:]
 
 
-def guard(backend: Backend, inbox: Inbox, answer: Callable[[int], None]) -> None:
+def guard(backend: Backend, inbox: Mailbox, answer: Callable[[int], None]) -> None:
     """Do what the messages say with the open controls, neutral while there are none, until the pipe ends.
 
     The controls are neutral then. `answer` is told how many messages were done.
@@ -145,7 +145,7 @@ def main(name: str, hold_seconds: float) -> int:
         return 1
     print(READY, flush=True)
     try:
-        guard(backend, Inbox(sys.stdin.fileno()), _answer)
+        guard(backend, Mailbox(sys.stdin.fileno()), _answer)
     except BackendUnavailable as lost:
         # The bridge finds nobody at the other end of its pipe, and says so.
         print(lost, file=sys.stderr)

@@ -13,7 +13,7 @@ from experience.environment import racing
 from tests.support.receivers import CONFIG, TOKEN, ThreadedReceiver, blob, hello
 from tests.support.waiting import wait_until
 from train_cloud.receiver.http_answers import STORE_FULL_SECONDS, Vitals
-from train_cloud.receiver.writer import Job, Outcome, Result
+from train_cloud.receiver.writer import Job, Result, WriteOutcome
 from train_cloud.store import TrainerProgress
 from wire.messages import Error, TransitionBatch
 from wire.pairing import basic_auth_header
@@ -176,9 +176,9 @@ def test_a_receiver_that_goes_away_or_has_no_store_is_not_healthy() -> None:
 def test_a_store_that_takes_batches_again_is_healthy_again() -> None:
     vitals = well()
     job = Job(HELLO.stream, 1, b"", racing().spaces.layout, lambda _: None)
-    vitals.count([Result(job, Outcome.NO_ROOM)])
+    vitals.count([Result(job, WriteOutcome.NO_ROOM)])
     assert vitals.problem() is not None
-    vitals.count([Result(job, Outcome.STORED)])
+    vitals.count([Result(job, WriteOutcome.STORED)])
     assert vitals.problem() is None
     assert (vitals.batches_stored, vitals.batches_refused) == (1, 1)
 
