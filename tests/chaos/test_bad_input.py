@@ -20,6 +20,7 @@ from racing.task import OBSERVATION_SIZE
 from runtime.exit_codes import ExitCode
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.receivers import Client, blob, hello
+from tests.support.runs import boxes
 from tests.support.script import Script
 from tests.support.site import BRIDGE, RECEIVER, TRAINER, Site, check_experience, check_rows
 from tests.support.small_disk import SmallDisk
@@ -92,7 +93,7 @@ def refused_hello(site: Site, **changes: object) -> None:
 
 
 def other_observation_space(site: Site) -> None:
-    refused_hello(site, observation_size=7)
+    refused_hello(site, spaces=boxes(7, 2).text)
 
 
 def other_task(site: Site) -> None:

@@ -55,10 +55,16 @@ def read_while_fast(car: AssettoCorsaCar) -> None:
 
 
 def test_the_pages_say_what_really_is(game: FakeGame) -> None:
-    states = StateReader()
     with GamePages() as pages:
         game.tell("put", s=100.0)
-        wait_until(lambda: states.state(pages.read()).position[0] == pytest.approx(game.truth()["position"]), "the car")
+
+        def there() -> bool:
+            # A reader that has seen the car elsewhere would say that it was moved, which is true.
+            return bool(StateReader().state(pages.read()).position[0] == pytest.approx(game.truth()["position"]))
+
+        wait_until(there, "the car")
+        states = StateReader()
+        states.state(pages.read())
         game.tell("human", gas=0.6, steer=0.1)
         game.tell("put", s=100.0, gap=1.0, speed=25.0, askew=0.05)
         wait_until(lambda: game.truth()["yaw_rate"] < -0.1, "the car to turn to the right")
