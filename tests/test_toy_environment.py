@@ -36,6 +36,7 @@ from train_cloud.trainer.learning.learner import Figures
 from train_cloud.trainer.learning.learners import make_learner
 from train_cloud.trainer.loop import Trainer
 from train_cloud.trainer.reporting.tracking import Tracking
+from train_cloud.trainer.saving.checkpoint import restore_learner
 from train_cloud.trainer.saving.manifest import find_newest
 from train_cloud.trainer.saving.uploads import Uploads
 
@@ -103,7 +104,9 @@ class Table:
         return json.dumps([self.sums.tolist(), self.counts.tolist(), counters.updates]).encode()
 
     def restore(self, state: bytes, counters: Counters) -> None:
-        raise NotImplementedError
+        sums, counts, self.updates = json.loads(state)
+        self.sums, self.counts = np.array(sums), np.array(counts)
+        assert self.updates == counters.updates
 
 
 def lived(recorder: Recorder) -> list[tuple[int, int, float]]:
@@ -192,6 +195,10 @@ def test_a_toy_environment_and_a_toy_learner_need_no_change(
     checkpoint = find_newest(objects).checkpoint
     assert checkpoint is not None
     assert checkpoint.manifest.steps == STEPS
+    again = Table()
+    assert restore_learner(again, checkpoint).steps == STEPS
+    assert np.array_equal(again.sums, table.sums)
+    assert again.updates == table.updates
 
 
 def test_the_first_bridge_says_the_spaces_and_the_others_keep_to_them(
@@ -209,6 +216,7 @@ def test_the_first_bridge_says_the_spaces_and_the_others_keep_to_them(
     ):
         wait_until(lambda: link.refusal is not None, "the second is refused", 30)
         assert "wrong_signature" in str(link.refusal)
+        assert "toys/Corridor-v0 with the spaces" in str(link.refusal)
 
 
 def test_a_method_that_cannot_act_in_the_environment_is_refused_in_a_sentence() -> None:

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 trap 'leave $?' EXIT
-# The first thing an instance runs (cloud-init's runcmd): it claims the address, finds out whether there is anything to
-# do, fetches the code and hands over to install.sh. Whatever fails before the services run, the trap above ships the
-# logs, records why, and sets the group's desired capacity to 0: a broken instance costs minutes, not days. An instance
-# that EC2 takes back meanwhile is no failure: it is left alone, and the group replaces it. Settings: see lifeline.sh.
+# The first thing an instance runs (cloud-init's runcmd): claims the address, looks whether there is anything to do, fetches
+# the code and hands over to install.sh. Whatever fails, the trap ships the logs, records why, and sets the group's desired
+# capacity to 0: minutes, not days. One that EC2 takes back meanwhile is left alone. Settings: see lifeline.sh.
 set -Eeuo pipefail
 umask 022
 
@@ -76,7 +75,7 @@ make_folders() {
 }
 
 claim_address() {
-  # First of all: the change of address cuts whatever is being transferred.
+  # First: the change of address cuts whatever is being transferred.
   if [[ -n $AC_ALLOCATION ]]; then
     patiently "The Elastic IP $AC_ALLOCATION cannot be claimed. Bridges would not find this instance. Look at the role's \
 ec2:AssociateAddress and whether the address still exists; terraform apply restores both." associate_address ||
@@ -86,7 +85,7 @@ ec2:AssociateAddress and whether the address still exists; terraform apply resto
 }
 
 probe_bucket() {
-  # Found out now rather than at the last checkpoint.
+  # Now rather than at the last checkpoint.
   local file
   file=$(mktemp)
   date -u +%FT%TZ >"$file"

@@ -1,24 +1,21 @@
 #!/usr/bin/env bash
-# What an instance needs to end well, with nothing but bash, curl and systemd: the metadata service, signed calls to S3,
-# EC2 and Auto Scaling, the journal's way into the bucket, and the two ends of a life. It works before our Python
-# environment exists and when that is broken. Sourced it is a library; executed it is a command:
-#   lifeline.sh end      act on /run/ac-training/ending (reason, sentence): save, record, desired capacity 0, power off
-#   lifeline.sh drain    act on /run/ac-training/notice: save and record; the group replaces the instance by itself
-#   lifeline.sh failed   a unit failed for good (systemd's MONITOR_* says which): write the ending `failed`
-#   lifeline.sh overdue  write the ending `failed` if nobody has looked at the costs for an hour
-#   lifeline.sh ship [COPY] the journal since the last time into the bucket; what was shipped into the file COPY
-# It never prints a secret, and gives curl none on its command line. Settings come from /etc/ac-training/boot.env;
-# AC_ROOT (for tests) is put before every path, AWS_ENDPOINT_URL and AWS_EC2_METADATA_SERVICE_ENDPOINT are honoured.
-# Optional there: AC_PATIENCE_SECONDS (900, for the Python commands too: how long AWS may refuse or be silent before that
-# counts; outages of ten minutes happen, and a fresh role is known after one or two), AC_POWEROFF_SECONDS (300: how long
-# the group, or EC2 after a notice, may take to end us before we power off), AC_OVERDUE_SECONDS (3600: of `overdue`).
+# What an instance needs to end well, with nothing but bash, curl and systemd. It works before our Python environment
+# exists and when that is broken. Sourced it is a library; executed it is a command:
+#   end          act on $AC_RUN/ending (reason, sentence): save, record, desired capacity 0, power off
+#   drain        act on $AC_RUN/notice: save and record; the group replaces the instance by itself
+#   failed       a unit failed for good (systemd's MONITOR_* says which): write the ending `failed`
+#   overdue      the same if nobody looked at the costs for an hour
+#   ship [COPY]  the next piece of the journal into the bucket, and into the file COPY
+# It never prints a secret, and gives curl none on its command line. Settings come from $AC_ETC/boot.env; tests set
+# AC_ROOT, AWS_ENDPOINT_URL and AWS_EC2_METADATA_SERVICE_ENDPOINT. Optional, in s: AC_PATIENCE_SECONDS (900, Python's too),
+# AC_POWEROFF_SECONDS (300: what the group, or EC2 after a notice, may take to end us), AC_OVERDUE_SECONDS (3600).
 
 AC_ROOT=${AC_ROOT:-}
 AC_ETC=$AC_ROOT/etc/ac-training AC_RUN=$AC_ROOT/run/ac-training AC_VAR=$AC_ROOT/var/lib/ac-training
 EMPTY_SHA256=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 STATUS=000 ANSWER='' # HTTP status (000: no answer) and body of the last call
 
-# Each function that answers with a text leaves it in REPLY: a subshell would lose what is remembered between calls.
+# Functions answer in REPLY: a subshell would lose what is remembered between calls.
 
 quoted() { # TEXT: as a JSON string
   local text
@@ -80,7 +77,7 @@ field() { # JSON NAME: the text of a field in flat JSON
 SIGNER='' SIGNER_MS=0
 credentials() { # SIGNER is curl's configuration of the role's credentials
   life_ms
-  # EC2 has new ones at least five minutes before the old ones end, so a minute's memory never serves expired ones.
+  # EC2 renews them five minutes before they end: a minute's memory never serves expired ones.
   if [[ -n $SIGNER ]] && ((REPLY - SIGNER_MS < 60000)); then return 0; fi
   SIGNER_MS=$REPLY
   local json id secret
@@ -118,7 +115,7 @@ refusal() { # REPLY is what was wrong with the last call, in a few words
   if [[ $STATUS == 000 && $ANSWER == *metadata* ]]; then REPLY=$ANSWER; fi
 }
 
-s3_url() { # KEY; keys are plain, so that nothing needs an escape that curl and S3 may see differently
+s3_url() { # KEY; plain, since curl and S3 may see escapes differently
   if [[ ! $1 =~ ^[A-Za-z0-9/._-]+$ ]]; then
     say error "the key $1 has characters that are not used in our keys"
     return 1
@@ -141,7 +138,7 @@ s3_put() { # KEY FILE
   local sum
   s3_url "$1" || return 1
   sum=$(sha256sum <"$2")
-  # curl 7.88 would sign an `Expect:` that takes the header away, so it stays and is waited for only shortly.
+  # curl 7.88 would sign an `Expect:` that takes the header away, so it stays, with a short wait.
   CALL_SECONDS=60 call s3 --header "x-amz-content-sha256: ${sum%% *}" --expect100-timeout 0.2 \
     --upload-file "$2" "$REPLY"
 }
@@ -181,8 +178,8 @@ scratch_file() { # REPLY is a new file in memory: the end of an instance whose d
 }
 
 PIECE_BYTES=33554432
-ship_logs() { # [COPY]: a piece of the journal, behind the last one, becomes an object and, if it is named, the file COPY
-  # The cursor moves when the bucket has the piece, so lines may come twice and none is lost. It takes half a minute at most.
+ship_logs() { # [COPY]: the next piece of the journal; half a minute at most
+  # The cursor moves when the bucket has the piece: lines may come twice, none is lost.
   local file cut='' cursor=$AC_VAR/journal.cursor read=(timeout 15 journalctl --quiet --no-pager --all --utc)
   scratch_file || return 0
   file=$REPLY
@@ -190,7 +187,7 @@ ship_logs() { # [COPY]: a piece of the journal, behind the last one, becomes an 
   timeout 5 journalctl --sync 2>/dev/null || true
   "${read[@]}" --output=short-iso-precise --cursor-file="$file.cursor" | head --bytes=$PIECE_BYTES >"$file" || cut=yes
   if [[ -n $cut || $(stat --format=%s "$file") == "$PIECE_BYTES" ]]; then
-    # The next piece begins with the last entry of this one, which may not be whole; an entry's other lines are indented.
+    # The next piece begins with the last entry of this one, which may be cut; its other lines are indented.
     cut=$(grep --text --count '^[0-9]' "$file" || true)
     cp "$cursor" "$file.cursor" 2>/dev/null || rm -f "$file.cursor"
     "${read[@]}" --output=json --output-fields=_PID --cursor-file="$file.cursor" |
@@ -200,10 +197,10 @@ ship_logs() { # [COPY]: a piece of the journal, behind the last one, becomes an 
   gzip <"$file" >"$file.gz" || : >"$file"
   instance_id
   if [[ ! -s $file ]]; then
-    # A cursor that journalctl does not understand: from the beginning, the next time.
+    # An unusable cursor: the next time from the beginning.
     if [[ -n $cut ]]; then rm -f "$cursor"; fi
   elif s3_put "runs/$AC_RUN_ID/logs/$REPLY/$(date -u +%Y%m%dT%H%M%SZ-%N).log.gz" "$file.gz"; then
-    # Written into the file that is there: the next reader may be another user.
+    # Into the file that is there: the next reader may be another user.
     cat "$file.cursor" >"$cursor" 2>/dev/null || true
     chown --reference="$AC_VAR" "$cursor" 2>/dev/null || true
     if [[ -n ${1:-} ]]; then mv "$file" "$1"; fi
@@ -270,7 +267,7 @@ end_instance() { # REASON TEXT: save, tell, and stop the costs; does not return 
     pause $((attempt * 500))
     put_ending "$1" "$2" 0 && stored=1
   done
-  # With desired capacity 0 nothing replaces us, so this is safe where the group is slow or was started again meanwhile.
+  # At desired capacity 0 nothing replaces us: safe where the group is slow or was started again meanwhile.
   sleep "${AC_POWEROFF_SECONDS:-300}"
   announce "the group left the instance running: it powers off by itself"
   power_off
@@ -282,7 +279,7 @@ drain() { # EC2 takes the instance back: save and tell; desired capacity stays, 
   announce "EC2 takes the instance back (${action:-unknown} at ${when:-an unknown time}); saving everything"
   stop_services
   seconds=$((($(date +%s%3N) - $(date --reference="$AC_RUN/notice" +%s%3N)) / 100))
-  # The clock may have been set back since the notice.
+  # The clock may have gone back since.
   if ((seconds < 0)); then seconds=0; fi
   seconds=$((seconds / 10)).$((seconds % 10))
   put_ending interrupted "EC2 took the instance back (${action:-unknown} at ${when:-an unknown time}). Everything was \
@@ -303,11 +300,11 @@ property() { # NAME UNIT: to standard output
 
 failed() { # why, with the last error that the unit logged
   local unit=${MONITOR_UNIT:-} one last
-  # systemd names the unit only to a service that a single other one can start.
+  # systemd names the unit only where a single one can start this service.
   for one in ac-secrets ac-receiver ac-training; do
     if [[ -z $unit && $(property ActiveState $one.service) == failed ]]; then unit=$one.service; fi
   done
-  # From version 254 on systemd says so at each failure, those included after which it starts the unit again.
+  # From 254 on systemd says so at each failure, also where it starts the unit again.
   if [[ -e $AC_RUN/notice || -z $unit || $(property ActiveState "$unit") == @(active|*activating|reloading) ]]; then
     return 0
   fi
@@ -319,9 +316,9 @@ failed() { # why, with the last error that the unit logged
 ${MONITOR_EXIT_CODE:-exited} ${MONITOR_EXIT_STATUS:-$(property ExecMainStatus "$unit")}).${last:+ The last error in its log: $last}"
 }
 
-overdue() { # whatever hangs, the boot or the looks at the costs, it must not do so for days
+overdue() { # whatever hangs must not do so for days
   local looked=0 limit=${AC_OVERDUE_SECONDS:-3600}
-  # The life second of the last look, by train_cloud.instance.minute.
+  # By train_cloud.instance.minute.
   read -r looked 2>/dev/null <"$AC_RUN/looked" || true
   life_ms
   if ((REPLY / 1000 - looked < limit)); then return; fi

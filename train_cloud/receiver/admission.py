@@ -39,8 +39,7 @@ def agreed(config: RunConfig, known: Environment | None, hello: Hello) -> Enviro
     if hello.signature != run.signature or not same_spaces:
         raise PeerError(
             ErrorCode.WRONG_SIGNATURE,
-            "This run's task is another one than the bridge's. Start the bridge with "
-            f"`{bridge_options(config)}` and the same version of the software. "
+            f"This run's task is another one than the bridge's. {_mend(config)} and the same version of the software. "
             f"The run's task is {run.signature!r}; the bridge drives {hello.signature[:800]!r}"
             f"{'' if same_spaces else ' with other observations or actions'}.",
             CloseCode.REFUSED,
@@ -54,6 +53,12 @@ def agreed(config: RunConfig, known: Environment | None, hello: Hello) -> Enviro
             CloseCode.REFUSED,
         )
     return run
+
+
+def _mend(config: RunConfig) -> str:
+    if config.environment.id is None:
+        return f"Start the bridge with `{bridge_options(config)}`"
+    return f"Start the bridge on {config.environment.id} with the spaces of the run's first bridge"
 
 
 def check_alone(hello: Hello, others: Iterable[Hello]) -> None:

@@ -56,4 +56,4 @@ WANDB_KEY_VARIABLE: Final = "AC_TRAINING_WANDB_KEY_FILE"
 PATIENCE_VARIABLE: Final = "AC_PATIENCE_SECONDS"
 """How long AWS may refuse or be silent before that counts, s; of the shell code and of Python alike."""
 PATIENCE_SECONDS: Final = 900.0
-"""Unless it is set; lifeline.sh says why."""
+"""Unless it is set: outages of ten minutes happen, and a fresh role is known after one or two."""

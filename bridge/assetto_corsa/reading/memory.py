@@ -152,7 +152,7 @@ if sys.platform == "win32":
         return memoryview((ctypes.c_uint8 * size).from_address(address)).cast("B"), release
 
     def open_page(name: str, size: int) -> Page:
-        """As on Linux, below; a named mapping of this session."""
+        """As on Linux, below; a named mapping that whoever is logged on here sees."""
         handle = _kernel32.OpenFileMappingW(_FILE_MAP_READ, False, f"Local\\{name}")
         if not handle:
             code = ctypes.get_last_error()
@@ -161,7 +161,7 @@ if sys.platform == "win32":
         return Page(name, view.toreadonly(), release)
 
     def create_page(name: str, size: int) -> WritablePage:
-        """As on Linux, below; a named mapping of this session."""
+        """As on Linux, below; a named mapping that whoever is logged on here sees."""
         handle = _kernel32.CreateFileMappingW(_INVALID_HANDLE_VALUE, None, _PAGE_READWRITE, 0, size, f"Local\\{name}")
         code = ctypes.get_last_error()
         if not handle:
