@@ -24,6 +24,7 @@ from bridge.spool import Spool, SpooledBatch, SpoolFull
 from racing.policy import Policy
 from runtime.exit_codes import ExitCode
 from runtime.logs import fields
+from runtime.pinned_https import client_context
 from wire.messages import Report
 from wire.pairing import Pairing, PairingError
 
@@ -61,6 +62,9 @@ class Link:
         self._loop = asyncio.new_event_loop()
         self._wake, self._stop = asyncio.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+        if pairing.tls:
+            # Made before anybody drives: where the system's authorities are asked, making it holds every thread up.
+            client_context(pairing.pin is not None)
         self.refusal: Refused | None = None
         """Why the link ended by itself, if it did."""
         self.driven = Driven()
