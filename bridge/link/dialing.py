@@ -2,8 +2,8 @@
 
 Promises that the token is sent only after the certificate was found right, and that a connection stands within 2 s
 of the moment from which the network would carry one: attempts start about every 1.2 s for ever, each on its own, and
-the first to succeed wins, so that no attempt that hangs in a dead network delays the next. What no retry can mend
-is raised as Refused.
+the first to succeed wins, so that no attempt that hangs in a dead network delays the next. Only after a wrong token is
+there a longer pause, since the receiver counts those. What no retry can mend is raised as Refused, unless it may pass.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import random
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus, ProxyError, WebSocketException
@@ -29,6 +30,8 @@ from wire.pairing import Pairing, PinMismatch, basic_auth_header, check_pin, is_
 DIAL_INTERVAL_S = (1.0, 1.4)
 """A new attempt starts after a random time in this range; random, so that many bridges do not dial in step."""
 OPEN_TIMEOUT_S = 10.0
+WRONG_TOKEN_PAUSE_S = 10.0
+"""After a wrong token no attempt starts for so long: the receiver turns away whoever shows more than ten a minute."""
 _REPORT_SECONDS = 10.0
 _STATUS_IN_WORDS = {
     429: "wrong tokens came from this address lately, so it takes no calls from here for a minute",
@@ -49,6 +52,8 @@ class LinkConnection(ClientConnection):
     """A client connection that knows when it last heard anything, and that checks a pin before it says anything."""
 
     pin: str | None = None
+    vouch: Callable[[], None] = staticmethod(lambda: None)
+    """Called when the certificate was found right, before anything is said."""
     heard_at: float = 0.0
     """Time of the newest received byte, on the event loop's clock."""
 
@@ -58,6 +63,7 @@ class LinkConnection(ClientConnection):
             secured = self.transport.get_extra_info("ssl_object")
             der = secured.getpeercert(binary_form=True) if secured is not None else None
             check_pin(der or b"", self.pin)
+        self.vouch()
         await super().handshake(additional_headers, user_agent_header)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
@@ -73,13 +79,18 @@ class _Connect(connect):
         return exc
 
 
-async def dial(pairing: Pairing) -> LinkConnection:
-    """Make one attempt.
+async def dial(pairing: Pairing, vouch: Callable[[], None] = lambda: None) -> LinkConnection:
+    """Make one attempt; `vouch` is called when the certificate was found right, whatever follows.
 
     Raises Refused for a wrong certificate, token or protocol, or a proxy that cannot be used; OSError, TimeoutError,
     WebSocketException or EOFError for trouble on the way, after which it makes sense to try again.
     """
-    kind = type("PinnedConnection", (LinkConnection,), {"pin": pairing.pin})
+
+    def pinned(*arguments: Any, **options: Any) -> LinkConnection:
+        connection = LinkConnection(*arguments, **options)
+        connection.pin, connection.vouch = pairing.pin, vouch
+        return connection
+
     try:
         connection = await _Connect(
             pairing.url,
@@ -92,7 +103,7 @@ async def dial(pairing: Pairing) -> LinkConnection:
             close_timeout=1.0,
             max_size=MAX_DOWN_FRAME_BYTES,
             proxy=None if is_loopback(pairing.host) else True,
-            create_connection=kind,
+            create_connection=pinned,  # type: ignore[arg-type]  # a class is asked for, and only called
             ssl=client_context(pairing.pin is not None) if pairing.tls else None,
         )
     except PinMismatch as error:
@@ -168,10 +179,12 @@ def _wrong_protocol(pairing: Pairing) -> Refused:
     )
 
 
-async def race(attempt: Callable[[], Awaitable[LinkConnection]]) -> LinkConnection:
+async def race(
+    attempt: Callable[[], Awaitable[LinkConnection]], may_pass: Callable[[Refused], bool] = lambda _: False
+) -> LinkConnection:
     """Make attempts until one succeeds, a new one every DIAL_INTERVAL_S, while older ones are still pending.
 
-    Raises Refused when one was refused for good.
+    Raises Refused when one was refused, unless that `may_pass`: then it is said aloud, and attempts go on.
     """
     loop = asyncio.get_running_loop()
     pending: set[asyncio.Task[LinkConnection]] = set()
@@ -188,12 +201,23 @@ async def race(attempt: Callable[[], Awaitable[LinkConnection]]) -> LinkConnecti
                 for task in done:
                     # Who wins in the same moment stays among those that are abandoned.
                     pending.remove(task)
+                    level, what = logging.INFO, "the receiver cannot be reached; dialling on"
                     try:
                         return task.result()
+                    except Refused as verdict:
+                        if not may_pass(verdict):
+                            raise
+                        level, what, reason = (
+                            logging.ERROR,
+                            "this may pass, so driving and dialling go on",
+                            verdict.text,
+                        )
+                        if isinstance(verdict, WrongToken):
+                            next_start = loop.time() + WRONG_TOKEN_PAUSE_S
                     except (OSError, TimeoutError, WebSocketException, EOFError) as error:
                         reason = in_words(error)
                     if reason != told or loop.time() >= tell_at:
-                        _log.info("the receiver cannot be reached; dialling on", extra=fields(reason=reason))
+                        _log.log(level, what, extra=fields(reason=reason))
                         told, tell_at = reason, loop.time() + _REPORT_SECONDS
     finally:
         abandon(pending)
