@@ -20,6 +20,8 @@ class Ticker:
 
     def __init__(self) -> None:
         self.gaps: list[float] = []
+        self.others_seconds = 0.0
+        """Processor time that the other threads of the process have used since the start, s."""
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._tick, name="ticker", daemon=True)
 
@@ -40,4 +42,6 @@ class Ticker:
             began, others = time.perf_counter(), time.process_time() - time.thread_time()
             time.sleep(PERIOD_SECONDS)
             late = time.perf_counter() - began - PERIOD_SECONDS
-            self.gaps.append(max(0.0, min(late, time.process_time() - time.thread_time() - others)))
+            busy = time.process_time() - time.thread_time() - others
+            self.gaps.append(max(0.0, min(late, busy)))
+            self.others_seconds += busy
