@@ -2,8 +2,10 @@
 
 Promises that the token is sent only after the certificate was found right, and that a connection stands within 2 s
 of the moment from which the network would carry one: attempts start about every 1.2 s for ever, each on its own, and
-the first to succeed wins, so that no attempt that hangs in a dead network delays the next. Only after a wrong token is
-there a longer pause, since the receiver counts those. What no retry can mend is raised as Refused, unless it may pass.
+the first to succeed wins, so that no attempt that hangs in a dead network delays the next. An attempt calls all the
+addresses of a name side by side, so that one that leads nowhere does not keep it from the others. Only after a wrong
+token is there a longer pause, since the receiver counts those. What no retry can mend is raised as Refused, unless it
+may pass.
 """
 
 import asyncio
@@ -14,13 +16,17 @@ import random
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus, ProxyError, WebSocketException
 from websockets.http11 import USER_AGENT
+from websockets.proxy import get_proxy
 from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
 
+from bridge.link.addresses import addresses_of
 from bridge.link.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
 from runtime.logs import fields
 from runtime.pinned_https import client_context
@@ -30,6 +36,9 @@ from wire.pairing import Pairing, PinMismatch, basic_auth_header, check_pin, is_
 DIAL_INTERVAL_S = (1.0, 1.4)
 """A new attempt starts after a random time in this range; random, so that many bridges do not dial in step."""
 OPEN_TIMEOUT_S = 10.0
+"""For the look-up of a name, and again for the call to each address."""
+ADDRESS_INTERVAL_S = 0.25
+"""The next address of a name is called so long after the one before (RFC 8305), or as soon as that has failed."""
 WRONG_TOKEN_PAUSE_S = 10.0
 """After a wrong token no attempt starts for so long: the receiver turns away whoever shows more than ten a minute."""
 _REPORT_SECONDS = 10.0
@@ -80,11 +89,48 @@ class _Connect(connect):
 
 
 async def dial(pairing: Pairing, vouch: Callable[[], None] = lambda: None) -> LinkConnection:
-    """Make one attempt; `vouch` is called when the certificate was found right, whatever follows.
+    """Make one attempt, at all addresses; `vouch` is called when a certificate was found right, whatever follows.
 
     Raises Refused for a wrong certificate, token or protocol, or a proxy that cannot be used; OSError, TimeoutError,
     WebSocketException or EOFError for trouble on the way, after which it makes sense to try again.
     """
+    if not is_loopback(pairing.host) and get_proxy(parse_uri(pairing.url)) is not None:
+        return await _call(pairing, vouch, None)
+    async with asyncio.timeout(OPEN_TIMEOUT_S):
+        addresses = await addresses_of(pairing.host, pairing.port)
+    return await _first_of([partial(_call, pairing, vouch, address) for address in addresses])
+
+
+async def _first_of(calls: list[Callable[[], Awaitable[LinkConnection]]]) -> LinkConnection:
+    """Make the calls side by side until one succeeds. Raises what says most, when all have failed."""
+    pending: set[asyncio.Task[LinkConnection]] = set()
+    errors: list[Exception] = []
+    waiting = calls[::-1]
+    try:
+        while waiting or pending:
+            if waiting:
+                pending.add(asyncio.ensure_future(waiting.pop()()))
+            interval = ADDRESS_INTERVAL_S if waiting else None
+            done, _ = await asyncio.wait(pending, timeout=interval, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                # Who wins in the same moment stays among those that are abandoned.
+                pending.remove(task)
+                try:
+                    return task.result()
+                except Exception as error:
+                    errors.append(error)
+                    if isinstance(error, WrongToken):
+                        # Whoever counts wrong tokens is not shown one at each of its addresses.
+                        waiting.clear()
+    finally:
+        abandon(pending)
+    telling = (error for kind in (Refused, WebSocketException, OSError) for error in errors if isinstance(error, kind))
+    raise next(telling, errors[0])
+
+
+async def _call(pairing: Pairing, vouch: Callable[[], None], address: str | None) -> LinkConnection:
+    """Call one address, or by way of a proxy, which knows the addresses; as `dial`."""
+    where: dict[str, Any] = {} if address is None else {"host": address, "port": pairing.port}
 
     def pinned(*arguments: Any, **options: Any) -> LinkConnection:
         connection = LinkConnection(*arguments, **options)
@@ -102,7 +148,8 @@ async def dial(pairing: Pairing, vouch: Callable[[], None] = lambda: None) -> Li
             ping_interval=None,
             close_timeout=1.0,
             max_size=MAX_DOWN_FRAME_BYTES,
-            proxy=None if is_loopback(pairing.host) else True,
+            proxy=True if address is None else None,
+            **where,
             create_connection=pinned,  # type: ignore[arg-type]  # a class is asked for, and only called
             ssl=client_context(pairing.pin is not None) if pairing.tls else None,
         )
