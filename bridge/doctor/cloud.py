@@ -16,6 +16,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from bridge.doctor.messages import Finding, Message, found
 from bridge.link.dialing import LinkConnection, dial, in_words
+from bridge.link.proxies import ProxyTrouble
 from bridge.link.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
 from wire.pairing import Pairing
 
@@ -45,6 +46,8 @@ def cloud_findings(pairing: Pairing, stopped: Callable[[], bool]) -> Iterator[Fi
         return
     except Refused as error:
         yield found(_REFUSALS.get(type(error), Message.REFUSED), reason=error.text)
+    except ProxyTrouble as error:
+        yield found(Message.PROXY, reason=in_words(error))
     except InvalidStatus as error:
         status = error.response.status_code
         yield found(_ANSWERS.get(status, Message.STRANGER), status=status)

@@ -16,22 +16,22 @@ import random
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus, ProxyError, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, ProxyError, WebSocketException
 from websockets.http11 import USER_AGENT
-from websockets.proxy import get_proxy
 from websockets.typing import Subprotocol
-from websockets.uri import parse_uri
 
 from bridge.link.addresses import addresses_of
+from bridge.link.proxies import Proxy, ProxyTrouble, proxy_for, unusable
 from bridge.link.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
 from runtime.logs import fields
 from runtime.pinned_https import client_context
 from wire.messages import MAX_DOWN_FRAME_BYTES, PROTOCOL
-from wire.pairing import Pairing, PinMismatch, basic_auth_header, check_pin, is_loopback
+from wire.pairing import Pairing, PinMismatch, basic_auth_header, check_pin
 
 DIAL_INTERVAL_S = (1.0, 1.4)
 """A new attempt starts after a random time in this range; random, so that many bridges do not dial in step."""
@@ -50,9 +50,11 @@ _IN_WORDS = (
     (socket.gaierror, "its name cannot be found"),
     (ConnectionRefusedError, "the connection is refused, so nothing listens there"),
     (TimeoutError, "nothing came back in time"),
-    (ProxyError, "the proxy that this PC is set to use does not put the call through"),
+    (ProxyError, "it refuses the call"),
     ((ConnectionClosed, EOFError, ConnectionError), "the connection was cut"),
 )
+_JUDGED = (InvalidStatus, ssl.SSLCertVerificationError)
+"""What is judged even where a proxy might have said it in the receiver's place."""
 
 _log = logging.getLogger(__name__)
 
@@ -88,17 +90,34 @@ class _Connect(connect):
         return exc
 
 
+def prepare(pairing: Pairing) -> None:
+    """Make what a call needs, ahead of the first: where the system's authorities are read, that holds every thread up.
+
+    What is wrong with the settings is left to the call.
+    """
+    if pairing.tls:
+        client_context(pairing.pin is not None)
+    with suppress(ProxyUnusable):
+        proxy = proxy_for(pairing)
+        if proxy is not None and proxy.tls:
+            client_context(False)
+
+
 async def dial(pairing: Pairing, vouch: Callable[[], None] = lambda: None) -> LinkConnection:
     """Make one attempt, at all addresses; `vouch` is called when a certificate was found right, whatever follows.
 
     Raises Refused for a wrong certificate, token or protocol, or a proxy that cannot be used; OSError, TimeoutError,
-    WebSocketException or EOFError for trouble on the way, after which it makes sense to try again.
+    WebSocketException or EOFError for trouble on the way, after which it makes sense to try again: ProxyTrouble where
+    that is a proxy's, or may be.
     """
-    if not is_loopback(pairing.host) and get_proxy(parse_uri(pairing.url)) is not None:
-        return await _call(pairing, vouch, None)
-    async with asyncio.timeout(OPEN_TIMEOUT_S):
-        addresses = await addresses_of(pairing.host, pairing.port)
-    return await _first_of([partial(_call, pairing, vouch, address) for address in addresses])
+    proxy = proxy_for(pairing)
+    called = pairing if proxy is None else proxy
+    try:
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            addresses = await addresses_of(called.host, called.port)
+    except OSError as error:
+        raise error if proxy is None else proxy.trouble(error, False, in_words) from None
+    return await _first_of([partial(_call, pairing, vouch, proxy, address) for address in addresses])
 
 
 async def _first_of(calls: list[Callable[[], Awaitable[LinkConnection]]]) -> LinkConnection:
@@ -128,42 +147,68 @@ async def _first_of(calls: list[Callable[[], Awaitable[LinkConnection]]]) -> Lin
     raise next(telling, errors[0])
 
 
-async def _call(pairing: Pairing, vouch: Callable[[], None], address: str | None) -> LinkConnection:
-    """Call one address, or by way of a proxy, which knows the addresses; as `dial`."""
-    where: dict[str, Any] = {} if address is None else {"host": address, "port": pairing.port}
+async def _call(pairing: Pairing, vouch: Callable[[], None], proxy: Proxy | None, address: str) -> LinkConnection:
+    """Call one address, of the receiver or of the proxy; as `dial`."""
+    stands = vouched = False
+    """Whether the way through the proxy stands, and whether it led to the right certificate."""
+
+    def found_right() -> None:
+        nonlocal vouched
+        vouched = pairing.tls
+        vouch()
 
     def pinned(*arguments: Any, **options: Any) -> LinkConnection:
+        nonlocal stands
+        stands = True
         connection = LinkConnection(*arguments, **options)
-        connection.pin, connection.vouch = pairing.pin, vouch
+        connection.pin, connection.vouch = pairing.pin, found_right
         return connection
 
     try:
-        connection = await _Connect(
-            pairing.url,
-            subprotocols=[Subprotocol(PROTOCOL)],
-            additional_headers={"Authorization": basic_auth_header(pairing.token)},
-            compression=None,
-            open_timeout=OPEN_TIMEOUT_S,
-            # The link has a keepalive of its own, which also measures what the receiver is doing.
-            ping_interval=None,
-            close_timeout=1.0,
-            max_size=MAX_DOWN_FRAME_BYTES,
-            proxy=True if address is None else None,
-            **where,
-            create_connection=pinned,  # type: ignore[arg-type]  # a class is asked for, and only called
-            ssl=client_context(pairing.pin is not None) if pairing.tls else None,
-        )
+        return await _connected(pairing, pinned, proxy, address)
+    except ImportError:
+        assert proxy is not None
+        raise unusable(
+            "is a SOCKS proxy, for which a package is missing",
+            ", or install it: pip install python-socks",
+            proxy.source,
+        ) from None
     except PinMismatch as error:
         raise WrongCertificate(str(error)) from None
-    except ssl.SSLCertVerificationError as error:
-        raise WrongCertificate(
-            f"The certificate of {pairing.host} is not one that this system trusts ({error.verify_message}), and the "
-            "pairing string has no pin. Get the full pairing string (its end is /pin-...) from the run's owner."
-        ) from None
-    except InvalidStatus as error:
-        raise _judged(error, pairing) from None
-    except (ImportError, InvalidProxy) as error:
-        raise _no_proxy(error) from None
+    except (OSError, WebSocketException, EOFError) as error:
+        if proxy is not None and not (stands and (vouched or isinstance(error, _JUDGED))):
+            raise proxy.trouble(error, stands, in_words) from None
+        if isinstance(error, ssl.SSLCertVerificationError):
+            raise WrongCertificate(
+                f"The certificate of {pairing.host} is not one that this system trusts ({error.verify_message}), and "
+                "the pairing string has no pin. Get the full pairing string (its end is /pin-...) from the run's owner."
+            ) from None
+        raise (_judged(error, pairing) if isinstance(error, InvalidStatus) else error) from None
+
+
+async def _connected(
+    pairing: Pairing, pinned: Callable[..., LinkConnection], proxy: Proxy | None, address: str
+) -> LinkConnection:
+    """A connection over which nothing of ours is said yet; what `connect` raises, and Refused."""
+    way: dict[str, Any] = {"proxy": None, "host": address, "port": pairing.port}
+    if proxy is not None:
+        way = {"proxy": proxy.url_at(address)}
+        if proxy.tls:
+            way |= {"proxy_ssl": client_context(False), "proxy_server_hostname": proxy.host}
+    connection = await _Connect(
+        pairing.url,
+        subprotocols=[Subprotocol(PROTOCOL)],
+        additional_headers={"Authorization": basic_auth_header(pairing.token)},
+        compression=None,
+        open_timeout=OPEN_TIMEOUT_S,
+        # The link has a keepalive of its own, which also measures what the receiver is doing.
+        ping_interval=None,
+        close_timeout=1.0,
+        max_size=MAX_DOWN_FRAME_BYTES,
+        create_connection=pinned,  # type: ignore[arg-type]  # a class is asked for, and only called
+        ssl=client_context(pairing.pin is not None) if pairing.tls else None,
+        **way,
+    )
     assert isinstance(connection, LinkConnection)
     if connection.subprotocol != PROTOCOL:
         connection.transport.abort()
@@ -187,23 +232,13 @@ def _judged(error: InvalidStatus, pairing: Pairing) -> Exception:
     return error
 
 
-def _no_proxy(error: Exception) -> ProxyUnusable:
-    """Without the library's own words, which name the proxy with its user and password."""
-    if isinstance(error, ImportError):
-        what, more = "is a SOCKS proxy, for which a package is missing", ", or install it: pip install python-socks"
-    else:
-        what, more = "is no http://, https:// or socks5:// address", ", or mend it"
-    return ProxyUnusable(
-        f"This PC is set to call through a proxy (https_proxy, all_proxy or the system's settings), but that {what}. "
-        f"Set the variable no_proxy to the receiver's address, so that it is called directly{more}."
-    )
-
-
 def in_words(error: BaseException) -> str:
     """Why a call did not come about, as half a sentence.
 
     Never the error's own text, which may name addresses, a proxy and its password: this goes into bug reports.
     """
+    if isinstance(error, ProxyTrouble):
+        return str(error)
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
         return _STATUS_IN_WORDS.get(status, f"something else than the receiver answers there (HTTP {status})")

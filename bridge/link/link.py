@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from bridge.link.dialing import DIAL_INTERVAL_S, LinkConnection, abandon, dial, race
+from bridge.link.dialing import DIAL_INTERVAL_S, LinkConnection, abandon, dial, prepare, race
 from bridge.link.exchange import MAX_UNACKNOWLEDGED_BYTES, Exchange, Introduction, LinkState, SessionOver
 from bridge.link.phases import Phase
 from bridge.link.refusal import Refused, WrongCertificate
@@ -24,7 +24,6 @@ from bridge.spool import Spool, SpooledBatch, SpoolFull
 from racing.policy import Policy
 from runtime.exit_codes import ExitCode
 from runtime.logs import fields
-from runtime.pinned_https import client_context
 from wire.messages import Report
 from wire.pairing import Pairing, PairingError
 
@@ -62,9 +61,7 @@ class Link:
         self._loop = asyncio.new_event_loop()
         self._wake, self._stop = asyncio.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
-        if pairing.tls:
-            # Made before anybody drives: where the system's authorities are asked, making it holds every thread up.
-            client_context(pairing.pin is not None)
+        prepare(pairing)
         self._vouched = self._let_in = False
         """Whether a right certificate was seen, and whether the receiver has taken a call, since the start."""
         self.refusal: Refused | None = None
