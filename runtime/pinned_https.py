@@ -1,5 +1,6 @@
 """A plain HTTP question to a server that is known by its certificate's hash instead of by an authority."""
 
+import functools
 import http.client
 import ssl
 from collections.abc import Callable, Mapping
@@ -8,14 +9,21 @@ MOST_BYTES = 2**20
 """Of an answer no more is read."""
 
 
+@functools.cache
 def client_context(pinned: bool) -> ssl.SSLContext:
-    """The TLS settings of a client; `pinned` when it checks the certificate itself, before it says anything."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if pinned:
+    """The TLS settings of a client; `pinned` when it checks the certificate itself, before it says anything.
+
+    One for all connections of the process: reading the system's authorities takes some 30 ms, in which nothing else
+    runs, not even a control loop in another thread. Who checks a hash reads none. Do not change what is returned.
+    """
+    if not pinned:
+        context = ssl.create_default_context()
+    else:
         # A pinned certificate is self-signed: its hash says more than any name or authority.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 

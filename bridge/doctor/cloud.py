@@ -6,23 +6,19 @@ stopped, and in no text the token or what a library says by itself.
 
 import asyncio
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from itertools import pairwise
-from typing import Any, TypeVar
 
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from bridge.doctor.messages import Finding, Message, found
 from bridge.link.dialing import LinkConnection, dial, in_words
+from bridge.link.proxies import ProxyTrouble
 from bridge.link.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
 from wire.pairing import Pairing
-
-_T = TypeVar("_T")
 
 PINGS = 15
 _PING_EVERY = 0.05
@@ -50,6 +46,8 @@ def cloud_findings(pairing: Pairing, stopped: Callable[[], bool]) -> Iterator[Fi
         return
     except Refused as error:
         yield found(_REFUSALS.get(type(error), Message.REFUSED), reason=error.text)
+    except ProxyTrouble as error:
+        yield found(Message.PROXY, reason=in_words(error))
     except InvalidStatus as error:
         status = error.response.status_code
         yield found(_ANSWERS.get(status, Message.STRANGER), status=status)
@@ -61,26 +59,8 @@ def cloud_findings(pairing: Pairing, stopped: Callable[[], bool]) -> Iterator[Fi
         yield _clock(skew)
 
 
-class _Unwaited(ThreadPoolExecutor):
-    """Looks names up in threads that nobody waits for: a resolver that gets no answer takes its half a minute."""
-
-    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> "Future[_T]":
-        future: Future[_T] = Future()
-        future.set_running_or_notify_cancel()
-
-        def run() -> None:
-            try:
-                future.set_result(fn(*args, **kwargs))
-            except OSError as error:
-                future.set_exception(error)
-
-        threading.Thread(target=run, daemon=True).start()
-        return future
-
-
 async def _call_until(pairing: Pairing, stopped: Callable[[], bool]) -> tuple[list[float], float | None]:
     """Call, for CALL_SECONDS at most; raises CancelledError once it is `stopped`."""
-    asyncio.get_running_loop().set_default_executor(_Unwaited())
     call = asyncio.ensure_future(_call(pairing))
     try:
         async with asyncio.timeout(CALL_SECONDS):

@@ -2,8 +2,10 @@
 
 Promises that the token is sent only after the certificate was found right, and that a connection stands within 2 s
 of the moment from which the network would carry one: attempts start about every 1.2 s for ever, each on its own, and
-the first to succeed wins, so that no attempt that hangs in a dead network delays the next. What no retry can mend
-is raised as Refused.
+the first to succeed wins, so that no attempt that hangs in a dead network delays the next. An attempt calls all the
+addresses of a name side by side, so that one that leads nowhere does not keep it from the others. Only after a wrong
+token is there a longer pause, since the receiver counts those. What no retry can mend is raised as Refused, unless it
+may pass.
 """
 
 import asyncio
@@ -14,21 +16,31 @@ import random
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidProxy, InvalidStatus, ProxyError, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, ProxyError, WebSocketException
 from websockets.http11 import USER_AGENT
 from websockets.typing import Subprotocol
 
+from bridge.link.addresses import addresses_of
+from bridge.link.proxies import Proxy, ProxyTrouble, proxy_for, unusable
 from bridge.link.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
 from runtime.logs import fields
 from runtime.pinned_https import client_context
 from wire.messages import MAX_DOWN_FRAME_BYTES, PROTOCOL
-from wire.pairing import Pairing, PinMismatch, basic_auth_header, check_pin, is_loopback
+from wire.pairing import Pairing, PinMismatch, basic_auth_header, check_pin
 
 DIAL_INTERVAL_S = (1.0, 1.4)
 """A new attempt starts after a random time in this range; random, so that many bridges do not dial in step."""
 OPEN_TIMEOUT_S = 10.0
+"""For the look-up of a name, and again for the call to each address."""
+ADDRESS_INTERVAL_S = 0.25
+"""The next address of a name is called so long after the one before (RFC 8305), or as soon as that has failed."""
+WRONG_TOKEN_PAUSE_S = 10.0
+"""After a wrong token no attempt starts for so long: the receiver turns away whoever shows more than ten a minute."""
 _REPORT_SECONDS = 10.0
 _STATUS_IN_WORDS = {
     429: "wrong tokens came from this address lately, so it takes no calls from here for a minute",
@@ -38,9 +50,11 @@ _IN_WORDS = (
     (socket.gaierror, "its name cannot be found"),
     (ConnectionRefusedError, "the connection is refused, so nothing listens there"),
     (TimeoutError, "nothing came back in time"),
-    (ProxyError, "the proxy that this PC is set to use does not put the call through"),
+    (ProxyError, "it refuses the call"),
     ((ConnectionClosed, EOFError, ConnectionError), "the connection was cut"),
 )
+_JUDGED = (InvalidStatus, ssl.SSLCertVerificationError)
+"""What is judged even where a proxy might have said it in the receiver's place."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +63,8 @@ class LinkConnection(ClientConnection):
     """A client connection that knows when it last heard anything, and that checks a pin before it says anything."""
 
     pin: str | None = None
+    vouch: Callable[[], None] = staticmethod(lambda: None)
+    """Called when the certificate was found right, before anything is said."""
     heard_at: float = 0.0
     """Time of the newest received byte, on the event loop's clock."""
 
@@ -58,6 +74,7 @@ class LinkConnection(ClientConnection):
             secured = self.transport.get_extra_info("ssl_object")
             der = secured.getpeercert(binary_form=True) if secured is not None else None
             check_pin(der or b"", self.pin)
+        self.vouch()
         await super().handshake(additional_headers, user_agent_header)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
@@ -73,39 +90,125 @@ class _Connect(connect):
         return exc
 
 
-async def dial(pairing: Pairing) -> LinkConnection:
-    """Make one attempt.
+def prepare(pairing: Pairing) -> None:
+    """Make what a call needs, ahead of the first: where the system's authorities are read, that holds every thread up.
+
+    What is wrong with the settings is left to the call.
+    """
+    if pairing.tls:
+        client_context(pairing.pin is not None)
+    with suppress(ProxyUnusable):
+        proxy = proxy_for(pairing)
+        if proxy is not None and proxy.tls:
+            client_context(False)
+
+
+async def dial(pairing: Pairing, vouch: Callable[[], None] = lambda: None) -> LinkConnection:
+    """Make one attempt, at all addresses; `vouch` is called when a certificate was found right, whatever follows.
 
     Raises Refused for a wrong certificate, token or protocol, or a proxy that cannot be used; OSError, TimeoutError,
-    WebSocketException or EOFError for trouble on the way, after which it makes sense to try again.
+    WebSocketException or EOFError for trouble on the way, after which it makes sense to try again: ProxyTrouble where
+    that is a proxy's, or may be.
     """
-    kind = type("PinnedConnection", (LinkConnection,), {"pin": pairing.pin})
+    proxy = proxy_for(pairing)
+    called = pairing if proxy is None else proxy
     try:
-        connection = await _Connect(
-            pairing.url,
-            subprotocols=[Subprotocol(PROTOCOL)],
-            additional_headers={"Authorization": basic_auth_header(pairing.token)},
-            compression=None,
-            open_timeout=OPEN_TIMEOUT_S,
-            # The link has a keepalive of its own, which also measures what the receiver is doing.
-            ping_interval=None,
-            close_timeout=1.0,
-            max_size=MAX_DOWN_FRAME_BYTES,
-            proxy=None if is_loopback(pairing.host) else True,
-            create_connection=kind,
-            ssl=client_context(pairing.pin is not None) if pairing.tls else None,
-        )
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            addresses = await addresses_of(called.host, called.port)
+    except OSError as error:
+        raise error if proxy is None else proxy.trouble(error, False, in_words) from None
+    return await _first_of([partial(_call, pairing, vouch, proxy, address) for address in addresses])
+
+
+async def _first_of(calls: list[Callable[[], Awaitable[LinkConnection]]]) -> LinkConnection:
+    """Make the calls side by side until one succeeds. Raises what says most, when all have failed."""
+    pending: set[asyncio.Task[LinkConnection]] = set()
+    errors: list[Exception] = []
+    waiting = calls[::-1]
+    try:
+        while waiting or pending:
+            if waiting:
+                pending.add(asyncio.ensure_future(waiting.pop()()))
+            interval = ADDRESS_INTERVAL_S if waiting else None
+            done, _ = await asyncio.wait(pending, timeout=interval, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                # Who wins in the same moment stays among those that are abandoned.
+                pending.remove(task)
+                try:
+                    return task.result()
+                except Exception as error:
+                    errors.append(error)
+                    if isinstance(error, WrongToken):
+                        # Whoever counts wrong tokens is not shown one at each of its addresses.
+                        waiting.clear()
+    finally:
+        abandon(pending)
+    telling = (error for kind in (Refused, WebSocketException, OSError) for error in errors if isinstance(error, kind))
+    raise next(telling, errors[0])
+
+
+async def _call(pairing: Pairing, vouch: Callable[[], None], proxy: Proxy | None, address: str) -> LinkConnection:
+    """Call one address, of the receiver or of the proxy; as `dial`."""
+    stands = vouched = False
+    """Whether the way through the proxy stands, and whether it led to the right certificate."""
+
+    def found_right() -> None:
+        nonlocal vouched
+        vouched = pairing.tls
+        vouch()
+
+    def pinned(*arguments: Any, **options: Any) -> LinkConnection:
+        nonlocal stands
+        stands = True
+        connection = LinkConnection(*arguments, **options)
+        connection.pin, connection.vouch = pairing.pin, found_right
+        return connection
+
+    try:
+        return await _connected(pairing, pinned, proxy, address)
+    except ImportError:
+        assert proxy is not None
+        raise unusable(
+            "is a SOCKS proxy, for which a package is missing",
+            ", or install it: pip install python-socks",
+            proxy.source,
+        ) from None
     except PinMismatch as error:
         raise WrongCertificate(str(error)) from None
-    except ssl.SSLCertVerificationError as error:
-        raise WrongCertificate(
-            f"The certificate of {pairing.host} is not one that this system trusts ({error.verify_message}), and the "
-            "pairing string has no pin. Get the full pairing string (its end is /pin-...) from the run's owner."
-        ) from None
-    except InvalidStatus as error:
-        raise _judged(error, pairing) from None
-    except (ImportError, InvalidProxy) as error:
-        raise _no_proxy(error) from None
+    except (OSError, WebSocketException, EOFError) as error:
+        if proxy is not None and not (stands and (vouched or isinstance(error, _JUDGED))):
+            raise proxy.trouble(error, stands, in_words) from None
+        if isinstance(error, ssl.SSLCertVerificationError):
+            raise WrongCertificate(
+                f"The certificate of {pairing.host} is not one that this system trusts ({error.verify_message}), and "
+                "the pairing string has no pin. Get the full pairing string (its end is /pin-...) from the run's owner."
+            ) from None
+        raise (_judged(error, pairing) if isinstance(error, InvalidStatus) else error) from None
+
+
+async def _connected(
+    pairing: Pairing, pinned: Callable[..., LinkConnection], proxy: Proxy | None, address: str
+) -> LinkConnection:
+    """A connection over which nothing of ours is said yet; what `connect` raises, and Refused."""
+    way: dict[str, Any] = {"proxy": None, "host": address, "port": pairing.port}
+    if proxy is not None:
+        way = {"proxy": proxy.url_at(address)}
+        if proxy.tls:
+            way |= {"proxy_ssl": client_context(False), "proxy_server_hostname": proxy.host}
+    connection = await _Connect(
+        pairing.url,
+        subprotocols=[Subprotocol(PROTOCOL)],
+        additional_headers={"Authorization": basic_auth_header(pairing.token)},
+        compression=None,
+        open_timeout=OPEN_TIMEOUT_S,
+        # The link has a keepalive of its own, which also measures what the receiver is doing.
+        ping_interval=None,
+        close_timeout=1.0,
+        max_size=MAX_DOWN_FRAME_BYTES,
+        create_connection=pinned,  # type: ignore[arg-type]  # a class is asked for, and only called
+        ssl=client_context(pairing.pin is not None) if pairing.tls else None,
+        **way,
+    )
     assert isinstance(connection, LinkConnection)
     if connection.subprotocol != PROTOCOL:
         connection.transport.abort()
@@ -129,23 +232,13 @@ def _judged(error: InvalidStatus, pairing: Pairing) -> Exception:
     return error
 
 
-def _no_proxy(error: Exception) -> ProxyUnusable:
-    """Without the library's own words, which name the proxy with its user and password."""
-    if isinstance(error, ImportError):
-        what, more = "is a SOCKS proxy, for which a package is missing", ", or install it: pip install python-socks"
-    else:
-        what, more = "is no http://, https:// or socks5:// address", ", or mend it"
-    return ProxyUnusable(
-        f"This PC is set to call through a proxy (https_proxy, all_proxy or the system's settings), but that {what}. "
-        f"Set the variable no_proxy to the receiver's address, so that it is called directly{more}."
-    )
-
-
 def in_words(error: BaseException) -> str:
     """Why a call did not come about, as half a sentence.
 
     Never the error's own text, which may name addresses, a proxy and its password: this goes into bug reports.
     """
+    if isinstance(error, ProxyTrouble):
+        return str(error)
     if isinstance(error, InvalidStatus):
         status = error.response.status_code
         return _STATUS_IN_WORDS.get(status, f"something else than the receiver answers there (HTTP {status})")
@@ -168,10 +261,12 @@ def _wrong_protocol(pairing: Pairing) -> Refused:
     )
 
 
-async def race(attempt: Callable[[], Awaitable[LinkConnection]]) -> LinkConnection:
+async def race(
+    attempt: Callable[[], Awaitable[LinkConnection]], may_pass: Callable[[Refused], bool] = lambda _: False
+) -> LinkConnection:
     """Make attempts until one succeeds, a new one every DIAL_INTERVAL_S, while older ones are still pending.
 
-    Raises Refused when one was refused for good.
+    Raises Refused when one was refused, unless that `may_pass`: then it is said aloud, and attempts go on.
     """
     loop = asyncio.get_running_loop()
     pending: set[asyncio.Task[LinkConnection]] = set()
@@ -188,12 +283,23 @@ async def race(attempt: Callable[[], Awaitable[LinkConnection]]) -> LinkConnecti
                 for task in done:
                     # Who wins in the same moment stays among those that are abandoned.
                     pending.remove(task)
+                    level, what = logging.INFO, "the receiver cannot be reached; dialling on"
                     try:
                         return task.result()
+                    except Refused as verdict:
+                        if not may_pass(verdict):
+                            raise
+                        level, what, reason = (
+                            logging.ERROR,
+                            "this may pass, so driving and dialling go on",
+                            verdict.text,
+                        )
+                        if isinstance(verdict, WrongToken):
+                            next_start = loop.time() + WRONG_TOKEN_PAUSE_S
                     except (OSError, TimeoutError, WebSocketException, EOFError) as error:
                         reason = in_words(error)
                     if reason != told or loop.time() >= tell_at:
-                        _log.info("the receiver cannot be reached; dialling on", extra=fields(reason=reason))
+                        _log.log(level, what, extra=fields(reason=reason))
                         told, tell_at = reason, loop.time() + _REPORT_SECONDS
     finally:
         abandon(pending)

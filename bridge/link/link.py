@@ -3,7 +3,7 @@
 Promises that the control thread never waits for the network: it reads plain attributes, each replaced whole. Batches
 go up in order and are forgotten only when they are safe; weights are taken only when their hash and signature are
 right. A cut, silent or draining link is left and dialled anew for ever; a refusal that no retry can mend ends the link
-and is found in `refusal`.
+and is found in `refusal`. What a process that was let in once is told later by whoever stands there may pass.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from bridge.link.dialing import DIAL_INTERVAL_S, LinkConnection, abandon, dial, race
+from bridge.link.dialing import DIAL_INTERVAL_S, LinkConnection, abandon, dial, prepare, race
 from bridge.link.exchange import MAX_UNACKNOWLEDGED_BYTES, Exchange, Introduction, LinkState, SessionOver
 from bridge.link.phases import Phase
-from bridge.link.refusal import Refused
+from bridge.link.refusal import Refused, WrongCertificate
 from bridge.link.session import Conversation
 from bridge.spool import Spool, SpooledBatch, SpoolFull
 from racing.policy import Policy
@@ -61,6 +61,9 @@ class Link:
         self._loop = asyncio.new_event_loop()
         self._wake, self._stop = asyncio.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="link", daemon=True)
+        prepare(pairing)
+        self._vouched = self._let_in = False
+        """Whether a right certificate was seen, and whether the receiver has taken a call, since the start."""
         self.refusal: Refused | None = None
         """Why the link ended by itself, if it did."""
         self.driven = Driven()
@@ -166,7 +169,7 @@ class Link:
             await asyncio.gather(*work, return_exceptions=True)
 
     async def _keep_talking(self) -> None:
-        connection = await race(self._dial)
+        connection = await self._reach()
         while True:
             connection = await self._talk(connection)
             if self.state.phase is Phase.OUTLIVED:
@@ -174,20 +177,32 @@ class Link:
                 self._exchange.begin_afresh(position)
                 self._wake.set()
 
+    async def _reach(self) -> LinkConnection:
+        connection = await race(self._dial, self._may_pass)
+        self._let_in = True
+        return connection
+
+    def _may_pass(self, verdict: Refused) -> bool:
+        """Whether `verdict` on a call is not the last word, because the same pairing was right before.
+
+        Where the pairing is looked up, the address may be somebody else's by now, or the token a new one: the next
+        look-up says.
+        """
+        if self._look_up is not None:
+            return True
+        return self._vouched if isinstance(verdict, WrongCertificate) else self._let_in
+
+    def _vouch(self) -> None:
+        self._vouched = True
+
     async def _dial(self) -> LinkConnection:
-        if self._look_up is None:
-            return await dial(self._pairing)
-        if time.monotonic() - self._looked_up_at > LOOK_UP_SECONDS:
+        if self._look_up is not None and time.monotonic() - self._looked_up_at > LOOK_UP_SECONDS:
             self._looked_up_at = time.monotonic()
             try:
                 self._pairing = await asyncio.to_thread(self._look_up)
             except PairingError as error:
                 _log.warning("the pairing cannot be looked up; dialling the last one", extra=fields(reason=error))
-        try:
-            return await dial(self._pairing)
-        except Refused as refusal:
-            # The address may be somebody else's by now, or the token a new one: the next look-up says.
-            raise ConnectionRefusedError(str(refusal)) from refusal
+        return await dial(self._pairing, self._vouch)
 
     async def _talk(self, connection: LinkConnection) -> LinkConnection:
         """Talk over `connection`; returns the one that takes its place, when it has ended or fallen silent."""
@@ -202,14 +217,14 @@ class Link:
                     delay = self._judge(session, began)
                     if successor is None:
                         await asyncio.sleep(delay)
-                        successor = asyncio.ensure_future(race(self._dial))
+                        successor = asyncio.ensure_future(self._reach())
                     return await successor
                 if successor is not None and successor.done():
                     _log.warning("the connection is silent; a new one takes its place")
                     return successor.result()
                 suspect = self._loop.time() - connection.heard_at > SUSPECT_SECONDS
                 if suspect and successor is None:
-                    successor = asyncio.ensure_future(race(self._dial))
+                    successor = asyncio.ensure_future(self._reach())
                 elif successor is not None and not suspect:
                     abandon({successor})
                     successor = None

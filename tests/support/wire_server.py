@@ -62,6 +62,8 @@ class WireServer:
         self.pings = 0
         self.refuse_batch: Callable[[TransitionBatch], Error | None] = lambda _batch: None
         self.refuse_hello: Callable[[Hello], Error | None] = lambda _hello: None
+        self.turn_away: HTTPStatus | None = None
+        """Every call is answered with it, if set."""
         self.greeting: list[DownMessage] = []
         """Sent after each Welcome."""
         self._tls, self._subprotocol = tls, subprotocol
@@ -131,6 +133,8 @@ class WireServer:
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         self.requests.append(request)
+        if self.turn_away is not None:
+            return connection.respond(self.turn_away, "not here\n")
         if parse_basic_auth(request.headers.get("Authorization")) != TOKEN:
             return connection.respond(HTTPStatus.UNAUTHORIZED, "wrong token\n")
         return None

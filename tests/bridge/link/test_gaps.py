@@ -1,0 +1,76 @@
+"""Whatever the network does to the link, its thread does not hold up the control loop of the same process.
+
+No length of time is promised here, which another machine would break: the gaps of a thread that wants to run each
+millisecond, and the processor time of everybody else, are compared with those beside a link that makes its TLS
+settings anew for each dial, as it once did.
+"""
+
+import ssl
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bridge.link import dialing, link
+from bridge.spool import Spool
+from runtime.pinned_https import client_context
+from tests.support.certificates import certificate
+from tests.support.fault_proxy import FaultProxy
+from tests.support.gaps import Ticker
+from tests.support.links import append, running
+from tests.support.waiting import wait_until
+from tests.support.wire_server import WireServer
+
+SECONDS = 1.0
+
+
+@pytest.fixture(autouse=True)
+def many_dials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (dialing, link):
+        monkeypatch.setattr(module, "DIAL_INTERVAL_S", (0.05, 0.07))
+    monkeypatch.setattr(link, "SUSPECT_SECONDS", 0.0)
+
+
+def during(fault: str, folder: Path) -> Ticker:
+    """What a ticker felt of a link and its receiver during so many seconds of `fault` on the way between them."""
+    folder.mkdir()
+    (context, pin), (strange, _) = certificate(folder, "receiver"), certificate(folder, "stranger")
+    with (
+        Spool(folder / "spool") as spool,
+        WireServer(tls=context) as server,
+        WireServer(tls=strange) as stranger,
+        FaultProxy(("127.0.0.1", server.port)) as proxy,
+        running(replace(server.pairing, port=proxy.port, pin=pin), spool) as linked,
+    ):
+        append(spool, linked, 5)
+        wait_until(lambda: linked.all_stored, "the link stands")
+        if fault == "stranger":
+            proxy.target = ("127.0.0.1", stranger.port)
+        with Ticker() as ticker:
+            for _ in range(10):
+                (proxy.cut if fault == "stranger" else getattr(proxy, fault))()
+                time.sleep(SECONDS / 10)  # the outage itself, not a wait for a condition
+    return ticker
+
+
+@pytest.mark.parametrize("fault", ["refuse", "black_hole", "cut", "stranger"])
+def test_a_dial_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    now = during(fault, tmp_path / "now")
+
+    def anew(pinned: bool) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = not pinned, ssl.CERT_NONE
+        return context
+
+    monkeypatch.setattr(dialing, "client_context", anew)
+    once = during(fault, tmp_path / "once")
+    assert now.others_seconds < once.others_seconds / 2, (now.longest(5), once.longest(5))
+    assert sum(now.gaps) < sum(once.gaps), (now.longest(5), once.longest(5))
+
+
+def test_the_tls_settings_are_made_once_and_need_no_authorities_where_a_pin_is_checked() -> None:
+    assert client_context(True) is client_context(True)
+    assert client_context(False) is client_context(False)
+    assert client_context(True).cert_store_stats()["x509"] == 0
+    assert client_context(False).verify_mode is ssl.CERT_REQUIRED
