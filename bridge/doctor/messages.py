@@ -85,12 +85,13 @@ class Message(Enum):
     CSP_OLD = "CSP", _HINT, "version {version} has no Custom AI", "Update it in Content Manager to 0.1.78 or newer."
     CSP_OFF = (
         *("CSP", _HINT, "version {version}, but Custom AI is off in {file}"),
-        "Set ENABLED=1 in its section [CUSTOM_AI] and restart the game.",
+        "Set ENABLED=1 in its section [CUSTOM_AI] and restart the game; this comes first.",
     )
     CSP_FORBIDDEN = (
-        *("CSP", _HINT, "version {version}, but the track does not allow Custom AI in {file}"),
-        "Set ALLOW_CUSTOM_AI_MANIPULATION=1 in its section [_EXTRA_PERMISSIONS] (extended physics are needed, too) "
-        "and restart the session.",
+        *("CSP", _HINT, "version {version}; Custom AI is on, without a permission of the track in {file}"),
+        "The permission may be needed, and may not be: only if csp does not answer below, set "
+        "ALLOW_CUSTOM_AI_MANIPULATION=1 in its section [_EXTRA_PERMISSIONS] (with extended physics) and restart the "
+        "session.",
     )
     CSP_UNKNOWN = "CSP", _SKIPPED, "not looked for without the install folder", "See above."
     BACKEND = "controls", _OK, "{backend} answers", ""

@@ -53,7 +53,9 @@ class CustomAi:
 
     def __init__(self, folder: Path, allowed: bool) -> None:
         self.allowed = allowed
+        self.ready = True
         self._folder = folder
+        self._too_early: list[Page] = []
         self._controls: Page | None = None
         self._sim_state: tuple[Page, int] | None = None
         self._ticks = 0
@@ -68,7 +70,12 @@ class CustomAi:
         self._ticks += 1
         if not self.allowed or self._ticks % _LOOK_EVERY != 1:
             return
-        if self._controls is None or self._controls.replaced:
+        if not self.ready:
+            # Kept, so that the number of its file is nobody else's.
+            if self._new() and (early := Page.find(self._folder / CONTROLS_NAME, CONTROLS_SIZE)) is not None:
+                self._too_early.append(early)
+            return
+        if (self._controls is None or self._controls.replaced) and self._new():
             self._controls = Page.find(self._folder / CONTROLS_NAME, CONTROLS_SIZE) or self._controls
         if self._sim_state is None:
             for name, size in SIM_STATE_NAMES:
@@ -76,6 +83,10 @@ class CustomAi:
                 if page is not None:
                     self._sim_state = page, size
                     break
+
+    def _new(self) -> bool:
+        """Whether the controls are none that were made too early."""
+        return all(page.replaced or not page.path.exists() for page in self._too_early)
 
     def let_go(self) -> None:
         """Forget the mappings, as at a new session; they are found again where they still are."""

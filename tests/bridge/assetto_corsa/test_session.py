@@ -1,15 +1,20 @@
-"""The whole session on the fake game: a start ends when it must, by whatever is asked while it takes its time."""
+"""The whole session on the fake game: how its controls are taken, and that a start ends when it must."""
 
+import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bridge.assetto_corsa.car import NotDriving
-from bridge.assetto_corsa.session import GameSettings, opened_session
+from bridge.assetto_corsa.controls.controls import NoBackend
+from bridge.assetto_corsa.session import BackendKind, GameSettings, Stopped, opened_session
+from tests.fake_ac.inputs import CONTROLS_NAME
 from tests.support.fake_game import FakeGame
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -40,3 +45,59 @@ def test_a_start_goes_on_where_the_window_does_not_matter(game: FakeGame, monkey
     session.car.reset(np.ones(1, bool))
 
     session.car.close()
+
+
+def test_csp_that_is_ready_late_is_asked_with_new_pages_and_what_is_waited_for_is_said(
+    game: FakeGame, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    game.tell("custom_ai", ready=False)
+
+    def late() -> None:
+        wait_until(lambda: "waiting for CSP to take the car over" in caplog.text, "what is waited for to be said", 60.0)
+        # The page of the next question is made too early, too.
+        wait_until((game.shm / CONTROLS_NAME).exists, "another page", 60.0)
+        game.tell("custom_ai", ready=True)
+
+    with ThreadPoolExecutor(1) as aside:
+        told = aside.submit(late)
+        session = opened_session(GameSettings(root=game.root, wait=True), threading.Event(), seed=1)
+        told.result()
+
+    assert game.truth()["custom_ai"]
+    assert "Try in this order" in caplog.text
+    session.car.close()
+
+
+def test_no_pad_that_nobody_bound_is_taken_where_custom_ai_is_switched_on(
+    game: FakeGame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.assetto_corsa.session.CSP_SECONDS", 0.0)
+    game.tell("custom_ai", allowed=False)
+
+    with pytest.raises(NoBackend, match=r"csp: .*permission may be needed.*--backend gamepad") as switched_on:
+        opened_session(GameSettings(root=game.root), threading.Event())
+    settings = game.root / "extension" / "config" / "new_behaviour.ini"
+    settings.write_text("[CUSTOM_AI]\nENABLED=0\n", encoding="utf-8")
+    with pytest.raises(NoBackend) as switched_off:
+        opened_session(GameSettings(root=game.root), threading.Event())
+
+    assert "gamepad: " not in str(switched_on.value)
+    assert "gamepad: " in str(switched_off.value)
+    assert not (game.shm / CONTROLS_NAME).exists()
+
+
+def test_whoever_waits_for_csp_can_be_stopped(game: FakeGame, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    stop = threading.Event()
+    game.tell("custom_ai", allowed=False)
+
+    def stop_it() -> None:
+        wait_until(lambda: "waiting for CSP" in caplog.text, "it to wait", 60.0)
+        stop.set()
+
+    with ThreadPoolExecutor(1) as aside:
+        told = aside.submit(stop_it)
+        with pytest.raises(Stopped):
+            opened_session(GameSettings(root=game.root, backend=BackendKind.CSP, wait=True), stop)
+        told.result()
