@@ -85,7 +85,8 @@ class Message(Enum):
     CSP_OLD = "CSP", _HINT, "version {version} has no Custom AI", "Update it in Content Manager to 0.1.78 or newer."
     CSP_OFF = (
         *("CSP", _HINT, "version {version}, but Custom AI is off in {file}"),
-        "Set ENABLED=1 in its section [CUSTOM_AI] and restart the game; this comes first.",
+        "Set ENABLED=1 in its section [CUSTOM_AI] and restart the game; this comes first. What new_behaviour.ini says "
+        "in cfg/extension of the documents' folder Assetto Corsa goes before the one in the game's folder.",
     )
     CSP_FORBIDDEN = (
         *("CSP", _HINT, "version {version}; Custom AI is on, without a permission of the track in {file}"),

@@ -184,18 +184,28 @@ class VirtualDevice:
 
 
 def custom_ai_allowed(root: Path, track: str, layout: str = "") -> bool:
-    """Whether CSP's settings in the install folder allow Custom AI on this track, or on this layout of it."""
+    """Whether CSP's settings allow Custom AI on this track, or on this layout of it.
+
+    They are in the install folder, and in the documents of the game's user under Proton, which win.
+    """
     folder = root / "content" / "tracks" / track
     own = folder / layout / "data" / "surfaces.ini"
     surfaces = own if own.is_file() else folder / "data" / "surfaces.ini"
-    return _setting(root / "extension" / "config" / "new_behaviour.ini", "CUSTOM_AI", "ENABLED") and _setting(
-        surfaces, "_EXTRA_PERMISSIONS", "ALLOW_CUSTOM_AI_MANIPULATION"
+    behaviour = root / "extension" / "config" / "new_behaviour.ini"
+    return _setting("CUSTOM_AI", "ENABLED", [behaviour, user_settings(root) / behaviour.name]) and _setting(
+        "_EXTRA_PERMISSIONS", "ALLOW_CUSTOM_AI_MANIPULATION", [surfaces]
     )
 
 
-def _setting(path: Path, section: str, key: str) -> bool:
+def user_settings(root: Path) -> Path:
+    """The folder of CSP's settings in the documents of the user of a game in `root`, a folder in steamapps/common."""
+    user = root.parents[1] / "compatdata" / "244210" / "pfx" / "drive_c" / "users" / "steamuser"
+    return user / "Documents" / "Assetto Corsa" / "cfg" / "extension"
+
+
+def _setting(section: str, key: str, paths: list[Path]) -> bool:
     ini = configparser.ConfigParser(strict=False)
-    ini.read(path, encoding="utf-8")
+    ini.read(paths, encoding="utf-8")
     return ini.get(section, key, fallback="0").strip() == "1"
 
 

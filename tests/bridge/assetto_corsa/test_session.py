@@ -12,7 +12,7 @@ import pytest
 from bridge.assetto_corsa.car import NotDriving
 from bridge.assetto_corsa.controls.controls import NoBackend
 from bridge.assetto_corsa.session import BackendKind, GameSettings, Stopped, opened_session
-from tests.fake_ac.inputs import CONTROLS_NAME
+from tests.fake_ac.inputs import CONTROLS_NAME, user_settings
 from tests.support.fake_game import FakeGame
 from tests.support.waiting import wait_until
 
@@ -85,6 +85,25 @@ def test_no_pad_that_nobody_bound_is_taken_where_custom_ai_is_switched_on(
     assert "gamepad: " not in str(switched_on.value)
     assert "gamepad: " in str(switched_off.value)
     assert not (game.shm / CONTROLS_NAME).exists()
+
+
+def test_custom_ai_that_only_the_users_own_settings_switch_on_is_what_drives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = tmp_path / "steamapps" / "common"
+    own = user_settings(library / "assettocorsa") / "new_behaviour.ini"
+    own.parent.mkdir(parents=True)
+    own.write_text("[CUSTOM_AI]\nENABLED=1\n", encoding="utf-8")
+    with FakeGame(library) as game:
+        monkeypatch.setenv("AC_SHM_DIR", str(game.shm))
+        shipped = game.root / "extension" / "config" / "new_behaviour.ini"
+        shipped.write_text("[CUSTOM_AI]\nENABLED=0\n", encoding="utf-8")
+        game.live()
+        game.tell("custom_ai", allowed=False)
+        monkeypatch.setattr("bridge.assetto_corsa.session.CSP_SECONDS", 0.0)
+        with pytest.raises(NoBackend, match="One of these") as none:
+            opened_session(GameSettings(root=game.root), threading.Event())
+        assert "gamepad: " not in str(none.value)
 
 
 def test_whoever_waits_for_csp_can_be_stopped(game: FakeGame, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ from bridge.doctor.files import install_findings, spool_finding
 from bridge.doctor.messages import Finding, Message
 from bridge.doctor.watching import Watched
 from racing.track import parse_track
-from tests.fake_ac.inputs import custom_ai_allowed
+from tests.fake_ac.inputs import custom_ai_allowed, user_settings
 from tests.fake_ac.install import install
 from tests.support.small_disk import SmallDisk
 from tests.support.unprivileged import locked_out
@@ -81,6 +81,34 @@ def test_what_csp_lacks_is_named(root: Path, file: str, was: str, now: str, mess
     assert was in text
     (root / file).write_text(text.replace(was, now), encoding="utf-8")
     assert told(on("fake_ring"), root)[2] is message
+
+
+@pytest.mark.parametrize(
+    ("shipped", "users", "allowed"),
+    [
+        ("0", "[CUSTOM_AI]\nENABLED=1\n", True),
+        ("1", "[CUSTOM_AI]\nENABLED=0\n", False),
+        ("1", "[CUSTOM_AI]\nOTHER=0\n", True),
+        ("0", "", False),
+    ],
+)
+def test_what_the_users_documents_say_goes_before_the_games_folder(
+    tmp_path: Path, shipped: str, users: str, allowed: bool
+) -> None:
+    root = tmp_path / "steamapps" / "common" / "assettocorsa"
+    install(root, parse_track(TRACK), "fake_ring", custom_ai=True)
+    behaviour = root / "extension" / "config" / "new_behaviour.ini"
+    behaviour.write_text(f"[CUSTOM_AI]\nENABLED={shipped}\n", encoding="utf-8")
+    own = user_settings(root) / "new_behaviour.ini"
+    own.parent.mkdir(parents=True)
+    own.write_text(users, encoding="utf-8")
+
+    csp = list(install_findings(on("fake_ring"), root, None))[2]
+
+    assert custom_ai_allowed(root, "fake_ring") is allowed
+    assert csp.message is (Message.CSP if allowed else Message.CSP_OFF)
+    if not allowed:
+        assert str(own if "ENABLED" in users else behaviour) in csp.says
 
 
 @pytest.mark.parametrize(
