@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bridge.assetto_corsa.files.csp_settings import custom_ai_switch, setting
+from bridge.assetto_corsa.files.fast_lane import NoCircuit
 from bridge.assetto_corsa.files.install import InstallError, find_install, installed_track, is_folder
 from bridge.assetto_corsa.reading.layout import text
 from bridge.doctor.game import track_name
@@ -64,6 +65,8 @@ def _line(watched: Watched, root: Path | None, track: str | None) -> Finding:
         static = watched.static
         line = text(static.track), text(static.trackConfiguration), max(static.trackSPlineLength, 0.0)
         return _readable(installed_track(root, *line))
+    except NoCircuit as error:
+        return found(Message.NO_CIRCUIT, reason=error)
     except TrackError as error:
         return found(Message.LINE_UNREADABLE, reason=error)
 

@@ -76,6 +76,7 @@ class Message(Enum):
         *("fast_lane", _WRONG, "no track to drive on: {reason}"),
         "Drive one lap for `ac-bridge record-lap my.csv` and give --track my.csv to drive and to the doctor.",
     )
+    NO_CIRCUIT = "fast_lane", _WRONG, "no circuit: {reason}", "Start a session on a track that leads back to its start."
     LINE_UNKNOWN = "fast_lane", _SKIPPED, "which track is driven is not known while no game runs", "Start a session."
     CSP = "CSP", _OK, "version {version}; its settings allow Custom AI", ""
     NO_CSP = (

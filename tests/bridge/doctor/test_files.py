@@ -11,6 +11,7 @@ from bridge.doctor.watching import Watched
 from racing.track import parse_track
 from tests.fake_ac.inputs import custom_ai_allowed, user_settings
 from tests.fake_ac.install import install
+from tests.support.fast_lane_writer import half_way
 from tests.support.small_disk import SmallDisk
 from tests.support.unprivileged import locked_out
 
@@ -63,6 +64,16 @@ def test_a_missing_and_a_damaged_line_are_told_with_the_way_without_it(root: Pat
     line.write_bytes(line.read_bytes()[:1000])
     assert told(on("fake_ring"), root)[1] is Message.LINE_UNREADABLE
     assert "record-lap" in Message.LINE_UNREADABLE.mend
+
+
+def test_a_road_that_leads_elsewhere_is_no_circuit_and_no_lap_is_asked_for(root: Path) -> None:
+    line = root / "content" / "tracks" / "fake_ring" / "ai" / "fast_lane.ai"
+    line.write_bytes(half_way(line.read_bytes()))
+
+    finding = list(install_findings(on("fake_ring"), root, None))[1]
+
+    assert finding.message is Message.NO_CIRCUIT
+    assert "record-lap" not in finding.says + finding.message.mend
 
 
 @pytest.mark.parametrize(
