@@ -187,7 +187,7 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
     # The game ignores wheel and pedals while CSP has its car: there is nobody to be seen, only to be mistaken.
     visible = settings.yield_to_human and backend.name != CustomAI.name
     gate = SafetyGate(panic, in_front, settings.need_window, Tolerance() if visible else None)
-    car = GuardedCar(AssettoCorsaCar(pages, backend, start), backend, gate)
+    car = GuardedCar(AssettoCorsaCar(pages, backend, start, ask_again=backend.renew), backend, gate)
     rolling = None if starts is None else RollingStart(starts, lambda: start.start)
     return GameSession(track, car, check, settings.shaping, rolling)
 
@@ -205,7 +205,7 @@ class _Asked:
         self._until = math.inf if settings.wait else time.monotonic() + CSP_SECONDS
         self._say_at = 0.0
 
-    def controls(self) -> Backend | None:
+    def controls(self) -> Supervised | None:
         """Open controls; None when CSP does not answer yet, which then finds a new page. Raises NoBackend."""
         try:
             return choose_backend(self._order)

@@ -69,6 +69,25 @@ def test_csp_that_is_ready_late_is_asked_with_new_pages_and_what_is_waited_for_i
     session.car.close()
 
 
+def test_a_car_that_csp_lets_go_of_in_a_new_session_is_taken_again_with_a_new_page(game: FakeGame) -> None:
+    session = opened_session(GameSettings(root=game.root), threading.Event(), seed=1)
+    wait_until(lambda: session.car.why_not() is None, "a car to drive")
+    first = (game.shm / CONTROLS_NAME).stat()
+    # The new session's CSP is ready later than the game, and never looks at the page that was there before.
+    game.tell("custom_ai", ready=False)
+    game.tell("restart", into="live")
+    wait_until(lambda: "has let go of the car" in (session.car.why_not() or ""), "the loss to be noticed")
+    wait_until(lambda: not (game.shm / CONTROLS_NAME).exists() or session.car.why_not() is None, "it to be asked", 60.0)
+    game.tell("custom_ai", ready=True)
+
+    wait_until(lambda: session.car.why_not() is None, "the car to be taken", 60.0)
+
+    session.car.reset(np.ones(1, bool))
+    assert game.truth()["custom_ai"]
+    assert (game.shm / CONTROLS_NAME).stat().st_ctime_ns > first.st_ctime_ns
+    session.car.close()
+
+
 def test_no_pad_that_nobody_bound_is_taken_where_custom_ai_is_switched_on(
     game: FakeGame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
