@@ -10,6 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -196,9 +197,8 @@ class _Asked:
     """Asks for the controls that the settings name, CSP's again and again where they are the ones to have."""
 
     def __init__(self, settings: GameSettings) -> None:
-        kind = settings.backend
-        if kind is BackendKind.AUTO and _custom_ai_on(settings.root):
-            kind = BackendKind.CSP
+        kind = chosen_backend(settings.backend, settings.root)
+        if kind is not settings.backend:
             _log.info("Custom AI is switched on in CSP's settings: it is to drive; --backend names other controls")
         self._only_csp = kind is BackendKind.CSP
         self._order = [Supervised(each) for each in backends(kind)]
@@ -221,13 +221,6 @@ class _Asked:
                 _log.info(f"waiting for CSP to take the car over, which is asked again and again. {none}")
                 self._say_at = time.monotonic() + SAY_SECONDS
         return None
-
-
-def _custom_ai_on(root: Path | None) -> bool:
-    try:
-        return custom_ai_switch(find_install(root)).on
-    except InstallError:
-        return False
 
 
 def _await_live(pages: GamePages, wait: bool, stop: threading.Event) -> None:
@@ -288,6 +281,14 @@ def _track(settings: GameSettings, name: str, layout: str, length: float) -> tup
         return own, None
     track = installed_track(root, name, layout, length) if own is None else own
     return track, LineElevation(lane.line, lane.elevation)
+
+
+def chosen_backend(kind: BackendKind, root: Path | None) -> BackendKind:
+    """What AUTO means with the game in this folder, None to look for it: CSP where its settings switch Custom AI on."""
+    with suppress(InstallError):
+        if kind is BackendKind.AUTO and custom_ai_switch(find_install(root)).on:
+            return BackendKind.CSP
+    return kind
 
 
 def backends(kind: BackendKind) -> list[Backend]:

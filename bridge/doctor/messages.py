@@ -103,7 +103,8 @@ class Message(Enum):
     )
     NO_BACKEND = (
         *("controls", _WRONG, "no controls answer"),
-        "Make one of those above work. Custom AI (csp) is the best one, since it can also put the car somewhere.",
+        "Make one of those above work. Custom AI (csp) is the best one, since it can also put the car somewhere; where "
+        "its settings switch it on, the others are only tried, and driven with, when --backend names them.",
     )
     CONTROLS_MOVING = (
         *("controls", _SKIPPED, "not tried, since that would take over a car that goes {speed} km/h"),
