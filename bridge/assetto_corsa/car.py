@@ -6,13 +6,14 @@ nobody looked for too long, there is no state but NotDriving, and the controls a
 moment and for nothing else; only `reset` takes its time.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable
 
 import numpy as np
 
-from bridge.assetto_corsa.controls.controls import Backend, Command
+from bridge.assetto_corsa.controls.controls import Backend, BackendUnavailable, Command
 from bridge.assetto_corsa.controls.csp import CustomAI
 from bridge.assetto_corsa.controls.guard import HEARTBEAT_SECONDS
 from bridge.assetto_corsa.reading.layout import Graphics, Status
@@ -29,17 +30,21 @@ SPEED_JUMP = 15.0
 """m/s by which a car's speed may change beyond what brakes and tyres do to it, unless it hits something."""
 HARDEST_BRAKING = 60.0
 """m/s^2 that no car's brakes, tyres and engine reach."""
+ASK_AGAIN_SECONDS = 3.0
+"""For so long a car that CSP has let go of is waited for before new controls are offered, and between such offers."""
 _POLL = 0.0005
 _LAP_CLOCK_JUMP = 1000
 """ms by which the lap's clock may go back: its pictures are not written in step with packets."""
+
+_log = logging.getLogger(__name__)
 
 _NOTHING_WRITTEN = (
     f"The game has written nothing for {PATIENCE:g} s: it is loading, hangs, or has ended and left its shared memory "
     "behind. If it stays so, restart the game (under Proton, simshmbridge as well)."
 )
 _CSP_LET_GO = (
-    "The Custom Shaders Patch has let go of the car: its data of it stand still, so no command reaches the game. If it "
-    "stays so, start the bridge again."
+    "The Custom Shaders Patch has let go of the car: its data of it stand still, so no command reaches the game. It is "
+    "asked to take it over again. If it stays so, restart the session in the game."
 )
 _WHAT_IS_SHOWN = {
     Status.OFF: "The game shows a menu: nothing is driven. Start the session with its Drive button.",
@@ -59,6 +64,10 @@ class NotDriving(GameError):
         self.status = status
 
 
+class _LetGo(NotDriving):
+    """CSP has let go of the car."""
+
+
 def command_of(controls: Controls) -> Command:
     """What these controls ask of one car."""
     return Command(float(controls.steer[0]), float(controls.throttle[0]), float(controls.brake[0]))
@@ -71,6 +80,8 @@ class AssettoCorsaCar:
         pages: of the game.
         backend: open controls; closed with the car.
         start_afresh: brings the car to a start, verified, or raises a GameError that says why it cannot.
+        ask_again: offers CSP new controls when it has let go of the car, since it may not look at the old ones any
+            more; may raise BackendUnavailable. None: it is only waited for.
         now, sleep: the clock (s, that of `pages`) and the wait.
 
     Attributes: latest: the snapshot of the latest state; None before the first.
@@ -86,11 +97,14 @@ class AssettoCorsaCar:
         states: StateReader | None = None,
         now: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], None] = time.sleep,
+        ask_again: Callable[[], None] | None = None,
     ) -> None:
         self._pages, self._backend, self._start_afresh = pages, backend, start_afresh
         self._states = states or StateReader()
         self._now, self._sleep = now, sleep
         self._by_csp = backend.name == CustomAI.name
+        self._ask_again = ask_again
+        self._let_go_since: float | None = None
         self._packet: int | None = None
         self._before: tuple[CarState, Snapshot] | None = None
         self.latest: Snapshot | None = None
@@ -98,19 +112,26 @@ class AssettoCorsaCar:
     def read(self) -> CarState:
         """The state of the newest packet, once it is another than that of the state before.
 
-        Raises NotDriving when there is none; the controls are neutral, and time stands still until the next state.
+        Raises NotDriving when there is none; the controls are neutral, and time stands still until the next state. It
+        takes seconds only where CSP is asked to take over the car that it has let go of.
         """
         try:
             snapshot = self._next_packet()
             state = self._states.state(snapshot)
             self._check_whole(state, snapshot)
+        except _LetGo:
+            self._interrupt()
+            self._offer_anew()
+            raise
         except NotDriving:
             self._interrupt()
+            self._let_go_since = None
             raise
         except GameError as error:
             self._interrupt()
             raise NotDriving(str(error), Status.LIVE if isinstance(error, CarMoved) else None) from error
         self._before, self.latest = (state, snapshot), snapshot
+        self._let_go_since = None
         return state
 
     def apply(self, controls: Controls) -> None:
@@ -148,7 +169,7 @@ class AssettoCorsaCar:
             if self._packet is None:
                 self._packet = packet
             if self._now() > deadline:
-                raise NotDriving(_CSP_LET_GO if new else _NOTHING_WRITTEN, Status.LIVE if new else None)
+                raise _LetGo(_CSP_LET_GO, Status.LIVE) if new else NotDriving(_NOTHING_WRITTEN, None)
             self._sleep(_POLL)
 
     def _check_whole(self, state: CarState, snapshot: Snapshot) -> None:
@@ -177,6 +198,17 @@ class AssettoCorsaCar:
         else:
             return
         raise CarMoved(what)
+
+    def _offer_anew(self) -> None:
+        """Offer CSP new controls, if the car has not been ours for a while."""
+        since = self._let_go_since = self._now() if self._let_go_since is None else self._let_go_since
+        if self._ask_again is None or self._now() - since < ASK_AGAIN_SECONDS:
+            return
+        try:
+            self._ask_again()
+        except BackendUnavailable as unavailable:
+            _log.debug("CSP was asked again: %s", unavailable)
+        self._let_go_since = self._now()
 
     def _interrupt(self) -> None:
         self._backend.neutral()

@@ -6,19 +6,22 @@ says so every 10 s.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from bridge.assetto_corsa.car import AssettoCorsaCar, NotDriving
-from bridge.assetto_corsa.controls.controls import Backend, ControlShaping, choose_backend
+from bridge.assetto_corsa.controls.controls import Backend, ControlShaping, NoBackend, choose_backend
 from bridge.assetto_corsa.controls.csp import CustomAI
 from bridge.assetto_corsa.controls.guard import BACKENDS
 from bridge.assetto_corsa.controls.safety import SafetyGate, Tolerance, front_watch, panic_switch
 from bridge.assetto_corsa.controls.supervisor import Supervised
+from bridge.assetto_corsa.files.csp_settings import custom_ai_switch
 from bridge.assetto_corsa.files.fast_lane import read_fast_lane
 from bridge.assetto_corsa.files.install import InstallError, find_fast_lane, find_install, installed_track
 from bridge.assetto_corsa.guarded_car import GuardedCar
@@ -36,11 +39,17 @@ ALIVE_SECONDS = 0.3
 """A game that draws pictures has written something within so long, be it in a pause."""
 _LIFELESS_SECONDS = 2.0
 _LOOK_SECONDS = 0.05
+CSP_SECONDS = 30.0
+"""For so long CSP is asked to take the car over, where it should; a game that has just become LIVE may need it."""
+_ASK_AGAIN_SECONDS = 0.5
 _log = logging.getLogger(__name__)
 
 
 class BackendKind(StrEnum):
-    """How steering and pedals reach the game; AUTO tries the others in this order."""
+    """How steering and pedals reach the game.
+
+    AUTO is CSP where its settings switch Custom AI on; else it tries the others in this order.
+    """
 
     AUTO = "auto"
     CSP = "csp"
@@ -59,7 +68,7 @@ class GameSettings:
     Attributes:
         root: the game's folder; None to look for it.
         track: a CSV file in place of the game's own line; None for that.
-        wait: for a game that does not run yet.
+        wait: for a game that does not run yet, and as long as it takes for CSP's answer.
         panic_key: as panic_switch names it.
         yield_to_human: let go when somebody steers or brakes, where the game shows it: not with CSP.
         need_window: drive only while the game's window is in front.
@@ -133,12 +142,16 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
     """
     panic, in_front = panic_switch(settings.panic_key), front_watch()
     pages = GamePages()
+    asked = _Asked(settings)
     try:
-        _await_live(pages, settings.wait, stop)
-        static = pages.static()
-        name, layout, model = text(static.track), text(static.trackConfiguration), text(static.carModel)
-        track, elevation = _track(settings, name, layout, float(static.trackSPlineLength))
-        backend = choose_backend([Supervised(each) for each in backends(settings.backend)])
+        while True:
+            _await_live(pages, settings.wait, stop)
+            static = pages.static()
+            name, layout, model = text(static.track), text(static.trackConfiguration), text(static.carModel)
+            track, elevation = _track(settings, name, layout, float(static.trackSPlineLength))
+            if (backend := asked.controls()) is not None:
+                break
+            stop.wait(_ASK_AGAIN_SECONDS)
     except BaseException:
         pages.close()
         raise
@@ -175,9 +188,39 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
     # The game ignores wheel and pedals while CSP has its car: there is nobody to be seen, only to be mistaken.
     visible = settings.yield_to_human and backend.name != CustomAI.name
     gate = SafetyGate(panic, in_front, settings.need_window, Tolerance() if visible else None)
-    car = GuardedCar(AssettoCorsaCar(pages, backend, start), backend, gate)
+    car = GuardedCar(AssettoCorsaCar(pages, backend, start, ask_again=backend.renew), backend, gate)
     rolling = None if starts is None else RollingStart(starts, lambda: start.start)
     return GameSession(track, car, check, settings.shaping, rolling)
+
+
+class _Asked:
+    """Asks for the controls that the settings name, CSP's again and again where they are the ones to have."""
+
+    def __init__(self, settings: GameSettings) -> None:
+        kind = chosen_backend(settings.backend, settings.root)
+        if kind is not settings.backend:
+            _log.info("Custom AI is switched on in CSP's settings: it is to drive; --backend names other controls")
+        self._only_csp = kind is BackendKind.CSP
+        self._order = [Supervised(each) for each in backends(kind)]
+        self._until = math.inf if settings.wait else time.monotonic() + CSP_SECONDS
+        self._say_at = 0.0
+
+    def controls(self) -> Supervised | None:
+        """Open controls; None when CSP does not answer yet, which then finds a new page. Raises NoBackend."""
+        try:
+            return choose_backend(self._order)
+        except NoBackend as none:
+            if not self._only_csp:
+                raise
+            if time.monotonic() >= self._until:
+                raise NoBackend(
+                    f"{none} Asked for {CSP_SECONDS:g} s (with --wait, until it answers); a virtual pad that is bound "
+                    "in the game is taken with --backend gamepad or vjoy."
+                ) from none
+            if time.monotonic() >= self._say_at:
+                _log.info(f"waiting for CSP to take the car over, which is asked again and again. {none}")
+                self._say_at = time.monotonic() + SAY_SECONDS
+        return None
 
 
 def _await_live(pages: GamePages, wait: bool, stop: threading.Event) -> None:
@@ -238,6 +281,14 @@ def _track(settings: GameSettings, name: str, layout: str, length: float) -> tup
         return own, None
     track = installed_track(root, name, layout, length) if own is None else own
     return track, LineElevation(lane.line, lane.elevation)
+
+
+def chosen_backend(kind: BackendKind, root: Path | None) -> BackendKind:
+    """What AUTO means with the game in this folder, None to look for it: CSP where its settings switch Custom AI on."""
+    with suppress(InstallError):
+        if kind is BackendKind.AUTO and custom_ai_switch(find_install(root)).on:
+            return BackendKind.CSP
+    return kind
 
 
 def backends(kind: BackendKind) -> list[Backend]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bridge.assetto_corsa.session import BackendKind, backends
+from bridge.assetto_corsa.session import BackendKind, backends, chosen_backend
 from bridge.commands.game_options import AcRoot, Backend
 from bridge.commands.options import AllowPlain, PairingCommand, Uri, look_up_of
 from bridge.pairing.command import COMMAND_SECONDS
@@ -100,7 +100,7 @@ def _game(
     yield from game_findings(watched, rate)
     yield from install_findings(watched, ac_root, track)
     if not stopped():
-        yield from control_findings(watched, backends(backend), move)
+        yield from control_findings(watched, backends(chosen_backend(backend, ac_root)), move)
 
 
 def _rest(spool: Path, limit_bytes: int, called: "_Called", stopped: Callable[[], bool]) -> "Iterator[Finding]":

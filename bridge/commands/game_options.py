@@ -38,7 +38,11 @@ AcRoot = Annotated[
     Path | None, typer.Option("--ac-root", help="Folder of Assetto Corsa; default: $AC_ROOT, or as Steam says.")
 ]
 Backend = Annotated[
-    BackendKind, typer.Option(help="How steering and pedals reach the game; auto tries the others in this order.")
+    BackendKind,
+    typer.Option(
+        help="How steering and pedals reach the game; auto: csp where CSP's settings switch Custom AI on, else the "
+        "first that answers, in this order."
+    ),
 ]
 
 
@@ -48,7 +52,9 @@ class GameOptions:
 
     ac_root: AcRoot = None
     backend: Backend = BackendKind.AUTO
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the game when it does not run yet.")] = False
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the game when it does not run yet, and for CSP.")] = (
+        False
+    )
     panic_key: Annotated[
         str,
         typer.Option(

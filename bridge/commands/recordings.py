@@ -16,11 +16,13 @@ from typing import Annotated
 
 import typer
 
+from bridge.assetto_corsa.files.fast_lane import NoCircuit
+from bridge.assetto_corsa.files.install import InstallError, find_install, installed_track
 from bridge.assetto_corsa.reading.layout import text
 from bridge.assetto_corsa.reading.memory import GameError
 from bridge.assetto_corsa.reading.pages import GamePages
 from bridge.assetto_corsa.reading.patience import PatientPages
-from bridge.assetto_corsa.recording.lap_recorder import LapRecorder, lap_sample, track_from_lap
+from bridge.assetto_corsa.recording.lap_recorder import ONLY_CIRCUITS, LapRecorder, lap_sample, track_from_lap
 from bridge.assetto_corsa.recording.playing import play, recorded
 from bridge.assetto_corsa.recording.recording import RecordingDamaged, RecordingReader, RecordingWriter
 from bridge.commands.options import give_up
@@ -86,6 +88,8 @@ def record_lap(
             pages = PatientPages(game)
             while (static := pages.static()) is None and not stop.is_set():
                 time.sleep(_POLL_SECONDS)
+            if static is not None:
+                _check_circuit(text(static.track), text(static.trackConfiguration))
             lap = _driven_lap(pages, stop.is_set)
         if lap is None or static is None:
             give_up("No lap was driven to its end, so there is no track.", ExitCode.INTERRUPTED)
@@ -109,6 +113,17 @@ def _check_writable(out: Path) -> None:
         give_up(f"{out} cannot be written: {error.strerror}. Name another file.")
 
 
+def _check_circuit(track: str, layout: str) -> None:
+    """Raises NoCircuit where the game's own line says that no lap will ever end."""
+    try:
+        installed_track(find_install(), track, layout)
+    except NoCircuit:
+        raise
+    except (TrackError, InstallError):
+        # Which is why the lap is driven.
+        return
+
+
 def _keep(track: Track, out: Path) -> None:
     """Write the track; where that fails now, elsewhere: a driven lap must not be lost. Gives up with what was done."""
     try:
@@ -126,7 +141,7 @@ def _keep(track: Track, out: Path) -> None:
 
 
 def _driven_lap(pages: PatientPages, stopped: Callable[[], bool]) -> FloatArray | None:
-    typer.echo("Drive over the line and one lap to it again, along the middle of the road.")
+    typer.echo(f"Drive over the line and one lap to it again, along the middle of the road; {ONLY_CIRCUITS}.")
     recorder = LapRecorder()
     told = ""
     while not stopped():

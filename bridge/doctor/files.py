@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from bridge.assetto_corsa.files.csp_settings import custom_ai_switch, setting
+from bridge.assetto_corsa.files.fast_lane import NoCircuit
 from bridge.assetto_corsa.files.install import InstallError, find_install, installed_track, is_folder
 from bridge.assetto_corsa.reading.layout import text
 from bridge.doctor.game import track_name
@@ -63,6 +65,8 @@ def _line(watched: Watched, root: Path | None, track: str | None) -> Finding:
         static = watched.static
         line = text(static.track), text(static.trackConfiguration), max(static.trackSPlineLength, 0.0)
         return _readable(installed_track(root, *line))
+    except NoCircuit as error:
+        return found(Message.NO_CIRCUIT, reason=error)
     except TrackError as error:
         return found(Message.LINE_UNREADABLE, reason=error)
 
@@ -76,17 +80,17 @@ def _csp(watched: Watched, root: Path | None) -> Finding:
     if root is None:
         return found(Message.CSP_UNKNOWN)
     config = root / "extension" / "config"
-    version = _setting(config / "data_manifest.ini", "VERSION", "SHADERS_PATCH")
+    version = setting(config / "data_manifest.ini", "VERSION", "SHADERS_PATCH")
     if not version:
         return found(Message.NO_CSP)
     if tuple(int(part) for part in re.findall(r"\d+", version)[:3]) < OLDEST_CSP:
         return found(Message.CSP_OLD, version=version)
-    behaviour = config / "new_behaviour.ini"
-    if _setting(behaviour, "CUSTOM_AI", "ENABLED") != "1":
-        return found(Message.CSP_OFF, version=version, file=behaviour)
+    switch = custom_ai_switch(root)
+    if not switch.on:
+        return found(Message.CSP_OFF, version=version, file=switch.file)
     if name := track_name(watched):
         surfaces = _surfaces(root, *name.split("/"))
-        if _setting(surfaces, "_EXTRA_PERMISSIONS", "ALLOW_CUSTOM_AI_MANIPULATION") != "1":
+        if setting(surfaces, "_EXTRA_PERMISSIONS", "ALLOW_CUSTOM_AI_MANIPULATION") != "1":
             return found(Message.CSP_FORBIDDEN, version=version, file=surfaces)
     return found(Message.CSP, version=version)
 
@@ -96,21 +100,3 @@ def _surfaces(root: Path, track: str, layout: str = "") -> Path:
     folder = root / "content" / "tracks" / track
     own, shared = (place / "data" / "surfaces.ini" for place in (folder / layout, folder))
     return shared if os.path.isfile(shared) and not os.path.isfile(own) else own  # noqa: PTH113 - as above
-
-
-def _setting(path: Path, section: str, key: str) -> str:
-    """A value of one of the game's ini files, without its comment; empty where there is none."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    except OSError:
-        return ""
-    value = here = ""
-    # As tolerant as the game, whose files hold any letters and keys before the first section: configparser is not.
-    for line in lines:
-        bare = re.split(";|//", line, maxsplit=1)[0].strip()
-        name, _, text = bare.partition("=")
-        if bare.startswith("[") and "]" in bare:
-            here = bare[1 : bare.index("]")]
-        elif here == section and name.strip().upper() == key:
-            value = text.strip()
-    return value

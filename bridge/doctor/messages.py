@@ -76,6 +76,7 @@ class Message(Enum):
         *("fast_lane", _WRONG, "no track to drive on: {reason}"),
         "Drive one lap for `ac-bridge record-lap my.csv` and give --track my.csv to drive and to the doctor.",
     )
+    NO_CIRCUIT = "fast_lane", _WRONG, "no circuit: {reason}", "Start a session on a track that leads back to its start."
     LINE_UNKNOWN = "fast_lane", _SKIPPED, "which track is driven is not known while no game runs", "Start a session."
     CSP = "CSP", _OK, "version {version}; its settings allow Custom AI", ""
     NO_CSP = (
@@ -85,12 +86,14 @@ class Message(Enum):
     CSP_OLD = "CSP", _HINT, "version {version} has no Custom AI", "Update it in Content Manager to 0.1.78 or newer."
     CSP_OFF = (
         *("CSP", _HINT, "version {version}, but Custom AI is off in {file}"),
-        "Set ENABLED=1 in its section [CUSTOM_AI] and restart the game.",
+        "Set ENABLED=1 in its section [CUSTOM_AI] and restart the game; this comes first. What new_behaviour.ini says "
+        "in cfg/extension of the documents' folder Assetto Corsa goes before the one in the game's folder.",
     )
     CSP_FORBIDDEN = (
-        *("CSP", _HINT, "version {version}, but the track does not allow Custom AI in {file}"),
-        "Set ALLOW_CUSTOM_AI_MANIPULATION=1 in its section [_EXTRA_PERMISSIONS] (extended physics are needed, too) "
-        "and restart the session.",
+        *("CSP", _HINT, "version {version}; Custom AI is on, without a permission of the track in {file}"),
+        "The permission may be needed, and may not be: only if csp does not answer below, set "
+        "ALLOW_CUSTOM_AI_MANIPULATION=1 in its section [_EXTRA_PERMISSIONS] (with extended physics) and restart the "
+        "session.",
     )
     CSP_UNKNOWN = "CSP", _SKIPPED, "not looked for without the install folder", "See above."
     BACKEND = "controls", _OK, "{backend} answers", ""
@@ -100,7 +103,8 @@ class Message(Enum):
     )
     NO_BACKEND = (
         *("controls", _WRONG, "no controls answer"),
-        "Make one of those above work. Custom AI (csp) is the best one, since it can also put the car somewhere.",
+        "Make one of those above work. Custom AI (csp) is the best one, since it can also put the car somewhere; where "
+        "its settings switch it on, the others are only tried, and driven with, when --backend names them.",
     )
     CONTROLS_MOVING = (
         *("controls", _SKIPPED, "not tried, since that would take over a car that goes {speed} km/h"),

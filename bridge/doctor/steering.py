@@ -64,7 +64,9 @@ def _lock(backend: Backend, locks: ExitStack) -> None:
 def _why_not(backend: Backend, locks: ExitStack) -> str | None:
     try:
         _lock(backend, locks)
-        return backend.why_not()
+        why = backend.why_not()
+        # CSP does nothing with a page that was made before it was ready, but with the next one.
+        return backend.why_not() if why is not None and backend.name == CustomAI.name else why
     except BackendUnavailable as unavailable:
         return str(unavailable)
 

@@ -1,10 +1,11 @@
 """Drives the real game's car, whose time nobody can stop: a step follows a new packet, or there is no step.
 
-Promises that a pause, a menu, a hang, a restart, a human at the wheel or the end of the game ends the episode as
-truncated at its last whole step that was ours, and makes no experience; that a new episode begins at a verified start,
-which is not tried while the policy must not drive; and that the car is neutral in between, without a policy and at the
-end. What ended is recorded before the next start is tried. For that, the newest steps are held back: it takes a moment
-until a human is told from a twitch, and the loss of the car shows only after the step in which it was lost.
+Promises that a pause, a menu, a hang, a restart, a human at the wheel, a game that stops following or the end of the
+game ends the episode as truncated at its last whole step that was ours, and makes no experience; that a new episode
+begins at a verified start, which is not tried while the policy must not drive; and that the car is neutral in between,
+without a policy and at the end. What ended is recorded before the next start is tried. For that, the newest steps are
+held back: it takes a moment until a human is told from a twitch and a deaf game from a late one, and the loss of the
+car shows only after the step in which it was lost.
 """
 
 import time
@@ -16,6 +17,8 @@ import numpy as np
 
 from bridge.assetto_corsa.car import NotDriving, command_of
 from bridge.assetto_corsa.controls.controls import NEUTRAL, BackendUnavailable
+from bridge.assetto_corsa.controls.obedience import DOUBT_SECONDS
+from bridge.assetto_corsa.guarded_car import NotObeyed
 from bridge.assetto_corsa.reading.memory import GameError
 from bridge.assetto_corsa.session import GameSession
 from bridge.driving.drive import CannotDrive
@@ -30,13 +33,21 @@ _LOOK_SECONDS = 0.1
 _TELL_SECONDS = 1.0
 """Enough to tell a human at the wheel from a twitch (safety.Tolerance)."""
 
+_HOLD_SECONDS = 2.0 * DOUBT_SECONDS
+"""For so long each step is held back: when there is a doubt about it, that is known by then."""
+
+_MOST_NOT_OBEYED = 3
+"""Starts in a row after which the game did not follow; a fourth one would be no better."""
+_OBEYED_SECONDS = 10.0
+"""Driven for so long in one go, the game follows again."""
+
 
 @dataclass(slots=True)
 class _Held:
     """A step that may turn out to be the last of its episode, or none.
 
     Attributes: observation: it was chosen on; step, version: as recorded; steps, total_reward: of the episode, with it;
-    doubtful: it may have been a human's.
+    ended: s, monotonic; doubtful: it may not have been ours.
     """
 
     observation: Float32Array
@@ -44,7 +55,8 @@ class _Held:
     version: int
     steps: int
     total_reward: float
-    doubtful: bool
+    ended: float
+    doubtful: bool = False
 
 
 class GameDriver:
@@ -80,6 +92,7 @@ class GameDriver:
         self._observation: Float32Array | None = None
         self._held: deque[_Held] = deque()
         self._steps, self._total_reward = 0, 0.0
+        self._not_obeyed = 0
         self._why: str | None = None
         self._look_at = 0.0
 
@@ -110,6 +123,8 @@ class GameDriver:
             step = _named(self._driving.step(self._shaped(wanted)), version)
         except NotDriving as interruption:
             self._interrupt(str(interruption))
+            if isinstance(interruption, NotObeyed):
+                self._count_not_obeyed(interruption)
             return None
         except BackendUnavailable as lost:
             # It was lost while the newest step was driven: whose that was is not known.
@@ -120,8 +135,9 @@ class GameDriver:
         self._steps += 1
         self._total_reward += float(step.reward[0])
         self._observation = None if step.episodes else step.observation
-        doubtful = self._car.suspicious
-        return self._taken(_Held(observation, step, version, self._steps, self._total_reward, doubtful))
+        if self._steps * self._driving.period > _OBEYED_SECONDS:
+            self._not_obeyed = 0
+        return self._taken(_Held(observation, step, version, self._steps, self._total_reward, time.monotonic()))
 
     def finish(self) -> None:
         """Let go of the car; the episode that was being driven is truncated."""
@@ -134,7 +150,7 @@ class GameDriver:
         if (why := self._why_not()) is not None:
             self._interrupt(why)
             return False
-        if self._car.suspicious:
+        if self._car.doubtful_since is not None:
             # Is it a human? That is soon known, and then there is a reason or none.
             self._car.neutral()
             return False
@@ -189,28 +205,42 @@ class GameDriver:
         if not self._collecting():
             self._truncate("stopped")
             return None
-        if newest.doubtful:
-            if self._held:
-                # Nobody turns a wheel at once: it began within what is tolerated, in the step before.
-                self._held[-1].doubtful = True
-        else:
-            # If there was doubt before, it was about nobody.
-            for held in self._held:
-                held.doubtful = False
-            self._release(keep=1)
         self._held.append(newest)
+        self._doubt()
         if newest.step.episodes:
             if newest.doubtful:
                 # At an episode's end, it will never be known.
                 self._truncate("interrupted")
             self._release()
+        else:
+            # The last one before a doubt is kept: it is where the episode ends if that was right.
+            while self._held[0].ended < newest.ended - _HOLD_SECONDS and not self._held[1].doubtful:
+                self._release(1)
         return newest.step
 
-    def _release(self, keep: int = 0) -> None:
-        """Record what is held back, but for the newest `keep` steps."""
-        while len(self._held) > keep:
+    def _doubt(self) -> None:
+        """Mark which of the steps that are held back may not have been ours."""
+        since, next_one = self._car.doubtful_since, False
+        for held in reversed(self._held):
+            itself = since is not None and held.ended >= since
+            # Nobody turns a wheel at once: it began within what is tolerated, in the step before.
+            held.doubtful, next_one = itself or next_one, itself
+
+    def _release(self, count: int | None = None) -> None:
+        """Record what is held back, or the oldest `count` steps of it."""
+        for _ in range(len(self._held) if count is None else count):
             held = self._held.popleft()
             self._record(held.observation, held.step, held.version)
+
+    def _count_not_obeyed(self, interruption: NotObeyed) -> None:
+        """Give up on a game that goes on not to follow; raises CannotDrive."""
+        self._not_obeyed += 1
+        if self._not_obeyed >= _MOST_NOT_OBEYED:
+            raise CannotDrive(
+                f"{interruption} It was so after each of the last {_MOST_NOT_OBEYED} starts, so there is nothing to "
+                "learn from. See that nobody else holds the controls and, with a pad, that it is bound; `ac-bridge "
+                "doctor --move` tries them. Restart the game's session, then start the bridge again."
+            )
 
     def _interrupt(self, why: str) -> None:
         self._truncate("interrupted")

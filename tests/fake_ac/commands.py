@@ -92,9 +92,15 @@ class Commands:
         self._game.human = Wish(steer=steer, gas=gas, brake=brake)
         self._game.human_wins = wins
 
-    def do_custom_ai(self, allowed: bool) -> None:
-        """Whether CSP allows Custom AI from now on."""
-        self._game.custom_ai.allowed = allowed
+    def do_deaf(self, controls: list[str]) -> None:
+        """Follow nobody in these controls (steer, gas, brake) from now on: they stay where they are."""
+        wish = self._game.wish
+        now = {"steer": wish.steer, "gas": wish.gas, "brake": wish.brake}
+        self._game.deaf = {control: now[control] for control in controls}
+
+    def do_custom_ai(self, allowed: bool = True, ready: bool = True) -> None:
+        """Whether CSP allows Custom AI from now on, and is ready for it: what is made before is never looked at."""
+        self._game.custom_ai.allowed, self._game.custom_ai.ready = allowed, ready
 
     def do_play(self, path: str) -> None:
         """Publish nothing but this file of recorded pages (playback.py) from now on."""

@@ -67,6 +67,7 @@ class Game:
         self.mode = Mode.MENU
         self.human = Wish()
         self.human_wins = False
+        self.deaf: dict[str, float] = {}
         self.wish = Wish()
         self.damage = [0.0] * 5
         self.in_pit = False
@@ -178,6 +179,15 @@ class Game:
         self.pages.publish(self._scene(s))
 
     def _wished(self) -> Wish:
+        wish = self._driver_wishes()
+        return replace(
+            wish,
+            steer=self.deaf.get("steer", wish.steer),
+            gas=self.deaf.get("gas", wish.gas),
+            brake=self.deaf.get("brake", wish.brake),
+        )
+
+    def _driver_wishes(self) -> Wish:
         if self.human_wins:
             return self.human
         if self.custom_ai.in_charge:

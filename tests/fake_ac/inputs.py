@@ -53,7 +53,9 @@ class CustomAi:
 
     def __init__(self, folder: Path, allowed: bool) -> None:
         self.allowed = allowed
+        self.ready = True
         self._folder = folder
+        self._too_early: list[Page] = []
         self._controls: Page | None = None
         self._sim_state: tuple[Page, int] | None = None
         self._ticks = 0
@@ -68,7 +70,12 @@ class CustomAi:
         self._ticks += 1
         if not self.allowed or self._ticks % _LOOK_EVERY != 1:
             return
-        if self._controls is None or self._controls.replaced:
+        if not self.ready:
+            # Kept, so that the number of its file is nobody else's.
+            if self._new() and (early := Page.find(self._folder / CONTROLS_NAME, CONTROLS_SIZE)) is not None:
+                self._too_early.append(early)
+            return
+        if (self._controls is None or self._controls.replaced) and self._new():
             self._controls = Page.find(self._folder / CONTROLS_NAME, CONTROLS_SIZE) or self._controls
         if self._sim_state is None:
             for name, size in SIM_STATE_NAMES:
@@ -76,6 +83,10 @@ class CustomAi:
                 if page is not None:
                     self._sim_state = page, size
                     break
+
+    def _new(self) -> bool:
+        """Whether the controls are none that were made too early."""
+        return all(page.replaced or not page.path.exists() for page in self._too_early)
 
     def let_go(self) -> None:
         """Forget the mappings, as at a new session; they are found again where they still are."""
@@ -173,18 +184,28 @@ class VirtualDevice:
 
 
 def custom_ai_allowed(root: Path, track: str, layout: str = "") -> bool:
-    """Whether CSP's settings in the install folder allow Custom AI on this track, or on this layout of it."""
+    """Whether CSP's settings allow Custom AI on this track, or on this layout of it.
+
+    They are in the install folder, and in the documents of the game's user under Proton, which win.
+    """
     folder = root / "content" / "tracks" / track
     own = folder / layout / "data" / "surfaces.ini"
     surfaces = own if own.is_file() else folder / "data" / "surfaces.ini"
-    return _setting(root / "extension" / "config" / "new_behaviour.ini", "CUSTOM_AI", "ENABLED") and _setting(
-        surfaces, "_EXTRA_PERMISSIONS", "ALLOW_CUSTOM_AI_MANIPULATION"
+    behaviour = root / "extension" / "config" / "new_behaviour.ini"
+    return _setting("CUSTOM_AI", "ENABLED", [behaviour, user_settings(root) / behaviour.name]) and _setting(
+        "_EXTRA_PERMISSIONS", "ALLOW_CUSTOM_AI_MANIPULATION", [surfaces]
     )
 
 
-def _setting(path: Path, section: str, key: str) -> bool:
+def user_settings(root: Path) -> Path:
+    """The folder of CSP's settings in the documents of the user of a game in `root`, a folder in steamapps/common."""
+    user = root.parents[1] / "compatdata" / "244210" / "pfx" / "drive_c" / "users" / "steamuser"
+    return user / "Documents" / "Assetto Corsa" / "cfg" / "extension"
+
+
+def _setting(section: str, key: str, paths: list[Path]) -> bool:
     ini = configparser.ConfigParser(strict=False)
-    ini.read(path, encoding="utf-8")
+    ini.read(paths, encoding="utf-8")
     return ini.get(section, key, fallback="0").strip() == "1"
 
 

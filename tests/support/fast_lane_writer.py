@@ -86,6 +86,14 @@ def truncated(data: bytes, size: int) -> bytes:
     return data[:size]
 
 
+def half_way(data: bytes) -> bytes:
+    """The file of a road that ends on the other side: the first half of the line, whole in itself."""
+    count, kept = points_in(data), points_in(data) // 2
+    details = HEADER + POINT * count + 4
+    rows = struct.pack("<i", kept) + data[details : details + DETAIL * kept]
+    return with_count(data[: HEADER + POINT * kept], kept) + rows + data[details + DETAIL * count :]
+
+
 def with_version(data: bytes, version: int) -> bytes:
     """The file saying that it is of another version."""
     return _with(data, 0, "<i", version)

@@ -105,6 +105,9 @@ class Backend(Protocol):
 Driver = TypeVar("Driver")
 
 
+Choice = TypeVar("Choice", bound=Backend)
+
+
 class Device(Backend, Generic[Driver]):
     """A virtual pad or joystick as a backend. It cannot teleport, and on closed controls it does nothing.
 
@@ -185,7 +188,7 @@ def why_not(backend: Backend, give_back: Callable[[], None] | None = None) -> st
     return None
 
 
-def choose_backend(order: Sequence[Backend]) -> Backend:
+def choose_backend(order: Sequence[Choice]) -> Choice:
     """Open the first controls that work, in this order.
 
     Raises:

@@ -64,10 +64,12 @@ class CustomAI:
             time.sleep(_POLL_SECONDS)
         self._give_back()
         raise BackendUnavailable(
-            f"the Custom Shaders Patch has not taken the car over within {self._answer_seconds:g} s. Enter a session "
-            "(not a pause or a replay); CSP must be 0.1.78 or newer; set ENABLED=1 in the section [CUSTOM_AI] of "
-            "extension/config/new_behaviour.ini in the game's folder, and ALLOW_CUSTOM_AI_MANIPULATION=1 in the "
-            "section [_EXTRA_PERMISSIONS] of the track's data/surfaces.ini, with extended physics; restart the game."
+            f"the Custom Shaders Patch has not taken the car over within {self._answer_seconds:g} s. Try in this "
+            "order: enter a session (not a pause or a replay); update CSP to 0.1.78 or newer; set ENABLED=1 in the "
+            "section [CUSTOM_AI] of new_behaviour.ini (extension/config in the game's folder, or cfg/extension in the "
+            "documents' folder Assetto Corsa, which wins) and restart the game. If it still does not answer, the "
+            "track's permission may be needed: ALLOW_CUSTOM_AI_MANIPULATION=1 in the section [_EXTRA_PERMISSIONS] of "
+            "its data/surfaces.ini, with extended physics; restart the session then."
         )
 
     def attach(self) -> None:

@@ -72,9 +72,9 @@ class HumanAtTheWheel:
         self.driving = False
 
     @property
-    def suspicious(self) -> bool:
-        """Whether what the game showed last is not ours, though not for long enough to be a human yet."""
-        return self._strange_since is not None
+    def doubtful_since(self) -> float | None:
+        """From when on (s) what the game shows is not ours, though not for long enough to be a human yet; else None."""
+        return self._strange_since
 
     def update(self, now: float, commanded: Command, measured: Command, speed: float) -> bool:
         """Whether a human drives now, `now` s on a monotonic clock.
@@ -149,9 +149,9 @@ class SafetyGate:
         return self._human.driving and not self._panicked()
 
     @property
-    def suspicious(self) -> bool:
-        """Whether a human may be at the wheel, which is not sure yet: what is driven now may be his."""
-        return self._human.suspicious
+    def doubtful_since(self) -> float | None:
+        """From when on (s) a human may be at the wheel, which is not sure yet; None where nobody seems to be."""
+        return self._human.doubtful_since
 
     def forget(self) -> None:
         """Begin anew after a reset: what was commanded before it explains nothing that the game shows after it."""
@@ -179,7 +179,10 @@ class SafetyGate:
             self._human.forget()
             return paused
         if self._human.update(now, commanded, measured, speed):
-            return "somebody steers or brakes; the policy goes on when nothing has been touched for a while"
+            return (
+                "somebody steers or brakes, or the game does not follow the bridge; the policy goes on when nothing "
+                "has been touched for a while"
+            )
         return None
 
 

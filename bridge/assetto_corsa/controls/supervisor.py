@@ -74,6 +74,21 @@ class Supervised:
             raise
         self._lost = False
 
+    def renew(self) -> None:
+        """Take CSP's page away and offer a new one, when it has let go of the car; does nothing to a pad.
+
+        Raises BackendUnavailable when CSP does not answer: the controls are closed then, until it is asked again.
+        """
+        if self._direct is None or self._lost or (self._guard is not None and not self._direct.ours):
+            # Whose car it is, if not ours, the next command says.
+            return
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            # It has the page, too, which would be no new one.
+            guard.kill()
+        self._direct.close()
+        self.open()
+
     def apply(self, steer: float, throttle: float, brake: float) -> None:
         """Hold these controls until the next call; does nothing on closed controls.
 
@@ -197,6 +212,12 @@ class _Guard:
         """Tell it that the bridge has ended; it holds the controls a while longer and nobody waits for that."""
         assert self.process.stdin is not None
         self.process.stdin.close()
+
+    def kill(self) -> None:
+        """End it at once; the controls stay as they are."""
+        self.end()
+        self.process.kill()
+        self.process.wait()
 
     def _listen(self) -> None:
         stdout = self.process.stdout

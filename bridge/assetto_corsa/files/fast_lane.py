@@ -45,7 +45,13 @@ _SHORTEST_STEP = 0.01
 """m between the neighbours of a point, in the ground plane."""
 _LENGTH_DISAGREES = 0.05
 """Share by which the stored lengths may differ from the way along the positions."""
+_OPEN = 50.0
+"""m from the line's end to its beginning, beyond which it is no circuit: a road from one place to another."""
 _INSTEAD = "Let the game restore the file (Steam: verify integrity of files), or drive a lap with: ac-bridge record-lap"
+
+
+class NoCircuit(TrackError):
+    """The road does not close, and only circuits can be driven."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +91,14 @@ def fast_lane_track(path: Path, name: str, spline_length: float | None = None) -
     """Return the track between the edges that the file describes; its centreline is the middle of the road.
 
     It has to match `spline_length`, the trackSPlineLength of the session, m, unless that is None or 0; raises
-    TrackError where it does not, or gives no closed road.
+    TrackError where it does not, or gives no road, and NoCircuit for one that does not close.
     """
     lane = read_fast_lane(path)
+    if (opening := float(np.hypot(*(lane.line[0] - lane.line[-1])))) > _OPEN:
+        raise NoCircuit(
+            f"The track {name} does not close: the game's line of it ends {opening:.0f} m from where it begins. Only "
+            "circuits can be driven, so choose another track."
+        )
     if spline_length and abs(lane.length / spline_length - 1.0) > LENGTH_TOLERANCE:
         raise TrackError(
             f"The game's line {path} is {lane.length:.0f} m long, but the track that is driven {spline_length:.0f} m: "

@@ -43,6 +43,7 @@ _INSIDE = 0.8
 _NARROWEST, _WIDEST = 1.5, 50.0
 _SHORTEST = 100.0
 """m; nothing shorter is a circuit."""
+ONLY_CIRCUITS = "only circuits, on which the road leads back to the line, can be driven"
 _AGAIN = "Drive one lap from the line to the line without stopping or turning round, along the middle of the road."
 
 
@@ -92,7 +93,7 @@ class LapRecorder:
         elif step > LONGEST_GAP or (seconds > LONGEST_BLIND_SECONDS and step > _PAUSED):
             self._give_up(f"nothing was seen of the car over {step:.0f} m")
         elif self.recording and sample.time - self._began > LONGEST_LAP_SECONDS:
-            self._give_up(f"it took longer than {LONGEST_LAP_SECONDS / 60:.0f} minutes")
+            self._give_up(f"it took longer than {LONGEST_LAP_SECONDS / 60:.0f} minutes, and {ONLY_CIRCUITS}")
         elif sample.lap_time < last.lap_time - 1.0 and step > seconds:
             # The lap clock begins anew while the car moves; in a restart it stands, or jumps.
             return self._cross_line(sample)
@@ -183,7 +184,10 @@ def _closed(points: FloatArray, name: str) -> FloatArray:
     ahead = last - points[count - 2]
     aside = float((last - points[0]) @ left)
     if opening > LONGEST_GAP or abs(aside) > _CLOSING or float(ahead @ onward) < 0.5 * float(np.hypot(*ahead)):
-        raise TrackError(f"The lap of {name} does not close: it ends {opening:.0f} m from where it began. {_AGAIN}")
+        raise TrackError(
+            f"The lap of {name} does not close: it ends {opening:.0f} m from where it began, and {ONLY_CIRCUITS}. "
+            f"{_AGAIN}"
+        )
     points, distance = points[:count], distance[:count]
     fade = min(_FADE, 0.25 * distance[-1])
     from_start = 0.5 + 0.5 * np.cos(np.pi * np.minimum(distance / fade, 1.0))

@@ -76,6 +76,17 @@ def test_where_all_is_well_it_ends_with_0_and_a_standing_car_where_it_was(tmp_pa
     assert ended.returncode == 0
 
 
+def test_a_pad_that_drive_would_not_take_makes_nothing_well(tmp_path: Path) -> None:
+    with FakeGame(tmp_path) as game:
+        game.tell("custom_ai", allowed=False)
+        game.live()
+        ended = doctor(tmp_path, "--ac-root", str(game.root), **game.environment)
+    assert "controls: csp does not answer" in ended.stdout
+    assert "the track's permission may be needed" in ended.stdout
+    assert "controls: gamepad" not in ended.stdout
+    assert "wrong    controls: no controls answer" in ended.stdout
+
+
 def test_a_report_for_others_has_neither_the_token_nor_the_address_nor_the_home_folder(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.9", 0))

@@ -19,6 +19,7 @@ from bridge.assetto_corsa.recording.playing import recorded
 from bridge.assetto_corsa.recording.recording import PageKind, RecordingReader
 from racing.track import Track
 from tests.support.fake_game import FakeGame
+from tests.support.fast_lane_writer import half_way
 from tests.support.game_pages import WrittenGame
 from tests.support.waiting import wait_until
 
@@ -193,3 +194,13 @@ def test_a_lap_that_nobody_ends_makes_no_track(shm: Path, tmp_path: Path) -> Non
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "No lap was driven" in err
+
+
+def test_no_lap_is_asked_for_on_a_road_that_leads_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeGame(tmp_path) as game:
+        line = game.root / "content" / "tracks" / "fake_ring" / "ai" / "fast_lane.ai"
+        line.write_bytes(half_way(line.read_bytes()))
+        monkeypatch.setenv("AC_ROOT", str(game.root))
+        code, said, err = run(game.shm, "record-lap", str(tmp_path / "my.csv"))
+    assert (code, said) == (1, "")
+    assert "Only circuits can be driven" in err

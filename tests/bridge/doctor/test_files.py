@@ -9,8 +9,9 @@ from bridge.doctor.files import install_findings, spool_finding
 from bridge.doctor.messages import Finding, Message
 from bridge.doctor.watching import Watched
 from racing.track import parse_track
-from tests.fake_ac.inputs import custom_ai_allowed
+from tests.fake_ac.inputs import custom_ai_allowed, user_settings
 from tests.fake_ac.install import install
+from tests.support.fast_lane_writer import half_way
 from tests.support.small_disk import SmallDisk
 from tests.support.unprivileged import locked_out
 
@@ -65,6 +66,16 @@ def test_a_missing_and_a_damaged_line_are_told_with_the_way_without_it(root: Pat
     assert "record-lap" in Message.LINE_UNREADABLE.mend
 
 
+def test_a_road_that_leads_elsewhere_is_no_circuit_and_no_lap_is_asked_for(root: Path) -> None:
+    line = root / "content" / "tracks" / "fake_ring" / "ai" / "fast_lane.ai"
+    line.write_bytes(half_way(line.read_bytes()))
+
+    finding = list(install_findings(on("fake_ring"), root, None))[1]
+
+    assert finding.message is Message.NO_CIRCUIT
+    assert "record-lap" not in finding.says + finding.message.mend
+
+
 @pytest.mark.parametrize(
     ("file", "was", "now", "message"),
     [
@@ -81,6 +92,34 @@ def test_what_csp_lacks_is_named(root: Path, file: str, was: str, now: str, mess
     assert was in text
     (root / file).write_text(text.replace(was, now), encoding="utf-8")
     assert told(on("fake_ring"), root)[2] is message
+
+
+@pytest.mark.parametrize(
+    ("shipped", "users", "allowed"),
+    [
+        ("0", "[CUSTOM_AI]\nENABLED=1\n", True),
+        ("1", "[CUSTOM_AI]\nENABLED=0\n", False),
+        ("1", "[CUSTOM_AI]\nOTHER=0\n", True),
+        ("0", "", False),
+    ],
+)
+def test_what_the_users_documents_say_goes_before_the_games_folder(
+    tmp_path: Path, shipped: str, users: str, allowed: bool
+) -> None:
+    root = tmp_path / "steamapps" / "common" / "assettocorsa"
+    install(root, parse_track(TRACK), "fake_ring", custom_ai=True)
+    behaviour = root / "extension" / "config" / "new_behaviour.ini"
+    behaviour.write_text(f"[CUSTOM_AI]\nENABLED={shipped}\n", encoding="utf-8")
+    own = user_settings(root) / "new_behaviour.ini"
+    own.parent.mkdir(parents=True)
+    own.write_text(users, encoding="utf-8")
+
+    csp = list(install_findings(on("fake_ring"), root, None))[2]
+
+    assert custom_ai_allowed(root, "fake_ring") is allowed
+    assert csp.message is (Message.CSP if allowed else Message.CSP_OFF)
+    if not allowed:
+        assert str(own if "ENABLED" in users else behaviour) in csp.says
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
-from bridge.assetto_corsa.car import AssettoCorsaCar
-from bridge.assetto_corsa.controls.controls import Backend, Button, ControlShaping
+from bridge.assetto_corsa.car import AssettoCorsaCar, command_of
+from bridge.assetto_corsa.controls.controls import Backend, Button, Command, ControlShaping
 from bridge.assetto_corsa.controls.csp import CustomAI
 from bridge.assetto_corsa.controls.safety import SafetyGate, Tolerance
 from bridge.assetto_corsa.controls.supervisor import GuardLost
@@ -23,7 +24,7 @@ from racing.car import Controls
 from racing.clock import RealTimeClock
 from racing.driving import Step
 from racing.policy import Policy
-from racing.task import CHANNELS, Float32Array, Task, TaskConfig
+from racing.task import CHANNELS, Float32Array, Task, TaskConfig, controls_of
 from racing.track import Track
 from tests.support.fake_game import FakeGame
 from tests.support.policies import following_policy
@@ -44,10 +45,27 @@ def game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGame]:
         yield running
 
 
+class Weaving:
+    """A policy that follows the road and moves every control all the time."""
+
+    version = 1
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._steps = 0
+
+    def act(self, observation: Float32Array, random: np.random.Generator | None) -> Float32Array:
+        self._steps += 1
+        action = self._policy.act(observation, random)
+        weave = 0.4 if self._steps // 8 % 2 else -0.4
+        pedals = 0.9 if self._steps // 12 % 2 else -0.4
+        return np.array([[np.clip(action[0, 0] + weave, -1.0, 1.0), pedals]], np.float32)
+
+
 class Driven:
     """A driver of this game's car through these controls, and what it has recorded."""
 
-    def __init__(self, backend: Backend, tolerance: Tolerance | None) -> None:
+    def __init__(self, backend: Backend, tolerance: Tolerance | None, weaving: bool = False) -> None:
         self.recorded: list[Step] = []
         self.seen: list[Float32Array] = []
         self.window = True
@@ -57,9 +75,13 @@ class Driven:
         gate = SafetyGate(lambda: False, lambda: self.window, True, tolerance)
         self.touched_in_a_start: FakeGame | None = None
         self._start = FreshStart(lambda: sight_of(pages), backend, None, Limits(restart=3.0, stand=4.0))
-        self.car = GuardedCar(AssettoCorsaCar(pages, backend, self._begin), backend, gate)
+        self.shown: dict[int, tuple[Float32Array, Command]] = {}
+        self._game_car = AssettoCorsaCar(pages, backend, self._begin)
+        self.car = GuardedCar(self._game_car, backend, gate)
         task = Task(Track.generate(7), CONFIG)
         policy = Policy.from_bytes(following_policy(SIGNATURE, 1), SIGNATURE)
+        if weaving:
+            policy = cast(Policy, Weaving(policy))
         session = GameSession(task.track, self.car, check=lambda: None, shaping=OFF, rolling=None)
         clock = RealTimeClock(1.0 / CONFIG.control_hz)
         self.driver = GameDriver(session, task, clock, lambda: policy, self._take, lambda: True, random=None)
@@ -67,9 +89,20 @@ class Driven:
     def drive(self) -> str | None:
         """A step, if one may be driven; else why not."""
         why = self.driver.waits_for()
-        if why is None:
-            self.driver.step()
+        if why is None and (step := self.driver.step()) is not None:
+            assert self._game_car.latest is not None
+            physics = self._game_car.latest.physics
+            self.shown[id(step.action)] = step.action, Command(-physics.steerAngle, physics.gas, physics.brake)
         return why
+
+    def not_followed(self, control: str) -> int:
+        """For how many recorded steps on end, at most, the game showed another control than was asked for."""
+        longest = now = 0
+        for step in self.recorded:
+            asked, shown = command_of(controls_of(step.action)), self.shown[id(step.action)][1]
+            now = now + 1 if abs(getattr(asked, control) - getattr(shown, control)) > 0.3 else 0
+            longest = max(longest, now)
+        return longest
 
     def drive_until_recorded(self, steps: int) -> None:
         """Drive until so many steps were recorded in all."""
@@ -117,7 +150,9 @@ def test_a_twitch_costs_no_step(game: FakeGame) -> None:
     driven = Driven(VJoy(lambda: WiredJoystick(game)), Tolerance(delay=60.0))
     driven.drive_until_recorded(10)
     game.tell("human", steer=-0.5, gas=0.2, wins=True)
-    wait_until(lambda: driven.drive() is None and driven.car.suspicious, "the twitch to be seen", 10.0, 0.001)
+    wait_until(
+        lambda: driven.drive() is None and driven.car.doubtful_since is not None, "the twitch to be seen", 10.0, 0.001
+    )
     held_back = len(driven.recorded)
     game.tell("human", wins=False)
     driven.drive_until_recorded(held_back + 10)
@@ -197,4 +232,42 @@ def test_the_step_in_which_another_bridge_took_the_car_is_not_recorded() -> None
     assert [end.reason for end in driven.recorded[-1].episodes] == ["stopped"]
     assert all(abs(float(step.next_observation[0, STEER_APPLIED])) < 0.9 for step in driven.recorded)
     other.close()
+    driven.car.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("pedal", "control", "name"), [("steer", "steer", "steering"), ("gas", "throttle", "throttle")]
+)
+def test_a_control_that_the_game_follows_no_more_ends_the_episode_and_drops_its_steps(
+    game: FakeGame, pedal: str, control: str, name: str
+) -> None:
+    driven = Driven(CustomAI(), None, weaving=True)
+    driven.drive_until_recorded(30)
+    game.tell("deaf", controls=[pedal])
+
+    wait_until(lambda: f"has not followed the {name}" in (driven.drive() or ""), "it to be noticed", 30.0, 0.001)
+
+    assert [end.reason for end in driven.recorded[-1].episodes] == ["interrupted"]
+    assert sum(len(step.episodes) for step in driven.recorded) == 1
+    assert driven.not_followed(control) <= 5, "steering takes a quarter of a second from one side to the other"
+    game.tell("deaf", controls=[])
+    driven.drive_until_recorded(len(driven.recorded) + 20)
+    driven.car.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_game_that_goes_on_not_to_follow_ends_the_drive_with_a_sentence(game: FakeGame) -> None:
+    driven = Driven(CustomAI(), None, weaving=True)
+    driven.drive_until_recorded(10)
+    game.tell("deaf", controls=["brake"])
+
+    with pytest.raises(CannotDrive, match=r"has not followed the brake.*each of the last 3 starts.*doctor --move"):
+        wait_until(lambda: driven.drive() == "", "the end", 90.0, 0.001)
+
+    assert [end.reason for step in driven.recorded for end in step.episodes] == ["interrupted"] * 3
+    assert driven.not_followed("brake") <= 2
+    assert game.truth()["wish"]["gas"] == 0.0
     driven.car.close()

@@ -102,7 +102,7 @@ def test_our_own_steering_is_nobody(rate: float, change: float) -> None:
         steer = -1.0 if steer >= 1.0 else min(1.0, steer + change)
         command = Command(steer, 0.5, 0.0)
         assert not human.update(step / rate, command, command, 30.0)
-        assert not human.suspicious
+        assert human.doubtful_since is None
 
 
 @pytest.mark.parametrize("rate", [10.0, 20.0, 25.0, 60.0])
@@ -124,11 +124,11 @@ def test_somebody_who_holds_the_wheel_still_in_a_bend_is_seen_whatever_was_steer
 def test_suspicion_begins_with_the_first_strange_step_and_ends_with_the_twitch() -> None:
     drive = Drive()
     drive.go(1.0, STRAIGHT, STRAIGHT)
-    assert not drive.human.suspicious
+    assert drive.human.doubtful_since is None
     assert not drive.go(PERIOD, STRAIGHT, Command(0.4, 0.5, 0.0))
-    assert drive.human.suspicious
+    assert drive.human.doubtful_since is not None
     drive.go(PERIOD, STRAIGHT, STRAIGHT)
-    assert not drive.human.suspicious
+    assert drive.human.doubtful_since is None
 
 
 def test_somebody_who_only_accelerates_keeps_the_car() -> None:
@@ -230,7 +230,7 @@ def test_after_a_reset_the_commands_before_it_excuse_nothing() -> None:
     watched.gate.forget()
     watched.gate.reason(0.1, True, 2, STRAIGHT, Command(0.9, 0.5, 0.0), 20.0)
 
-    assert watched.gate.suspicious
+    assert watched.gate.doubtful_since is not None
 
 
 def test_a_human_is_let_drive_and_not_braked() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -170,6 +171,40 @@ def test_ctrl_c_in_the_terminal_is_not_for_the_guard(memory: Path) -> None:
 
     assert pedals(memory) == (0.5, 0.0, 0.0, 0.0, 0.0)
     backend.close()
+
+
+def test_renewed_controls_are_a_new_page_with_a_new_guard(memory: Path) -> None:
+    backend = Supervised(CustomAI(), hold_seconds=0.0)
+    backend.open()
+    guard = backend.guard_pid
+    assert guard is not None
+    with (memory / CONTROLS).open("rb") as held:
+        backend.apply(1.0, 1.0, 0.0)
+        backend.renew()
+        assert struct.unpack("<5f", held.read(20)) == NEUTRAL, "what CSP may still read of the old one"
+        assert os.fstat(held.fileno()).st_ino != (memory / CONTROLS).stat().st_ino
+
+    assert gone(guard)
+    assert backend.guard_pid not in (None, guard)
+    backend.apply(1.0, 1.0, 0.0)
+    assert pedals(memory) == FLAT_OUT
+    backend.close()
+    wait_until(lambda: not (memory / CONTROLS).exists(), "the page goes")
+
+
+def test_nothing_is_renewed_of_a_car_that_another_bridge_has(memory: Path) -> None:
+    backend, other = Supervised(CustomAI(), hold_seconds=0.0), CustomAI()
+    backend.open()
+    other.open()
+    other.apply(0.0, 0.5, 0.0)
+
+    backend.renew()
+
+    assert pedals(memory) == (0.5, 0.0, 0.0, 0.0, 0.0)
+    with pytest.raises(BackendUnavailable, match="another bridge has taken the car"):
+        backend.apply(1.0, 1.0, 0.0)
+    backend.close()
+    other.close()
 
 
 def test_controls_whose_guard_cannot_be_started_are_given_back(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:

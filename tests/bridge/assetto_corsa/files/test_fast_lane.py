@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.assetto_corsa.files.fast_lane import fast_lane_track, read_fast_lane
+from bridge.assetto_corsa.files.fast_lane import NoCircuit, fast_lane_track, read_fast_lane
 from racing.evaluation import drive_laps, reference_actions
 from racing.reference_driver import ReferenceDriver
 from racing.task import TaskConfig
@@ -17,6 +17,7 @@ from tests.support.fast_lane_writer import (
     SIDE_LEFT,
     SIDE_RIGHT,
     fast_lane,
+    half_way,
     points_in,
     truncated,
     with_count,
@@ -121,15 +122,12 @@ def test_a_line_of_another_layout_is_refused_by_its_length(tmp_path: Path) -> No
     assert fast_lane_track(path, "ring", 0.0).length == pytest.approx(TRACK.length, rel=0.01)
 
 
-def test_a_road_that_does_not_come_back_to_its_start_is_refused(tmp_path: Path) -> None:
-    kept = points_in(GOOD) // 2
-    second = 16 + 20 * points_in(GOOD)
-    details = GOOD[second + 4 : second + 4 + 72 * kept]
-    data = with_count(GOOD[: 16 + 20 * kept], kept) + kept.to_bytes(4, "little") + details
-    path = write_fast_lane(tmp_path, TRACK, data)
-    with pytest.raises(TrackError, match=r"does not close.*record-lap") as refused:
-        fast_lane_track(path, "hill climb")
-    assert str(path) in str(refused.value)
+def test_a_road_that_does_not_come_back_to_its_start_is_no_circuit_whatever_its_length(tmp_path: Path) -> None:
+    path = write_fast_lane(tmp_path, TRACK, half_way(GOOD))
+    for spline_length in (None, 0.5 * TRACK.length, TRACK.length):
+        with pytest.raises(NoCircuit, match=r"ring does not close: .* ends \d+ m from .*Only circuits") as refused:
+            fast_lane_track(path, "ring", spline_length)
+        assert "record-lap" not in str(refused.value)
 
 
 def with_points_on_one_spot(data: bytes, row: int) -> bytes:
