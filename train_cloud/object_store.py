@@ -1,12 +1,15 @@
 """The run's folder in an S3 bucket: put, get and list objects, with typed errors and a bounded time for each call.
 
+It asks only for what every S3 server understands, not for AWS's newer checksums, and looks at what a write has become.
+
 Every call makes one attempt and ends within about 20 s, whatever the other side does (a large object on a slow line
 may take longer as long as bytes move). Whoever must not give up retries by runtime.retry;
 who cannot go on without an answer, with `patiently`.
 Credentials come from boto3's usual chain and never appear in an error.
 """
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,6 +56,10 @@ class ObjectStoreDenied(ObjectStoreError):
     """The bucket refuses us, or does not exist: trying again will not help until somebody changes something."""
 
 
+class ObjectStoreUnfit(ObjectStoreError):
+    """The server does not do what S3 does: no patience helps, but another server or another address may."""
+
+
 class PreconditionFailed(ObjectStoreError):
     """The object is not what the caller believed (If-Match, If-None-Match): another writer was there."""
 
@@ -78,6 +85,9 @@ def s3_client(bucket: BucketConfig, attempts: int = 1) -> Any:
             read_timeout=READ_SECONDS,
             retries={"total_max_attempts": attempts},
             s3={"addressing_style": "path" if bucket.endpoint_url else "auto"},
+            # By default boto3 sends writes in chunks with a checksum behind them, which other servers refuse or store.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
             # None takes what HTTP_PROXY names, which has another idea of what 127.0.0.1 is.
             proxies={} if local else None,
         ),
@@ -90,36 +100,51 @@ class ObjectStore:
     def __init__(self, bucket: BucketConfig, prefix: str) -> None:
         self.bucket, self.prefix, self._config = bucket.name, prefix, bucket
         self._client = s3_client(bucket)
+        self.conditional = True
+        """Whether `put` sends its conditions; train_cloud.bucket_probe finds out when the server refuses them."""
+
+    @property
+    def is_aws(self) -> bool:
+        """Whether the bucket is at AWS itself."""
+        return str(urlsplit(self._client.meta.endpoint_url).hostname).endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
     def put(self, key: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False) -> str:
         """Write the object and return its ETag.
 
         With `if_match` only when the present object has that ETag; with `if_none_match` only when there is none; else
-        PreconditionFailed. Raises ObjectStoreUnavailable, ObjectStoreDenied.
+        PreconditionFailed. Raises ObjectStoreUnavailable, ObjectStoreDenied, and ObjectStoreUnfit when the server says
+        that it was written and holds something else.
         """
         conditions = {} if if_match is None else {"IfMatch": if_match}
         if if_none_match:
             conditions["IfNoneMatch"] = "*"
+        if not self.conditional:
+            conditions = {}
         with self._typed_errors("write", key):
             answer = self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data, **conditions)
-        return str(answer["ETag"])
+            etag = self._etag(answer, key)
+            # Where the server encrypts by a key of its own, the ETag is something else than the content's MD5.
+            if etag.strip('"') != hashlib.md5(data, usedforsecurity=False).hexdigest():
+                self._look(key, len(data), etag)
+        return etag
 
     def put_file(self, key: str, file: Path) -> None:
         """Write an object of any size from a file, in parts.
 
         A part is tried PART_ATTEMPTS times: the rest of a large object must not begin again because of one. Raises
-        ObjectStoreUnavailable, ObjectStoreDenied, OSError.
+        ObjectStoreUnavailable, ObjectStoreDenied, ObjectStoreUnfit, OSError.
         """
         parts = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=2)
         client = s3_client(self._config, PART_ATTEMPTS)
         with self._typed_errors("write", key), file.open("rb") as content:
             client.upload_fileobj(content, self.bucket, self.prefix + key, Config=parts)
+            self._look(key, file.stat().st_size)
 
     def get(self, key: str) -> tuple[bytes, str]:
         """The object's bytes and ETag. Raises ObjectNotFound, ObjectStoreUnavailable, ObjectStoreDenied."""
         with self._typed_errors("read", key):
             answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
-            return answer["Body"].read(), str(answer["ETag"])
+            return answer["Body"].read(), self._etag(answer, key)
 
     def find(self, key: str) -> bytes | None:
         """As `get`, without the ETag; None when there is no such object."""
@@ -134,6 +159,37 @@ class ObjectStore:
             pages = self._client.get_paginator("list_objects_v2")
             found = pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix).search("Contents[].Key")
             return sorted(key.removeprefix(self.prefix) for key in found if key is not None)
+
+    def delete(self, key: str) -> None:
+        """Delete the object, if it is there. Raises ObjectStoreUnavailable, ObjectStoreDenied."""
+        with self._typed_errors("delete", key):
+            self._client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+
+    def _etag(self, answer: Mapping[str, Any], key: str) -> str:
+        if not answer.get("ETag"):
+            raise ObjectStoreUnfit(
+                f"The server answered about s3://{self.bucket}/{self.prefix}{key} without an ETag, so it is not S3 or "
+                "something stands between. Check bucket.endpoint_url in run.json, and proxies."
+            )
+        return str(answer["ETag"])
+
+    def _look(self, key: str, size: int, etag: str | None = None) -> None:
+        """Raise ObjectStoreUnfit unless `size` bytes lie there; what has another ETag was written since."""
+        found: int | None = None
+        try:
+            there = self._client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+            found = there["ContentLength"]
+            if etag not in (None, there.get("ETag")):
+                return
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+                raise
+        if found != size:
+            raise ObjectStoreUnfit(
+                f"The server said that s3://{self.bucket}/{self.prefix}{key} was written, but of its {size} bytes "
+                f"{'nothing is' if found is None else f'{found} are'} there. Nothing kept there would be safe: use "
+                "another S3 server, or a newer version of this one."
+            )
 
     @contextmanager
     def _typed_errors(self, doing: str, key: str) -> Iterator[None]:
@@ -153,6 +209,8 @@ def _explained(error: BotoCoreError | ClientError) -> tuple[type[ObjectStoreErro
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code == "NoSuchBucket":
         return ObjectStoreDenied, "the bucket does not exist. Check bucket.name in run.json."
+    if status == 501 or code == "NotImplemented":
+        return ObjectStoreUnfit, f"the bucket's server does not know how to do that ({status} {code})."
     if status == 404:
         return ObjectNotFound, "there is no such object."
     if status in (409, 412):

@@ -19,8 +19,9 @@ from runtime.logs import configure_logging, fields
 from runtime.retry import GaveUp
 from runtime.signals import stop_on_signals
 from train_cloud import notify
+from train_cloud.bucket_probe import probe
 from train_cloud.environment import environment_of
-from train_cloud.object_store import ObjectStore, ObjectStoreError
+from train_cloud.object_store import ObjectStore, ObjectStoreError, patiently
 from train_cloud.receiver.backup import Backup
 from train_cloud.receiver.restore import RestoreError, restore
 from train_cloud.receiver.server import Receiver
@@ -120,6 +121,12 @@ def _make_ready(store: Store, objects: ObjectStore, config: RunConfig, stop: thr
         )
     store.set_meta("run_id", config.run_id)
     if not store.is_ready():
+
+        def wait(seconds: float) -> bool:
+            notify.starting("trying the bucket: waiting for S3")
+            return stop.wait(seconds)
+
+        patiently(lambda: probe(objects), "trying what the bucket's server can do", wait)
         # The replay of a resumed run ends at its checkpoint, which lies behind what is stored: some more are needed.
         steps = config.buffer_size + config.save_frequency + config.max_lead_steps
         environment = environment_of(config)

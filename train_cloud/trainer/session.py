@@ -19,6 +19,7 @@ from runtime.exit_codes import ExitCode
 from runtime.logs import fields
 from runtime.retry import GaveUp
 from train_cloud import notify
+from train_cloud.bucket_probe import probe
 from train_cloud.environment import environment_of
 from train_cloud.object_store import PATIENCE_SECONDS, ObjectStore, ObjectStoreError, patiently
 from train_cloud.run_config import ConfigError, RunConfig
@@ -69,6 +70,7 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
                 store.put_progress(replace(store.progress(), state=TrainerState.DONE))
             notify.ready("the run is done: nothing to train")
             return ExitCode.OK
+        _patiently(lambda: probe(objects), "trying what the bucket's server can do", stop)
         store = _wait_for(lambda: _restored(folder / STORE), "the receiver to restore the store", stop)
         return _train(config, store, objects, stop)
     except GaveUp:
