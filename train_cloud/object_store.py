@@ -18,10 +18,23 @@ from urllib.parse import urlsplit
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProxyConnectionError,
+    SSLError,
+    SSOError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
+from botocore.parsers import ResponseParserError
 
 from runtime.retry import retry
 from train_cloud.run_config import BucketConfig
+from train_cloud.run_folder.files import ETC, INSTANCE_CONFIG
 from wire.pairing import is_loopback
 
 _T = TypeVar("_T")
@@ -38,6 +51,7 @@ PATIENCE_SECONDS = 1_200.0
 
 Outages last ten minutes, and the permissions of a role that was just made arrive late.
 """
+_INSTANCE = Path(ETC) / INSTANCE_CONFIG
 
 
 class ObjectStoreError(Exception):
@@ -56,6 +70,10 @@ class ObjectStoreDenied(ObjectStoreError):
     """The bucket refuses us, or does not exist: trying again will not help until somebody changes something."""
 
 
+class ObjectStoreAbsent(ObjectStoreDenied):
+    """There is no bucket, or there are no credentials: passes by itself on an instance that was just made only."""
+
+
 class ObjectStoreUnfit(ObjectStoreError):
     """The server does not do what S3 does: no patience helps, but another server or another address may."""
 
@@ -69,29 +87,52 @@ SILENT_OR_DENIED = (ObjectStoreUnavailable, ObjectStoreDenied)
 
 
 def patiently(call: Callable[[], _T], doing: str, wait: Callable[[float], object]) -> _T:
-    """The call's answer, retried while S3 is silent or denies, for at most PATIENCE_SECONDS; see runtime.retry."""
-    return retry(call, SILENT_OR_DENIED, PATIENCE_SECONDS, f"waiting for S3: {doing}", wait)
+    """The call's answer, retried while S3 is silent or denies, for at most PATIENCE_SECONDS; see runtime.retry.
+
+    On a PC a missing bucket and missing credentials are told at once: there, nobody makes them meanwhile.
+    """
+
+    def attempt() -> _T:
+        try:
+            return call()
+        except ObjectStoreAbsent as error:
+            if _INSTANCE.exists():
+                raise
+            raise ObjectStoreUnfit(str(error)) from error
+
+    return retry(attempt, SILENT_OR_DENIED, PATIENCE_SECONDS, f"waiting for S3: {doing}", wait)
 
 
 def s3_client(bucket: BucketConfig, attempts: int = 1) -> Any:
-    """A boto3 client for the bucket's server: one attempt a call, short timeouts, no proxy towards this machine."""
+    """A boto3 client for the bucket's server: one attempt a call, short timeouts, no proxy towards this machine.
+
+    Raises ObjectStoreAbsent when this machine's AWS settings cannot be used.
+    """
     local = bucket.endpoint_url is not None and is_loopback(urlsplit(bucket.endpoint_url).hostname or "")
-    return boto3.client(
-        "s3",
-        region_name=bucket.region,
-        endpoint_url=bucket.endpoint_url,
-        config=Config(
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=READ_SECONDS,
-            retries={"total_max_attempts": attempts},
-            s3={"addressing_style": "path" if bucket.endpoint_url else "auto"},
-            # By default boto3 sends writes in chunks with a checksum behind them, which other servers refuse or store.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            # None takes what HTTP_PROXY names, which has another idea of what 127.0.0.1 is.
-            proxies={} if local else None,
-        ),
+    settings = Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"total_max_attempts": attempts},
+        s3={"addressing_style": "path" if bucket.endpoint_url else "auto"},
+        # By default boto3 sends writes in chunks with a checksum behind them, which other servers refuse or store.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        # None takes what HTTP_PROXY names, which has another idea of what 127.0.0.1 is.
+        proxies={} if local else None,
     )
+    try:
+        client = boto3.client("s3", region_name=bucket.region, endpoint_url=bucket.endpoint_url, config=settings)
+    except (BotoCoreError, ValueError) as error:
+        raise ObjectStoreAbsent(
+            f"AWS's settings on this machine cannot be used: {error}. Check AWS_PROFILE, AWS_ENDPOINT_URL and ~/.aws."
+        ) from error
+    # boto3 answers a redirection by asking for the bucket's head, which may be redirected in turn, without end.
+    client.meta.events.register("before-call.s3.HeadBucket", _follow_no_further)
+    return client
+
+
+def _follow_no_further(context: dict[str, Any], **_: object) -> None:
+    context.setdefault("s3_redirect", {})["redirected"] = True
 
 
 class ObjectStore:
@@ -156,9 +197,13 @@ class ObjectStore:
     def list(self, prefix: str = "") -> list[str]:
         """All keys of the run that begin with `prefix`, sorted. Raises ObjectStoreUnavailable, ObjectStoreDenied."""
         with self._typed_errors("list", prefix):
+            found: list[str] = []
             pages = self._client.get_paginator("list_objects_v2")
-            found = pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix).search("Contents[].Key")
-            return sorted(key.removeprefix(self.prefix) for key in found if key is not None)
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix):
+                if "IsTruncated" not in page:
+                    raise ObjectStoreUnfit(self._not_s3("a list", prefix))
+                found += [item["Key"].removeprefix(self.prefix) for item in page.get("Contents", [])]
+            return sorted(found)
 
     def delete(self, key: str) -> None:
         """Delete the object, if it is there. Raises ObjectStoreUnavailable, ObjectStoreDenied."""
@@ -167,11 +212,16 @@ class ObjectStore:
 
     def _etag(self, answer: Mapping[str, Any], key: str) -> str:
         if not answer.get("ETag"):
-            raise ObjectStoreUnfit(
-                f"The server answered about s3://{self.bucket}/{self.prefix}{key} without an ETag, so it is not S3 or "
-                "something stands between. Check bucket.endpoint_url in run.json, and proxies."
-            )
+            if _is_page(answer["ResponseMetadata"]["HTTPHeaders"]):
+                raise ObjectStoreUnavailable(f"Could not use s3://{self.bucket}: {_NOT_S3.format(200)}")
+            raise ObjectStoreUnfit(self._not_s3("an ETag", key))
         return str(answer["ETag"])
+
+    def _not_s3(self, lacking: str, key: str) -> str:
+        return (
+            f"The server answered about s3://{self.bucket}/{self.prefix}{key} without {lacking}, so it is not S3 or "
+            "something stands between. Check bucket.endpoint_url in run.json, and proxies."
+        )
 
     def _look(self, key: str, size: int, etag: str | None = None) -> None:
         """Raise ObjectStoreUnfit unless `size` bytes lie there; what has another ETag was written since."""
@@ -195,26 +245,106 @@ class ObjectStore:
     def _typed_errors(self, doing: str, key: str) -> Iterator[None]:
         try:
             yield
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, ResponseParserError) as error:
             kind, problem = _explained(error)
             raise kind(f"Could not {doing} s3://{self.bucket}/{self.prefix}{key}: {problem}") from error
 
 
-def _explained(error: BotoCoreError | ClientError) -> tuple[type[ObjectStoreError], str]:
-    if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
-        return ObjectStoreDenied, "no AWS credentials were found. Give the process a role or AWS_* variables."
+def _explained(error: Exception) -> tuple[type[ObjectStoreError], str]:
+    """The kind of an error, and what happened, what it means and what to do."""
     if not isinstance(error, ClientError):
+        for types, kind, text in _NO_ANSWERS:
+            if isinstance(error, types):
+                return kind, text
+        if isinstance(error, ResponseParserError):
+            return ObjectStoreUnavailable, _NOT_S3.format("its answer cannot be read")
         return ObjectStoreUnavailable, f"the bucket's server did not answer ({type(error).__name__})."
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code == "NoSuchBucket":
-        return ObjectStoreDenied, "the bucket does not exist. Check bucket.name in run.json."
+    told, about = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+    code, status, headers = str(told.get("Code", "")), int(about.get("HTTPStatusCode", 0)), about.get("HTTPHeaders", {})
+    region = told.get("Region") or headers.get("x-amz-bucket-region")
+    if code in _REGION_CODES or (region and status in _REDIRECTS):
+        named = f"in the region {region}" if region else "in another region or at another address"
+        return ObjectStoreDenied, f"the bucket is {named} ({code}). Set bucket.region in run.json to the bucket's."
+    if code in _ANSWERS:
+        return _ANSWERS[code]
+    # boto3 tells a 200 that is no XML as a 500.
+    page = status <= 500 and _is_page(headers)
+    if page or status in _REDIRECTS or (status == 404 and code == "404"):
+        return ObjectStoreUnavailable, _NOT_S3.format(f"{status}{' a redirection' if status in _REDIRECTS else ''}")
+    answer = str(status) if code == str(status) else f"{status} {code}"
     if status == 501 or code == "NotImplemented":
-        return ObjectStoreUnfit, f"the bucket's server does not know how to do that ({status} {code})."
+        return ObjectStoreUnfit, f"the bucket's server does not know how to do that ({answer})."
     if status == 404:
-        return ObjectNotFound, "there is no such object."
+        return ObjectNotFound, f"there is no such object ({code})."
     if status in (409, 412):
         return PreconditionFailed, f"it was changed by another writer ({code})."
-    if status >= 500 or status in (408, 429) or code in ("SlowDown", "RequestTimeout", "RequestTimeTooSkewed"):
-        return ObjectStoreUnavailable, f"the bucket's server answered {status} {code}."
-    return ObjectStoreDenied, f"the bucket's server refused ({status} {code}). Check the role's permissions."
+    if status >= 500 or status in (408, 429):
+        return ObjectStoreUnavailable, f"the bucket's server answered {answer}."
+    if status in (401, 403):
+        return ObjectStoreDenied, f"the bucket's server refused ({answer}). Check the role's permissions, or the key's."
+    return ObjectStoreDenied, f"the bucket's server takes no such request ({answer}). Check bucket.endpoint_url."
+
+
+def _is_page(headers: Mapping[str, str]) -> bool:
+    return headers.get("content-type", "").startswith(("text/html", "application/json"))
+
+
+_NOT_S3 = (
+    "what answered is not S3 but a web page or another service ({}): a proxy, a sign-in page of the network, or a "
+    "wrong address. Check the network, and bucket.endpoint_url in run.json."
+)
+_REDIRECTS = (301, 302, 303, 307, 308)
+_REGION_CODES = ("PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException")
+_EXPIRED = (
+    ObjectStoreDenied,
+    "the AWS credentials have expired. Sign in again (aws sso login) or renew AWS_* variables.",
+)
+_UNKNOWN_KEY = (ObjectStoreDenied, "the server does not know the access key. Check AWS_ACCESS_KEY_ID and AWS_PROFILE.")
+_WRONG_SECRET = (ObjectStoreDenied, "the secret does not belong to the access key. Check AWS_SECRET_ACCESS_KEY.")
+_LATER = (ObjectStoreUnavailable, "the bucket's server asks to try later.")
+_ANSWERS: dict[str, tuple[type[ObjectStoreError], str]] = {
+    "NoSuchBucket": (
+        ObjectStoreAbsent,
+        "the bucket does not exist. Check bucket.name in run.json, or make it: aws s3 mb s3://NAME.",
+    ),
+    "NoSuchKey": (ObjectNotFound, "there is no such object."),
+    "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    "InvalidToken": _EXPIRED,
+    "InvalidAccessKeyId": _UNKNOWN_KEY,
+    "SignatureDoesNotMatch": _WRONG_SECRET,
+    "RequestTimeTooSkewed": (ObjectStoreUnavailable, "this machine's clock is wrong by minutes. Set it."),
+    "SlowDown": _LATER,
+    "RequestTimeout": _LATER,
+}
+"""What some of S3's codes mean."""
+_NO_ANSWERS: tuple[tuple[tuple[type[BotoCoreError], ...], type[ObjectStoreError], str], ...] = (
+    (
+        (NoCredentialsError, PartialCredentialsError),
+        ObjectStoreAbsent,
+        "no AWS credentials were found. Give the process a role or AWS_* variables.",
+    ),
+    (
+        (SSOError, UnauthorizedSSOTokenError, TokenRetrievalError),
+        ObjectStoreAbsent,
+        "the AWS sign-in has expired or was never done. Sign in (aws sso login).",
+    ),
+    (
+        (ProxyConnectionError,),
+        ObjectStoreUnavailable,
+        "the proxy did not let us through. Check HTTPS_PROXY and NO_PROXY.",
+    ),
+    (
+        (SSLError,),
+        ObjectStoreUnavailable,
+        "the server's certificate is not to be trusted, or it speaks no TLS. Check the address in bucket.endpoint_url; "
+        "AWS_CA_BUNDLE names the certificate of an authority of your own.",
+    ),
+    (
+        (EndpointConnectionError,),
+        ObjectStoreUnavailable,
+        "the bucket's server cannot be reached. Check the network, and bucket.endpoint_url in run.json.",
+    ),
+)
+"""What it means that no answer came."""

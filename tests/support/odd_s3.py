@@ -5,15 +5,33 @@ It keeps objects in memory and knows what a run asks for: put, get, head, delete
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import pytest
 
 from tests.support.certificates import certificate
 from train_cloud.run_config import BucketConfig
+
+
+class Reply(NamedTuple):
+    """What every request gets; HERE in a header is the request's own URL."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = {}
+
+    @classmethod
+    def error(cls, status: int, code: str, more: str = "", **headers: str) -> "Reply":
+        """An error as S3 tells it."""
+        return cls(status, f"<Error><Code>{code}</Code><Message>No.</Message>{more}</Error>".encode(), headers)
+
+    @classmethod
+    def page(cls, status: int, **headers: str) -> "Reply":
+        """A web page."""
+        return cls(status, b"<html><body>Sign in<br></body></html>", {"Content-Type": "text/html"} | headers)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -23,6 +41,25 @@ class _Handler(BaseHTTPRequestHandler):
     manners: ClassVar[set[str]]
     objects: ClassVar[dict[str, tuple[bytes, str]]]
     requests: ClassVar[list[str]]
+    replies: ClassVar[list[Reply]]
+
+    def parse_request(self) -> bool:
+        """Give the reply that every request gets, if there is one, instead of what the request asks for."""
+        if not super().parse_request():
+            return False
+        if not self.replies:
+            return True
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.requests.append(f"{self.command} {self.path}")
+        reply = self.replies[-1]
+        self.send_response(reply.status)
+        for name, value in {"Content-Type": "application/xml", **reply.headers}.items():
+            self.send_header(name, value.replace("HERE", f"https://{self.headers['Host']}{self.path}"))
+        self.send_header("Content-Length", str(len(reply.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(reply.body)
+        return False
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -64,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, code: str = "", body: bytes = b"", etag: str = "") -> None:
         if code:
-            body = f"<Error><Code>{code}</Code><Message>No.</Message></Error>".encode()
+            body = Reply.error(status, code).body
         self.send_response(status)
         if etag and "names nothing" not in self.manners:
             self.send_header("ETag", etag)
@@ -84,9 +121,11 @@ class OddS3:
         self.manners: set[str] = set()
         self.objects: dict[str, tuple[bytes, str]] = {}
         self.requests: list[str] = []
+        self.replies: list[Reply] = []
+        """The last of them is what every request gets, as long as there is one."""
         context, _ = certificate(folder, "odd")
         self.authority = folder / "odd.pem"
-        shared = {"manners": self.manners, "objects": self.objects, "requests": self.requests}
+        shared = {"manners": self.manners, "objects": self.objects, "requests": self.requests, "replies": self.replies}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), shared))
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.bucket = BucketConfig(name="odd-bucket", endpoint_url=f"https://127.0.0.1:{self._server.server_port}")

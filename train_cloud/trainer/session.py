@@ -60,9 +60,9 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
     """Train the run of `config` with the store in `folder` until it is done or `stop` is set."""
     torch.set_num_threads(config.trainer_threads or max(1, (os.cpu_count() or 1) - 1))
     choose_matrix_products()
-    objects = ObjectStore(config.bucket, run_prefix(config.run_id))
     try:
         check_device(config.device)
+        objects = ObjectStore(config.bucket, run_prefix(config.run_id))
         if _patiently(lambda: objects.find(DONE), "asking whether the run is done", stop) is not None:
             _log.info("this run is done already: nothing to train", extra=fields(run_id=config.run_id))
             if (folder / STORE).exists():
