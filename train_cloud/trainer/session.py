@@ -33,7 +33,7 @@ from train_cloud.trainer.learning.export import ExportError
 from train_cloud.trainer.learning.learners import check_device, make_learner
 from train_cloud.trainer.loop import Trainer
 from train_cloud.trainer.reporting.tracking import Tracking
-from train_cloud.trainer.saving.checkpoint import restore_learner
+from train_cloud.trainer.saving.checkpoint import method_and_networks, restore_learner
 from train_cloud.trainer.saving.manifest import CheckpointError, find_newest
 from train_cloud.trainer.saving.uploads import AnotherWriter, Uploads
 
@@ -91,7 +91,7 @@ def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threadin
     found = _patiently(lambda: find_newest(objects), "looking for a checkpoint", stop)
     counters = Counters()
     if found.checkpoint is not None:
-        counters = restore_learner(learner, found.checkpoint)
+        counters = restore_learner(learner, found.checkpoint, method_and_networks(config))
         counters.resumes += 1
         begin = fields(steps=counters.steps, updates=counters.updates, folder=found.checkpoint.manifest.folder)
         _log.info("resuming", extra=begin)

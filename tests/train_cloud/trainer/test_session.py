@@ -194,6 +194,42 @@ def test_a_stopped_run_goes_on_with_the_same_counters_and_newer_weights(run: Run
     assert done.seconds > stopped.seconds
 
 
+@pytest.mark.parametrize(("ratio", "learning_starts", "more"), [(2.0, 100, 200), (0.1, 100, 10), (0.5, 300, 50)])
+def test_other_settings_count_from_where_the_run_stands(
+    run: Run, ratio: float, learning_starts: int, more: int
+) -> None:
+    run.store.add_batches(incoming(range(1, 11)))
+    ending = run.start(run.config())
+    wait_until(lambda: run.trained() == 200, "half of the run is learned", 30)
+    run.stop.set()
+    assert ending.result(30) == ExitCode.OK
+    before = run.counters().updates
+
+    ending = run.start(run.config(updates_per_step=ratio, learning_starts=learning_starts))
+    wait_until(lambda: run.store.progress().state == "training", "the run goes on", 30)
+    run.store.add_batches(incoming(range(11, 16)))
+    wait_until(lambda: run.trained() == 300, "what is there is learned", 30)
+    assert run.store.progress().updates == before + more
+    run.stop.set()
+    assert ending.result(30) == ExitCode.OK
+
+
+@pytest.mark.parametrize("change", [{"method": "tqc"}, {"network": [32]}, {"critic_network": [8]}])
+def test_another_method_or_network_is_refused_in_a_sentence(
+    run: Run, change: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    run.start(run.config())
+    wait_until(lambda: run.store.latest_weights() is not None, "the trainer is at work", 30)
+    run.store.request_checkpoint()
+    wait_until(lambda: run.objects.list("checkpoints/LATEST") != [], "a checkpoint is up", 30)
+    run.stop.set()
+    wait_until(lambda: run.store.progress().state == "stopped", "it has stopped", 30)
+    assert run.start(run.config(**change)).result(30) == ExitCode.FAILED
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "it was made by method sac, network [16, 16] and critic_network [16, 16], and run.json asks for" in said
+    assert len(said) < 500
+
+
 def test_a_checkpoint_that_is_asked_for_is_saved_at_once(run: Run) -> None:
     run.store.request_checkpoint()
     run.store.add_batches(incoming(range(1, 8)))
