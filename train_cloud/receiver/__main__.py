@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 from runtime.exit_codes import ExitCode
@@ -29,6 +30,7 @@ from train_cloud.receiver.tls import load_identity
 from train_cloud.run_config import ConfigError, RunConfig, load_run_config
 from train_cloud.run_folder.files import PAIRING, STORE, TOKEN_VARIABLE
 from train_cloud.run_folder.keys import run_prefix
+from train_cloud.run_folder.states import TrainerState
 from train_cloud.store import Store, StoreError, StoreFull
 from wire.pairing import Pairing, PairingError, format_pairing, is_loopback, parse_pairing
 
@@ -120,6 +122,10 @@ def _make_ready(store: Store, objects: ObjectStore, config: RunConfig, stop: thr
             f"The folder's store belongs to the run {known!r}, not to {config.run_id!r}. Use another folder."
         )
     store.set_meta("run_id", config.run_id)
+    progress = store.progress()
+    if progress.state == TrainerState.DONE and progress.consumed_steps < config.total_timesteps:
+        # More steps are asked for since: no bridge must be sent home before the trainer says so itself.
+        store.put_progress(replace(progress, state=TrainerState.STARTING))
     if not store.is_ready():
 
         def wait(seconds: float) -> bool:

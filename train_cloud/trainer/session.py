@@ -23,6 +23,7 @@ from train_cloud.bucket_probe import probe
 from train_cloud.environment import environment_of
 from train_cloud.object_store import PATIENCE_SECONDS, ObjectStore, ObjectStoreError, patiently
 from train_cloud.run_config import ConfigError, RunConfig
+from train_cloud.run_folder.done import is_done
 from train_cloud.run_folder.files import STORE
 from train_cloud.run_folder.keys import DONE, run_prefix
 from train_cloud.run_folder.states import TrainerState
@@ -63,13 +64,16 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
     try:
         check_device(config.device)
         objects = ObjectStore(config.bucket, run_prefix(config.run_id))
-        if _patiently(lambda: objects.find(DONE), "asking whether the run is done", stop) is not None:
+        finished = _patiently(lambda: objects.find(DONE), "asking whether the run is done", stop)
+        if is_done(finished, config.total_timesteps):
             _log.info("this run is done already: nothing to train", extra=fields(run_id=config.run_id))
             if (folder / STORE).exists():
                 store = Store(folder / STORE)
                 store.put_progress(replace(store.progress(), state=TrainerState.DONE))
             notify.ready("the run is done: nothing to train")
             return ExitCode.OK
+        if finished is not None:
+            _log.info("the run had finished and goes on: total_timesteps is higher than it was")
         _patiently(lambda: probe(objects), "trying what the bucket's server can do", stop)
         store = _wait_for(lambda: _restored(folder / STORE), "the receiver to restore the store", stop)
         return _train(config, store, objects, stop)

@@ -176,6 +176,20 @@ def test_a_done_run_says_so_and_is_not_trained(run: Run, caplog: pytest.LogCaptu
     assert run.store.progress().state == "done"
 
 
+def test_a_finished_run_goes_on_when_more_steps_are_asked_for(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    run.store.add_batches(incoming(range(1, 21)))
+    assert run.start(run.config()).result(60) == ExitCode.OK
+    run.store.add_batches(incoming(range(21, 31)))
+    assert run.start(run.config(total_timesteps=600)).result(60) == ExitCode.OK
+    assert "the run had finished and goes on" in caplog.text
+    counters = run.counters()
+    assert (counters.steps, counters.updates, counters.resumes) == (600, 250, 1)
+    assert json.loads(run.objects.get("DONE")[0])["total_timesteps"] == 600
+    assert run.start(run.config(total_timesteps=500)).result(60) == ExitCode.OK
+    assert run.counters().resumes == 1, "all that is asked for is trained"
+
+
 def test_a_stopped_run_goes_on_with_the_same_counters_and_newer_weights(run: Run) -> None:
     run.store.add_batches(incoming(range(1, 11)))
     ending = run.start(run.config())
