@@ -111,8 +111,10 @@ class Trainer:
         self._publisher.publish(self.learner)
         state = TrainerState.DONE if done else TrainerState.STOPPED
         self._put_progress(state)
-        self._report(state)
+        # The checkpoint first, so that the last report names it.
         self.save()
+        self._report(state)
+        self.uploads.curves(self.tracking.upload)
         _log.info(state, extra=fields(done=f"{self.trained_steps()}/{self.config.total_timesteps}", **self._story))
         return done
 
@@ -163,7 +165,7 @@ class Trainer:
         self._needed_from = {steps: needed for steps, needed in self._needed_from.items() if steps > saved}
 
     def summary(self) -> bytes:
-        """The metrics of a finished run, for its DONE object."""
+        """The metrics of a finished run, for its DONE object, once everything is uploaded."""
         return metrics_bytes(self._document(TrainerState.DONE))
 
     def _checkpoint_is_due(self) -> bool:
@@ -210,7 +212,7 @@ class Trainer:
         self.counters.seconds = time.monotonic() - self._began
         self._rates.mark(self.trained_steps(), self.counters)
         document = self._document(state)
-        self.uploads.metrics(metrics_bytes(document))
+        self.uploads.metrics(lambda saved: metrics_bytes(document | {"checkpoint_steps": saved}))
         self.tracking.draw(document)
         self._story = story(document)
         laps = f"{self.counters.laps} laps, {self.counters.clean_laps} of them clean"

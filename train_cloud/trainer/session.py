@@ -99,19 +99,22 @@ def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threadin
         counters.resumes += 1
         begin = fields(steps=counters.steps, updates=counters.updates, folder=found.checkpoint.manifest.folder)
         _log.info("resuming", extra=begin)
-    uploads = Uploads(objects, found.latest_etag)
+    saved = None if found.checkpoint is None else found.checkpoint.manifest.steps
+    uploads = Uploads(objects, found.latest_etag, saved)
     tracking = Tracking(config, store.path.parent, objects, counters.steps)
     try:
         trainer = Trainer(config, store, uploads, tracking, learner, counters, stop, environment.spaces.layout)
         done = trainer.run()
         tracking.end()
-        return _finish(done, uploads, objects, trainer.summary(), stop)
+        return _finish(done, uploads, objects, trainer.summary, stop)
     finally:
         uploads.close()
         tracking.close()
 
 
-def _finish(done: bool, uploads: Uploads, objects: ObjectStore, summary: bytes, stop: threading.Event) -> ExitCode:
+def _finish(
+    done: bool, uploads: Uploads, objects: ObjectStore, summary: Callable[[], bytes], stop: threading.Event
+) -> ExitCode:
     """Wait for the final uploads; a finished run is marked DONE once its last checkpoint is up."""
     deadline = time.monotonic() + (PATIENCE_SECONDS if done else STOP_SECONDS)
     while not uploads.wait(0.2):
@@ -128,7 +131,8 @@ def _finish(done: bool, uploads: Uploads, objects: ObjectStore, summary: bytes, 
             _log.warning("the last checkpoint is saved, but metrics or curves were not uploaded in time")
             break
     if done:
-        _patiently(lambda: objects.put(DONE, summary), "marking the run as done", stop)
+        content = summary()
+        _patiently(lambda: objects.put(DONE, content), "marking the run as done", stop)
         _log.info("the run is done")
     else:
         _log.info("stopped in order: everything is saved")

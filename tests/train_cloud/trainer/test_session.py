@@ -135,6 +135,7 @@ def test_a_run_is_trained_to_its_end_and_marked_done(run: Run) -> None:
     assert metrics["laps"] == 20
     assert metrics["best_lap_s"] == pytest.approx(99.8)
     assert metrics["steps_left"] == 0
+    assert metrics["checkpoint_steps"] == json.loads(run.objects.get("DONE")[0])["checkpoint_steps"] == 400
 
 
 def test_a_finished_run_leaves_its_curves_its_boot_and_its_story(run: Run, caplog: pytest.LogCaptureFixture) -> None:
@@ -198,7 +199,7 @@ def test_a_stopped_run_goes_on_with_the_same_counters_and_newer_weights(run: Run
     assert ending.result(30) == ExitCode.OK
     stopped = run.counters()
     assert (stopped.steps, stopped.updates, stopped.consumed, stopped.resumes) == (200, 50, {STREAM: 10}, 0)
-    assert run.metrics()["state"] == "stopped"
+    assert (run.metrics()["state"], run.metrics()["checkpoint_steps"]) == ("stopped", 200)
 
     run.store.add_batches(incoming(range(1, 21)))
     assert run.start(run.config()).result(60) == ExitCode.OK
