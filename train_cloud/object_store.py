@@ -51,7 +51,8 @@ PATIENCE_SECONDS = 1_200.0
 
 Outages last ten minutes, and the permissions of a role that was just made arrive late.
 """
-_INSTANCE = Path(ETC) / INSTANCE_CONFIG
+INSTANCE_FILE = Path(ETC) / INSTANCE_CONFIG
+"""Where it is, an instance works, whose role may be new and may delete nothing."""
 
 
 class ObjectStoreError(Exception):
@@ -96,7 +97,7 @@ def patiently(call: Callable[[], _T], doing: str, wait: Callable[[float], object
         try:
             return call()
         except ObjectStoreAbsent as error:
-            if _INSTANCE.exists():
+            if INSTANCE_FILE.exists():
                 raise
             raise ObjectStoreUnfit(str(error)) from error
 
@@ -146,8 +147,9 @@ class ObjectStore:
 
     @property
     def is_aws(self) -> bool:
-        """Whether the bucket is at AWS itself."""
-        return str(urlsplit(self._client.meta.endpoint_url).hostname).endswith((".amazonaws.com", ".amazonaws.com.cn"))
+        """Whether the bucket is at AWS itself; an instance's always is."""
+        host = str(urlsplit(self._client.meta.endpoint_url).hostname)
+        return INSTANCE_FILE.exists() or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
     def put(self, key: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False) -> str:
         """Write the object and return its ETag.

@@ -105,7 +105,7 @@ def test_a_missing_bucket_ends_at_once_on_a_pc(s3: MotoS3) -> None:
 
 def test_an_instance_waits_for_its_role(s3: MotoS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "instance.json").touch()
-    monkeypatch.setattr(object_store, "_INSTANCE", tmp_path / "instance.json")
+    monkeypatch.setattr(object_store, "INSTANCE_FILE", tmp_path / "instance.json")
     objects = ObjectStore(BucketConfig(name="made-later", endpoint_url=s3.endpoint_url), "runs/one/")
 
     def wait(seconds: float) -> bool:

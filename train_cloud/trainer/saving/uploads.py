@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from runtime.logs import fields
 from runtime.retry import Backoff
 from train_cloud.object_store import (
+    INSTANCE_FILE,
     ObjectNotFound,
     ObjectStore,
     ObjectStoreDenied,
@@ -132,7 +133,12 @@ class Uploads:
             _log.exception(f"{what} not uploaded: an unexpected error")
 
     def _sweep(self, before: str) -> None:
-        """Delete what killed or superseded uploads left: the folders before `before` that have no manifest."""
+        """Delete what killed or superseded uploads left: the folders before `before` that have no manifest.
+
+        An instance leaves them: its role may delete nothing.
+        """
+        if INSTANCE_FILE.exists():
+            return
         try:
             keys = self._objects.list(CHECKPOINTS)
             complete = tuple(key.removesuffix(MANIFEST) for key in keys if key.endswith(f"/{MANIFEST}"))
