@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from train_cloud.instance.ledger import Life, Totals, add_up, read_lives, read_started
 from train_cloud.object_store import ObjectStore
+from train_cloud.run_folder.done import is_done
 from train_cloud.run_folder.keys import DONE, ENDINGS, LATEST, LAUNCHES, METRICS, STARTED
 from train_cloud.trainer.saving.manifest import Manifest
 
@@ -38,9 +39,9 @@ class RunRecord:
     def __init__(self, objects: ObjectStore) -> None:
         self.objects = objects
 
-    def is_done(self) -> bool:
-        """Whether the run has finished."""
-        return self.objects.find(DONE) is not None
+    def is_done(self, total_timesteps: int) -> bool:
+        """Whether the run has finished, when so many steps are asked for."""
+        return is_done(self.objects.find(DONE), total_timesteps)
 
     def last_ending(self) -> Ending | None:
         """The newest ending; None when nothing has ended yet."""

@@ -24,11 +24,11 @@ def start(deployment: DeploymentFile = None) -> None:
         print(f"The run {settings.run_id} is started already: {there} works for it. `make pair` waits for it.")
         return
     spent = record.totals(None).spend_usd
-    if record.is_done():
+    if record.is_done(settings.total_timesteps):
         raise OperatorError(
             f"The run {settings.run_id} has finished: there is nothing left to train. `make fetch` brings the model "
-            "home; for another run set a new run_id in terraform.tfvars, run `terraform -chdir=terraform apply`, then "
-            "`make start`.",
+            "home; to let it go on, raise training.total_timesteps in terraform.tfvars, and for another run set a new "
+            "run_id there; then run `terraform -chdir=terraform apply` and `make start`.",
             ExitCode.REFUSED,
         )
     if spent >= settings.budget_usd:

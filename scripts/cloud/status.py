@@ -82,7 +82,7 @@ def look(cloud: Cloud) -> RunStatus:
     """Ask AWS, the bucket and the receiver, in this order."""
     settings, record, group = cloud.deployment, cloud.record, cloud.group()
     progress, checkpoint = record.metrics(), record.newest_checkpoint()
-    instance, done, ending = group.instance, record.is_done(), record.last_ending()
+    instance, done, ending = group.instance, record.is_done(settings.total_timesteps), record.last_ending()
     totals = record.totals(instance.instance_id if instance else None)
     found = RunStatus(
         run_id=settings.run_id,

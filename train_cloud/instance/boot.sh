@@ -59,12 +59,6 @@ patiently() { # SENTENCE COMMAND...: until it succeeds. 404 is an answer, and re
   done
 }
 
-exists() { # SENTENCE KEY: whether there is such an object
-  local code=0
-  patiently "$1" s3_status "$2" || code=$?
-  ((code == 0))
-}
-
 make_folders() {
   if ! id "$AC_USER" &>/dev/null; then
     useradd --system --user-group --home-dir "$AC_VAR" --no-create-home --shell /usr/sbin/nologin "$AC_USER"
@@ -159,14 +153,26 @@ fetch_code() {
   step code
 }
 
+total_timesteps() { # FILE: what the JSON in it says of them
+  grep --only-matching --extended-regexp '"total_timesteps": *[0-9]+' "$1" | grep --only-matching --extended-regexp --max-count=1 '[0-9]+$'
+}
+
+is_done() { # FILE: whether this DONE speaks of all the steps that are asked for; as train_cloud/run_folder/done.py
+  local trained wanted
+  trained=$(total_timesteps "$1") && wanted=$(total_timesteps "$AC_ETC/run.json") || return 0
+  ((trained >= wanted))
+}
+
 boot() {
   make_folders
   step boot
   claim_address
   probe_bucket
-  if exists 'S3 does not tell whether the run is done.' "runs/$AC_RUN_ID/DONE"; then
+  local finished
+  finished=$(mktemp)
+  if patiently 'S3 does not tell whether the run is done.' s3_get "runs/$AC_RUN_ID/DONE" "$finished" && is_done "$finished"; then
     SERVING=no
-    end_instance finished 'The run is done: DONE is in the bucket. Give another run_id to begin a new one.'
+    end_instance finished 'The run is done: DONE is in the bucket. Raise total_timesteps to let it go on, or give another run_id.'
   fi
   step done_check
   count_launch

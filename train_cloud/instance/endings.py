@@ -11,6 +11,7 @@ from runtime.files import create_private
 from runtime.retry import retry
 from train_cloud.instance.config import Deployment
 from train_cloud.object_store import SILENT_OR_DENIED
+from train_cloud.run_folder.done import is_done
 from train_cloud.run_folder.files import ENDING
 from train_cloud.run_folder.keys import DONE
 from train_cloud.run_folder.states import Reason
@@ -33,7 +34,8 @@ def end_when_done(deployment: Deployment, patience_seconds: float) -> bool:
 
     Raises ObjectStoreError, OSError.
     """
-    if retry(lambda: deployment.objects.find(DONE), SILENT_OR_DENIED, patience_seconds) is None:
+    finished = retry(lambda: deployment.objects.find(DONE), SILENT_OR_DENIED, patience_seconds)
+    if not is_done(finished, deployment.run.total_timesteps):
         _log.info("the trainer ended in order before the run was done; nothing is decided")
         return False
     text = f"The run {deployment.run.run_id} is finished: all of its steps are trained and DONE is in the bucket."

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 from runtime.exit_codes import ExitCode
@@ -19,8 +20,9 @@ from runtime.logs import configure_logging, fields
 from runtime.retry import GaveUp
 from runtime.signals import stop_on_signals
 from train_cloud import notify
+from train_cloud.bucket_probe import probe
 from train_cloud.environment import environment_of
-from train_cloud.object_store import ObjectStore, ObjectStoreError
+from train_cloud.object_store import ObjectStore, ObjectStoreError, patiently
 from train_cloud.receiver.backup import Backup
 from train_cloud.receiver.restore import RestoreError, restore
 from train_cloud.receiver.server import Receiver
@@ -28,6 +30,7 @@ from train_cloud.receiver.tls import load_identity
 from train_cloud.run_config import ConfigError, RunConfig, load_run_config
 from train_cloud.run_folder.files import PAIRING, STORE, TOKEN_VARIABLE
 from train_cloud.run_folder.keys import run_prefix
+from train_cloud.run_folder.states import TrainerState
 from train_cloud.store import Store, StoreError, StoreFull
 from wire.pairing import Pairing, PairingError, format_pairing, is_loopback, parse_pairing
 
@@ -119,7 +122,17 @@ def _make_ready(store: Store, objects: ObjectStore, config: RunConfig, stop: thr
             f"The folder's store belongs to the run {known!r}, not to {config.run_id!r}. Use another folder."
         )
     store.set_meta("run_id", config.run_id)
+    progress = store.progress()
+    if progress.state == TrainerState.DONE and progress.consumed_steps < config.total_timesteps:
+        # More steps are asked for since: no bridge must be sent home before the trainer says so itself.
+        store.put_progress(replace(progress, state=TrainerState.STARTING))
     if not store.is_ready():
+
+        def wait(seconds: float) -> bool:
+            notify.starting("trying the bucket: waiting for S3")
+            return stop.wait(seconds)
+
+        patiently(lambda: probe(objects), "trying what the bucket's server can do", wait)
         # The replay of a resumed run ends at its checkpoint, which lies behind what is stored: some more are needed.
         steps = config.buffer_size + config.save_frequency + config.max_lead_steps
         environment = environment_of(config)

@@ -15,7 +15,6 @@ from runtime.retry import Backoff
 from train_cloud.object_store import (
     CALL_SECONDS,
     ObjectStore,
-    ObjectStoreDenied,
     ObjectStoreError,
     ObjectStoreUnavailable,
 )
@@ -111,7 +110,7 @@ class Backup:
                 _log.exception("backup met an unexpected error, trying again")
                 return delay
             # A refusal needs a person; an outage only patience.
-            level = logging.ERROR if isinstance(error, ObjectStoreDenied) else logging.WARNING
+            level = logging.WARNING if isinstance(error, (ObjectStoreUnavailable, StoreError)) else logging.ERROR
             figures = {"failing_seconds": round(self.failing_seconds(), 1), "next_try_seconds": round(delay, 1)}
             text = "backup failed, nothing was marked safe, trying again"
             _log.log(level, text, extra=fields(reason=error, **figures))

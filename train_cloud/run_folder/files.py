@@ -15,6 +15,8 @@ LIBRARY: Final = "/usr/local/lib/ac-training"
 
 RUN_CONFIG: Final = "run.json"
 """Terraform's in ETC; in VAR with the address that only the instance knows."""
+INSTANCE_CONFIG: Final = "instance.json"
+"""Terraform's, beside run.json in ETC: there on instances only."""
 STORE: Final = "store.db"
 TLS: Final = "tls.pem"
 """The receiver's key and certificate; a secret."""
@@ -41,7 +43,7 @@ LOOKED: Final = "looked"
 """Life second of the last look at the costs, a whole number."""
 
 FOLDERS: Final = {
-    ETC: (RUN_CONFIG, "instance.json", "boot.env", "units.env"),
+    ETC: (RUN_CONFIG, INSTANCE_CONFIG, "boot.env", "units.env"),
     VAR: (RUN_CONFIG, STORE, TLS, PAIRING, TENSORBOARD, BUDGET, CURSOR, BOOT_STEPS),
     RUN: (TOKEN, WANDB_KEY, NOTICE, REBALANCE, ENDING, LOOKED, "launched", "end.lock"),
     OPT: ("code", "code.new", "env", "MANIFEST", "requirements.txt"),

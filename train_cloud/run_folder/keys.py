@@ -29,6 +29,8 @@ ENDINGS: Final = "endings/"
 LOGS: Final = "logs/"
 """A folder for each instance: increments of its journal, and the PROBE of its boot."""
 PROBE: Final = "probe"
+PROBES: Final = "probes/"
+"""An object while a start tries what the bucket's server can do."""
 
 CHECKPOINTS: Final = "checkpoints/"
 LATEST: Final = CHECKPOINTS + "LATEST"

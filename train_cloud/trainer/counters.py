@@ -6,6 +6,7 @@ Counting is separate from learning: a step counts once in the life of a run, how
 import msgspec
 
 from experience.batches import Batch
+from train_cloud.trainer.pace import Pace
 
 RECENT_EPISODES = 100
 CRASHED = "crash"
@@ -26,6 +27,8 @@ class Counters(msgspec.Struct, kw_only=True):
         consumed: newest batch number counted of each stream.
         weights_version, seen_version: newest version published, and newest that experience came from.
         replay_digest: PackedReplayBuffer.digest() when the checkpoint was made; a resumed run rebuilds the same.
+        pace: how many updates the steps ask for; None in checkpoints of earlier versions.
+        made_by: the method and networks, in words; empty in checkpoints of earlier versions.
     """
 
     steps: int = 0
@@ -43,6 +46,8 @@ class Counters(msgspec.Struct, kw_only=True):
     seen_version: int = 0
     resumes: int = 0
     replay_digest: str = ""
+    pace: Pace | None = None
+    made_by: str = ""
 
     def count(self, stream: str, number: int, batch: Batch) -> bool:
         """Count batch `number` of `stream`; False, changing nothing, when it was counted before."""

@@ -22,9 +22,10 @@ from train_cloud.trainer.boot import note_first_gradient
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.ingest import Ingest
 from train_cloud.trainer.learning.learner import Learner
+from train_cloud.trainer.pace import pace_of
 from train_cloud.trainer.reporting.metrics import Rates, metrics_bytes, metrics_document, story
 from train_cloud.trainer.reporting.tracking import Tracking
-from train_cloud.trainer.saving.checkpoint import make_checkpoint
+from train_cloud.trainer.saving.checkpoint import make_checkpoint, method_and_networks
 from train_cloud.trainer.saving.publish import Publisher
 from train_cloud.trainer.saving.uploads import Uploads
 
@@ -56,6 +57,12 @@ class Trainer:
     layout: InitVar[Layout]
 
     def __post_init__(self, layout: Layout) -> None:
+        counters = self.counters
+        self._pace = pace_of(self.config, counters.pace, counters.steps, counters.updates)
+        if counters.pace not in (None, self._pace):
+            told = fields(updates_per_step=self._pace.updates_per_step, from_steps=self._pace.from_steps)
+            _log.info("other settings than before: updates are counted from here on", extra=told)
+        counters.pace, counters.made_by = self._pace, method_and_networks(self.config)
         self._ingest = Ingest(self.store, self.learner, self.counters, layout)
         self._publisher = Publisher(self.store, self.counters)
         self._rates = Rates()
@@ -104,8 +111,10 @@ class Trainer:
         self._publisher.publish(self.learner)
         state = TrainerState.DONE if done else TrainerState.STOPPED
         self._put_progress(state)
-        self._report(state)
+        # The checkpoint first, so that the last report names it.
         self.save()
+        self._report(state)
+        self.uploads.curves(self.tracking.upload)
         _log.info(state, extra=fields(done=f"{self.trained_steps()}/{self.config.total_timesteps}", **self._story))
         return done
 
@@ -130,8 +139,7 @@ class Trainer:
 
     def trained_steps(self) -> int:
         """Environment steps that learning has kept up with."""
-        learned = self.config.learning_starts + self.counters.updates / self.config.updates_per_step
-        return min(self.counters.steps, int(learned))
+        return min(self.counters.steps, self._pace.trained(self.counters.updates))
 
     def save(self) -> None:
         """Hand a checkpoint of this moment to the uploads."""
@@ -157,7 +165,7 @@ class Trainer:
         self._needed_from = {steps: needed for steps, needed in self._needed_from.items() if steps > saved}
 
     def summary(self) -> bytes:
-        """The metrics of a finished run, for its DONE object."""
+        """The metrics of a finished run, for its DONE object, once everything is uploaded."""
         return metrics_bytes(self._document(TrainerState.DONE))
 
     def _checkpoint_is_due(self) -> bool:
@@ -176,8 +184,8 @@ class Trainer:
 
     def _updates_owed(self) -> int:
         """Updates that the steps taken in so far still ask for."""
-        steps = min(self.counters.steps, self.config.total_timesteps) - self.config.learning_starts
-        return int(self.config.updates_per_step * max(0, steps)) - self.counters.updates
+        steps = min(self.counters.steps, self.config.total_timesteps)
+        return self._pace.asked(steps) - self.counters.updates
 
     def _update(self) -> int:
         """Do some of the updates that are owed; returns how many."""
@@ -204,7 +212,7 @@ class Trainer:
         self.counters.seconds = time.monotonic() - self._began
         self._rates.mark(self.trained_steps(), self.counters)
         document = self._document(state)
-        self.uploads.metrics(metrics_bytes(document))
+        self.uploads.metrics(lambda saved: metrics_bytes(document | {"checkpoint_steps": saved}))
         self.tracking.draw(document)
         self._story = story(document)
         laps = f"{self.counters.laps} laps, {self.counters.clean_laps} of them clean"

@@ -19,9 +19,11 @@ from runtime.exit_codes import ExitCode
 from runtime.logs import fields
 from runtime.retry import GaveUp
 from train_cloud import notify
+from train_cloud.bucket_probe import probe
 from train_cloud.environment import environment_of
 from train_cloud.object_store import PATIENCE_SECONDS, ObjectStore, ObjectStoreError, patiently
 from train_cloud.run_config import ConfigError, RunConfig
+from train_cloud.run_folder.done import is_done
 from train_cloud.run_folder.files import STORE
 from train_cloud.run_folder.keys import DONE, run_prefix
 from train_cloud.run_folder.states import TrainerState
@@ -32,7 +34,7 @@ from train_cloud.trainer.learning.export import ExportError
 from train_cloud.trainer.learning.learners import check_device, make_learner
 from train_cloud.trainer.loop import Trainer
 from train_cloud.trainer.reporting.tracking import Tracking
-from train_cloud.trainer.saving.checkpoint import restore_learner
+from train_cloud.trainer.saving.checkpoint import method_and_networks, restore_learner
 from train_cloud.trainer.saving.manifest import CheckpointError, find_newest
 from train_cloud.trainer.saving.uploads import AnotherWriter, Uploads
 
@@ -59,16 +61,20 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
     """Train the run of `config` with the store in `folder` until it is done or `stop` is set."""
     torch.set_num_threads(config.trainer_threads or max(1, (os.cpu_count() or 1) - 1))
     choose_matrix_products()
-    objects = ObjectStore(config.bucket, run_prefix(config.run_id))
     try:
         check_device(config.device)
-        if _patiently(lambda: objects.find(DONE), "asking whether the run is done", stop) is not None:
+        objects = ObjectStore(config.bucket, run_prefix(config.run_id))
+        finished = _patiently(lambda: objects.find(DONE), "asking whether the run is done", stop)
+        if is_done(finished, config.total_timesteps):
             _log.info("this run is done already: nothing to train", extra=fields(run_id=config.run_id))
             if (folder / STORE).exists():
                 store = Store(folder / STORE)
                 store.put_progress(replace(store.progress(), state=TrainerState.DONE))
             notify.ready("the run is done: nothing to train")
             return ExitCode.OK
+        if finished is not None:
+            _log.info("the run had finished and goes on: total_timesteps is higher than it was")
+        _patiently(lambda: probe(objects), "trying what the bucket's server can do", stop)
         store = _wait_for(lambda: _restored(folder / STORE), "the receiver to restore the store", stop)
         return _train(config, store, objects, stop)
     except GaveUp:
@@ -89,23 +95,26 @@ def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threadin
     found = _patiently(lambda: find_newest(objects), "looking for a checkpoint", stop)
     counters = Counters()
     if found.checkpoint is not None:
-        counters = restore_learner(learner, found.checkpoint)
+        counters = restore_learner(learner, found.checkpoint, method_and_networks(config))
         counters.resumes += 1
         begin = fields(steps=counters.steps, updates=counters.updates, folder=found.checkpoint.manifest.folder)
         _log.info("resuming", extra=begin)
-    uploads = Uploads(objects, found.latest_etag)
+    saved = None if found.checkpoint is None else found.checkpoint.manifest.steps
+    uploads = Uploads(objects, found.latest_etag, saved)
     tracking = Tracking(config, store.path.parent, objects, counters.steps)
     try:
         trainer = Trainer(config, store, uploads, tracking, learner, counters, stop, environment.spaces.layout)
         done = trainer.run()
         tracking.end()
-        return _finish(done, uploads, objects, trainer.summary(), stop)
+        return _finish(done, uploads, objects, trainer.summary, stop)
     finally:
         uploads.close()
         tracking.close()
 
 
-def _finish(done: bool, uploads: Uploads, objects: ObjectStore, summary: bytes, stop: threading.Event) -> ExitCode:
+def _finish(
+    done: bool, uploads: Uploads, objects: ObjectStore, summary: Callable[[], bytes], stop: threading.Event
+) -> ExitCode:
     """Wait for the final uploads; a finished run is marked DONE once its last checkpoint is up."""
     deadline = time.monotonic() + (PATIENCE_SECONDS if done else STOP_SECONDS)
     while not uploads.wait(0.2):
@@ -122,7 +131,8 @@ def _finish(done: bool, uploads: Uploads, objects: ObjectStore, summary: bytes, 
             _log.warning("the last checkpoint is saved, but metrics or curves were not uploaded in time")
             break
     if done:
-        _patiently(lambda: objects.put(DONE, summary), "marking the run as done", stop)
+        content = summary()
+        _patiently(lambda: objects.put(DONE, content), "marking the run as done", stop)
         _log.info("the run is done")
     else:
         _log.info("stopped in order: everything is saved")

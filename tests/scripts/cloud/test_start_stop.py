@@ -56,6 +56,15 @@ def test_a_finished_run_is_not_started_again(operated: Operated) -> None:
     assert "new run_id" in said.err
 
 
+def test_a_finished_run_is_started_when_more_steps_are_asked_for(operated: Operated) -> None:
+    steps = operated.deployment.total_timesteps
+    operated.objects.put("DONE", b'{"total_timesteps": %d}' % steps)
+    assert operated.run(start).code == ExitCode.REFUSED
+    operated.objects.put("DONE", b'{"total_timesteps": %d}' % (steps - 1))
+    assert operated.run(start).code == ExitCode.OK
+    assert operated.desired == 1
+
+
 def test_a_spent_budget_starts_nothing(operated: Operated) -> None:
     operated.spend(12.0, hours=30.0, instance_id="i-0a")
     operated.spend(8.5, hours=20.0, instance_id="i-0b")

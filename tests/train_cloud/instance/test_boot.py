@@ -58,6 +58,20 @@ def test_a_run_that_is_done_is_not_begun_again(scratch: ScratchInstance) -> None
     assert not (scratch.root / "installed").exists()
 
 
+@pytest.mark.parametrize(("asked_for", "begins"), [(400, False), (399, False), (401, True)])
+def test_a_finished_run_goes_on_when_more_steps_are_asked_for(
+    scratch: ScratchInstance, asked_for: int, begins: bool
+) -> None:
+    scratch.upload_code()
+    scratch.put(f"runs/{RUN_ID}/DONE", b'{\n  "steps": 410,\n  "total_timesteps": 400\n}')
+    (scratch.etc / "run.json").write_text(f'{{"run_id":"x","total_timesteps":{asked_for},"seed":7}}')
+
+    scratch.execute("boot.sh")
+
+    assert (scratch.root / "installed").exists() is begins
+    assert [record["reason"] for record in scratch.endings()] == ([] if begins else ["finished"])
+
+
 def test_a_launch_too_many_ends_with_that_reason(scratch: ScratchInstance) -> None:
     scratch.upload_code()
     scratch.put(f"runs/{RUN_ID}/launches", b"3\n")

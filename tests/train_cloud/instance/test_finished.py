@@ -14,6 +14,14 @@ def test_a_done_run_ends_the_instance(site: InstanceSite) -> None:
     assert site.ending()[0] == "finished"
 
 
+@pytest.mark.parametrize(("more", "ends"), [(0, True), (-1, True), (1, False)])
+def test_a_run_that_finished_with_fewer_steps_goes_on(site: InstanceSite, more: int, ends: bool) -> None:
+    deployment = site.deployment()
+    site.put("DONE", b'{"total_timesteps": %d}' % (deployment.run.total_timesteps - more))
+    assert end_when_done(deployment, patience_seconds=0.0) is ends
+    assert bool(site.ending()) is ends
+
+
 def test_a_trainer_that_was_only_stopped_ends_nothing(site: InstanceSite) -> None:
     assert not end_when_done(site.deployment(), patience_seconds=0.0)
     assert site.ending() == []

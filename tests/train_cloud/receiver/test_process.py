@@ -18,7 +18,7 @@ from tests.support.receivers import ReceiverProcess, blob, hello, receiver_proce
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from train_cloud.run_config import RunConfig
-from train_cloud.store import Store
+from train_cloud.store import Store, TrainerProgress
 from wire.messages import Ack, Drain, TransitionBatch
 from wire.pairing import basic_auth_header, check_pin, format_pairing
 
@@ -64,6 +64,21 @@ def test_the_pairing_string_is_private_and_pins_the_certificate(config: RunConfi
         assert format_pairing(pairing) not in receiver.log_text()
     with receiver_process(config, tmp_path) as again:
         assert again.pairing().pin == pairing.pin
+
+
+@pytest.mark.parametrize(("asked_for", "state"), [(400, "done"), (500, "starting")])
+def test_a_finished_run_that_is_prolonged_sends_no_bridge_home(
+    config: RunConfig, tmp_path: Path, asked_for: int, state: str
+) -> None:
+    store = Store(tmp_path / "store.db")
+    store.put_progress(TrainerProgress(399, 410, 399, "done"))
+    store.close()
+    prolonged = msgspec.structs.replace(config, total_timesteps=asked_for, learning_starts=100)
+    with receiver_process(prolonged, tmp_path) as receiver:
+        receiver.pairing()
+        store = Store(receiver.store_file)
+        assert store.progress() == TrainerProgress(399, 410, 399, state)
+        store.close()
 
 
 def test_health_and_metrics_are_told_over_the_bridges_tls(config: RunConfig, tmp_path: Path) -> None:

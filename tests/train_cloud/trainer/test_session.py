@@ -135,6 +135,7 @@ def test_a_run_is_trained_to_its_end_and_marked_done(run: Run) -> None:
     assert metrics["laps"] == 20
     assert metrics["best_lap_s"] == pytest.approx(99.8)
     assert metrics["steps_left"] == 0
+    assert metrics["checkpoint_steps"] == json.loads(run.objects.get("DONE")[0])["checkpoint_steps"] == 400
 
 
 def test_a_finished_run_leaves_its_curves_its_boot_and_its_story(run: Run, caplog: pytest.LogCaptureFixture) -> None:
@@ -176,6 +177,20 @@ def test_a_done_run_says_so_and_is_not_trained(run: Run, caplog: pytest.LogCaptu
     assert run.store.progress().state == "done"
 
 
+def test_a_finished_run_goes_on_when_more_steps_are_asked_for(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    run.store.add_batches(incoming(range(1, 21)))
+    assert run.start(run.config()).result(60) == ExitCode.OK
+    run.store.add_batches(incoming(range(21, 31)))
+    assert run.start(run.config(total_timesteps=600)).result(60) == ExitCode.OK
+    assert "the run had finished and goes on" in caplog.text
+    counters = run.counters()
+    assert (counters.steps, counters.updates, counters.resumes) == (600, 250, 1)
+    assert json.loads(run.objects.get("DONE")[0])["total_timesteps"] == 600
+    assert run.start(run.config(total_timesteps=500)).result(60) == ExitCode.OK
+    assert run.counters().resumes == 1, "all that is asked for is trained"
+
+
 def test_a_stopped_run_goes_on_with_the_same_counters_and_newer_weights(run: Run) -> None:
     run.store.add_batches(incoming(range(1, 11)))
     ending = run.start(run.config())
@@ -184,7 +199,7 @@ def test_a_stopped_run_goes_on_with_the_same_counters_and_newer_weights(run: Run
     assert ending.result(30) == ExitCode.OK
     stopped = run.counters()
     assert (stopped.steps, stopped.updates, stopped.consumed, stopped.resumes) == (200, 50, {STREAM: 10}, 0)
-    assert run.metrics()["state"] == "stopped"
+    assert (run.metrics()["state"], run.metrics()["checkpoint_steps"]) == ("stopped", 200)
 
     run.store.add_batches(incoming(range(1, 21)))
     assert run.start(run.config()).result(60) == ExitCode.OK
@@ -192,6 +207,42 @@ def test_a_stopped_run_goes_on_with_the_same_counters_and_newer_weights(run: Run
     assert (done.steps, done.updates, done.laps, done.resumes) == (400, 150, 20, 1)
     assert done.weights_version > stopped.weights_version
     assert done.seconds > stopped.seconds
+
+
+@pytest.mark.parametrize(("ratio", "learning_starts", "more"), [(2.0, 100, 200), (0.1, 100, 10), (0.5, 300, 50)])
+def test_other_settings_count_from_where_the_run_stands(
+    run: Run, ratio: float, learning_starts: int, more: int
+) -> None:
+    run.store.add_batches(incoming(range(1, 11)))
+    ending = run.start(run.config())
+    wait_until(lambda: run.trained() == 200, "half of the run is learned", 30)
+    run.stop.set()
+    assert ending.result(30) == ExitCode.OK
+    before = run.counters().updates
+
+    ending = run.start(run.config(updates_per_step=ratio, learning_starts=learning_starts))
+    wait_until(lambda: run.store.progress().state == "training", "the run goes on", 30)
+    run.store.add_batches(incoming(range(11, 16)))
+    wait_until(lambda: run.trained() == 300, "what is there is learned", 30)
+    assert run.store.progress().updates == before + more
+    run.stop.set()
+    assert ending.result(30) == ExitCode.OK
+
+
+@pytest.mark.parametrize("change", [{"method": "tqc"}, {"network": [32]}, {"critic_network": [8]}])
+def test_another_method_or_network_is_refused_in_a_sentence(
+    run: Run, change: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    run.start(run.config())
+    wait_until(lambda: run.store.latest_weights() is not None, "the trainer is at work", 30)
+    run.store.request_checkpoint()
+    wait_until(lambda: run.objects.list("checkpoints/LATEST") != [], "a checkpoint is up", 30)
+    run.stop.set()
+    wait_until(lambda: run.store.progress().state == "stopped", "it has stopped", 30)
+    assert run.start(run.config(**change)).result(30) == ExitCode.FAILED
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "it was made by method sac, network [16, 16] and critic_network [16, 16], and run.json asks for" in said
+    assert len(said) < 500
 
 
 def test_a_checkpoint_that_is_asked_for_is_saved_at_once(run: Run) -> None:

@@ -185,7 +185,14 @@ def _begin(source: _Input) -> Any:
         except Exception as error:
             reason = str(error).strip().partition("\n")[0]
             # Where the server answered that it does not let us, more tries would get the same answer.
-            refused = re.search(r"returned error 40[0134]\b", str(error))
+            refused = re.search(r"\b(?:returned error|HTTP) (40[01349]|410)\b", str(error))
+            if refused and refused[1] == "409":
+                _log.warning(
+                    "W&B takes nothing under this run_id, because a run of that name was deleted there: training goes "
+                    "on without W&B; another run_id would have curves",
+                    extra=fields(reason=reason),
+                )
+                return None
             if refused or isinstance(error, (wandb.errors.AuthenticationError, wandb.errors.UsageError)):
                 _log.warning(
                     "W&B refuses the key or the project: training goes on without W&B; check the key and wandb_project",

@@ -5,14 +5,18 @@ and which checkpoint is the newest is manifest.py's; it does not decide when to 
 """
 
 import hashlib
+import logging
 
 import msgspec
 
+from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.keys import CHECKPOINTS, COUNTERS, GENERATORS, MODEL, POLICY
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learner import Learner
 from train_cloud.trainer.learning.rng import pack_generators, restore_generators
 from train_cloud.trainer.saving.manifest import Checkpoint, CheckpointError, FileEntry, Manifest
+
+_log = logging.getLogger(__name__)
 
 
 def make_checkpoint(learner: Learner, counters: Counters, policy: bytes) -> Checkpoint:
@@ -30,19 +34,33 @@ def make_checkpoint(learner: Learner, counters: Counters, policy: bytes) -> Chec
     return Checkpoint(Manifest(folder=folder, steps=counters.steps, updates=counters.updates, files=entries), files)
 
 
-def restore_learner(learner: Learner, checkpoint: Checkpoint) -> Counters:
+def method_and_networks(config: RunConfig) -> str:
+    """In words what a checkpoint can be restored into only if it is the same."""
+    critics = config.critic_network or config.network
+    return f"method {config.method}, network {config.network} and critic_network {critics}"
+
+
+def restore_learner(learner: Learner, checkpoint: Checkpoint, wanted: str = "") -> Counters:
     """Put a freshly made learner and the random generators into the checkpoint's state; returns its counters.
 
-    Raises CheckpointError when the networks do not fit, which is so when the configuration's method or network was
-    changed in mid-run.
+    Raises CheckpointError when it was made by something else than `wanted` (see method_and_networks), or the networks
+    do not fit.
     """
+    folder, advice = checkpoint.manifest.folder, "Restore what the run began with, or begin a run with another run_id."
     try:
         counters = msgspec.json.decode(checkpoint.files[COUNTERS], type=Counters)
+        if wanted and counters.made_by not in ("", wanted):
+            raise CheckpointError(
+                f"The checkpoint {folder} does not fit this configuration: it was made by {counters.made_by}, and "
+                f"run.json asks for {wanted}. {advice}"
+            )
         learner.restore(checkpoint.files[MODEL], counters)
         restore_generators(checkpoint.files[GENERATORS])
     except (KeyError, ValueError, RuntimeError, msgspec.MsgspecError) as error:
+        # The libraries list every tensor of every network.
+        _log.debug("the checkpoint does not fit", exc_info=True)
         raise CheckpointError(
-            f"The checkpoint {checkpoint.manifest.folder} does not fit this configuration ({error}). Restore the "
-            "method and network that the run began with, or begin a run with another run_id."
+            f"The checkpoint {folder} does not fit this configuration ({type(error).__name__}): its method, its "
+            f"networks or its environment's spaces are others than run.json asks for. {advice}"
         ) from error
     return counters

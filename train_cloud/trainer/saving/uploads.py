@@ -14,13 +14,15 @@ from contextlib import contextmanager
 from runtime.logs import fields
 from runtime.retry import Backoff
 from train_cloud.object_store import (
+    INSTANCE_FILE,
     ObjectNotFound,
     ObjectStore,
+    ObjectStoreDenied,
     ObjectStoreError,
     ObjectStoreUnavailable,
     PreconditionFailed,
 )
-from train_cloud.run_folder.keys import LATEST, MANIFEST, METRICS
+from train_cloud.run_folder.keys import CHECKPOINTS, LATEST, MANIFEST, METRICS
 from train_cloud.trainer.saving.manifest import Checkpoint
 
 _log = logging.getLogger(__name__)
@@ -31,9 +33,13 @@ class AnotherWriter(Exception):
 
 
 class Uploads:
-    """One thread that uploads what it is handed; `latest_etag` is LATEST's as this trainer found it, None without."""
+    """One thread that uploads what it is handed.
 
-    def __init__(self, objects: ObjectStore, latest_etag: str | None) -> None:
+    `latest_etag` is LATEST's as this trainer found it, None without; `saved_steps` are the checkpoint's that it goes on
+    from.
+    """
+
+    def __init__(self, objects: ObjectStore, latest_etag: str | None, saved_steps: int | None = None) -> None:
         self._objects = objects
         self._latest_etag = latest_etag
         self._unanswered: set[bytes] = set()
@@ -45,8 +51,9 @@ class Uploads:
         self._refusal: str | None = None
         self._closed = False
         self._idle = True
-        self.saved_steps: int | None = None
-        """Steps of the newest checkpoint that LATEST names by this writer's hand."""
+        self.saved_steps = saved_steps
+        """Steps of the newest checkpoint that LATEST is known to name."""
+        self._swept = False
         self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
         self._thread.start()
 
@@ -56,10 +63,13 @@ class Uploads:
         with self._change():
             self._checkpoint = checkpoint
 
-    def metrics(self, document: bytes) -> None:
-        """Upload metrics.json once, as well as it goes; the next one comes soon."""
+    def metrics(self, document: Callable[[int | None], bytes]) -> None:
+        """Upload metrics.json once, as well as it goes; the next one comes soon.
+
+        It is made when its turn comes, of the `saved_steps` of then: no checkpoint is newer than the one it names.
+        """
         with self._change():
-            self._beside["metrics"] = lambda: self._objects.put(METRICS, document)
+            self._beside["metrics"] = lambda: self._objects.put(METRICS, document(self.saved_steps))
 
     def curves(self, upload: Callable[[], None]) -> None:
         """Call `upload` once after what is waiting, as well as it goes; it may raise ObjectStoreError or OSError."""
@@ -108,6 +118,8 @@ class Uploads:
             # The checkpoint first: when an instance has little time left, it alone matters.
             if checkpoint is not None:
                 self._upload_checkpoint(checkpoint)
+            if self.saved_steps is not None and checkpoint is not None and not self._swept:
+                self._sweep(f"{CHECKPOINTS}{self.saved_steps:012d}")
             for what, upload in beside.items():
                 self._as_well_as_it_goes(what, upload)
 
@@ -119,6 +131,30 @@ class Uploads:
         except Exception:
             # Whatever is wrong with it, the thread lives on: checkpoints are its work too.
             _log.exception(f"{what} not uploaded: an unexpected error")
+
+    def _sweep(self, before: str) -> None:
+        """Delete what killed or superseded uploads left: the folders before `before` that have no manifest.
+
+        An instance leaves them: its role may delete nothing.
+        """
+        if INSTANCE_FILE.exists():
+            return
+        try:
+            keys = self._objects.list(CHECKPOINTS)
+            complete = tuple(key.removesuffix(MANIFEST) for key in keys if key.endswith(f"/{MANIFEST}"))
+            left = [key for key in keys if key < before and "/" in key.removeprefix(CHECKPOINTS)]
+            left = [key for key in left if key[: key.rindex("/") + 1] not in complete]
+            for key in left:
+                self._objects.delete(key)
+        except ObjectStoreDenied as error:
+            _log.info("parts of checkpoints that were never finished stay", extra=fields(reason=str(error)))
+        except ObjectStoreError as error:
+            _log.warning("parts of checkpoints not swept, trying again", extra=fields(reason=str(error)))
+            return
+        else:
+            if left:
+                _log.info("swept parts of checkpoints that were never finished", extra=fields(objects=len(left)))
+        self._swept = True
 
     def _upload_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Upload `checkpoint` unless a newer one is handed in or the thread is closed before that succeeds."""

@@ -1,5 +1,6 @@
 """Curves at Weights & Biases by the real wandb, offline, and towards servers that are not there or refuse us."""
 
+import json
 import os
 import threading
 import time
@@ -42,9 +43,25 @@ class NoEntry(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+class Deleted(NoEntry):
+    """A W&B server where the run was deleted: it knows us, and takes the run's name no more."""
+
+    def do_POST(self) -> None:
+        asked = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        viewer = {"id": "1", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
+        body = json.dumps({"data": {"viewer": viewer}}).encode()
+        if gone := b"upsertBucket" in asked:
+            problem = "run monza-7 was previously created and deleted; try a new run name"
+            body = json.dumps({"errors": [{"message": problem}], "data": {"upsertBucket": None}}).encode()
+        self.send_response(409 if gone else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
 @pytest.fixture
-def server() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), NoEntry) as running:
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), getattr(request, "param", NoEntry)) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{running.server_port}"
         running.shutdown()
@@ -126,6 +143,25 @@ def test_a_key_that_is_refused_is_told_in_a_sentence(
     curves.close()
     assert KEY not in said
     assert "Traceback" not in said + capfd.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", [Deleted], indirect=True)
+def test_a_run_that_was_deleted_there_is_told_and_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", server)
+    curves = begun(tmp_path)
+    said = ""
+
+    def told() -> bool:
+        nonlocal said
+        said += capfd.readouterr().err
+        return "a run of that name was deleted there" in said
+
+    wait_until(told, "the refusal is told", 90)
+    curves.close()
+    assert "trying again" not in said
 
 
 def test_a_key_of_a_wrong_form_is_refused_without_asking_a_server(

@@ -14,11 +14,14 @@ from racing.policy import Policy
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import boxes, run_config
 from tests.support.waiting import wait_until
-from train_cloud.object_store import ObjectStore, ObjectStoreUnavailable, PreconditionFailed
+from train_cloud import object_store
+from train_cloud.bucket_probe import probe
+from train_cloud.object_store import ObjectStore, ObjectStoreDenied, ObjectStoreUnavailable, PreconditionFailed
 from train_cloud.run_folder.keys import LATEST
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learners import SpacesOnly, make_learner
 from train_cloud.trainer.learning.off_policy import OffPolicyLearner
+from train_cloud.trainer.saving import uploads as uploads_module
 from train_cloud.trainer.saving.checkpoint import make_checkpoint, restore_learner
 from train_cloud.trainer.saving.manifest import Checkpoint, CheckpointError, find_newest
 from train_cloud.trainer.saving.uploads import AnotherWriter, Uploads
@@ -265,6 +268,56 @@ def test_a_file_whose_upload_fails_in_an_unforeseen_way_is_not_named_by_latest(
     assert uploads.wait(20)
     assert uploads.saved_steps == 1000
     uploads.close()
+
+
+def folders(objects: ObjectStore) -> set[str]:
+    return {key.split("/")[1].split("-")[0].lstrip("0") for key in objects.list("checkpoints/") if key != LATEST}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_what_killed_uploads_left_is_swept_once_a_later_checkpoint_is_saved(s3: MotoS3, objects: ObjectStore) -> None:
+    learner = learner_with_experience()
+    upload(objects, checkpoint_of(learner, 1000))
+    for steps in (1500, 4000):
+        dying = KilledAt(s3, 5, arrives=False)
+        Uploads(dying, find_newest(objects).latest_etag).checkpoint(checkpoint_of(learner, steps))
+        assert dying.killed.wait(20)
+    assert folders(objects) == {"1000", "1500", "4000"}
+    uploads = Uploads(objects, find_newest(objects).latest_etag)
+    for steps in (2000, 3000):
+        uploads.checkpoint(checkpoint_of(learner, steps))
+        assert uploads.wait(20)
+        assert folders(objects) == {"1000", "2000", "4000"} | {str(steps)}, "one beyond it may be somebody's work"
+    uploads.close()
+
+
+def test_a_role_that_may_not_delete_goes_on(objects: ObjectStore, caplog: pytest.LogCaptureFixture) -> None:
+    class MayNotDelete(ObjectStore):
+        def delete(self, key: str) -> None:
+            raise ObjectStoreDenied(f"Could not delete {key}.")
+
+    caplog.set_level("INFO")
+    objects.put("checkpoints/000000000500-01234567/model.zip", b"half")
+    uploads = Uploads(MayNotDelete(objects._config, objects.prefix), None)
+    uploads.checkpoint(checkpoint_of(learner_with_experience(), 1000))
+    assert uploads.wait(20)
+    assert "never finished stay" in caplog.text
+    assert folders(objects) == {"500", "1000"}
+    uploads.close()
+
+
+def test_an_instance_deletes_nothing(s3: MotoS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (object_store, uploads_module):
+        monkeypatch.setattr(module, "INSTANCE_FILE", tmp_path)
+    objects = ObjectStore(s3.bucket, "runs/test-run/")
+    objects.put("checkpoints/000000000500-01234567/model.zip", b"half")
+    probe(objects)
+    uploads = Uploads(objects, None)
+    uploads.checkpoint(checkpoint_of(learner_with_experience(), 1000))
+    assert uploads.wait(20)
+    uploads.close()
+    assert folders(objects) == {"500", "1000"}
+    assert objects.list("probes/") == []
 
 
 def test_curves_that_fail_in_an_unforeseen_way_do_not_end_the_checkpoints(objects: ObjectStore) -> None:

@@ -1,0 +1,48 @@
+"""How many updates are owed when a run goes on with other settings than before."""
+
+import pytest
+
+from tests.support.runs import run_config
+from train_cloud.trainer.pace import Pace, pace_of
+
+
+def test_a_new_run_owes_nothing_until_learning_starts() -> None:
+    pace = pace_of(run_config(updates_per_step=0.5, learning_starts=100), None, 0, 0)
+    assert [pace.asked(steps) for steps in (0, 100, 102, 300)] == [0, 0, 1, 100]
+    assert (pace.trained(0), pace.trained(100)) == (100, 300)
+
+
+@pytest.mark.parametrize("ratio", [0.25, 4.0])
+@pytest.mark.parametrize("learning_starts", [0, 2_000, 150_000])
+def test_other_settings_count_from_where_the_run_stands(ratio: float, learning_starts: int) -> None:
+    began = run_config(updates_per_step=1.0, learning_starts=1_000)
+    before = pace_of(began, None, 0, 0)
+    updates = before.asked(20_000)
+    after = pace_of(run_config(updates_per_step=ratio, learning_starts=learning_starts), before, 20_000, updates)
+    assert after.asked(20_000) == updates
+    assert after.asked(20_100) == updates + 100 * ratio
+    assert after.trained(updates) == 20_000
+    assert pace_of(began, after, 20_100, updates + 10).asked(20_200) == updates + 110
+
+
+def test_the_same_settings_go_on_owing_what_was_owed() -> None:
+    config = run_config(updates_per_step=0.5, learning_starts=100)
+    pace = pace_of(config, None, 0, 0)
+    assert pace_of(config, pace, 5_000, 10) is pace
+    changed = pace_of(run_config(updates_per_step=2.0, learning_starts=100), pace, 5_000, 2_450)
+    assert pace_of(run_config(updates_per_step=2.0, learning_starts=100), changed, 6_000, 2_500) is changed
+
+
+def test_a_run_without_an_update_collects_as_much_as_it_is_told_to() -> None:
+    before = pace_of(run_config(learning_starts=1_000), None, 0, 0)
+    assert pace_of(run_config(learning_starts=5_000), before, 900, 0).from_steps == 5_000
+    assert pace_of(run_config(learning_starts=10), before, 900, 0).from_steps == 900
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on_as_it_was() -> None:
+    config = run_config(updates_per_step=1.0, learning_starts=1_000)
+    assert pace_of(config, None, 20_000, 18_990).asked(20_000) == 19_000
+    for updates in (3_000, 90_000):
+        assert pace_of(config, None, 20_000, updates) == Pace(
+            updates_per_step=1.0, learning_starts=1_000, from_steps=20_000, from_updates=updates
+        )

@@ -1,0 +1,50 @@
+"""How many updates the steps of a run ask for, over lives with different settings.
+
+What was asked for under earlier settings is settled when they change: new ones count from where the run stands then,
+so that no burst of updates on old experience is owed, and no long time without any.
+"""
+
+import msgspec
+
+from train_cloud.run_config import RunConfig
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """Updates asked for by the steps beyond `from_steps`, where `from_updates` were made.
+
+    `updates_per_step` and `learning_starts` are the settings of the run that it was made from.
+    """
+
+    updates_per_step: float
+    learning_starts: int
+    from_steps: int
+    from_updates: int = 0
+
+    def asked(self, steps: int) -> int:
+        """Updates that a run of so many steps should have made."""
+        return self.from_updates + int(self.updates_per_step * max(0, steps - self.from_steps))
+
+    def trained(self, updates: int) -> int:
+        """Steps that so many updates have kept up with."""
+        return int(self.from_steps + (updates - self.from_updates) / self.updates_per_step)
+
+
+def pace_of(config: RunConfig, known: Pace | None, steps: int, updates: int) -> Pace:
+    """The pace at which a run goes on by `config` that has `steps` and `updates`, until now at `known`.
+
+    None: a new run, or a checkpoint of an earlier version, whose settings are taken for today's if they can be.
+    """
+    ratio, begin = config.updates_per_step, config.learning_starts
+    if known is not None and (known.updates_per_step, known.learning_starts) == (ratio, begin):
+        return known
+    whole = Pace(updates_per_step=ratio, learning_starts=begin, from_steps=begin)
+    owed = whole.asked(min(steps, config.total_timesteps)) - updates
+    if known is None and 0 <= owed <= ratio * config.max_lead_steps:
+        return whole
+    # Before its first update a run still collects as much as it is told to.
+    return Pace(
+        updates_per_step=ratio,
+        learning_starts=begin,
+        from_steps=steps if updates else max(steps, begin),
+        from_updates=updates,
+    )
