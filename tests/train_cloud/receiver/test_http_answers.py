@@ -82,11 +82,12 @@ def test_metrics_are_prometheus_text_with_help_and_type(receiver: ThreadedReceiv
 
 def test_metrics_need_the_token_and_guessing_is_slowed_down_while_health_is_told(receiver: ThreadedReceiver) -> None:
     wrong = {"Authorization": basic_auth_header("WrongTokenWrongToken")}
-    statuses = [get(receiver, "/metrics", headers)[0].status for headers in [{}, wrong] * 6]
-    assert statuses == [401] * 10 + [429] * 2
-    response, text = get(receiver, "/metrics", WITH_TOKEN)
+    statuses = [get(receiver, "/metrics", headers)[0].status for headers in [{}, wrong] * 12]
+    assert statuses == [401] * 20 + [401, 429] * 2
+    response, text = get(receiver, "/metrics", wrong)
     assert response.status == 429
     assert "ac_training" not in text
+    assert get(receiver, "/metrics", WITH_TOKEN)[0].status == 200
     assert get(receiver, "/healthz")[0].status == 200
 
 

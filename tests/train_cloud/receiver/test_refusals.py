@@ -56,13 +56,17 @@ def test_a_wrong_or_missing_token_is_unauthorized_and_not_echoed(receiver: Threa
 def test_an_address_that_keeps_guessing_has_to_wait_while_open_sessions_go_on(receiver: ThreadedReceiver) -> None:
     with receiver.client() as client:
         client.begin(HELLO)
-        statuses = [refusal(receiver, additional_headers={})[0] for _ in range(12)]
+        wrong = {"Authorization": basic_auth_header("WrongTokenWrongToken")}
+        statuses = [refusal(receiver, additional_headers=wrong)[0] for _ in range(12)]
         assert statuses == [401] * 10 + [429] * 2
-        status, text, headers = refusal(receiver)
+        status, text, headers = refusal(receiver, additional_headers=wrong)
         assert status == 429
         assert 0 < int(headers["Retry-After"]) <= 60
         assert "Too many wrong tokens" in text
         client.store(1)
+    # A home is one address: the bridge with the right token, which dials again, must not wait for whoever guesses.
+    with receiver.client() as client:
+        client.begin(HELLO)
 
 
 def test_another_protocol_version_is_refused_with_the_one_that_is_spoken(receiver: ThreadedReceiver) -> None:
