@@ -56,8 +56,8 @@ class Trainer:
     layout: InitVar[Layout]
 
     def __post_init__(self, layout: Layout) -> None:
-        self._ingest = Ingest(self.store, self.learner, self.counters, layout)
         self._publisher = Publisher(self.store, self.counters)
+        self._ingest = Ingest(self.store, self.learner, self.counters, layout, self._publisher.saw)
         self._rates = Rates()
         self._rebuilt = False
         self._saved_at_steps = self.counters.steps

@@ -176,7 +176,7 @@ def test_a_receiver_that_goes_away_or_has_no_store_is_not_healthy() -> None:
 
 def test_a_store_that_takes_batches_again_is_healthy_again() -> None:
     vitals = well()
-    job = Job(HELLO.stream, 1, b"", racing().spaces.layout, lambda _: None)
+    job = Job(HELLO.stream, 1, b"", racing().spaces.layout, lambda _: None, lambda _: None)
     vitals.count([Result(job, WriteOutcome.NO_ROOM)])
     assert vitals.problem() is not None
     vitals.count([Result(job, WriteOutcome.STORED)])
