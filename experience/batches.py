@@ -18,6 +18,11 @@ MAX_NUMBERS: Final = 2**20
 """Most numbers that the observations and actions of a batch may hold, counting 64-bit ones twice."""
 MAX_COLUMNS: Final = 65536
 MAX_REASON_LENGTH: Final = 200
+MAX_FIRST_STEP: Final = 2**48
+"""More steps than any car makes: 150,000 years at 60 a second."""
+MAX_LAP_SECONDS: Final = 86_400.0
+MAX_ACTION_AGE: Final = 600.0
+"""s; an older action (the PC slept) counts as one of this age."""
 TIMING_STEP: Final = 2.0**-13
 """A grid for action ages, s (0.12 ms): ages rounded to it cost one byte a step instead of four."""
 
@@ -77,7 +82,7 @@ class Layout:
 
 
 class LapRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A lap that ended with the step at `row` (0..T-1): its `time` in s, and whether it was clean."""
+    """A lap that ended with the step at `row` (0..T-1): its `time` in s, above 0, and whether it was clean."""
 
     row: int
     time: float
@@ -101,14 +106,14 @@ class Batch:
         layout: what observations and actions hold.
         run_lengths: (R,) int32, steps of each run, at least 1; they sum to T.
         run_cars: (R,) int32 >= 0, the car that made the run.
-        run_first_steps: (R,) int64 >= 0, index of the run's first step in that car's life.
+        run_first_steps: (R,) int64 in 0..MAX_FIRST_STEP, index of the run's first step in that car's life.
         observations: (T + R, D) of the layout's dtype; each run holds one row more than it has steps.
         actions: (T, A) of the layout's dtype.
         rewards: (T,) float32.
         terminated: (T,) bool. After a terminated or truncated step a new run begins.
         truncated: (T,) bool.
         policy_versions: (T,) uint32, the weights that chose the action; 0 where none did, as in a rolling start.
-        action_ages: (T,) float32 >= 0, s between the observation and the moment the action was applied.
+        action_ages: (T,) float32 in 0..MAX_ACTION_AGE, s between the observation and the moment the action was applied.
         off_period: (T,) bool, the step did not take a control period: longer, or shorter after a longer one.
         laps: laps that ended in this batch, by row.
         episodes: episodes that ended in this batch, by row.
@@ -170,8 +175,8 @@ def check_contents(batch: Batch) -> None:
         values = getattr(batch, name)
         if step is None and values.dtype.kind == "f" and not np.isfinite(values).all():
             raise CodecError(f"The {name} of this batch hold NaN or an infinite number; fix their source.")
-    if not batch.action_ages.min() >= 0.0 or batch.action_ages.max() == math.inf:
-        raise CodecError("The action_ages of a batch hold a negative time, NaN or infinity.")
+    if not (batch.action_ages.min() >= 0.0 and batch.action_ages.max() <= MAX_ACTION_AGE):
+        raise CodecError(f"The action_ages of a batch hold a negative time, NaN or more than {MAX_ACTION_AGE:.0f} s.")
     _check_records(batch, steps)
 
 
@@ -213,6 +218,8 @@ def _check_runs(batch: Batch, steps: int) -> None:
         raise CodecError(f"The run lengths of a batch must be at least 1 and sum to its {steps} steps.")
     if min(batch.run_cars.tolist()) < 0 or min(batch.run_first_steps.tolist()) < 0:
         raise CodecError("A batch names a car or a first step below zero.")
+    if max(batch.run_first_steps.tolist()) > MAX_FIRST_STEP:
+        raise CodecError(f"A batch names a first step above {MAX_FIRST_STEP}, which no car reaches.")
     ended = batch.terminated | batch.truncated
     if ended.any():
         ended[np.cumsum(lengths) - 1] = False
@@ -225,7 +232,7 @@ def _check_records(batch: Batch, steps: int) -> None:
     if len(batch.laps) > steps or len(batch.episodes) > steps:
         raise CodecError(f"A batch of {steps} steps names {len(batch.laps)} laps and {len(batch.episodes)} episodes.")
     for lap in batch.laps:
-        if not (0 <= lap.row < steps and 0.0 <= lap.time < math.inf):
+        if not (0 <= lap.row < steps and 0.0 < lap.time <= MAX_LAP_SECONDS):
             raise CodecError(f"A lap record of a batch has row {lap.row} and time {lap.time}, which cannot be.")
     for end in batch.episodes:
         if not (0 <= end.row < steps and end.steps >= 1 and math.isfinite(end.total_reward)):

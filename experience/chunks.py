@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from experience.batches import TIMING_STEP, Batch, EpisodeRecord, Float32Array, LapRecord, Layout
+from experience.batches import MAX_ACTION_AGE, TIMING_STEP, Batch, EpisodeRecord, Float32Array, LapRecord, Layout
 
 if TYPE_CHECKING:
     from racing.driving import EpisodeEnd, Lap, Step
@@ -150,7 +150,7 @@ def assemble(chunk: Chunk, layout: Layout, first_step: Callable[[int], int]) -> 
 
 
 def on_timing_grid(seconds: Float32Array) -> Float32Array:
-    """Times rounded to the wire's grid, same shape; what is negative or not finite becomes 0."""
-    sane = np.nan_to_num(np.maximum(seconds, 0.0), nan=0.0, posinf=0.0)
+    """Times on the wire's grid and within its bounds, same shape; what is negative or not finite becomes 0."""
+    sane = np.clip(np.nan_to_num(seconds, nan=0.0, posinf=0.0), 0.0, MAX_ACTION_AGE)
     rounded: Float32Array = (np.rint(sane / TIMING_STEP) * TIMING_STEP).astype(np.float32)
     return rounded

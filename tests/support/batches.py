@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from experience.batches import MAX_ACTION_AGE
 from experience.codec import Batch, Column, EpisodeRecord, LapRecord, Layout
 
 GRID_LAYOUT = Layout(Column(5, step=2.0**-12), Column(2, step=2.0**-15))
@@ -38,7 +39,7 @@ def made_up_batch(
         terminated=terminated,
         truncated=truncated,
         policy_versions=np.sort(rng.integers(0, 2**32 if extreme else 3, steps)).astype(np.uint32),
-        action_ages=np.abs(_values(rng, steps, Column(1), extreme)[:, 0]),
+        action_ages=np.minimum(np.abs(_values(rng, steps, Column(1), extreme)[:, 0]), np.float32(MAX_ACTION_AGE)),
         off_period=rng.random(steps) < 0.1,
         laps=(LapRecord(int(ends[0]), 88.25, True),) if seed % 2 else (),
         episodes=(EpisodeRecord(int(ends[-1]), 7, 1.5, "off_track"),) if seed % 3 == 0 else (),
