@@ -17,7 +17,15 @@ MAX_STEPS_PER_BATCH: Final = 4096
 MAX_NUMBERS: Final = 2**20
 """Most numbers that the observations and actions of a batch may hold, counting 64-bit ones twice."""
 MAX_COLUMNS: Final = 65536
-MAX_REASON_LENGTH: Final = 200
+REASONS: Final = frozenset(
+    {
+        *("off_track", "crash", "reversed", "stalled", "time"),
+        *("start", "stopped", "interrupted", "recording"),
+        *("terminated", "truncated"),
+    }
+)
+"""Why an episode may end: by racing's task, by whoever drives, by any environment. Every reason is counted for ever, so
+that there must not be one for each batch."""
 MAX_FIRST_STEP: Final = 2**48
 """More steps than any car makes: 150,000 years at 60 a second."""
 MAX_LAP_SECONDS: Final = 86_400.0
@@ -90,7 +98,7 @@ class LapRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 
 
 class EpisodeRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """An episode that ended with the step at `row` (0..T-1): its length, its summed reward and why it ended."""
+    """An episode that ended with the step at `row` (0..T-1): its length, its summed reward and why (REASONS)."""
 
     row: int
     steps: int
@@ -115,8 +123,8 @@ class Batch:
         policy_versions: (T,) uint32, the weights that chose the action; 0 where none did, as in a rolling start.
         action_ages: (T,) float32 in 0..MAX_ACTION_AGE, s between the observation and the moment the action was applied.
         off_period: (T,) bool, the step did not take a control period: longer, or shorter after a longer one.
-        laps: laps that ended in this batch, by row.
-        episodes: episodes that ended in this batch, by row.
+        laps: laps that ended in this batch, at most one a row.
+        episodes: episodes that ended in this batch, at most one a row.
     """
 
     layout: Layout
@@ -228,14 +236,18 @@ def _check_runs(batch: Batch, steps: int) -> None:
 
 
 def _check_records(batch: Batch, steps: int) -> None:
-    # A step is of one car, and ends at most one lap and one episode of it.
-    if len(batch.laps) > steps or len(batch.episodes) > steps:
-        raise CodecError(f"A batch of {steps} steps names {len(batch.laps)} laps and {len(batch.episodes)} episodes.")
     for lap in batch.laps:
         if not (0 <= lap.row < steps and 0.0 < lap.time <= MAX_LAP_SECONDS):
             raise CodecError(f"A lap record of a batch has row {lap.row} and time {lap.time}, which cannot be.")
     for end in batch.episodes:
-        if not (0 <= end.row < steps and end.steps >= 1 and math.isfinite(end.total_reward)):
+        if not (0 <= end.row < steps and 1 <= end.steps <= MAX_FIRST_STEP and math.isfinite(end.total_reward)):
             raise CodecError(f"An episode record of a batch has row {end.row} and {end.steps} steps, which cannot be.")
-        if len(end.reason) > MAX_REASON_LENGTH:
-            raise CodecError(f"The reason of an episode's end is longer than {MAX_REASON_LENGTH} characters.")
+        if end.reason not in REASONS:
+            raise CodecError(
+                f"An episode of a batch ended for the reason {end.reason[:40]!r}, which is none of "
+                f"{', '.join(sorted(REASONS))}; bring both sides to one version."
+            )
+    # A step is of one car, and ends at most one lap and one episode of it.
+    for name, records in (("laps", batch.laps), ("episodes", batch.episodes)):
+        if len({record.row for record in records}) < len(records):
+            raise CodecError(f"A step of a batch ends two {name}, and can end one.")
