@@ -31,6 +31,10 @@ MAX_FIRST_STEP: Final = 2**48
 MAX_LAP_SECONDS: Final = 86_400.0
 MAX_ACTION_AGE: Final = 600.0
 """s; an older action (the PC slept) counts as one of this age."""
+MAX_REWARD: Final = 1e6
+"""Most that a step may be worth or cost: squares of far larger ones end Adam's learning without a word."""
+MAX_NUMBER: Final = 1e9
+"""Greatest amount of a number in an observation or action that travels as a float."""
 TIMING_STEP: Final = 2.0**-13
 """A grid for action ages, s (0.12 ms): ages rounded to it cost one byte a step instead of four."""
 
@@ -115,9 +119,10 @@ class Batch:
         run_lengths: (R,) int32, steps of each run, at least 1; they sum to T.
         run_cars: (R,) int32 >= 0, the car that made the run.
         run_first_steps: (R,) int64 in 0..MAX_FIRST_STEP, index of the run's first step in that car's life.
-        observations: (T + R, D) of the layout's dtype; each run holds one row more than it has steps.
-        actions: (T, A) of the layout's dtype.
-        rewards: (T,) float32.
+        observations: (T + R, D) of the layout's dtype, floats at most MAX_NUMBER either way; each run holds one row
+            more than it has steps.
+        actions: (T, A) of the layout's dtype, as observations.
+        rewards: (T,) float32, at most MAX_REWARD either way.
         terminated: (T,) bool. After a terminated or truncated step a new run begins.
         truncated: (T,) bool.
         policy_versions: (T,) uint32, the weights that chose the action; 0 where none did, as in a rolling start.
@@ -162,8 +167,15 @@ class Batch:
         return self.observations[1:] if len(self.run_lengths) == 1 else self.observations[self.current_rows() + 1]
 
 
+def within(values: AnyArray, most: float) -> BoolArray:
+    """Whether each of these numbers is one, and at most `most` either way, where they are floats; same shape."""
+    # float16 would take 1e9 for infinite.
+    bounded: BoolArray = np.abs(values) <= np.float32(most) if values.dtype.kind == "f" else np.isfinite(values)
+    return bounded
+
+
 def check_batch(batch: Batch) -> None:
-    """Raise CodecError unless the batch keeps every rule that `Batch` states and holds only finite numbers."""
+    """Raise CodecError unless the batch keeps every rule that `Batch` states."""
     steps, runs = batch.rewards.size, batch.run_lengths.size
     check_size(batch.layout, steps, runs)
     _check_shapes(batch, steps, runs)
@@ -174,15 +186,16 @@ def check_contents(batch: Batch) -> None:
     """The part of check_batch that a decoder needs, when shapes and dtypes are right by construction."""
     steps = batch.steps
     _check_runs(batch, steps)
-    for name, step in (
-        ("rewards", None),
-        # What is on a grid is finite; the codec checks the grid.
-        ("observations", batch.layout.observation.step),
-        ("actions", batch.layout.action.step),
+    for name, step, most in (
+        ("rewards", None, MAX_REWARD),
+        # What is on a grid is within its bounds; the codec checks the grid.
+        ("observations", batch.layout.observation.step, MAX_NUMBER),
+        ("actions", batch.layout.action.step, MAX_NUMBER),
     ):
-        values = getattr(batch, name)
-        if step is None and values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise CodecError(f"The {name} of this batch hold NaN or an infinite number; fix their source.")
+        if step is None and not within(getattr(batch, name), most).all():
+            raise CodecError(
+                f"The {name} of this batch hold NaN or an infinite number, or one beyond {most:g}; fix their source."
+            )
     if not (batch.action_ages.min() >= 0.0 and batch.action_ages.max() <= MAX_ACTION_AGE):
         raise CodecError(f"The action_ages of a batch hold a negative time, NaN or more than {MAX_ACTION_AGE:.0f} s.")
     _check_records(batch, steps)

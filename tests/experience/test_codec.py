@@ -258,6 +258,8 @@ def _with(batch: Batch, name: str, index: Any, value: Any) -> Batch:
         ("observations", (1, 2), 2.0**-13, "not all on their grid"),
         ("actions", (0, 0), 1.0, "not all on their grid"),
         ("rewards", 3, np.nan, "NaN or an infinite"),
+        ("rewards", 3, 1e25, "beyond 1e\\+06"),
+        ("rewards", 3, -1.1e6, "beyond 1e\\+06"),
         ("action_ages", 3, np.inf, "more than 600 s"),
         ("action_ages", 3, np.nan, "NaN or more"),
         ("action_ages", 3, 600.1, "more than 600 s"),
@@ -292,6 +294,15 @@ def test_a_batch_that_breaks_a_rule_is_refused(name: str, index: Any, value: Any
 
 def test_every_end_of_the_task_is_a_reason() -> None:
     assert {end.name.lower() for end in End if end is not End.NONE} <= REASONS
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", ["observations", "actions"])
+def test_numbers_that_no_network_learns_from_are_refused(name: str, dtype: str) -> None:
+    batch = made_up_batch(layout=Layout(Column(3, dtype), Column(2, dtype)))
+    encode_batch(_with(batch, name, (0, 0), 6e4 if dtype == "float16" else 1e9))
+    with pytest.raises(CodecError, match=rf"The {name} of this batch .* beyond 1e\+09"):
+        encode_batch(_with(batch, name, (0, 0), np.inf if dtype == "float16" else 1.1e9))
 
 
 @pytest.mark.parametrize(
