@@ -7,7 +7,6 @@ hold. It does not train, and it knows nothing of where the bytes come from.
 """
 
 import json
-import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -302,7 +301,10 @@ def _bounds(
     """Least and greatest observation, (D,) each, of a driver with these spaces; PolicyError where sizes differ."""
     if spaces is None:
         return np.full(observation_size, -_UNBOUNDED, np.float32), np.full(observation_size, _UNBOUNDED, np.float32)
-    wanted = tuple(math.prod(space.shape or ()) for space in spaces)
+    # Whoever has spaces has paid for the import.
+    from gymnasium.spaces import flatdim
+
+    wanted = tuple(flatdim(space) for space in spaces)
     if wanted != (observation_size, action_size):
         raise PolicyError(
             f"The policy takes {observation_size} numbers and gives {action_size} for an action; this driver has "

@@ -20,6 +20,8 @@ from train_cloud.object_store import ObjectStore
 from train_cloud.store import IncomingBatch, Store
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learners import make_learner
+from train_cloud.trainer.learning.off_policy import OffPolicyLearner
+from train_cloud.trainer.learning.sanity import Diverged
 from train_cloud.trainer.loop import Trainer
 from train_cloud.trainer.reporting.tracking import Tracking
 from train_cloud.trainer.saving.manifest import find_newest
@@ -217,3 +219,26 @@ def test_the_versions_of_a_lost_life_are_passed_over_once(begin: Begin) -> None:
     assert life.trainer.run()
     assert 500 + LOST_VERSIONS < check_the_published_policy_is_saved(life) < 520 + LOST_VERSIONS
     assert life.counters.seen_version == 600
+
+
+@pytest.mark.parametrize("what", ["moment", "loss", "weight"])
+def test_numbers_that_are_no_longer_sane_end_the_run_and_are_never_saved(begin: Begin, what: str) -> None:
+    life = begin()
+    learn(life, range(1, 8))
+    life.trainer.save()
+    good = life.saved()
+    learner = life.trainer.learner
+    assert isinstance(learner, OffPolicyLearner)
+    algorithm = learner.algorithm
+    if what == "moment":  # Such an optimiser moves nothing any more, and nothing else shows it.
+        next(iter(algorithm.critic.optimizer.state.values()))["exp_avg_sq"].fill_(float("inf"))
+    elif what == "weight":
+        next(algorithm.critic.parameters()).data.view(-1)[0] = float("nan")
+    else:
+        learn(life, range(8, 11))
+        algorithm.logger.record("train/critic_loss", 1e30)
+    with pytest.raises(Diverged, match=what if what != "loss" else "critic_loss is 1e"):
+        life.trainer.run()
+    with pytest.raises(Diverged, match="the last checkpoint is still good"):
+        life.trainer.save()
+    assert life.saved() == good
