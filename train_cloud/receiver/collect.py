@@ -45,7 +45,7 @@ class Collector:
 
     `submit` gives a batch to the writer, `on_report` is told how the bridge stands, and `store` keeps the track that it
     announces, where `shortest_lap` (s) is of the one that it has driven on before. `newest_version` is that of the
-    policies published so far; 0 before the first.
+    policies published so far, 0 before the first, and `greatest_reward` what a step of the task is worth at most.
     """
 
     def __init__(
@@ -58,12 +58,14 @@ class Collector:
         submit: Callable[[Job], None],
         on_report: Callable[[Report], None],
         newest_version: Callable[[], int],
+        greatest_reward: float,
         shortest_lap: float = 0.0,
     ) -> None:
         self.connection, self.hello = connection, hello
         self.stored, self.safe = state.stored_through, state.safe_through
         self._layout, self._store, self._submit, self._on_report = layout, store, submit, on_report
         self._newest_version, self._shortest_lap = newest_version, shortest_lap
+        self._greatest_reward = greatest_reward
         self._track_heard = False
         self._inbox = Inbox(self.stored)
         self._pending_bytes = 0
@@ -134,7 +136,12 @@ class Collector:
         else:
             self._inbox.accepted(number)
             self._pending_bytes += len(blob)
-            check = partial(check_plausible, newest_version=self._newest_version(), shortest_lap=self._shortest_lap)
+            check = partial(
+                check_plausible,
+                newest_version=self._newest_version(),
+                shortest_lap=self._shortest_lap,
+                greatest_reward=self._greatest_reward,
+            )
             self._submit(Job(self.hello.stream, number, blob, self._layout, check, self.done))
             while self._pending_bytes > MAX_PENDING_BYTES:
                 self._room.clear()

@@ -29,7 +29,7 @@ from train_cloud.receiver.auth import Gate
 from train_cloud.receiver.collect import Collector
 from train_cloud.receiver.connection import Connection, HeardConnection, News, PeerError, RateLimit
 from train_cloud.receiver.http_answers import WRITER_BUSY_SECONDS, HttpAnswers, Vitals, address_of
-from train_cloud.receiver.plausible import shortest_lap_on
+from train_cloud.receiver.plausible import greatest_reward, shortest_lap_on
 from train_cloud.receiver.standings import Standings
 from train_cloud.receiver.writer import Result, Writer
 from train_cloud.run_config import RunConfig
@@ -280,7 +280,7 @@ class Receiver:
         reported = partial(self._standings.reported, hello.stream)
         collector = Collector(
             *(connection, hello, run.spaces.layout, state, self.store, self._writer.submit, reported),
-            *(self._newest_version, lap or 0.0),
+            *(self._newest_version, greatest_reward(self.config), lap or 0.0),
         )
         if (old := self._collectors.get(hello.stream)) is not None:
             old.connection.close(CloseCode.REPLACED, "a newer connection of this stream took over")

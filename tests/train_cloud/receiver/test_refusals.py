@@ -25,6 +25,7 @@ from tests.support.receivers import CONFIG, ThreadedReceiver, blob, hello
 from tests.support.runs import boxes
 from tests.support.waiting import wait_until
 from train_cloud.environment import task_config
+from train_cloud.receiver.plausible import greatest_reward
 from train_cloud.run_config import TaskSettings
 from train_cloud.versions import LOST_VERSIONS
 from wire.frames import encode_frame
@@ -209,6 +210,22 @@ def test_a_version_that_was_never_published_is_refused(receiver: ThreadedReceive
         error = client.hear(Error)
         assert error.code == ErrorCode.BAD_BATCH
         assert "names version 4294967295" in error.text
+    assert receiver.stored_numbers(HELLO.stream) == [1]
+
+
+def test_a_reward_that_the_task_does_not_give_is_refused(receiver: ThreadedReceiver) -> None:
+    most = greatest_reward(CONFIG)
+    assert 1_000 < most < 10_000
+
+    def rewarding(reward: float) -> bytes:
+        return encode_batch(replace(made_up_batch(1), rewards=np.full(20, reward, np.float32)))
+
+    with receiver.client() as client:
+        client.begin(HELLO)
+        client.say(TransitionBatch(1, rewarding(-most)))
+        client.hear(Ack)
+        client.say(TransitionBatch(2, rewarding(-2 * most)))
+        assert "this run's task gives" in client.hear(Error).text
     assert receiver.stored_numbers(HELLO.stream) == [1]
 
 
