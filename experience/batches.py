@@ -17,7 +17,24 @@ MAX_STEPS_PER_BATCH: Final = 4096
 MAX_NUMBERS: Final = 2**20
 """Most numbers that the observations and actions of a batch may hold, counting 64-bit ones twice."""
 MAX_COLUMNS: Final = 65536
-MAX_REASON_LENGTH: Final = 200
+REASONS: Final = frozenset(
+    {
+        *("off_track", "crash", "reversed", "stalled", "time"),
+        *("start", "stopped", "interrupted", "recording"),
+        *("terminated", "truncated"),
+    }
+)
+"""Why an episode may end: by racing's task, by whoever drives, by any environment. Every reason is counted for ever, so
+that there must not be one for each batch."""
+MAX_FIRST_STEP: Final = 2**48
+"""More steps than any car makes: 150,000 years at 60 a second."""
+MAX_LAP_SECONDS: Final = 86_400.0
+MAX_ACTION_AGE: Final = 600.0
+"""s; an older action (the PC slept) counts as one of this age."""
+MAX_REWARD: Final = 1e6
+"""Most that a step may be worth or cost: squares of far larger ones end Adam's learning without a word."""
+MAX_NUMBER: Final = 1e9
+"""Greatest amount of a number in an observation or action that travels as a float."""
 TIMING_STEP: Final = 2.0**-13
 """A grid for action ages, s (0.12 ms): ages rounded to it cost one byte a step instead of four."""
 
@@ -77,7 +94,7 @@ class Layout:
 
 
 class LapRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A lap that ended with the step at `row` (0..T-1): its `time` in s, and whether it was clean."""
+    """A lap that ended with the step at `row` (0..T-1): its `time` in s, above 0, and whether it was clean."""
 
     row: int
     time: float
@@ -85,7 +102,7 @@ class LapRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 
 
 class EpisodeRecord(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """An episode that ended with the step at `row` (0..T-1): its length, its summed reward and why it ended."""
+    """An episode that ended with the step at `row` (0..T-1): its length, its summed reward and why (REASONS)."""
 
     row: int
     steps: int
@@ -101,17 +118,18 @@ class Batch:
         layout: what observations and actions hold.
         run_lengths: (R,) int32, steps of each run, at least 1; they sum to T.
         run_cars: (R,) int32 >= 0, the car that made the run.
-        run_first_steps: (R,) int64 >= 0, index of the run's first step in that car's life.
-        observations: (T + R, D) of the layout's dtype; each run holds one row more than it has steps.
-        actions: (T, A) of the layout's dtype.
-        rewards: (T,) float32.
+        run_first_steps: (R,) int64 in 0..MAX_FIRST_STEP, index of the run's first step in that car's life.
+        observations: (T + R, D) of the layout's dtype, floats at most MAX_NUMBER either way; each run holds one row
+            more than it has steps.
+        actions: (T, A) of the layout's dtype, as observations.
+        rewards: (T,) float32, at most MAX_REWARD either way.
         terminated: (T,) bool. After a terminated or truncated step a new run begins.
         truncated: (T,) bool.
         policy_versions: (T,) uint32, the weights that chose the action; 0 where none did, as in a rolling start.
-        action_ages: (T,) float32 >= 0, s between the observation and the moment the action was applied.
+        action_ages: (T,) float32 in 0..MAX_ACTION_AGE, s between the observation and the moment the action was applied.
         off_period: (T,) bool, the step did not take a control period: longer, or shorter after a longer one.
-        laps: laps that ended in this batch, by row.
-        episodes: episodes that ended in this batch, by row.
+        laps: laps that ended in this batch, at most one a row.
+        episodes: episodes that ended in this batch, at most one a row.
     """
 
     layout: Layout
@@ -149,8 +167,15 @@ class Batch:
         return self.observations[1:] if len(self.run_lengths) == 1 else self.observations[self.current_rows() + 1]
 
 
+def within(values: AnyArray, most: float) -> BoolArray:
+    """Whether each of these numbers is one, and at most `most` either way, where they are floats; same shape."""
+    # float16 would take 1e9 for infinite.
+    bounded: BoolArray = np.abs(values) <= np.float32(most) if values.dtype.kind == "f" else np.isfinite(values)
+    return bounded
+
+
 def check_batch(batch: Batch) -> None:
-    """Raise CodecError unless the batch keeps every rule that `Batch` states and holds only finite numbers."""
+    """Raise CodecError unless the batch keeps every rule that `Batch` states."""
     steps, runs = batch.rewards.size, batch.run_lengths.size
     check_size(batch.layout, steps, runs)
     _check_shapes(batch, steps, runs)
@@ -161,17 +186,18 @@ def check_contents(batch: Batch) -> None:
     """The part of check_batch that a decoder needs, when shapes and dtypes are right by construction."""
     steps = batch.steps
     _check_runs(batch, steps)
-    for name, step in (
-        ("rewards", None),
-        # What is on a grid is finite; the codec checks the grid.
-        ("observations", batch.layout.observation.step),
-        ("actions", batch.layout.action.step),
+    for name, step, most in (
+        ("rewards", None, MAX_REWARD),
+        # What is on a grid is within its bounds; the codec checks the grid.
+        ("observations", batch.layout.observation.step, MAX_NUMBER),
+        ("actions", batch.layout.action.step, MAX_NUMBER),
     ):
-        values = getattr(batch, name)
-        if step is None and values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise CodecError(f"The {name} of this batch hold NaN or an infinite number; fix their source.")
-    if not batch.action_ages.min() >= 0.0 or batch.action_ages.max() == math.inf:
-        raise CodecError("The action_ages of a batch hold a negative time, NaN or infinity.")
+        if step is None and not within(getattr(batch, name), most).all():
+            raise CodecError(
+                f"The {name} of this batch hold NaN or an infinite number, or one beyond {most:g}; fix their source."
+            )
+    if not (batch.action_ages.min() >= 0.0 and batch.action_ages.max() <= MAX_ACTION_AGE):
+        raise CodecError(f"The action_ages of a batch hold a negative time, NaN or more than {MAX_ACTION_AGE:.0f} s.")
     _check_records(batch, steps)
 
 
@@ -213,6 +239,8 @@ def _check_runs(batch: Batch, steps: int) -> None:
         raise CodecError(f"The run lengths of a batch must be at least 1 and sum to its {steps} steps.")
     if min(batch.run_cars.tolist()) < 0 or min(batch.run_first_steps.tolist()) < 0:
         raise CodecError("A batch names a car or a first step below zero.")
+    if max(batch.run_first_steps.tolist()) > MAX_FIRST_STEP:
+        raise CodecError(f"A batch names a first step above {MAX_FIRST_STEP}, which no car reaches.")
     ended = batch.terminated | batch.truncated
     if ended.any():
         ended[np.cumsum(lengths) - 1] = False
@@ -221,14 +249,18 @@ def _check_runs(batch: Batch, steps: int) -> None:
 
 
 def _check_records(batch: Batch, steps: int) -> None:
-    # A step is of one car, and ends at most one lap and one episode of it.
-    if len(batch.laps) > steps or len(batch.episodes) > steps:
-        raise CodecError(f"A batch of {steps} steps names {len(batch.laps)} laps and {len(batch.episodes)} episodes.")
     for lap in batch.laps:
-        if not (0 <= lap.row < steps and 0.0 <= lap.time < math.inf):
+        if not (0 <= lap.row < steps and 0.0 < lap.time <= MAX_LAP_SECONDS):
             raise CodecError(f"A lap record of a batch has row {lap.row} and time {lap.time}, which cannot be.")
     for end in batch.episodes:
-        if not (0 <= end.row < steps and end.steps >= 1 and math.isfinite(end.total_reward)):
+        if not (0 <= end.row < steps and 1 <= end.steps <= MAX_FIRST_STEP and math.isfinite(end.total_reward)):
             raise CodecError(f"An episode record of a batch has row {end.row} and {end.steps} steps, which cannot be.")
-        if len(end.reason) > MAX_REASON_LENGTH:
-            raise CodecError(f"The reason of an episode's end is longer than {MAX_REASON_LENGTH} characters.")
+        if end.reason not in REASONS:
+            raise CodecError(
+                f"An episode of a batch ended for the reason {end.reason[:40]!r}, which is none of "
+                f"{', '.join(sorted(REASONS))}; bring both sides to one version."
+            )
+    # A step is of one car, and ends at most one lap and one episode of it.
+    for name, records in (("laps", batch.laps), ("episodes", batch.episodes)):
+        if len({record.row for record in records}) < len(records):
+            raise CodecError(f"A step of a batch ends two {name}, and can end one.")

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from experience.batches import TIMING_STEP, Batch, EpisodeRecord, Float32Array, LapRecord, Layout
+from experience.batches import (
+    MAX_ACTION_AGE,
+    MAX_NUMBER,
+    MAX_REWARD,
+    TIMING_STEP,
+    Batch,
+    EpisodeRecord,
+    Float32Array,
+    LapRecord,
+    Layout,
+    within,
+)
 
 if TYPE_CHECKING:
     from racing.driving import EpisodeEnd, Lap, Step
@@ -80,7 +91,7 @@ class Chunk:
 def assemble(chunk: Chunk, layout: Layout, first_step: Callable[[int], int]) -> Batch | None:
     """The chunk as a batch, car after car; None when no step of it is usable.
 
-    Steps with a value that is not finite are left out. A run ends where an episode ends, where a step was left out,
+    Steps with a value that no batch may hold are left out. A run ends where an episode ends, where a step was left out,
     and where an observation is not what the step before led to, which is looked at where it is another array.
     `first_step` is the index of a car's next step in its life.
     """
@@ -101,9 +112,9 @@ def assemble(chunk: Chunk, layout: Layout, first_step: Callable[[int], int]) -> 
         joined[apart] = (next_rows[apart] == chunk.observations[1:][apart]).all(axis=2)
     observations, next_observations = by_car(chunk.observations), by_car(next_rows)
     actions, rewards = by_car(chunk.actions), by_car(chunk.rewards)
-    usable = np.isfinite(rewards)
+    usable = within(rewards, MAX_REWARD)
     for values in (observations, next_observations, actions):
-        usable &= np.isfinite(values).all(axis=2)
+        usable &= within(values, MAX_NUMBER).all(axis=2)
     if not usable.any():
         return None
     ended = by_car(chunk.terminated) | by_car(chunk.truncated)
@@ -150,7 +161,7 @@ def assemble(chunk: Chunk, layout: Layout, first_step: Callable[[int], int]) -> 
 
 
 def on_timing_grid(seconds: Float32Array) -> Float32Array:
-    """Times rounded to the wire's grid, same shape; what is negative or not finite becomes 0."""
-    sane = np.nan_to_num(np.maximum(seconds, 0.0), nan=0.0, posinf=0.0)
+    """Times on the wire's grid and within its bounds, same shape; what is negative or not finite becomes 0."""
+    sane = np.clip(np.nan_to_num(seconds, nan=0.0, posinf=0.0), 0.0, MAX_ACTION_AGE)
     rounded: Float32Array = (np.rint(sane / TIMING_STEP) * TIMING_STEP).astype(np.float32)
     return rounded

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 from experience.spaces import Channel, Spaces, SpaceSpec, canonical
+from racing.policy import Policy
 from racing.task import ACTION_SPACE, ACTION_STEP, CHANNELS, OBSERVATION_SPACE, OBSERVATION_STEP, TaskConfig
 
 RACING = "racing"
@@ -34,6 +35,10 @@ class Environment:
         """The name, and a hash of everything; equal signatures may be mixed."""
         content = canonical({"name": self.name, "settings": dict(self.settings), "spaces": self.spaces.text})
         return f"{self.name} {hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+    def policy(self, data: bytes) -> Policy:
+        """The policy in a file, which can drive here. Raises PolicyError for any other."""
+        return Policy.from_bytes(data, self.signature, (self.spaces.observation.space, self.spaces.action.space))
 
 
 _RACING_SPACES = Spaces(

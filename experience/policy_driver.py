@@ -1,5 +1,7 @@
 """Makes experience by a policy: observes, acts by the newest one, and hands each step to the recorder."""
 
+import logging
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -7,7 +9,10 @@ import numpy as np
 from experience.recorder import Recorder
 from racing.driving import Step, VectorDriving
 from racing.policy import Policy
-from racing.task import ACTION_SIZE, controls_of
+from racing.task import ACTION_SIZE, Float32Array, controls_of
+from runtime.logs import fields
+
+_log = logging.getLogger(__name__)
 
 
 class RunView(Protocol):
@@ -30,6 +35,41 @@ class RunView(Protocol):
         """How far it may lead; None while that is not known."""
 
 
+class CheckedActions:
+    """Actions of the newest policy, each looked at before it is applied.
+
+    A policy that gives a number which is not finite drives no more: the one before does, and without one `otherwise`
+    (N, A) is done, as it is for an observation that is not finite. `random` is of the exploration; None for none.
+    """
+
+    def __init__(
+        self, newest: Callable[[], Policy | None], random: np.random.Generator | None, otherwise: Float32Array
+    ) -> None:
+        self._newest, self._random, self._otherwise = newest, random, otherwise
+        self._met: Policy | None = None
+        self._sound: list[Policy] = []
+        """The newest policy and the one before, unless they gave something else than an action."""
+
+    def choose(self, observation: Float32Array) -> tuple[Float32Array, int]:
+        """The actions (N, A) for observations (N, D), and the version of the policy that chose them; 0 for none."""
+        newest = self._newest()
+        if newest is not None and newest is not self._met:
+            self._met = newest
+            self._sound = [*self._sound[-1:], newest]
+        while self._sound and np.isfinite(observation).all():
+            policy = self._sound[-1]
+            action = policy.act(observation, self._random)
+            if np.isfinite(action).all():
+                return action, policy.version
+            self._sound.pop()
+            then = f"version {self._sound[-1].version}" if self._sound else "nobody"
+            _log.error(
+                "a policy gave a number that is no action, and drives no more",
+                extra=fields(version=policy.version, now_drives=then),
+            )
+        return self._otherwise, 0
+
+
 class PolicyDriver:
     """Explores with the run's newest policy; in `real_time` the car waits for nothing.
 
@@ -43,8 +83,8 @@ class PolicyDriver:
     ) -> None:
         self._driving, self._run, self._recorder = driving, run, recorder
         self._real_time = real_time
-        self._random = np.random.default_rng(seed)
         self._neutral = np.zeros((driving.car.count, ACTION_SIZE), np.float32)
+        self._actions = CheckedActions(lambda: run.policy, np.random.default_rng(seed), self._neutral)
         self._observation = driving.reset()
 
     @property
@@ -68,16 +108,13 @@ class PolicyDriver:
 
     def step(self) -> Step | None:
         """One step of all cars; None for one that is no experience: driven without a policy, or after the run."""
-        observation, policy = self._observation, self._run.policy
-        if policy is None or not np.isfinite(observation).all():
-            self._observation = self._driving.step(self._neutral).observation
-            return None
-        step = self._driving.step(policy.act(observation, self._random))
-        if self._run.done:
-            self._observation = step.observation
-            return None
-        self._recorder.record(observation, step, policy.version)
+        observation = self._observation
+        action, version = self._actions.choose(observation)
+        step = self._driving.step(action)
         self._observation = step.observation
+        if version == 0 or self._run.done:
+            return None
+        self._recorder.record(observation, step, version)
         return step
 
     def finish(self) -> None:

@@ -1,8 +1,9 @@
 """From the control loop to a sink: collects steps in preallocated rows and commits them in a thread of its own.
 
 Promises that the control thread only copies rows, whatever the disk does; that steps are committed at least every
-`flush_seconds`; and that what cannot be collected (the writer lags, the sink is full, a value is not finite) is
-counted and said, never stored in part. It does not wait for anything: a car that can wait asks `ready()` first.
+`flush_seconds`; and that what cannot be collected (the writer lags, the sink is full, a value is nothing that a batch
+may hold) is counted and said, never stored in part. It does not wait for anything: a car that can wait asks `ready()`
+first.
 """
 
 import logging

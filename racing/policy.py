@@ -1,19 +1,23 @@
 """Drives without torch: runs a policy, one safetensors file whose metadata declares its layers, in numpy.
 
-The file holds only numbers and names, so reading one executes nothing. A file that does not fit the caller's
-observation and action signature, or that is damaged, is refused whole with a `PolicyError`; a policy that
-could be read never fails later. It does not train, and it knows nothing of where the bytes come from.
+The file holds only numbers and names, so reading one executes nothing. A file that does not fit the caller's signature
+and spaces, that is damaged, or that asks for more than any network of a run, is refused whole with a `PolicyError`. A
+policy that could be read never fails later: no observation within the bounds can lead to a number that float32 does not
+hold. It does not train, and it knows nothing of where the bytes come from.
 """
 
 import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import safetensors
+
+if TYPE_CHECKING:
+    from gymnasium.spaces import Space
 
 POLICY_FORMAT = "ac-training.policy.v1"
 SQUASHED_GAUSSIAN = "squashed_gaussian"
@@ -25,6 +29,17 @@ LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 
 MAX_POLICY_BYTES = 64 * 1024 * 1024
 MAX_LAYERS = 64
+MAX_LAYERS_TEXT = 65_536
+MAX_OBSERVATION_SIZE = 65_536
+MAX_WIDTH = 8_192
+"""Most numbers that a layer gives: the widest that a run may ask for."""
+MAX_VERSION = 2**32 - 1
+MIN_ACTION_STEP = 2.0**-24
+MAX_MAGNITUDE = 1e30
+"""No layer may give more, on no observation: far beyond any that learned, and far enough within float32."""
+_UNBOUNDED = 1e6
+"""What an observation without bounds is taken to reach."""
+_MAX_CLIPPED_LOG_STD = 20.0
 _HEADER_LENGTH_BYTES = 8
 _DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
@@ -74,10 +89,14 @@ class Policy:
         self._outputs: list[Float32Array] = []
 
     @classmethod
-    def from_bytes(cls, data: bytes, signature: str | None = None) -> Self:
+    def from_bytes(
+        cls, data: bytes, signature: str | None = None, spaces: "tuple[Space[Any], Space[Any]] | None" = None
+    ) -> Self:
         """Read a safetensors file; a `signature` of None accepts any (to look at a policy, not to drive).
 
-        Raises PolicyError: damaged file, unknown format, or made for another signature.
+        `spaces` are the driver's, observations and actions; None takes what the file says, with bounds that no
+        observation of ours reaches. Raises PolicyError: damaged file, unknown format, made for another signature or
+        other sizes, or a policy that could give something else than an action.
         """
         metadata, tensors = _read(data)
         if _text(metadata, "format") != POLICY_FORMAT:
@@ -91,23 +110,26 @@ class Policy:
                 f"The policy was trained for the signature {theirs!r}, but this driver has {signature!r}: "
                 "observations and actions mean something else. Use the same task settings on both sides."
             )
-        action_size = _whole_number(metadata, "action_size", least=1)
-        observation_size = _whole_number(metadata, "observation_size", least=1)
+        action_size = _whole_number(metadata, "action_size", 1, MAX_WIDTH)
+        observation_size = _whole_number(metadata, "observation_size", 1, MAX_OBSERVATION_SIZE)
+        low, high = _bounds(observation_size, action_size, spaces)
         distribution = _text(metadata, "distribution")
         if distribution not in _OUTPUTS:
             raise PolicyError(
                 f"The policy's distribution is {distribution!r}; known are {SQUASHED_GAUSSIAN!r} and "
                 f"{GAUSSIAN_CLIPPED!r}: update this program."
             )
-        return cls(
-            version=_whole_number(metadata, "version", least=0),
+        policy = cls(
+            version=_whole_number(metadata, "version", 0, MAX_VERSION),
             signature=theirs,
             observation_size=observation_size,
             action_size=action_size,
             action_step=_action_step(metadata),
-            log_std=_tensor(tensors, "log_std", (action_size,)) if distribution == GAUSSIAN_CLIPPED else None,
+            log_std=_log_std(tensors, action_size) if distribution == GAUSSIAN_CLIPPED else None,
             layers=_layers(metadata, tensors, observation_size, _OUTPUTS[distribution] * action_size),
         )
+        policy._check(low, high)
+        return policy
 
     def act(self, observation: Float32Array, rng: np.random.Generator | None = None) -> Float32Array:
         """Choose actions, by a generator an exploring sample, without one the deterministic action.
@@ -138,6 +160,24 @@ class Policy:
         np.clip(raw, np.float32(-1.0), np.float32(1.0 - self.action_step), out=raw)
         return raw if observation.ndim == 2 else raw[0]
 
+    def _check(self, low: Float32Array, high: Float32Array) -> None:
+        """PolicyError unless every observation (D,) from `low` to `high` leads to finite numbers.
+
+        The magnitude that each layer can reach is carried through all of them, and the ends are driven on as well.
+        """
+        most = np.maximum(np.abs(low), np.abs(high))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for layer in self.layers:
+                if isinstance(layer, _Linear):
+                    most = most @ np.abs(layer.weight) + np.abs(layer.bias)
+                elif layer is ACTIVATIONS["tanh"]:
+                    most = np.minimum(most, 1.0)
+                if not most.max() <= MAX_MAGNITUDE:
+                    raise PolicyError("The policy's numbers grow beyond all bounds: its training has diverged.")
+        ends = np.stack([low, high, np.clip(np.zeros_like(low), low, high)])
+        if not np.isfinite(self.act(ends, np.random.default_rng(0))).all():
+            raise PolicyError("The policy gives numbers that are no action.")
+
     def _forward(self, x: Float32Array) -> Float32Array:
         if not self._outputs or self._outputs[0].shape[0] != x.shape[0]:
             self._outputs = [
@@ -163,7 +203,7 @@ def _read(data: bytes) -> tuple[dict[str, str], dict[str, Float32Array]]:
         raw: Any = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
         length = int.from_bytes(data[:_HEADER_LENGTH_BYTES], "little")
         header = json.loads(data[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])
-    except (safetensors.SafetensorError, ValueError) as error:
+    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise PolicyError(f"The policy is damaged: it is not a safetensors file ({error}). Fetch it again.") from error
     tensors: dict[str, Float32Array] = {}
     for name, entry in raw:
@@ -181,10 +221,16 @@ def _read(data: bytes) -> tuple[dict[str, str], dict[str, Float32Array]]:
 def _layers(
     metadata: dict[str, str], tensors: dict[str, Float32Array], observation_size: int, outputs: int
 ) -> list[_Layer]:
-    """Build the declared layers and check that they lead from the observation to `outputs` numbers."""
+    """Build the declared layers and check that they lead from the observation to `outputs` numbers.
+
+    Each tensor is used once, and taken out: what a policy holds is never more than its file.
+    """
+    text = _text(metadata, "layers")
+    if len(text) > MAX_LAYERS_TEXT:
+        raise PolicyError(f"The policy's layers have {len(text)} characters; at most {MAX_LAYERS_TEXT} are read.")
     try:
-        declared: Any = json.loads(_text(metadata, "layers"))
-    except ValueError as error:
+        declared: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise PolicyError(f"The policy's layers are not JSON ({error}). Fetch it again.") from error
     if not isinstance(declared, list) or not 1 <= len(declared) <= MAX_LAYERS:
         raise PolicyError(f"The policy's layers are not a list of 1 to {MAX_LAYERS} entries.")
@@ -193,27 +239,42 @@ def _layers(
     for number, entry in enumerate(declared):
         op = entry.get("op") if isinstance(entry, dict) else None
         if op == "linear":
-            weight = tensors.get(str(entry.get("weight")))
+            names = entry.get("weight"), entry.get("bias")
+            if not all(isinstance(name, str) for name in names):
+                raise PolicyError(f"The policy's layer {number} does not name its weight and bias.")
+            weight = tensors.pop(names[0], None)
             if weight is None or weight.ndim != 2 or weight.shape[1] != size:
-                raise PolicyError(f"The policy's layer {number} has no weight of shape (outputs, {size}).")
-            bias = _tensor(tensors, str(entry.get("bias")), (weight.shape[0],))
+                raise PolicyError(f"The policy's layer {number} has no weight of shape (outputs, {size}) of its own.")
+            if not 1 <= weight.shape[0] <= MAX_WIDTH:
+                raise PolicyError(
+                    f"The policy's layer {number} gives {weight.shape[0]} numbers; 1 to {MAX_WIDTH} expected."
+                )
+            bias = _tensor(tensors, names[1], (weight.shape[0],))
             layers.append(_Linear(np.ascontiguousarray(weight.T), bias))
             size = weight.shape[0]
         elif isinstance(op, str) and op in ACTIVATIONS and layers:
             layers.append(ACTIVATIONS[op])
         else:
             known = ", ".join(["linear", *ACTIVATIONS])
-            raise PolicyError(f"The policy's layer {number} is {op!r}; known are {known}, the first being linear.")
+            said = repr(op[:40]) if isinstance(op, str) else "without a name"
+            raise PolicyError(f"The policy's layer {number} is {said}; known are {known}, the first being linear.")
     if size != outputs:
         raise PolicyError(f"The policy's layers give {size} numbers; its distribution needs {outputs}.")
     return layers
 
 
 def _tensor(tensors: dict[str, Float32Array], name: str, shape: tuple[int, ...]) -> Float32Array:
-    values = tensors.get(name)
+    values = tensors.pop(name, None)
     if values is None or values.shape != shape:
         found = "missing" if values is None else f"of shape {values.shape}"
         raise PolicyError(f"The policy's tensor {name!r} is {found}; {shape} expected.")
+    return values
+
+
+def _log_std(tensors: dict[str, Float32Array], action_size: int) -> Float32Array:
+    values = _tensor(tensors, "log_std", (action_size,))
+    if values.max() > _MAX_CLIPPED_LOG_STD:
+        raise PolicyError("The policy explores beyond all bounds: its training has diverged.")
     return values
 
 
@@ -224,16 +285,40 @@ def _text(metadata: dict[str, str], key: str) -> str:
     return value
 
 
-def _whole_number(metadata: dict[str, str], key: str, least: int) -> int:
+def _whole_number(metadata: dict[str, str], key: str, least: int, most: int) -> int:
     text = _text(metadata, key)
-    if not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) < least:
-        raise PolicyError(f"The policy's metadata has {key}={text!r}; a whole number from {least} on expected.")
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18 or not least <= int(text) <= most:
+        raise PolicyError(
+            f"The policy's metadata has {key}={text[:40]!r}; a whole number, {least} to {most}, expected."
+        )
     return int(text)
+
+
+def _bounds(
+    observation_size: int, action_size: int, spaces: "tuple[Space[Any], Space[Any]] | None"
+) -> tuple[Float32Array, Float32Array]:
+    """Least and greatest observation, (D,) each, of a driver with these spaces; PolicyError where sizes differ."""
+    if spaces is None:
+        return np.full(observation_size, -_UNBOUNDED, np.float32), np.full(observation_size, _UNBOUNDED, np.float32)
+    # Whoever has spaces has paid for the import.
+    from gymnasium.spaces import flatdim
+
+    wanted = tuple(flatdim(space) for space in spaces)
+    if wanted != (observation_size, action_size):
+        raise PolicyError(
+            f"The policy takes {observation_size} numbers and gives {action_size} for an action; this driver has "
+            f"{wanted[0]} and {wanted[1]}. Bring both sides to one version."
+        )
+    ends = []
+    for end in ("low", "high"):
+        values = np.ravel(getattr(spaces[0], end, -_UNBOUNDED if end == "low" else _UNBOUNDED))
+        ends.append(np.broadcast_to(np.clip(values, -_UNBOUNDED, _UNBOUNDED).astype(np.float32), observation_size))
+    return ends[0], ends[1]
 
 
 def _action_step(metadata: dict[str, str]) -> float:
     text = _text(metadata, "action_step")
     with suppress(ValueError):
-        if 0.0 < (step := float(text)) <= 1.0:
+        if MIN_ACTION_STEP <= (step := float(text)) <= 1.0:
             return step
-    raise PolicyError(f"The policy's metadata has action_step={text!r}; a number in (0, 1] expected.")
+    raise PolicyError(f"The policy's metadata has action_step={text[:40]!r}; {MIN_ACTION_STEP} to 1 expected.")

@@ -10,7 +10,6 @@ import typer
 
 from experience import environment
 from racing.evaluation import drive_laps, policy_actions, reference_actions
-from racing.policy import Policy
 from racing.reference_driver import ReferenceDriver
 from racing.task import TaskConfig
 from racing.track import parse_track
@@ -30,7 +29,7 @@ def lap(
         circuit = parse_track(track)
         driver = reference_actions(ReferenceDriver(circuit))
         if policy is not None:
-            driver = policy_actions(Policy.from_bytes(policy.read_bytes(), environment.racing(config).signature))
+            driver = policy_actions(environment.racing(config).policy(policy.read_bytes()))
     except ValueError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(int(ExitCode.USAGE)) from error

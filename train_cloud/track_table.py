@@ -3,11 +3,6 @@
 from train_cloud.store_file import StoreFile
 
 
-def has_track(store: StoreFile, sha256: str) -> bool:
-    """Whether the track was announced before."""
-    return bool(store.rows("SELECT 1 FROM tracks WHERE sha256 = ?", (sha256,)))
-
-
 def put_track(store: StoreFile, sha256: str, content: bytes) -> None:
     """Keep a track's text (`racing.track_text`)."""
     with store.writing() as db:

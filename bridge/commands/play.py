@@ -75,10 +75,10 @@ def play(
 
 def _policy(model: Path, config: TaskConfig) -> "Policy":
     from experience import environment
-    from racing.policy import Policy, PolicyError
+    from racing.policy import PolicyError
 
     try:
-        return Policy.from_bytes(model.read_bytes(), environment.racing(config).signature)
+        return environment.racing(config).policy(model.read_bytes())
     except PolicyError as error:
         give_up(str(error))
     except OSError as error:

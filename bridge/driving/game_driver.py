@@ -3,9 +3,9 @@
 Promises that a pause, a menu, a hang, a restart, a human at the wheel, a game that stops following or the end of the
 game ends the episode as truncated at its last whole step that was ours, and makes no experience; that a new episode
 begins at a verified start, which is not tried while the policy must not drive; and that the car is neutral in between,
-without a policy and at the end. What ended is recorded before the next start is tried. For that, the newest steps are
-held back: it takes a moment until a human is told from a twitch and a deaf game from a late one, and the loss of the
-car shows only after the step in which it was lost.
+without a policy or with one that gives no action, and at the end. What ended is recorded before the next start is
+tried. For that, the newest steps are held back: it takes a moment until a human is told from a twitch and a deaf game
+from a late one, and the loss of the car shows only after the step in which it was lost.
 """
 
 import time
@@ -22,6 +22,7 @@ from bridge.assetto_corsa.guarded_car import NotObeyed
 from bridge.assetto_corsa.reading.memory import GameError
 from bridge.assetto_corsa.session import GameSession
 from bridge.driving.drive import CannotDrive
+from experience.policy_driver import CheckedActions
 from racing.clock import Clock
 from racing.driving import EpisodeEnd, Step, VectorDriving
 from racing.policy import Policy
@@ -87,7 +88,9 @@ class GameDriver:
         self._session, self._car, self._policy = session, session.car, policy
         # A start takes its time, or fails, and what ended must be recorded before it.
         self._driving = VectorDriving(session.car, task, clock, restarts=False)
-        self._record, self._collecting, self._random = record, collecting, random
+        brake = np.array([[NEUTRAL.steer, NEUTRAL.throttle - NEUTRAL.brake]], np.float32)
+        self._actions = CheckedActions(policy, random, otherwise=brake)
+        self._record, self._collecting = record, collecting
         self._applied = NEUTRAL
         self._observation: Float32Array | None = None
         self._held: deque[_Held] = deque()
@@ -113,13 +116,12 @@ class GameDriver:
 
     def step(self) -> Step | None:
         """One step; None when none came of it, or it is not collected. Raises CannotDrive."""
-        policy = self._policy()
-        if policy is None or (self._observation is None and not self._began()):
+        if self._policy() is None or (self._observation is None and not self._began()):
             return None
         observation = self._observation
         assert observation is not None
         try:
-            wanted, version = self._chosen(policy, observation)
+            wanted, version = self._chosen(observation)
             step = _named(self._driving.step(self._shaped(wanted)), version)
         except NotDriving as interruption:
             self._interrupt(str(interruption))
@@ -172,13 +174,13 @@ class GameDriver:
             self._interrupt(why)
         return self._observation is not None
 
-    def _chosen(self, policy: Policy, observation: Float32Array) -> tuple[Float32Array, int]:
+    def _chosen(self, observation: Float32Array) -> tuple[Float32Array, int]:
         """The action (1, 2) that is wanted now, and the version of the policy that chose it; 0 for none."""
         rolling = self._session.rolling
         rolled = None if rolling is None else rolling.action(self._driving.state)
         if rolled is not None:
             return rolled, 0
-        return policy.act(observation, self._random), policy.version
+        return self._actions.choose(observation)
 
     def _shaped(self, wanted: Float32Array) -> Float32Array:
         """The action that is applied in place of `wanted`, (1, 2); the same where nothing is shaped."""

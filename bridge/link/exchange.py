@@ -311,7 +311,7 @@ class Exchange:
             _log.error("weights with a wrong hash are not taken", extra=fields(version=message.version))
             return
         try:
-            policy = Policy.from_bytes(message.blob, self.introduction.environment.signature)
+            policy = self.introduction.environment.policy(message.blob)
         except PolicyError as error:
             _log.error("weights are not taken", extra=fields(version=message.version, reason=error))
             return

@@ -10,7 +10,6 @@ from itertools import takewhile
 
 from experience import environment
 from racing.evaluation import Evaluation, drive_laps, policy_actions, reference_actions
-from racing.policy import Policy
 from racing.reference_driver import ReferenceDriver
 from racing.task import TaskConfig
 from racing.track import Track
@@ -86,7 +85,7 @@ class Judge(threading.Thread):
             self.error = error
 
     def _judge(self, blob: bytes, version: int) -> None:
-        policy = Policy.from_bytes(blob, environment.racing(self._config).signature)
+        policy = environment.racing(self._config).policy(blob)
         found = PolicyJudgement(version, drive_laps(policy_actions(policy), self._track, LAPS_IN_A_ROW, self._config))
         self.latest = found
         self.judged += 1

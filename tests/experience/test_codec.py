@@ -15,7 +15,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experience.batches import DTYPES, check_batch
+from experience.batches import DTYPES, REASONS, check_batch
 from experience.codec import (
     MAX_STEPS_PER_BATCH,
     VERSION,
@@ -28,6 +28,7 @@ from experience.codec import (
     decode_batch,
     encode_batch,
 )
+from racing.task import End
 from tests.support.batches import GRID_LAYOUT, made_up_batch, same_bits
 
 columns = st.builds(Column, st.integers(1, 6), st.sampled_from(DTYPES)) | st.builds(
@@ -190,7 +191,7 @@ def test_a_decompression_bomb_is_refused_before_it_unpacks() -> None:
         (4, [2**63], "cannot be read"),
         (4, [], "cannot be read"),
         (6, [[0, 1.0, True]] * 4097, "cannot be read"),
-        (6, [[0, 1.0, True]] * 11, "names 11 laps"),
+        (6, [[0, 1.0, True]] * 11, "ends two laps"),
         (7, [[0, 1, 0.0, ""]] * 4097, "cannot be read"),
     ],
 )
@@ -257,8 +258,14 @@ def _with(batch: Batch, name: str, index: Any, value: Any) -> Batch:
         ("observations", (1, 2), 2.0**-13, "not all on their grid"),
         ("actions", (0, 0), 1.0, "not all on their grid"),
         ("rewards", 3, np.nan, "NaN or an infinite"),
-        ("action_ages", 3, np.inf, "NaN or infinity"),
-        ("action_ages", 3, np.nan, "NaN or infinity"),
+        ("rewards", 3, 1e25, "beyond 1e\\+06"),
+        ("rewards", 3, -1.1e6, "beyond 1e\\+06"),
+        ("action_ages", 3, np.inf, "more than 600 s"),
+        ("action_ages", 3, np.nan, "NaN or more"),
+        ("action_ages", 3, 600.1, "more than 600 s"),
+        ("run_first_steps", 0, 2**48 + 1, "no car reaches"),
+        ("laps", None, (LapRecord(0, 0.0, True),), "lap record"),
+        ("laps", None, (LapRecord(0, 86_401.0, True),), "lap record"),
         ("action_ages", 3, -0.5, "negative"),
         ("terminated", 2, True, "goes on after"),
         ("truncated", 2, True, "goes on after"),
@@ -268,11 +275,12 @@ def _with(batch: Batch, name: str, index: Any, value: Any) -> Batch:
         ("run_first_steps", 0, -1, "below zero"),
         ("laps", None, (LapRecord(10, 1.0, True),), "lap record"),
         ("laps", None, (LapRecord(0, float("nan"), True),), "lap record"),
-        ("laps", None, (LapRecord(0, 1.0, True),) * 11, "names 11 laps"),
-        ("episodes", None, (EpisodeRecord(0, 1, 0.0, ""),) * 11, "and 11 episodes"),
-        ("episodes", None, (EpisodeRecord(-1, 1, 0.0, ""),), "episode record"),
-        ("episodes", None, (EpisodeRecord(0, 1, float("inf"), ""),), "episode record"),
-        ("episodes", None, (EpisodeRecord(0, 1, 0.0, "x" * 201),), "longer than"),
+        ("laps", None, (LapRecord(0, 1.0, True), LapRecord(4, 2.0, True), LapRecord(0, 1.5, True)), "ends two laps"),
+        ("episodes", None, (EpisodeRecord(0, 1, 0.0, "crash"), EpisodeRecord(0, 1, 0.0, "time")), "ends two episodes"),
+        ("episodes", None, (EpisodeRecord(-1, 1, 0.0, "time"),), "episode record"),
+        ("episodes", None, (EpisodeRecord(0, 1, float("inf"), "time"),), "episode record"),
+        ("episodes", None, (EpisodeRecord(0, 1, 0.0, "x" * 201),), "for the reason 'x{40}', which is none of"),
+        ("episodes", None, (EpisodeRecord(0, 1, 0.0, ""),), "for the reason ''"),
         ("rewards", None, np.zeros(10), "dtype float32"),
         ("off_period", None, np.zeros(9, bool), "must have shape"),
     ],
@@ -282,6 +290,19 @@ def test_a_batch_that_breaks_a_rule_is_refused(name: str, index: Any, value: Any
     bad = replace(batch, **{name: value}) if index is None else _with(batch, name, index, value)
     with pytest.raises(CodecError, match=message):
         encode_batch(bad)
+
+
+def test_every_end_of_the_task_is_a_reason() -> None:
+    assert {end.name.lower() for end in End if end is not End.NONE} <= REASONS
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", ["observations", "actions"])
+def test_numbers_that_no_network_learns_from_are_refused(name: str, dtype: str) -> None:
+    batch = made_up_batch(layout=Layout(Column(3, dtype), Column(2, dtype)))
+    encode_batch(_with(batch, name, (0, 0), 6e4 if dtype == "float16" else 1e9))
+    with pytest.raises(CodecError, match=rf"The {name} of this batch .* beyond 1e\+09"):
+        encode_batch(_with(batch, name, (0, 0), np.inf if dtype == "float16" else 1.1e9))
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,42 @@ def test_experience_is_made_of_a_view_of_the_run_alone() -> None:
     assert all((batch.policy_versions == 3).all() for batch in sink.stored)
 
 
+def broken(version: int) -> Policy:
+    """A policy that gave actions when it was read, and gives NaN now."""
+    made = policy(version)
+    layer = made.layers[-1]
+    assert isinstance(layer, tuple)
+    layer.bias[:] = np.nan
+    return made
+
+
+def test_where_a_policy_gives_no_action_the_one_before_drives(caplog: pytest.LogCaptureFixture) -> None:
+    run, sink = Run(policy(1)), Batches()
+    recorder = Recorder(sink, LAYOUT, CARS)
+    driver = PolicyDriver(driving(), run, recorder, real_time=False, seed=1)
+    for newest in (run.policy, broken(2), policy(3)):
+        run.policy = newest
+        for _ in range(10):
+            assert driver.step() is not None
+    recorder.close()
+    versions = np.concatenate(
+        [batch.policy_versions[batch.run_cars.repeat(batch.run_lengths) == 0] for batch in sink.stored]
+    )
+    assert versions.tolist() == [1] * 20 + [3] * 10
+    assert caplog.text.count("gave a number that is no action") == 1
+
+
+def test_without_a_policy_before_nobody_steers_and_nothing_is_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    run, sink = Run(broken(1)), Batches()
+    recorder = Recorder(sink, LAYOUT, CARS)
+    driver = PolicyDriver(driving(), run, recorder, real_time=False, seed=1)
+    assert [driver.step() for _ in range(10)] == [None] * 10
+    run.policy = policy(2)
+    assert driver.step() is not None
+    recorder.close()
+    assert caplog.text.count("gave a number that is no action") == 1
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_between_two_steps_of_an_episode_an_observation_is_one_array(seed: int) -> None:
     drive, chunk = driving(), Chunk(600, CARS, LAYOUT)

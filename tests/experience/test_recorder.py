@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from bridge.spool import Spool
+from experience.batches import MAX_ACTION_AGE
 from experience.chunks import Chunk, assemble
 from experience.codec import Batch, Column, Layout, decode_batch, encode_batch
 from experience.recorder import Recorder
@@ -196,19 +197,31 @@ def test_laps_and_episodes_point_at_their_steps(spool: Spool) -> None:
     assert batch.terminated[episode.row]
 
 
-def test_a_step_that_is_not_finite_is_left_out_and_splits_the_run(spool: Spool) -> None:
+def test_a_step_that_is_not_finite_or_not_sane_is_left_out_and_splits_the_run(spool: Spool) -> None:
     recorder = Recorder(spool, LAYOUT, 1)
     for k, (observation, step) in enumerate(drive(1, 10)):
         if k == 3:
             step.reward[:] = np.nan
         if k == 7:
             observation = np.full_like(observation, np.inf)
+        if k == 9:
+            step.reward[:] = 1e25
         recorder.record(observation, step, 1)
     recorder.close()
     (batch,) = stored(spool)
-    assert list(batch.run_lengths) == [3, 3, 2]
+    assert list(batch.run_lengths) == [3, 3, 1]
     assert list(batch.run_first_steps) == [0, 3, 6]
-    assert recorder.lost_steps == 2
+    assert recorder.lost_steps == 3
+
+
+def test_the_age_of_an_action_that_outlasted_a_sleep_of_the_pc_is_within_what_a_batch_holds(spool: Spool) -> None:
+    recorder = Recorder(spool, LAYOUT, 1)
+    for (observation, step), age in zip(drive(1, 4), (1e6, np.inf, -1.0, 0.5), strict=True):
+        step.action_age[:] = age
+        recorder.record(observation, step, 1)
+    recorder.close()
+    (batch,) = stored(spool)
+    assert batch.action_ages.tolist() == [MAX_ACTION_AGE, 0.0, 0.0, 0.5]
 
 
 def test_a_gap_in_what_is_recorded_begins_a_new_run(spool: Spool) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import save
 
 from racing.policy import GAUSSIAN_CLIPPED, POLICY_FORMAT, SQUASHED_GAUSSIAN, Policy, PolicyError
@@ -176,6 +179,24 @@ def replaced(name: str, value: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any
         (policy_file(replaced("0.bias", np.full(HIDDEN, np.nan, np.float32))), "diverged"),
         (policy_file(replaced("0.bias", np.zeros(HIDDEN, np.int64))), "I64"),
         (policy_file(observation_size="8"), r"\(outputs, 8\)"),
+        (policy_file(version=str(2**32)), "version='4294967296'"),
+        (policy_file(observation_size=str(10**9)), "observation_size='1000000000'"),
+        (policy_file(action_size=str(10**9)), "action_size='1000000000'"),
+        (policy_file(action_step="1e-300"), "action_step='1e-300'"),
+        (policy_file(layers="[" * 60_000), "not JSON"),
+        (policy_file(layers="[" * 200_000), "200000 characters"),
+        (policy_file(layers=json.dumps([LAYERS[0], LAYERS[0], LAYERS[2]])), "of its own"),
+        (policy_file(layers=json.dumps([{"op": "linear", "weight": [], "bias": ""}])), "does not name"),
+        (policy_file(replaced("0.weight", np.zeros((9000, SIZE), np.float16))), "gives 9000 numbers"),
+        (policy_file(replaced("0.bias", np.full(HIDDEN, 3e38, np.float32))), "grow beyond all bounds"),
+        (policy_file(replaced("1.weight", np.full((4, HIDDEN), 1e30, np.float32))), "grow beyond all bounds"),
+        (
+            policy_file(
+                tensors(outputs=ACTIONS) | {"log_std": np.full(ACTIONS, 200.0, np.float32)},
+                distribution=GAUSSIAN_CLIPPED,
+            ),
+            "explores beyond all bounds",
+        ),
     ],
     # The order of the metadata differs from process to process, and parallel tests need the same names in each.
     ids=lambda value: value if isinstance(value, str) else "file",
@@ -183,6 +204,39 @@ def replaced(name: str, value: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any
 def test_a_file_that_cannot_drive_is_refused_with_a_sentence(data: bytes, sentence: str) -> None:
     with pytest.raises(PolicyError, match=sentence):
         Policy.from_bytes(data)
+
+
+@pytest.mark.parametrize("shapes", [(8, 2), (7, 3)])
+def test_a_policy_of_other_sizes_than_the_drivers_is_refused(shapes: tuple[int, int]) -> None:
+    with pytest.raises(PolicyError, match=f"this driver has {shapes[0]} and {shapes[1]}"):
+        Policy.from_bytes(policy_file(), spaces=spaces(*shapes))
+
+
+def test_what_is_beyond_the_observations_bounds_is_not_asked_for() -> None:
+    values = replaced("0.weight", np.full((HIDDEN, SIZE), 1e23, np.float32))
+    with pytest.raises(PolicyError, match="grow beyond all bounds"):
+        Policy.from_bytes(policy_file(values), spaces=spaces(SIZE, ACTIONS, bound=np.inf))
+    policy = Policy.from_bytes(policy_file(values), spaces=spaces(SIZE, ACTIONS, bound=8.0))
+    assert np.isfinite(policy.act(observations(100), np.random.default_rng(1))).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data(), scale=st.floats(1e-3, 1e12), kind=st.sampled_from(["relu", "tanh", "elu"]))
+def test_a_policy_that_could_be_read_gives_an_action_for_every_observation(
+    data: st.DataObject, scale: float, kind: str
+) -> None:
+    values = {name: value.astype(np.float32) * np.float32(scale) for name, value in tensors().items()}
+    layers = json.dumps([LAYERS[0], {"op": kind}, LAYERS[2]])
+    policy = Policy.from_bytes(policy_file(values, layers=layers), spaces=spaces(SIZE, ACTIONS, bound=8.0))
+    row = data.draw(st.lists(st.floats(-8.0, 8.0, width=32), min_size=SIZE, max_size=SIZE))
+    for random in (None, np.random.default_rng(1)):
+        actions = policy.act(np.array([row], np.float32), random)
+        assert np.isfinite(actions).all()
+        assert np.abs(actions).max() <= 1.0
+
+
+def spaces(observation: int, action: int, bound: float = 8.0) -> tuple[Box, Box]:
+    return Box(-bound, bound, (observation,), np.float32), Box(-1.0, 1.0, (action,), np.float32)
 
 
 def test_a_wrong_observation_size_is_told() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from experience.batches import MAX_ACTION_AGE, MAX_NUMBER, MAX_REWARD, within
 from experience.codec import Batch, Column, EpisodeRecord, LapRecord, Layout
 
 GRID_LAYOUT = Layout(Column(5, step=2.0**-12), Column(2, step=2.0**-15))
@@ -20,7 +21,7 @@ def made_up_batch(
     layout: Layout = GRID_LAYOUT,
     extreme: bool = False,
 ) -> Batch:
-    """A valid batch of smooth columns, or with `extreme` of values from the whole range of each dtype."""
+    """A valid batch of smooth columns, or with `extreme` of values from the whole range that a batch may hold."""
     rng = np.random.default_rng(seed)
     runs, steps = len(run_lengths), sum(run_lengths)
     ends = np.cumsum(run_lengths) - 1
@@ -34,18 +35,20 @@ def made_up_batch(
         run_first_steps=rng.integers(0, 2**40, runs),
         observations=_values(rng, steps + runs, layout.observation, extreme),
         actions=_values(rng, steps, layout.action, extreme),
-        rewards=_values(rng, steps, Column(1), extreme)[:, 0],
+        rewards=_values(rng, steps, Column(1), extreme, MAX_REWARD)[:, 0],
         terminated=terminated,
         truncated=truncated,
         policy_versions=np.sort(rng.integers(0, 2**32 if extreme else 3, steps)).astype(np.uint32),
-        action_ages=np.abs(_values(rng, steps, Column(1), extreme)[:, 0]),
+        action_ages=np.minimum(np.abs(_values(rng, steps, Column(1), extreme)[:, 0]), np.float32(MAX_ACTION_AGE)),
         off_period=rng.random(steps) < 0.1,
         laps=(LapRecord(int(ends[0]), 88.25, True),) if seed % 2 else (),
         episodes=(EpisodeRecord(int(ends[-1]), 7, 1.5, "off_track"),) if seed % 3 == 0 else (),
     )
 
 
-def _values(rng: np.random.Generator, rows: int, column: Column, extreme: bool) -> npt.NDArray[Any]:
+def _values(
+    rng: np.random.Generator, rows: int, column: Column, extreme: bool, most: float = MAX_NUMBER
+) -> npt.NDArray[Any]:
     shape = (rows, column.size)
     dtype = np.dtype(column.dtype)
     if column.step is not None:
@@ -53,7 +56,7 @@ def _values(rng: np.random.Generator, rows: int, column: Column, extreme: bool) 
         return (np.clip(whole, -32768, 32767) * column.step + 0.0).astype(np.float32)
     if extreme:
         bits = np.frombuffer(rng.bytes(rows * column.size * dtype.itemsize), dtype).reshape(shape)
-        return np.where(np.isfinite(bits), bits, dtype.type(0))
+        return np.where(within(bits, most), bits, dtype.type(0))
     return rng.normal(0.0, 5.0, shape).cumsum(0).astype(np.float64).clip(0, 100).astype(dtype)
 
 

@@ -1,8 +1,8 @@
 """Who may open a connection: HTTP Basic in the upgrade request, judged before anything else of the peer is read.
 
-Tokens are compared in constant time; an address that keeps guessing is turned away for a while without being judged.
-What is refused gets an HTTP status and a sentence, never a hint about the token. Connections that are open already
-are not touched.
+Tokens are compared in constant time. The right one is let in always: many share an address with one that guesses, or
+with a bridge that knows an old token. An address that keeps guessing is told to wait, and logged no more. What is
+refused gets an HTTP status and a sentence, never a hint about the token. Open connections are not touched.
 """
 
 import ipaddress
@@ -34,7 +34,7 @@ class HttpAnswer:
 
 
 class Throttle:
-    """Counts wrong tokens by peer address: more than `failures` in `window` seconds close the door until it is over."""
+    """Counts wrong tokens by peer address: more than `failures` in `window` seconds close the door to others."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Throttle:
         self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
 
     def seconds_closed(self, address: str) -> float:
-        """How long `address` must still wait; 0 when it may try."""
+        """How long `address` must still wait with another guess; 0 when it may try."""
         began, count = self._seen.get(_network(address), (0.0, 0))
         return max(0.0, began + self._window - self._clock()) if count >= self._failures else 0.0
 
@@ -86,26 +86,26 @@ class Gate:
         return None
 
     def judge_token(self, address: str, headers: Headers) -> HttpAnswer | None:
-        """None when the request shows the token, and its address has not guessed too often; else what to answer."""
-        closed = self._throttle.seconds_closed(address)
-        if closed:
-            wait = str(ceil(closed))
-            return HttpAnswer(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                f"Too many wrong tokens from this address. Try again in {wait} s.",
-                (("Retry-After", wait),),
-            )
+        """None when the request shows the token; else what to answer, which counts as a guess if it shows another."""
         given = headers.get_all("Authorization")
         token = parse_basic_auth(given[0]) if len(given) == 1 else None
         # Compare in every case, so that a missing token takes as long as a wrong one.
-        if not tokens_equal(token or "", self._token):
-            self._throttle.failed(address)
+        if tokens_equal(token or "", self._token):
+            return None
+        if given and (closed := self._throttle.seconds_closed(address)):
+            wait = str(ceil(closed))
             return HttpAnswer(
-                HTTPStatus.UNAUTHORIZED,
-                "The token is missing or wrong. Use the pairing string that the receiver wrote.",
-                (("WWW-Authenticate", 'Basic realm="ac-training"'),),
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"Too many wrong tokens from this address, and this one is wrong, too. Try again in {wait} s.",
+                (("Retry-After", wait),),
             )
-        return None
+        if given:
+            self._throttle.failed(address)
+        return HttpAnswer(
+            HTTPStatus.UNAUTHORIZED,
+            "The token is missing or wrong. Use the pairing string that the receiver wrote.",
+            (("WWW-Authenticate", 'Basic realm="ac-training"'),),
+        )
 
 
 def _network(address: str) -> str:

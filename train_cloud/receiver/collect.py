@@ -6,15 +6,17 @@ A batch is acknowledged only after the writer said that it is committed. What is
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 from experience.codec import Batch, CodecError, Layout, encode_batch
 from racing.track import TrackError
-from racing.track_text import track_hash, track_of
+from racing.track_text import track_hash
 from runtime.logs import fields
 from train_cloud.receiver.connection import MAX_TEXT, Connection, News, PeerError
+from train_cloud.receiver.plausible import check_plausible, shortest_lap_on
 from train_cloud.receiver.writer import Job, Result, WriteOutcome
 from train_cloud.store import Store, StoreError, StreamState
 from train_cloud.track_table import put_track
@@ -42,7 +44,8 @@ class Collector:
     """Serves the bridge that said `hello`; `layout` is what a row of its experience holds, `state` its stream's.
 
     `submit` gives a batch to the writer, `on_report` is told how the bridge stands, and `store` keeps the track that it
-    announces.
+    announces, where `shortest_lap` (s) is of the one that it has driven on before. `newest_version` is that of the
+    policies published so far, 0 before the first, and `greatest_reward` what a step of the task is worth at most.
     """
 
     def __init__(
@@ -54,10 +57,15 @@ class Collector:
         store: Store,
         submit: Callable[[Job], None],
         on_report: Callable[[Report], None],
+        newest_version: Callable[[], int],
+        greatest_reward: float,
+        shortest_lap: float = 0.0,
     ) -> None:
         self.connection, self.hello = connection, hello
         self.stored, self.safe = state.stored_through, state.safe_through
         self._layout, self._store, self._submit, self._on_report = layout, store, submit, on_report
+        self._newest_version, self._shortest_lap = newest_version, shortest_lap
+        self._greatest_reward = greatest_reward
         self._track_heard = False
         self._inbox = Inbox(self.stored)
         self._pending_bytes = 0
@@ -107,7 +115,7 @@ class Collector:
         try:
             if track_hash(content) != self.hello.track:
                 raise TrackError("The track that was announced is not the one that Hello named.")
-            await asyncio.to_thread(track_of, content)
+            self._shortest_lap = await asyncio.to_thread(shortest_lap_on, content)
             await asyncio.to_thread(put_track, self._store, self.hello.track, content)
         except TrackError as error:
             raise PeerError(ErrorCode.BAD_MESSAGE, str(error), CloseCode.INVALID_DATA) from None
@@ -128,7 +136,13 @@ class Collector:
         else:
             self._inbox.accepted(number)
             self._pending_bytes += len(blob)
-            self._submit(Job(self.hello.stream, number, blob, self._layout, self.done))
+            check = partial(
+                check_plausible,
+                newest_version=self._newest_version(),
+                shortest_lap=self._shortest_lap,
+                greatest_reward=self._greatest_reward,
+            )
+            self._submit(Job(self.hello.stream, number, blob, self._layout, check, self.done))
             while self._pending_bytes > MAX_PENDING_BYTES:
                 self._room.clear()
                 await self._room.wait()

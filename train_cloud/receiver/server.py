@@ -29,12 +29,13 @@ from train_cloud.receiver.auth import Gate
 from train_cloud.receiver.collect import Collector
 from train_cloud.receiver.connection import Connection, HeardConnection, News, PeerError, RateLimit
 from train_cloud.receiver.http_answers import WRITER_BUSY_SECONDS, HttpAnswers, Vitals, address_of
+from train_cloud.receiver.plausible import greatest_reward, shortest_lap_on
 from train_cloud.receiver.standings import Standings
 from train_cloud.receiver.writer import Result, Writer
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.states import TrainerState
 from train_cloud.store import Store, StoreError, WeightsRow
-from train_cloud.track_table import has_track
+from train_cloud.track_table import track
 from wire.frames import encode_frame, encode_text
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
@@ -103,6 +104,14 @@ class Receiver:
             update = WeightsUpdate(self._weights.version, self._weights.sha256, self._weights.blob)
             self._frames[text] = encode_text(update) if text else encode_frame(update)
         return self._frames.get(text)
+
+    def _newest_version(self) -> int:
+        return 0 if self._weights is None else self._weights.version
+
+    def _shortest_lap(self, track_hash: str | None) -> float | None:
+        """Seconds that a lap takes at least; None on a track that is not known."""
+        text = None if track_hash is None else track(self.store, track_hash)
+        return None if text is None else shortest_lap_on(text)
 
     def _written(self, results: list[Result], positions: dict[str, int]) -> None:
         self._vitals.count(results)
@@ -260,16 +269,19 @@ class Receiver:
         """Serve a bridge that sends experience; PeerError when it is not for this run."""
         check_alone(hello, (other.hello for other in self._collectors.values()))
         run = agreed(self.config, self.environment, hello)
-        begin = (hello.stream, hello.bridge, hello.signature, hello.spaces)
+        register = (hello.stream, hello.bridge, hello.signature, hello.spaces)
         try:
-            state = await asyncio.to_thread(self.store.register_stream, *begin)
-            wants_track = hello.track is not None and not has_track(self.store, hello.track)
+            lap = await asyncio.to_thread(self._shortest_lap, hello.track)
+            state = await asyncio.to_thread(self.store.register_stream, *register)
         except StoreError as error:
             text = f"The stream cannot be begun. {error}"
             raise PeerError(ErrorCode.DISK_FULL, text, CloseCode.TRY_AGAIN_LATER) from None
         self.environment = run
         reported = partial(self._standings.reported, hello.stream)
-        collector = Collector(connection, hello, run.spaces.layout, state, self.store, self._writer.submit, reported)
+        collector = Collector(
+            *(connection, hello, run.spaces.layout, state, self.store, self._writer.submit, reported),
+            *(self._newest_version, greatest_reward(self.config), lap or 0.0),
+        )
         if (old := self._collectors.get(hello.stream)) is not None:
             old.connection.close(CloseCode.REPLACED, "a newer connection of this stream took over")
         self._collectors[hello.stream] = collector
@@ -285,7 +297,7 @@ class Receiver:
                 trained_steps=flow.trained_steps,
                 max_lead_steps=flow.max_lead_steps,
                 done=flow.done,
-                wants_track=wants_track,
+                wants_track=hello.track is not None and lap is None,
             )
         )
         self._standings.joined(hello)

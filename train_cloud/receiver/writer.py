@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from experience.codec import CodecError, Layout, decode_batch
+from experience.codec import Batch, CodecError, Layout, decode_batch
 from train_cloud.store import IncomingBatch, Store, StoreError
 
 MAX_GROUP: Final = 256
@@ -31,19 +31,23 @@ class WriteOutcome(Enum):
     GAP = "gap"
     """An earlier batch of its stream was not stored, so it was not either."""
     BAD = "bad"
-    """It is damaged or not of its stream's layout."""
+    """It is damaged, not of its stream's layout, or nothing that this run can have made."""
     NO_ROOM = "no room"
     """The store could not take it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A blob that wants to be batch `number` of `stream`; who hears of it from Writer's `on_done` tells `done`."""
+    """A blob that wants to be batch `number` of `stream`; who hears of it from Writer's `on_done` tells `done`.
+
+    `check` is called in the writer's thread, and raises CodecError for a batch that this run cannot have made.
+    """
 
     stream: str
     number: int
     blob: bytes
     layout: Layout
+    check: Callable[[Batch], None]
     done: Callable[["Result"], None]
 
 
@@ -114,11 +118,12 @@ class Writer:
         valid: list[tuple[Job, IncomingBatch]] = []
         for job in jobs:
             try:
-                steps = decode_batch(job.blob, job.layout).steps
+                batch = decode_batch(job.blob, job.layout)
+                job.check(batch)
             except CodecError as error:
                 results.append(Result(job, WriteOutcome.BAD, str(error)))
             else:
-                valid.append((job, IncomingBatch(job.stream, job.number, steps, job.blob)))
+                valid.append((job, IncomingBatch(job.stream, job.number, batch.steps, job.blob)))
         positions: dict[str, int] = {}
         try:
             positions = self._store.add_batches([batch for _, batch in valid])

@@ -25,7 +25,7 @@ class Counters(msgspec.Struct, kw_only=True):
         recent_rewards: summed rewards of the newest RECENT_EPISODES episodes, oldest first.
         seconds: wall-clock time that trainers have spent on the run, s.
         consumed: newest batch number counted of each stream.
-        weights_version, seen_version: newest version published, and newest that experience came from.
+        weights_version, seen_version: newest version published, and newest believed one that experience came from.
         replay_digest: PackedReplayBuffer.digest() when the checkpoint was made; a resumed run rebuilds the same.
         pace: how many updates the steps ask for; None in checkpoints of earlier versions.
         made_by: the method and networks, in words; empty in checkpoints of earlier versions.

@@ -7,6 +7,7 @@ instance's bridges send a second time.
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from experience.codec import CodecError, Layout, decode_batch
@@ -22,12 +23,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Ingest:
-    """Follows the store by row id; `counters` are updated in place, and batches of another `layout` passed over."""
+    """Follows the store by row id; `counters` are updated in place, and batches of another `layout` passed over.
+
+    `saw` is told the newest version of the policies that a batch came from.
+    """
 
     store: Store
     learner: Learner
     counters: Counters
     layout: Layout
+    saw: Callable[[int], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self._read_through = 0
@@ -70,7 +75,7 @@ class Ingest:
                 _log.error("batch skipped", extra=fields(stream=row.stream, number=row.number, reason=str(error)))
                 continue
             self.counters.count(row.stream, row.number, batch)
-            self.counters.seen_version = max(self.counters.seen_version, int(batch.policy_versions.max()))
+            self.saw(int(batch.policy_versions.max()))
             self.learner.take(batch)
             self._remember(row.id, batch.steps - int(batch.off_period.sum()))
         return len(rows)

@@ -63,8 +63,8 @@ class Trainer:
             told = fields(updates_per_step=self._pace.updates_per_step, from_steps=self._pace.from_steps)
             _log.info("other settings than before: updates are counted from here on", extra=told)
         counters.pace, counters.made_by = self._pace, method_and_networks(self.config)
-        self._ingest = Ingest(self.store, self.learner, self.counters, layout)
         self._publisher = Publisher(self.store, self.counters)
+        self._ingest = Ingest(self.store, self.learner, self.counters, layout, self._publisher.saw)
         self._rates = Rates()
         self._rebuilt = False
         self._saved_at_steps = self.counters.steps
@@ -81,7 +81,7 @@ class Trainer:
     def run(self) -> bool:
         """Train until done or told to stop; True when the run is done. The final checkpoint is handed to uploads.
 
-        Raises ExportError when learning diverged, AnotherWriter, StoreError.
+        Raises Diverged or ExportError when learning diverged, AnotherWriter, StoreError.
         """
         self._publisher.publish(self.learner)
         self._rebuild()
@@ -142,7 +142,8 @@ class Trainer:
         return min(self.counters.steps, self._pace.trained(self.counters.updates))
 
     def save(self) -> None:
-        """Hand a checkpoint of this moment to the uploads."""
+        """Hand a checkpoint of this moment to the uploads. Raises Diverged: every checkpoint is a good one."""
+        self.learner.check()
         self._saved_at_steps = self.counters.steps
         self.counters.seconds = time.monotonic() - self._began
         if self._rebuilt:
@@ -208,7 +209,8 @@ class Trainer:
             _log.error("progress not noted", extra=fields(reason=str(error)))
 
     def _report(self, state: TrainerState) -> None:
-        """Put metrics.json up, draw the curves, and make the story that the progress line tells."""
+        """Put metrics.json up, draw the curves, and make the story that the progress line tells. Raises Diverged."""
+        self.learner.check()
         self.counters.seconds = time.monotonic() - self._began
         self._rates.mark(self.trained_steps(), self.counters)
         document = self._document(state)

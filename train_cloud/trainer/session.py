@@ -32,6 +32,7 @@ from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.arithmetic import choose_matrix_products
 from train_cloud.trainer.learning.export import ExportError
 from train_cloud.trainer.learning.learners import check_device, make_learner
+from train_cloud.trainer.learning.sanity import Diverged
 from train_cloud.trainer.loop import Trainer
 from train_cloud.trainer.reporting.tracking import Tracking
 from train_cloud.trainer.saving.checkpoint import method_and_networks, restore_learner
@@ -50,6 +51,7 @@ _EXIT_CODES: dict[type[Exception], ExitCode] = {
     StoreError: ExitCode.FAILED,
     CheckpointError: ExitCode.FAILED,
     ExportError: ExitCode.FAILED,
+    Diverged: ExitCode.FAILED,
 }
 """A subclass stands before its base."""
 

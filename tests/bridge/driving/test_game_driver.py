@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bridge.assetto_corsa.car import AssettoCorsaCar, command_of
-from bridge.assetto_corsa.controls.controls import Backend, Button, Command, ControlShaping
+from bridge.assetto_corsa.controls.controls import GENTLE_BRAKE, Backend, Button, Command, ControlShaping
 from bridge.assetto_corsa.controls.csp import CustomAI
 from bridge.assetto_corsa.controls.safety import SafetyGate, Tolerance
 from bridge.assetto_corsa.controls.supervisor import GuardLost
@@ -79,12 +79,12 @@ class Driven:
         self._game_car = AssettoCorsaCar(pages, backend, self._begin)
         self.car = GuardedCar(self._game_car, backend, gate)
         task = Task(Track.generate(7), CONFIG)
-        policy = Policy.from_bytes(following_policy(SIGNATURE, 1), SIGNATURE)
+        self.policy = Policy.from_bytes(following_policy(SIGNATURE, 1), SIGNATURE)
         if weaving:
-            policy = cast(Policy, Weaving(policy))
+            self.policy = cast(Policy, Weaving(self.policy))
         session = GameSession(task.track, self.car, check=lambda: None, shaping=OFF, rolling=None)
         clock = RealTimeClock(1.0 / CONFIG.control_hz)
-        self.driver = GameDriver(session, task, clock, lambda: policy, self._take, lambda: True, random=None)
+        self.driver = GameDriver(session, task, clock, lambda: self.policy, self._take, lambda: True, random=None)
 
     def drive(self) -> str | None:
         """A step, if one may be driven; else why not."""
@@ -160,6 +160,23 @@ def test_a_twitch_costs_no_step(game: FakeGame) -> None:
     assert not any(step.episodes for step in driven.recorded)
     for step, seen in zip(driven.recorded, driven.seen[1:], strict=False):
         assert np.array_equal(step.observation, seen), "no step is missing"
+    driven.car.close()
+
+
+def test_a_policy_that_gives_no_action_leaves_the_car_under_a_gentle_brake(
+    game: FakeGame, caplog: pytest.LogCaptureFixture
+) -> None:
+    driven = Driven(VJoy(lambda: WiredJoystick(game)), None)
+    driven.drive_until_recorded(5)
+    last = driven.policy.layers[-1]
+    assert isinstance(last, tuple)
+    last.bias[:] = np.nan
+    steps = len(driven.recorded)
+    driven.drive_until_recorded(steps + 5)
+
+    braking = driven.recorded[steps + 2 :]
+    assert all(step.action.tolist() == [[0.0, pytest.approx(-GENTLE_BRAKE, abs=1e-4)]] for step in braking)
+    assert caplog.text.count("gave a number that is no action") == 1
     driven.car.close()
 
 

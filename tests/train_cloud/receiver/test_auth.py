@@ -58,12 +58,25 @@ def test_ten_wrong_tokens_a_minute_close_the_gate_to_that_address_alone() -> Non
     clock = Clock()
     gate = Gate(TOKEN, Throttle(failures=10, window=60.0, clock=clock))
     assert [status(gate, request("x" * 20)) for _ in range(11)] == [401] * 10 + [429]
-    refusal = gate.judge("10.0.0.1", "/", request())
+    refusal = gate.judge("10.0.0.1", "/", request("y" * 20))
     assert refusal is not None
     assert dict(refusal.headers)["Retry-After"] == "60"
-    assert status(gate, request(), address="10.0.0.2") is None
+    assert status(gate, request("x" * 20), address="10.0.0.2") == 401
     clock.now += 60.0
-    assert status(gate, request()) is None
+    assert status(gate, request("x" * 20)) == 401
+
+
+def test_the_right_token_is_let_in_whoever_else_guesses_from_its_address() -> None:
+    gate = Gate(TOKEN)
+    for _ in range(100):
+        gate.judge("10.0.0.1", "/", request("x" * 20))
+        assert status(gate, request()) is None
+
+
+def test_a_missing_token_is_no_guess() -> None:
+    gate = Gate(TOKEN)
+    assert {status(gate, Headers()) for _ in range(100)} == {401}
+    assert status(gate, request("x" * 20)) == 401
 
 
 def test_rare_mistakes_never_close_the_gate() -> None:

@@ -82,11 +82,12 @@ def test_metrics_are_prometheus_text_with_help_and_type(receiver: ThreadedReceiv
 
 def test_metrics_need_the_token_and_guessing_is_slowed_down_while_health_is_told(receiver: ThreadedReceiver) -> None:
     wrong = {"Authorization": basic_auth_header("WrongTokenWrongToken")}
-    statuses = [get(receiver, "/metrics", headers)[0].status for headers in [{}, wrong] * 6]
-    assert statuses == [401] * 10 + [429] * 2
-    response, text = get(receiver, "/metrics", WITH_TOKEN)
+    statuses = [get(receiver, "/metrics", headers)[0].status for headers in [{}, wrong] * 12]
+    assert statuses == [401] * 20 + [401, 429] * 2
+    response, text = get(receiver, "/metrics", wrong)
     assert response.status == 429
     assert "ac_training" not in text
+    assert get(receiver, "/metrics", WITH_TOKEN)[0].status == 200
     assert get(receiver, "/healthz")[0].status == 200
 
 
@@ -175,7 +176,7 @@ def test_a_receiver_that_goes_away_or_has_no_store_is_not_healthy() -> None:
 
 def test_a_store_that_takes_batches_again_is_healthy_again() -> None:
     vitals = well()
-    job = Job(HELLO.stream, 1, b"", racing().spaces.layout, lambda _: None)
+    job = Job(HELLO.stream, 1, b"", racing().spaces.layout, lambda _: None, lambda _: None)
     vitals.count([Result(job, WriteOutcome.NO_ROOM)])
     assert vitals.problem() is not None
     vitals.count([Result(job, WriteOutcome.STORED)])

@@ -1,5 +1,6 @@
 """The receiver over real sockets: who may come in, and what becomes of those who break the rules."""
 
+import hashlib
 import json
 import math
 import socket
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -16,19 +18,25 @@ from websockets.typing import Subprotocol
 
 from experience.codec import Column, LapRecord, Layout, encode_batch
 from experience.environment import racing
+from racing.track import Track
+from racing.track_text import track_hash, track_text
 from tests.support.experience import made_up_batch
 from tests.support.receivers import CONFIG, ThreadedReceiver, blob, hello
 from tests.support.runs import boxes
 from tests.support.waiting import wait_until
 from train_cloud.environment import task_config
+from train_cloud.receiver.plausible import greatest_reward
 from train_cloud.run_config import TaskSettings
+from train_cloud.versions import LOST_VERSIONS
 from wire.frames import encode_frame
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
     PROTOCOL,
+    Ack,
     CloseCode,
     Error,
     ErrorCode,
+    TrackAnnouncement,
     TransitionBatch,
 )
 from wire.pairing import basic_auth_header
@@ -56,13 +64,17 @@ def test_a_wrong_or_missing_token_is_unauthorized_and_not_echoed(receiver: Threa
 def test_an_address_that_keeps_guessing_has_to_wait_while_open_sessions_go_on(receiver: ThreadedReceiver) -> None:
     with receiver.client() as client:
         client.begin(HELLO)
-        statuses = [refusal(receiver, additional_headers={})[0] for _ in range(12)]
+        wrong = {"Authorization": basic_auth_header("WrongTokenWrongToken")}
+        statuses = [refusal(receiver, additional_headers=wrong)[0] for _ in range(12)]
         assert statuses == [401] * 10 + [429] * 2
-        status, text, headers = refusal(receiver)
+        status, text, headers = refusal(receiver, additional_headers=wrong)
         assert status == 429
         assert 0 < int(headers["Retry-After"]) <= 60
         assert "Too many wrong tokens" in text
         client.store(1)
+    # A home is one address: the bridge with the right token, which dials again, must not wait for whoever guesses.
+    with receiver.client() as client:
+        client.begin(HELLO)
 
 
 def test_another_protocol_version_is_refused_with_the_one_that_is_spoken(receiver: ThreadedReceiver) -> None:
@@ -180,6 +192,57 @@ def test_one_name_with_two_spools_at_once_is_refused(receiver: ThreadedReceiver)
         assert second.hear(Error).code == ErrorCode.DUPLICATE_BRIDGE
         assert second.close_code() == CloseCode.TRY_AGAIN_LATER
         first.store(1)
+
+
+def test_a_version_that_was_never_published_is_refused(receiver: ThreadedReceiver) -> None:
+    receiver.store.put_weights(3, b"weights", hashlib.sha256(b"weights").hexdigest())
+    wait_until(lambda: receiver.receiver.encoded_weights(False) is not None, "the weights are known")
+
+    def claiming(version: int) -> bytes:
+        return encode_batch(replace(made_up_batch(1), policy_versions=np.full(20, version, np.uint32)))
+
+    with receiver.client() as client:
+        client.begin(HELLO)
+        # What a lost life published since the last checkpoint, its bridges still hold.
+        client.say(TransitionBatch(1, claiming(3 + LOST_VERSIONS)))
+        client.hear(Ack)
+        client.say(TransitionBatch(2, claiming(2**32 - 1)))
+        error = client.hear(Error)
+        assert error.code == ErrorCode.BAD_BATCH
+        assert "names version 4294967295" in error.text
+    assert receiver.stored_numbers(HELLO.stream) == [1]
+
+
+def test_a_reward_that_the_task_does_not_give_is_refused(receiver: ThreadedReceiver) -> None:
+    most = greatest_reward(CONFIG)
+    assert 1_000 < most < 10_000
+
+    def rewarding(reward: float) -> bytes:
+        return encode_batch(replace(made_up_batch(1), rewards=np.full(20, reward, np.float32)))
+
+    with receiver.client() as client:
+        client.begin(HELLO)
+        client.say(TransitionBatch(1, rewarding(-most)))
+        client.hear(Ack)
+        client.say(TransitionBatch(2, rewarding(-2 * most)))
+        assert "this run's task gives" in client.hear(Error).text
+    assert receiver.stored_numbers(HELLO.stream) == [1]
+
+
+def test_a_lap_that_nobody_can_drive_is_refused(receiver: ThreadedReceiver) -> None:
+    text = track_text(Track.generate(7, 3000.0))
+    first = msgspec.structs.replace(HELLO, track=track_hash(text))
+    fast = encode_batch(replace(made_up_batch(1), laps=(LapRecord(0, 19.0, True),)))
+    with receiver.client() as client:
+        assert client.begin(first).wants_track
+        client.say(TrackAnnouncement(text))
+        client.say(TransitionBatch(1, fast))
+        assert "a lap of 19.000 s" in client.hear(Error).text
+    with receiver.client() as client:
+        assert not client.begin(first).wants_track
+        client.say(TransitionBatch(1, fast))
+        assert "a lap of 19.000 s" in client.hear(Error).text
+        assert client.close_code() == CloseCode.INVALID_DATA
 
 
 def _nan_batch() -> bytes:

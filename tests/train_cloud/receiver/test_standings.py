@@ -19,7 +19,7 @@ from train_cloud.bridge_table import BridgeStanding, standings
 from train_cloud.object_store import ObjectStore
 from train_cloud.receiver.backup import Backup
 from train_cloud.store import Store
-from train_cloud.track_table import has_track, track, unsafe_tracks
+from train_cloud.track_table import track, unsafe_tracks
 from wire.messages import CloseCode, Error, ErrorCode, Report, TrackAnnouncement
 
 __all__ = ["s3"]
@@ -117,7 +117,7 @@ def test_a_track_is_asked_for_once_and_kept(receiver: ThreadedReceiver) -> None:
     with receiver.client() as client:
         assert client.begin(ON_TRACK).wants_track
         announced(client, TEXT)
-        wait_until(lambda: has_track(receiver.store, track_hash(TEXT)), "the track is kept")
+        wait_until(lambda: track(receiver.store, track_hash(TEXT)) is not None, "the track is kept")
     kept = track(receiver.store, track_hash(TEXT))
     assert kept == TEXT
     assert track_of(kept).length == Track.generate(7).length
@@ -170,7 +170,7 @@ def test_a_track_goes_to_the_bucket_with_the_run(receiver: ThreadedReceiver, s3:
     with receiver.client() as client:
         client.begin(ON_TRACK)
         announced(client, TEXT)
-        wait_until(lambda: has_track(receiver.store, track_hash(TEXT)), "the track is kept")
+        wait_until(lambda: track(receiver.store, track_hash(TEXT)) is not None, "the track is kept")
     objects = ObjectStore(s3.bucket, "runs/track-test/")
     backup = Backup(receiver.store, objects, 0.1, lambda *_: None)
     backup.start()

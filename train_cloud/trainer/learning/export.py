@@ -18,7 +18,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
-from racing.policy import GAUSSIAN_CLIPPED, POLICY_FORMAT, SQUASHED_GAUSSIAN
+from racing.policy import GAUSSIAN_CLIPPED, POLICY_FORMAT, SQUASHED_GAUSSIAN, Policy, PolicyError
 from racing.task import ACTION_STEP
 
 Float64Array = npt.NDArray[np.float64]
@@ -35,7 +35,7 @@ def export_policy(model: BaseAlgorithm, version: int, signature: str, action_ste
 
     `model` is SAC, TQC, CrossQ, or any algorithm with an ActorCriticPolicy over Box spaces; the driver compares the
     task's `signature` with its own, and `action_step` is the actions' grid. Raises ExportError when a layer has no
-    counterpart in the format, or a weight is not finite in float16.
+    counterpart in the format, a weight is not finite in float16, or no bridge would take the policy.
     """
     modules, extra, distribution = _parts(model)
     layers, tensors = _fold(modules)
@@ -57,7 +57,12 @@ def export_policy(model: BaseAlgorithm, version: int, signature: str, action_ste
         "distribution": distribution,
         "layers": json.dumps(layers),
     }
-    return save(tensors, metadata)
+    blob = save(tensors, metadata)
+    try:
+        Policy.from_bytes(blob, signature, (model.observation_space, model.action_space))
+    except PolicyError as error:
+        raise ExportError(f"No bridge could drive by the policy of now. {error}") from error
+    return blob
 
 
 def _parts(model: BaseAlgorithm) -> tuple[list[nn.Module], dict[str, npt.NDArray[Any]], str]:

@@ -35,6 +35,9 @@ class Learner(Protocol):
     def figures(self) -> Figures:
         """How learning goes now."""
 
+    def check(self) -> None:
+        """Raise Diverged when its losses, networks or optimisers are no longer sane."""
+
     def memory_digest(self) -> str:
         """SHA-256 (hex) of the experience held: equal once a resumed run has taken the same in again."""
 

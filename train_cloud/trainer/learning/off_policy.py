@@ -9,12 +9,14 @@ import numpy as np
 from sb3_contrib import TQC, CrossQ
 from stable_baselines3 import SAC
 from stable_baselines3.common.save_util import load_from_zip_file
+from torch import Tensor
 
 from experience.batches import Batch
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.export import export_policy
 from train_cloud.trainer.learning.learner import Figures
 from train_cloud.trainer.learning.replay import PackedReplayBuffer
+from train_cloud.trainer.learning.sanity import check_sane
 
 Algorithm = SAC | TQC | CrossQ
 
@@ -61,6 +63,17 @@ class OffPolicyLearner:
         recorded = self.algorithm.logger.name_to_value
         losses = {name.removeprefix("train/"): float(value) for name, value in recorded.items() if value is not None}
         return Figures(losses, self.replay.size())
+
+    def check(self) -> None:
+        """Raise Diverged when the latest losses, a weight or a moment of an optimiser is no longer sane."""
+        algorithm = self.algorithm
+        optimizers = [algorithm.actor.optimizer, algorithm.critic.optimizer, algorithm.ent_coef_optimizer]
+        weights: list[Tensor] = list(algorithm.policy.parameters())
+        if algorithm.log_ent_coef is not None:
+            weights.append(algorithm.log_ent_coef)
+        states = (state for one in optimizers if one is not None for state in one.state.values())
+        moments = (value for state in states for value in state.values() if isinstance(value, Tensor))
+        check_sane(self.figures().losses, {"a weight": weights, "a moment of an optimiser": moments})
 
     def memory_digest(self) -> str:
         """The replay buffer's digest."""

@@ -8,19 +8,45 @@ from runtime.logs import fields
 from train_cloud.store import Store, StoreFull
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learner import Learner
+from train_cloud.versions import LOST_VERSIONS, MAX_VERSION
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
 class Publisher:
-    """Numbers versions on from the newest that the checkpoint, the store or any experience knows."""
+    """Numbers versions on from the newest that the checkpoint or the store knows.
+
+    Bridges may hold newer ones of a life that was lost. Where experience shows that, all that such a life can have
+    published is passed over, once: a number that a bridge names never becomes a version.
+    """
 
     store: Store
     counters: Counters
     newest: bytes = b""
     """The policy file published last, under the counters' `weights_version`; empty before the first."""
     _published_updates: int | None = None
+
+    def __post_init__(self) -> None:
+        self._passed_over = 0
+        self._believed = self._newest_known() + LOST_VERSIONS
+        self._warned = False
+
+    def saw(self, version: int) -> None:
+        """Experience came from `version`."""
+        if version > self._believed:
+            if not self._warned:
+                _log.warning("a bridge names a policy that was never published", extra=fields(version=version))
+            self._warned = True
+            return
+        self.counters.seen_version = max(self.counters.seen_version, version)
+        # The versions of 4,000 lost lives fit; if ever they do not, two policies may share one.
+        if version > self.counters.weights_version and not self._passed_over and self._believed < MAX_VERSION // 2:
+            self._passed_over = self._believed
+            _log.info(
+                "bridges hold policies of a life that was lost: its versions are passed over",
+                extra=fields(seen=version, published=self.counters.weights_version, passed_over=self._passed_over),
+            )
 
     def publish(self, learner: Learner) -> None:
         """Publish the policy of `learner`, unless nothing was learned since the last time.
@@ -59,6 +85,8 @@ class Publisher:
         return policy
 
     def _next_version(self) -> int:
+        return max(self._newest_known(), self._passed_over) + 1
+
+    def _newest_known(self) -> int:
         stored = self.store.latest_weights()
-        known = (self.counters.weights_version, self.counters.seen_version, stored.version if stored else 0)
-        return max(known) + 1
+        return max(self.counters.weights_version, stored.version if stored else 0)

@@ -3,24 +3,30 @@
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
+from experience.codec import encode_batch
 from experience.environment import racing
 from racing.policy import Policy
-from tests.support.experience import STREAM, incoming
+from tests.support.experience import STREAM, incoming, made_up_batch
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from train_cloud.object_store import ObjectStore
 from train_cloud.store import IncomingBatch, Store
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learners import make_learner
+from train_cloud.trainer.learning.off_policy import OffPolicyLearner
+from train_cloud.trainer.learning.sanity import Diverged
 from train_cloud.trainer.loop import Trainer
 from train_cloud.trainer.reporting.tracking import Tracking
 from train_cloud.trainer.saving.manifest import find_newest
 from train_cloud.trainer.saving.uploads import Uploads
+from train_cloud.versions import LOST_VERSIONS
 
 __all__ = ["s3"]
 
@@ -190,3 +196,49 @@ def test_a_policy_that_was_never_published_takes_a_version_from_nobody(begin: Be
     life = begin(None, counters)
     life.trainer.save()
     assert check_the_published_policy_is_saved(life) == known + 2
+
+
+def driven_by(number: int, version: int) -> IncomingBatch:
+    batch = replace(made_up_batch(number), policy_versions=np.full(20, version, np.uint32))
+    return IncomingBatch(STREAM, number, batch.steps, encode_batch(batch))
+
+
+def test_a_version_that_a_bridge_made_up_numbers_nothing(begin: Begin, caplog: pytest.LogCaptureFixture) -> None:
+    life = begin()
+    life.store.add_batches([driven_by(number, 2**32 - number) for number in range(1, 11)])
+    assert life.trainer.run()
+    assert check_the_published_policy_is_saved(life) < 20
+    assert life.counters.seen_version == 0
+    assert caplog.text.count("a bridge names a policy that was never published") == 1
+
+
+def test_the_versions_of_a_lost_life_are_passed_over_once(begin: Begin) -> None:
+    """Bridges hold 512, the checkpoint knows of 500: no new policy may take a number that they may have."""
+    life = begin(None, Counters(weights_version=500))
+    life.store.add_batches([driven_by(1, 512), driven_by(2, 600), *(driven_by(n, 3) for n in range(3, 11))])
+    assert life.trainer.run()
+    assert 500 + LOST_VERSIONS < check_the_published_policy_is_saved(life) < 520 + LOST_VERSIONS
+    assert life.counters.seen_version == 600
+
+
+@pytest.mark.parametrize("what", ["moment", "loss", "weight"])
+def test_numbers_that_are_no_longer_sane_end_the_run_and_are_never_saved(begin: Begin, what: str) -> None:
+    life = begin()
+    learn(life, range(1, 8))
+    life.trainer.save()
+    good = life.saved()
+    learner = life.trainer.learner
+    assert isinstance(learner, OffPolicyLearner)
+    algorithm = learner.algorithm
+    if what == "moment":  # Such an optimiser moves nothing any more, and nothing else shows it.
+        next(iter(algorithm.critic.optimizer.state.values()))["exp_avg_sq"].fill_(float("inf"))
+    elif what == "weight":
+        next(algorithm.critic.parameters()).data.view(-1)[0] = float("nan")
+    else:
+        learn(life, range(8, 11))
+        algorithm.logger.record("train/critic_loss", 1e30)
+    with pytest.raises(Diverged, match=what if what != "loss" else "critic_loss is 1e"):
+        life.trainer.run()
+    with pytest.raises(Diverged, match="the last checkpoint is still good"):
+        life.trainer.save()
+    assert life.saved() == good
