@@ -152,6 +152,22 @@ def space_to_json(space: gym.Space[Any]) -> dict[str, Any]:
     raise SpacesError(f"A {kind} is none of Gymnasium's own spaces; describe it by those.")
 
 
+def space_text(space: gym.Space[Any]) -> str:
+    """The canonical JSON of one space. Raises SpacesError for a kind that Gymnasium does not have."""
+    return canonical(space_to_json(space))
+
+
+def read_space(text: str) -> gym.Space[Any]:
+    """The space in a canonical text. Raises SpacesError for any other text, whoever wrote it."""
+    action = space_text(gym.Discrete(1))
+    whole = f'{{"action":{_side(action)},"agents":1,"observation":{_side(text)}}}'
+    return Spaces.parse(whole).observation.space
+
+
+def _side(space: str) -> str:
+    return f'{{"channels":[],"space":{space},"step":null}}'
+
+
 class _Room:
     """Counts what a text asks for, so that nothing is allocated beyond MAX_NUMBERS."""
 

@@ -50,6 +50,8 @@ class Role(StrEnum):
 
     COLLECT = "collect"
     """It drives on its own and sends experience."""
+    SERVE_ENV = "serve_env"
+    """It has environments that are stepped from the cloud."""
 
 
 class ErrorCode(StrEnum):
@@ -65,6 +67,33 @@ class ErrorCode(StrEnum):
     TOO_LARGE = "too_large"
 
 
+class EnvAction(StrEnum):
+    """What can be asked of an environment."""
+
+    MAKE = "make"
+    RESET = "reset"
+    STEP = "step"
+    RENDER = "render"
+    CLOSE = "close"
+
+
+class EnvErrorCode(StrEnum):
+    """Why a call of an environment has no result, for programs; the sentence for people is in the answer's body."""
+
+    RAISED = "raised"
+    """The environment's own code raised; the last lines of its traceback are told."""
+    CANNOT_TRAVEL = "cannot_travel"
+    OUTSIDE_SPACE = "outside_space"
+    UNKNOWN_ENVIRONMENT = "unknown_environment"
+    FULL = "full"
+    HANGS = "hangs"
+    UNKNOWN_CLIENT = "unknown_client"
+    """Nobody here knows this client: another process serves by now. "make" and "reset" begin anew."""
+    NO_BRIDGE = "no_bridge"
+    """Nobody who has this environment is connected."""
+    BAD_CALL = "bad_call"
+
+
 # Integers stay below 2**53, so that JavaScript and SQLite read them exactly too.
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 BatchNumber = Annotated[int, Meta(ge=1, le=2**53 - 1)]
@@ -72,6 +101,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=128)]
 Text = Annotated[str, Meta(max_length=2000)]
 StreamId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Environments = Annotated[tuple[Name, ...], Meta(max_length=64)]
 Vector = Annotated[list[float], Meta(min_length=1, max_length=MAX_VECTOR)]
 
 
@@ -86,7 +116,8 @@ class Hello(_Message, frozen=True, tag="hello"):
     canonical JSON of what its observations and actions hold (`experience.spaces`). `bridge` names the PC and stays the
     same over restarts; `stream` names one spool. `last_number` is the newest batch in the spool and `weights_version`
     the newest policy the bridge holds (0: none). `real_time` false means that the car waits for the trainer when told
-    so by FlowControl. `track` is the hash of racing's track.
+    so by FlowControl. `track` is the hash of racing's track. Who serves environments names them in `environments`, says
+    in `cars` how many it steps at the same time, and has no signature and no spaces: those are told by "make".
     """
 
     bridge: Name
@@ -100,6 +131,7 @@ class Hello(_Message, frozen=True, tag="hello"):
     weights_version: Count
     software: Annotated[str, Meta(max_length=128)]
     track: Sha256 | None = None
+    environments: Environments = ()
 
 
 class Report(_Message, frozen=True, tag="report"):
@@ -147,6 +179,34 @@ class Transition(_Message, frozen=True, tag="transition"):
         for vector in (self.observation, self.action, (self.reward,), self.next_observation):
             if not all(map(math.isfinite, vector)):
                 raise ValueError("a transition holds NaN or an infinite number")
+
+
+class EnvCall(_Message, frozen=True, tag="env_call"):
+    """Asks for something of one client's environment; see `experience.remote_calls` for what `body` holds.
+
+    `client` names who steps one environment, or one vector of them; its calls are numbered 1, 2, 3. The one before was
+    answered, or its deadline is over. A call that is asked again is answered again, and not done again. `seconds` is
+    how long the answer is waited for.
+    """
+
+    client: StreamId
+    number: BatchNumber
+    what: EnvAction
+    seconds: Annotated[float, Meta(gt=0, le=86_400)]
+    body: Annotated[bytes, Meta(max_length=MAX_BLOB_BYTES)] = b""
+
+
+class EnvResult(_Message, frozen=True, tag="env_result"):
+    """The answer to the call of the same `client` and `number`.
+
+    `seconds` were spent in the environment. An `error` (see EnvErrorCode) is told in the body's text.
+    """
+
+    client: StreamId
+    number: BatchNumber
+    seconds: Annotated[float, Meta(ge=0, le=1e9)]
+    body: Annotated[bytes, Meta(max_length=MAX_BLOB_BYTES)] = b""
+    error: Annotated[str, Meta(max_length=64)] | None = None
 
 
 class Ping(_Message, frozen=True, tag="ping"):
@@ -219,8 +279,8 @@ class Pong(_Message, frozen=True, tag="pong"):
     time: float
 
 
-UpMessage: TypeAlias = Hello | TransitionBatch | Transition | Report | TrackAnnouncement | Ping
+UpMessage: TypeAlias = Hello | TransitionBatch | Transition | Report | TrackAnnouncement | EnvResult | Ping
 """What a bridge may say."""
-DownMessage: TypeAlias = Welcome | Ack | FlowControl | WeightsUpdate | Drain | Error | Pong
+DownMessage: TypeAlias = Welcome | Ack | FlowControl | WeightsUpdate | EnvCall | Drain | Error | Pong
 """What a receiver may say."""
 Message: TypeAlias = UpMessage | DownMessage

@@ -30,9 +30,11 @@ from train_cloud.receiver.collect import Collector
 from train_cloud.receiver.connection import Connection, HeardConnection, News, PeerError, RateLimit
 from train_cloud.receiver.http_answers import WRITER_BUSY_SECONDS, HttpAnswers, Vitals, address_of
 from train_cloud.receiver.plausible import greatest_reward, shortest_lap_on
+from train_cloud.receiver.relay import Relay, listen_for_calls
 from train_cloud.receiver.standings import Standings
 from train_cloud.receiver.writer import Result, Writer
 from train_cloud.run_config import RunConfig
+from train_cloud.run_folder.files import CALLS
 from train_cloud.run_folder.states import TrainerState
 from train_cloud.store import Store, StoreError, WeightsRow
 from train_cloud.track_table import track
@@ -72,8 +74,12 @@ class Receiver:
         self.environment = environment_of(config, (state.spaces for state in store.streams().values()))
         """What the run is trained in; None until the first bridge says what a Gymnasium environment's spaces are."""
         self.crashed = False
-        self._roles: Mapping[str, Callable[[Connection, Hello], Awaitable[None]]] = {Role.COLLECT: self._collect}
+        self._roles: Mapping[str, Callable[[Connection, Hello], Awaitable[None]]] = {
+            Role.COLLECT: self._collect,
+            Role.SERVE_ENV: self._serve_env,
+        }
         self._collectors: dict[str, Collector] = {}
+        self._relay = Relay()
         self._weights: WeightsRow | None = None
         self._frames: dict[bool, bytes | str] = {}
         self._flow = FlowControl(0, 0, config.max_lead_steps)
@@ -160,11 +166,13 @@ class Receiver:
             create_connection=HeardConnection,
             logger=_quiet_logger(),
         )
+        calls = await listen_for_calls(self._relay, self.store.path.parent / CALLS)
         try:
             on_listening(server.sockets[0].getsockname()[1])
             with Progress("receiving", self.config.total_timesteps) as progress:
                 await self._push(progress)
         finally:
+            calls.close()
             all_safe = await self._end(server, flush)
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
@@ -264,6 +272,11 @@ class Receiver:
         except PeerError as error:
             _log.warning("refused a bridge", extra=fields(peer=address_of(socket), reason=error))
             await connection.refuse_at_once(error)
+
+    async def _serve_env(self, connection: Connection, hello: Hello) -> None:
+        """Serve a bridge whose environments are stepped from here."""
+        welcome = Welcome(self.config.run_id, 0, 0, 0, 0, self.config.max_lead_steps)
+        await self._relay.serve_bridge(connection, hello, welcome)
 
     async def _collect(self, connection: Connection, hello: Hello) -> None:
         """Serve a bridge that sends experience; PeerError when it is not for this run."""

@@ -22,6 +22,8 @@ TLS: Final = "tls.pem"
 """The receiver's key and certificate; a secret."""
 PAIRING: Final = "pairing.txt"
 """The pairing string, there while the receiver listens; a secret."""
+CALLS: Final = "calls.sock"
+"""Where the receiver takes the trainer's calls of environments on PCs, while it listens."""
 TENSORBOARD: Final = "tensorboard"
 BUDGET: Final = "budget.json"
 CURSOR: Final = "journal.cursor"
@@ -44,7 +46,7 @@ LOOKED: Final = "looked"
 
 FOLDERS: Final = {
     ETC: (RUN_CONFIG, INSTANCE_CONFIG, "boot.env", "units.env"),
-    VAR: (RUN_CONFIG, STORE, TLS, PAIRING, TENSORBOARD, BUDGET, CURSOR, BOOT_STEPS),
+    VAR: (RUN_CONFIG, STORE, TLS, PAIRING, CALLS, TENSORBOARD, BUDGET, CURSOR, BOOT_STEPS),
     RUN: (TOKEN, WANDB_KEY, NOTICE, REBALANCE, ENDING, LOOKED, "launched", "end.lock"),
     OPT: ("code", "code.new", "env", "MANIFEST", "requirements.txt"),
     LIBRARY: ("boot.sh", LIFELINE),

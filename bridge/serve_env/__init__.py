@@ -1,0 +1,1 @@
+"""Environments of this PC that are stepped from the cloud."""

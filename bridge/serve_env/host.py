@@ -1,0 +1,89 @@
+"""All environments that this PC steps for others, by the clients that made them.
+
+Promises that each call is done once, however often it is asked; that a client's hanging environment disturbs nobody
+else; and that no more environments exist than the PC's owner allows.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+
+from bridge.serve_env.offers import Maker
+from bridge.serve_env.served import Served
+from experience.remote_calls import CallError, Make, read_body
+from experience.values import pack
+from wire.messages import EnvAction, EnvCall, EnvErrorCode, EnvResult
+
+FORGOTTEN_SECONDS = 60.0
+"""A client that has asked nothing for so long gives its room up, when another needs it."""
+
+
+class Host:
+    """Answers calls by the environments of `offers`, `most` at the same time; `answer` may be called in any thread.
+
+    `ask` is called in one thread only.
+    """
+
+    def __init__(self, offers: Mapping[str, Maker], most: int, answer: Callable[[EnvResult], None]) -> None:
+        self._offers, self._most, self._answer = offers, most, answer
+        self._clients: dict[str, Served] = {}
+
+    def ask(self, call: EnvCall) -> None:
+        """Have a call done, or refuse it."""
+        client = self._clients.get(call.client)
+        if client is not None and client.busy and call.number > client.asked:
+            # Its deadline is over, or it would not be asked for more.
+            if call.what not in (EnvAction.MAKE, EnvAction.CLOSE):
+                self._refuse(call, EnvErrorCode.HANGS, "The environment has not come back from the call before.")
+                return
+            self._forget(call.client)
+            client = None
+        if call.what is EnvAction.CLOSE:
+            if client is not None:
+                self._forget(call.client)
+            self._answer(EnvResult(call.client, call.number, 0.0, pack(None)))
+        elif call.what is EnvAction.MAKE and (client is None or call.number > client.asked):
+            self._make(call, client)
+        elif client is not None:
+            client.ask(call)
+        else:
+            self._refuse(call, EnvErrorCode.UNKNOWN_CLIENT, "This process has made no environment for this client.")
+
+    def close(self) -> None:
+        """Close all environments, each as soon as it comes back."""
+        for name in list(self._clients):
+            self._forget(name)
+
+    def _make(self, call: EnvCall, client: Served | None) -> None:
+        try:
+            count = read_body(call.body, Make).count or 1
+        except CallError as error:
+            self._refuse(call, EnvErrorCode.BAD_CALL, str(error))
+            return
+        self._make_room(count, call.client)
+        if sum(other.count for other in self._clients.values() if other is not client) + count > self._most:
+            self._refuse(
+                call,
+                EnvErrorCode.FULL,
+                f"This PC steps {self._most} environments at the same time, and {count} more are asked for. Start it "
+                "with a higher --num-envs, or ask for fewer.",
+            )
+            return
+        if client is None:
+            client = self._clients[call.client] = Served(self._offers, self._answer)
+        client.count = count
+        client.ask(call)
+
+    def _make_room(self, count: int, keep: str) -> None:
+        """Forget clients that are gone, as it seems, while others need their room."""
+        for name, client in sorted(self._clients.items(), key=lambda item: item[1].used):
+            held = sum(other.count for other in self._clients.values())
+            if held + count <= self._most or client.used > time.monotonic() - FORGOTTEN_SECONDS:
+                return
+            if name != keep:
+                self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self._clients.pop(name).abandon()
+
+    def _refuse(self, call: EnvCall, code: EnvErrorCode, text: str) -> None:
+        self._answer(EnvResult(call.client, call.number, 0.0, pack(text), code))

@@ -1,0 +1,119 @@
+"""The link of a bridge that serves environments: dials out, introduces itself, hands calls to the host, answers.
+
+It is dialled anew for ever. What was answered over a connection that was cut is answered again when it is asked again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from threading import Event
+
+from websockets.exceptions import ConnectionClosed
+
+from bridge.link.dialing import LinkConnection, dial, race
+from bridge.link.refusal import Refused
+from bridge.serve_env.host import Host
+from runtime.logs import fields
+from runtime.prompt_sending import send_now
+from wire.frames import FrameError, decode_down, encode_frame
+from wire.messages import CloseCode, Drain, EnvCall, EnvResult, Error, Hello, Ping, Welcome
+from wire.pairing import Pairing
+
+PING_SECONDS = 0.5
+SILENCE_SECONDS = 4.0
+"""Nothing heard for so long: the link is dead, and another is dialled."""
+WELCOME_SECONDS = 10.0
+STOP_SECONDS = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+class Serving:
+    """Serves over one link until `stop`; `host_of(answer)` makes the host, whose environments outlive connections."""
+
+    def __init__(
+        self, pairing: Pairing, hello: Hello, host_of: Callable[[Callable[[EnvResult], None]], Host], stop: Event
+    ) -> None:
+        self._pairing, self._hello, self._stop = pairing, hello, stop
+        self._host = host_of(self._answer)
+        self._connection: LinkConnection | None = None
+        self._let_in = False
+
+    def run(self) -> None:
+        """Serve until told to stop. Raises Refused when the receiver does not want this bridge."""
+        try:
+            asyncio.run(self._run())
+        finally:
+            self._host.close()
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        serving = asyncio.ensure_future(self._serve())
+        try:
+            while not self._stop.is_set() and not serving.done():
+                await asyncio.wait([serving], timeout=STOP_SECONDS)
+        finally:
+            if not serving.done():
+                serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+        if not serving.cancelled() and serving.exception() is not None:
+            raise serving.exception()  # type: ignore[misc]
+
+    async def _serve(self) -> None:
+        while True:
+            connection = await race(lambda: dial(self._pairing), lambda _: self._let_in)
+            self._let_in = True
+            try:
+                await self._talk(connection)
+            except (ConnectionClosed, FrameError, TimeoutError) as error:
+                received = error.rcvd if isinstance(error, ConnectionClosed) else None
+                if received is not None and received.code == CloseCode.REFUSED:
+                    raise Refused(f"The receiver refuses this bridge: {received.reason}. Its log says more.") from None
+                _log.warning("the link is down; dialling again", extra=fields(reason=str(error) or "silence"))
+            finally:
+                self._connection = None
+                connection.transport.abort()
+
+    async def _talk(self, connection: LinkConnection) -> None:
+        await connection.send(encode_frame(self._hello))
+        pinging = asyncio.ensure_future(self._ping(connection))
+        try:
+            async for frame in connection:
+                match message := decode_down(frame):
+                    case EnvCall():
+                        self._host.ask(message)
+                    case Welcome(run_id=run):
+                        self._connection = connection
+                        _log.info("serving environments", extra=fields(run_id=run))
+                    case Error(text=text):
+                        _log.error("the receiver says", extra=fields(text=text))
+                    case Drain(reason=reason):
+                        _log.info("the instance is going away; dialling on", extra=fields(reason=reason))
+        finally:
+            pinging.cancel()
+            await asyncio.gather(pinging, return_exceptions=True)
+        await connection.wait_closed()
+        raise TimeoutError("the connection ended")
+
+    async def _ping(self, connection: LinkConnection) -> None:
+        while True:
+            await asyncio.sleep(PING_SECONDS)
+            silence = self._loop.time() - connection.heard_at
+            if silence > SILENCE_SECONDS:
+                connection.transport.abort()
+                return
+            if silence > 0.8 * PING_SECONDS:
+                await connection.send(encode_frame(Ping(self._loop.time())))
+
+    def _answer(self, result: EnvResult) -> None:
+        """Send an answer, from any thread; one that finds no connection is sent when it is asked for again."""
+        frame = encode_frame(result)
+        try:
+            self._loop.call_soon_threadsafe(self._send, frame)
+        except RuntimeError:
+            # The end.
+            return
+
+    def _send(self, frame: bytes) -> None:
+        if self._connection is not None:
+            send_now(self._connection, frame)

@@ -1,0 +1,57 @@
+"""A Gymnasium environment of a PC behind a real receiver, stepped over real sockets."""
+
+import secrets
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from bridge.serve_env.host import Host
+from bridge.serve_env.offers import offers_of
+from bridge.serve_env.serving import Serving
+from tests.support.receivers import CONFIG, ThreadedReceiver
+from train_cloud.remote.env import RemoteEnv
+from train_cloud.run_folder.files import CALLS
+from wire.messages import Hello, Role
+
+NAMES = ["Pendulum-v1", "CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Acrobot-v1"]
+
+
+@pytest.fixture(scope="module")
+def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("r")
+    receiver = ThreadedReceiver(CONFIG, folder)
+    stop = threading.Event()
+    hello = Hello("pc", secrets.token_hex(16), Role.SERVE_ENV, "", "", False, 8, 0, 0, "test", environments=(*NAMES,))
+    offers = offers_of(NAMES, folder)
+    serving = Serving(receiver.pairing, hello, lambda answer: Host(offers, 8, answer), stop)
+    thread = threading.Thread(target=serving.run)
+    thread.start()
+    yield folder / CALLS
+    stop.set()
+    thread.join()
+    receiver.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_checker_of_gymnasium_finds_nothing(socket: Path, name: str) -> None:
+    env = RemoteEnv(socket, name)
+    check_env(env, skip_render_check=True)
+    env.close()
+
+
+def test_it_steps_as_the_environment_itself_would(socket: Path) -> None:
+    env, own = RemoteEnv(socket, "Pendulum-v1"), gymnasium.make("Pendulum-v1")
+    assert env.observation_space == own.observation_space
+    assert np.array_equal(env.reset(seed=3)[0], own.reset(seed=3)[0])
+    own.action_space.seed(1)
+    for _ in range(50):
+        action = own.action_space.sample()
+        (seen, reward, *rest), (own_seen, own_reward, *own_rest) = env.step(action), own.step(action)
+        assert seen.tobytes() == own_seen.tobytes()
+        assert (reward, type(reward), rest) == (own_reward, type(own_reward), own_rest)
+    env.close()

@@ -1,0 +1,1 @@
+"""Environments on somebody's PC, as Gymnasium and stable-baselines3 know them."""
