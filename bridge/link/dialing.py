@@ -30,6 +30,7 @@ from bridge.link.proxies import Proxy, ProxyTrouble, proxy_for, unusable
 from bridge.link.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
 from runtime.logs import fields
 from runtime.pinned_https import client_context
+from runtime.prompt_frames import PromptConnection
 from wire.messages import MAX_DOWN_FRAME_BYTES, PROTOCOL
 from wire.pairing import Pairing, PinMismatch, basic_auth_header, check_pin
 
@@ -59,7 +60,7 @@ _JUDGED = (InvalidStatus, ssl.SSLCertVerificationError)
 _log = logging.getLogger(__name__)
 
 
-class LinkConnection(ClientConnection):
+class LinkConnection(PromptConnection, ClientConnection):
     """A client connection that knows when it last heard anything, and that checks a pin before it says anything."""
 
     pin: str | None = None

@@ -6,6 +6,7 @@ It is dialled anew for ever. What was answered over a connection that was cut is
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from threading import Event
 
 from websockets.exceptions import ConnectionClosed
@@ -14,9 +15,8 @@ from bridge.link.dialing import LinkConnection, dial, race
 from bridge.link.refusal import Refused
 from bridge.serve_env.host import Host
 from runtime.logs import fields
-from runtime.prompt_sending import send_now
 from wire.frames import FrameError, decode_down, encode_frame
-from wire.messages import CloseCode, Drain, EnvCall, EnvResult, Error, Hello, Ping, Welcome
+from wire.messages import CloseCode, DownMessage, Drain, EnvCall, EnvResult, Error, Hello, Ping, Welcome
 from wire.pairing import Pairing
 
 PING_SECONDS = 0.5
@@ -76,24 +76,37 @@ class Serving:
 
     async def _talk(self, connection: LinkConnection) -> None:
         await connection.send(encode_frame(self._hello))
+        async with asyncio.timeout(WELCOME_SECONDS):
+            while not isinstance(message := decode_down(await connection.recv()), Welcome):
+                self._heard(message)
+        _log.info("serving environments", extra=fields(run_id=message.run_id))
+        connection.on_message = partial(self._hear, connection)
+        self._connection = connection
         pinging = asyncio.ensure_future(self._ping(connection))
         try:
+            # What came between the two is heard here, then nothing more.
             async for frame in connection:
-                match message := decode_down(frame):
-                    case EnvCall():
-                        self._host.ask(message)
-                    case Welcome(run_id=run):
-                        self._connection = connection
-                        _log.info("serving environments", extra=fields(run_id=run))
-                    case Error(text=text):
-                        _log.error("the receiver says", extra=fields(text=text))
-                    case Drain(reason=reason):
-                        _log.info("the instance is going away; dialling on", extra=fields(reason=reason))
+                self._heard(decode_down(frame))
         finally:
             pinging.cancel()
             await asyncio.gather(pinging, return_exceptions=True)
-        await connection.wait_closed()
         raise TimeoutError("the connection ended")
+
+    def _hear(self, connection: LinkConnection, frame: bytes) -> None:
+        try:
+            self._heard(decode_down(frame))
+        except FrameError as error:
+            _log.error("the receiver sends what cannot be read", extra=fields(reason=str(error)))
+            connection.transport.abort()
+
+    def _heard(self, message: DownMessage) -> None:
+        match message:
+            case EnvCall():
+                self._host.ask(message)
+            case Error(text=text):
+                _log.error("the receiver says", extra=fields(text=text))
+            case Drain(reason=reason):
+                _log.info("the instance is going away; dialling on", extra=fields(reason=reason))
 
     async def _ping(self, connection: LinkConnection) -> None:
         while True:
@@ -116,4 +129,4 @@ class Serving:
 
     def _send(self, frame: bytes) -> None:
         if self._connection is not None:
-            send_now(self._connection, frame)
+            self._connection.send_now(frame)

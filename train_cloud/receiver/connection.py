@@ -14,6 +14,7 @@ from typing import Final
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from runtime.prompt_frames import PromptConnection
 from wire.frames import FrameError, FrameTooLarge, decode_up, encode_frame, encode_text
 from wire.messages import CloseCode, DownMessage, Error, ErrorCode, Hello, Ping, Pong, UpMessage
 
@@ -60,7 +61,7 @@ class RateLimit:
             await asyncio.sleep(-self._left / self._rate)
 
 
-class HeardConnection(ServerConnection):
+class HeardConnection(PromptConnection, ServerConnection):
     """A server's connection with `heard`, the monotonic time (s) at which bytes came last.
 
     The websockets library's own keepalive waits for room in the send buffer before it counts any time, so it never

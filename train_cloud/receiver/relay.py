@@ -9,18 +9,18 @@ that the trainer can recover from.
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from websockets.asyncio.server import Server, ServerConnection, unix_serve
-from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from experience.remote_calls import CallError, Make, read_body
 from experience.values import pack
 from runtime.logs import fields
-from runtime.prompt_sending import send_now
-from train_cloud.receiver.connection import Connection, PeerError, decode_message
+from runtime.prompt_frames import PromptConnection
+from train_cloud.receiver.connection import Connection, HeardConnection, PeerError, decode_message
 from wire.frames import FrameError, decode_down, encode_frame
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
@@ -46,7 +46,7 @@ _log = logging.getLogger(__name__)
 class _Bridge:
     """A connected process that serves environments."""
 
-    socket: ServerConnection
+    socket: PromptConnection
     hello: Hello
 
 
@@ -54,7 +54,7 @@ class _Bridge:
 class _Client:
     """Who steps an environment. Attributes: socket: where it asks; stream: of the process that made its environment."""
 
-    socket: ServerConnection
+    socket: PromptConnection
     stream: str = ""
     pending: EnvCall | None = None
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
@@ -72,41 +72,53 @@ class Relay:
         if not hello.environments:
             raise PeerError(ErrorCode.BAD_MESSAGE, "This bridge serves environments and names none.", CloseCode.REFUSED)
         socket = connection.socket
+        assert isinstance(socket, HeardConnection)
         bridge, before = _Bridge(socket, hello), self._bridges.get(hello.stream)
         self._bridges[hello.stream] = bridge
         if before is not None:
             before.socket.transport.abort()
+        socket.on_message = partial(self._heard, bridge)
         await socket.send(encode_frame(welcome))
         self._greet(bridge)
         try:
-            async for frame in socket:
-                match message := decode_message(frame):
-                    case EnvResult():
-                        self._answered(message, bridge)
-                    case Ping(time=at):
-                        await socket.send(encode_frame(Pong(at)))
-                    case _:
-                        text = f"A bridge that serves environments does not say {type(message).__name__}."
-                        raise PeerError(ErrorCode.BAD_MESSAGE, text, CloseCode.POLICY_VIOLATION)
+            async for _frame in socket:
+                raise PeerError(ErrorCode.BAD_MESSAGE, "Environments answer in binary frames.", CloseCode.INVALID_DATA)
         finally:
             if self._bridges.get(hello.stream) is bridge:
                 del self._bridges[hello.stream]
                 self._lost(hello.stream)
 
+    def _heard(self, bridge: _Bridge, frame: bytes) -> None:
+        try:
+            match message := decode_message(frame):
+                case EnvResult():
+                    self._answered(message, bridge)
+                case Ping(time=at):
+                    bridge.socket.send_now(encode_frame(Pong(at)))
+                case _:
+                    text = f"A bridge that serves environments does not say {type(message).__name__}."
+                    raise PeerError(ErrorCode.BAD_MESSAGE, text, CloseCode.POLICY_VIOLATION)
+        except PeerError as error:
+            _log.warning("a bridge that serves environments is let go", extra=fields(reason=error))
+            bridge.socket.send_now(encode_frame(error.message))
+            bridge.socket.protocol.fail(error.close, error.message.code)
+            bridge.socket.send_data()
+
     async def serve_trainer(self, socket: ServerConnection) -> None:
         """Take the calls of one trainer's connection, until it ends."""
-        own: set[str] = set()
+        assert isinstance(socket, TrainerConnection)
+        socket.on_message = partial(self._called, socket)
+        await socket.wait_closed()
+
+    def _called(self, socket: PromptConnection, frame: bytes) -> None:
         try:
-            async for frame in socket:
-                assert isinstance(frame, bytes)
-                message = decode_down(frame)
-                if isinstance(message, EnvCall):
-                    own.add(message.client)
-                    self._asked(message, socket)
-        except (ConnectionClosed, FrameError, AssertionError):
+            message = decode_down(frame)
+            assert isinstance(message, EnvCall)
+            self._asked(message, socket)
+        except (FrameError, AssertionError):
             socket.transport.abort()
 
-    def _asked(self, call: EnvCall, socket: ServerConnection) -> None:
+    def _asked(self, call: EnvCall, socket: PromptConnection) -> None:
         client = self._clients.setdefault(call.client, _Client(socket))
         client.socket, client.pending = socket, call
         if call.what is EnvAction.MAKE and client.stream not in self._bridges:
@@ -129,7 +141,7 @@ class Relay:
         bridge = self._bridges.get(client.stream)
         if bridge is not None:
             # Over a connection that ends just now it is lost, and asked again over the next.
-            send_now(bridge.socket, encode_frame(client.pending))
+            bridge.socket.send_now(encode_frame(client.pending))
         elif client.timer is None and client.pending.what is not EnvAction.MAKE:
             client.timer = asyncio.get_running_loop().call_later(GONE_SECONDS, self._give_up, client)
 
@@ -141,7 +153,7 @@ class Relay:
             if client.pending.what is EnvAction.CLOSE:
                 del self._clients[result.client]
             client.pending = None
-            send_now(client.socket, encode_frame(result))
+            client.socket.send_now(encode_frame(result))
 
     def _greet(self, bridge: _Bridge) -> None:
         """Ask a bridge that has come, or come back, what waits for it."""
@@ -170,7 +182,11 @@ class Relay:
         text = f"The PC that steps this environment has been gone for {GONE_SECONDS:.0f} s. Is its bridge running?"
         _log.warning("a PC that serves environments is gone", extra=fields(stream=client.stream))
         refusal = EnvResult(call.client, call.number, 0.0, pack(text), EnvErrorCode.NO_BRIDGE)
-        send_now(client.socket, encode_frame(refusal))
+        client.socket.send_now(encode_frame(refusal))
+
+
+class TrainerConnection(PromptConnection, ServerConnection):
+    """The trainer's end."""
 
 
 async def listen_for_calls(relay: Relay, path: Path) -> Server:
@@ -179,6 +195,7 @@ async def listen_for_calls(relay: Relay, path: Path) -> Server:
     return await unix_serve(
         relay.serve_trainer,
         str(path),
+        create_connection=TrainerConnection,
         subprotocols=[Subprotocol(PROTOCOL)],
         compression=None,
         max_size=MAX_UP_FRAME_BYTES,
