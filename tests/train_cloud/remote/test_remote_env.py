@@ -9,12 +9,15 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
 
 from bridge.serve_env.host import Host
 from bridge.serve_env.offers import offers_of
 from bridge.serve_env.serving import Serving
+from tests.experience.test_values import same
 from tests.support.receivers import CONFIG, ThreadedReceiver
 from train_cloud.remote.env import RemoteEnv
+from train_cloud.remote.vector import RemoteVectorEnv
 from train_cloud.run_folder.files import CALLS
 from wire.messages import Hello, Role
 
@@ -55,3 +58,29 @@ def test_it_steps_as_the_environment_itself_would(socket: Path) -> None:
         assert seen.tobytes() == own_seen.tobytes()
         assert (reward, type(reward), rest) == (own_reward, type(own_reward), own_rest)
     env.close()
+
+
+MODES = [mode.value for mode in AutoresetMode]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ["CartPole-v1", "Acrobot-v1"])
+def test_a_vector_steps_as_gymnasiums_own_would(socket: Path, name: str, mode: str) -> None:
+    remote = RemoteVectorEnv(socket, name, 3, autoreset_mode=mode)
+    own = gymnasium.vector.SyncVectorEnv([lambda: gymnasium.make(name)] * 3, autoreset_mode=AutoresetMode(mode))
+    assert (remote.observation_space, remote.action_space) == (own.observation_space, own.action_space)
+    assert remote.metadata["autoreset_mode"] == own.metadata["autoreset_mode"]
+    assert same(list(remote.reset(seed=3)), list(own.reset(seed=3)))
+    own.action_space.seed(1)
+    ended = 0
+    for _ in range(200):
+        actions = own.action_space.sample()
+        step, own_step = remote.step(actions), own.step(actions)
+        assert same(step, own_step)
+        over = step[2] | step[3]
+        ended += int(over.sum())
+        if mode == "Disabled" and over.any():
+            options = {"reset_mask": over}
+            assert same(list(remote.reset(options=dict(options))), list(own.reset(options=dict(options))))
+    assert ended > 3 or name == "Acrobot-v1"
+    remote.close()
