@@ -5,15 +5,8 @@ from typing import Any, Literal
 
 import gymnasium
 
-from experience.remote_calls import Made, Make, Reset, body_of, read_body
-from experience.values import pack, unpack
-from train_cloud.remote.channel import Channel
-from wire.messages import EnvAction
-
-STEP_SECONDS = 30.0
-"""An environment that has not come back from a step after so long is given up."""
-MAKE_SECONDS = 300.0
-"""Making and resetting a game may take its time, and a PC that is about to be connected is waited for."""
+from experience.remote_calls import Make
+from train_cloud.remote.stepping import MAKE_SECONDS, STEP_SECONDS, Stepping
 
 
 class RemoteEnv(gymnasium.Env[Any, Any]):
@@ -41,34 +34,26 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         make_seconds: float = MAKE_SECONDS,
         **kwargs: Any,
     ) -> None:
-        self._channel = Channel(path)
-        self._make = Make(name, kwargs, render_mode=render_mode, outside=outside)
-        self._step_seconds, self._make_seconds = step_seconds, make_seconds
-        made = self._made()
-        self.observation_space, self.action_space = made.spaces()
-        self.metadata, self.render_mode = made.metadata, render_mode
-
-    def _made(self) -> Made:
-        return read_body(self._channel.call(EnvAction.MAKE, body_of(self._make), self._make_seconds), Made)
+        make = Make(name, kwargs, render_mode=render_mode, outside=outside)
+        self._stepping = Stepping(path, make, step_seconds, make_seconds)
+        self.observation_space, self.action_space = self._stepping.made.spaces()
+        self.metadata, self.render_mode = self._stepping.made.metadata, render_mode
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode; where the PC's process is another one by now, in an environment that it makes anew."""
+        """Begin an episode."""
         super().reset(seed=seed)
-        body = body_of(Reset(seed, options))
-        observation, info = unpack(self._channel.call(EnvAction.RESET, body, self._make_seconds))
+        observation, info = self._stepping.reset(seed, options)
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Step once, whatever happens to the link."""
-        body = self._channel.call(EnvAction.STEP, pack(action), self._step_seconds)
-        observation, reward, terminated, truncated, info = unpack(body)
+        observation, reward, terminated, truncated, info = self._stepping.step(action)
         return observation, reward, terminated, truncated, info
 
     def render(self) -> Any:
         """What the PC's environment renders."""
-        return unpack(self._channel.call(EnvAction.RENDER, b"", self._step_seconds))
+        return self._stepping.render()
 
     def close(self) -> None:
         """Have the PC close it."""
-        self._channel.call(EnvAction.CLOSE, b"", self._step_seconds)
-        self._channel.close()
+        self._stepping.close()
