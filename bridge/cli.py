@@ -16,6 +16,7 @@ from bridge.commands.drive import drive
 from bridge.commands.pair import pair
 from bridge.commands.play import play
 from bridge.commands.recordings import record, record_lap, replay
+from bridge.commands.serve_env import serve_env
 
 # A traceback with local variables, which typer would print, could show the token.
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for _command in (pair, drive, play, doctor, bind, record, replay, record_lap):
+for _command in (pair, drive, play, serve_env, doctor, bind, record, replay, record_lap):
     app.command()(_command)
 
 

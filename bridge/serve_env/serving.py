@@ -12,12 +12,13 @@ from threading import Event
 from websockets.exceptions import ConnectionClosed
 
 from bridge.link.dialing import LinkConnection, dial, race
+from bridge.link.link import LOOK_UP_SECONDS
 from bridge.link.refusal import Refused
 from bridge.serve_env.host import Host
 from runtime.logs import fields
 from wire.frames import FrameError, decode_down, encode_frame
 from wire.messages import CloseCode, DownMessage, Drain, EnvCall, EnvResult, Error, Hello, Ping, Welcome
-from wire.pairing import Pairing
+from wire.pairing import Pairing, PairingError
 
 PING_SECONDS = 0.5
 SILENCE_SECONDS = 4.0
@@ -32,9 +33,14 @@ class Serving:
     """Serves over one link until `stop`; `host_of(answer)` makes the host, whose environments outlive connections."""
 
     def __init__(
-        self, pairing: Pairing, hello: Hello, host_of: Callable[[Callable[[EnvResult], None]], Host], stop: Event
+        self,
+        pairing: Pairing,
+        hello: Hello,
+        host_of: Callable[[Callable[[EnvResult], None]], Host],
+        stop: Event,
+        look_up: Callable[[], Pairing] | None = None,
     ) -> None:
-        self._pairing, self._hello, self._stop = pairing, hello, stop
+        self._pairing, self._hello, self._stop, self._look_up = pairing, hello, stop, look_up
         self._host = host_of(self._answer)
         self._connection: LinkConnection | None = None
         self._let_in = False
@@ -48,6 +54,7 @@ class Serving:
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._look_up_at = self._loop.time() + LOOK_UP_SECONDS
         serving = asyncio.ensure_future(self._serve())
         try:
             while not self._stop.is_set() and not serving.done():
@@ -61,7 +68,7 @@ class Serving:
 
     async def _serve(self) -> None:
         while True:
-            connection = await race(lambda: dial(self._pairing), lambda _: self._let_in)
+            connection = await race(self._dial, lambda _: self._let_in or self._look_up is not None)
             self._let_in = True
             try:
                 await self._talk(connection)
@@ -73,6 +80,15 @@ class Serving:
             finally:
                 self._connection = None
                 connection.transport.abort()
+
+    async def _dial(self) -> LinkConnection:
+        if self._look_up is not None and self._loop.time() >= self._look_up_at:
+            self._look_up_at = self._loop.time() + LOOK_UP_SECONDS
+            try:
+                self._pairing = await asyncio.to_thread(self._look_up)
+            except PairingError as error:
+                _log.warning("the pairing cannot be looked up; dialling the last one", extra=fields(reason=error))
+        return await dial(self._pairing)
 
     async def _talk(self, connection: LinkConnection) -> None:
         await connection.send(encode_frame(self._hello))

@@ -32,9 +32,9 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         outside: Literal["warn", "refuse", "pass"] = "warn",
         step_seconds: float = STEP_SECONDS,
         make_seconds: float = MAKE_SECONDS,
-        **kwargs: Any,
+        kwargs: dict[str, Any] | None = None,
     ) -> None:
-        make = Make(name, kwargs, render_mode=render_mode, outside=outside)
+        make = Make(name, kwargs or {}, render_mode=render_mode, outside=outside)
         self._stepping = Stepping(path, make, step_seconds, make_seconds)
         self.observation_space, self.action_space = self._stepping.made.spaces()
         self.metadata, self.render_mode = self._stepping.made.metadata, render_mode

@@ -27,11 +27,11 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         outside: Literal["warn", "refuse", "pass"] = "warn",
         step_seconds: float = STEP_SECONDS,
         make_seconds: float = MAKE_SECONDS,
-        **kwargs: Any,
+        kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         mode = AutoresetMode(autoreset_mode)
-        make = Make(name, kwargs, num_envs, mode.value, render_mode, outside)
+        make = Make(name, kwargs or {}, num_envs, mode.value, render_mode, outside)
         self._stepping = Stepping(path, make, step_seconds, make_seconds)
         self.num_envs, self.render_mode = num_envs, render_mode
         self.metadata = self._stepping.made.metadata | {"autoreset_mode": mode}
