@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from train_cloud.instance.account import State
-from train_cloud.instance.config import Limits
+from train_cloud.instance.config import InstanceConfig
 from train_cloud.instance.ledger import Totals
 from train_cloud.receiver.tls import pin_of
 from train_cloud.receiver_client import Unreachable, metrics
@@ -45,7 +45,7 @@ def idle_seconds(state: State, life_s: float, activity: Activity | None) -> floa
     return max(0.0, life_s - state.active_s)
 
 
-def limit_reached(config: Limits, totals: Totals, idle_s: float, answered: bool) -> tuple[Reason, str] | None:
+def limit_reached(config: InstanceConfig, totals: Totals, idle_s: float, answered: bool) -> tuple[Reason, str] | None:
     """The first limit in Reason's order that is reached, with a sentence; None when none is.
 
     `answered`: whether the receiver ever said whether it is used.
