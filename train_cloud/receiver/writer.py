@@ -1,24 +1,29 @@
-"""The thread that validates batches and commits them, many at a time (group commit).
+"""The thread that validates batches and commits them, many at a time (group commit), each peer in its turn.
 
-One transaction takes whatever arrived while the last one was written, so that a disk's sync is shared by all bridges.
-Batches of a stream are handled in the order of their arrival. The thread reports what became of each; only a committed
-batch is ever reported as stored.
+One transaction takes what arrived while the last one was written, so that a disk's sync is shared by all bridges: a
+batch of each peer that has any, then the next of each, in the order of their arrival. How much work a group may be is
+bounded, so that whoever sends the largest or the worst batches holds up the others by little more than one of them.
+The thread reports what became of each; only a committed batch is ever reported as stored.
 """
 
 import logging
-import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, Protocol
 
 from experience.codec import Batch, CodecError, Layout, decode_batch
-from train_cloud.store import IncomingBatch, Store, StoreError
+from train_cloud.store import IncomingBatch, Store, StoreError, StoreFull
 
 MAX_GROUP: Final = 256
 """Most batches in one transaction."""
+GROUP_SECONDS: Final = 0.01
+"""No further batch is looked at for a transaction after so long: the worst that is allowed takes about as long."""
+GROUP_BYTES: Final = 2**20
+"""No further batch is taken into a transaction that holds so much."""
 
 _log = logging.getLogger(__name__)
 
@@ -36,9 +41,19 @@ class WriteOutcome(Enum):
     """The store could not take it."""
 
 
+class Peer(Protocol):
+    """Who sends jobs, on one connection."""
+
+    ended: bool
+    """It was refused or has left. What waits of it is dropped: what was not acknowledged, its bridge sends again."""
+
+    def done(self, result: "Result") -> None:
+        """Hear what became of a job."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A blob that wants to be batch `number` of `stream`; who hears of it from Writer's `on_done` tells `done`.
+    """A blob that wants to be batch `number` of `stream`; who hears of it from Writer's `on_done` tells the `peer`.
 
     `check` is called in the writer's thread, and raises CodecError for a batch that this run cannot have made.
     """
@@ -48,7 +63,7 @@ class Job:
     blob: bytes
     layout: Layout
     check: Callable[[Batch], None]
-    done: Callable[["Result"], None]
+    peer: Peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +88,11 @@ class Writer:
         on_crash: Callable[[], None],
     ) -> None:
         self._store, self._on_done, self._on_crash = store, on_done, on_crash
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._busy_since: float | None = None
+        self._waiting: OrderedDict[Peer, deque[Job]] = OrderedDict()
+        """Of each peer that has any, its jobs; the peer whose turn it is comes first."""
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._busy: tuple[str, float] | None = None
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
 
     def start(self) -> None:
@@ -82,60 +100,90 @@ class Writer:
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Queue a job; never blocks."""
-        self._queue.put(job)
+        """Queue a job behind those of its peer; never blocks."""
+        with self._changed:
+            self._waiting.setdefault(job.peer, deque()).append(job)
+            self._changed.notify()
 
-    def busy_seconds(self) -> float | None:
-        """How long the present transaction has taken, 0 between two; None when the thread is not alive."""
+    def busy(self) -> tuple[str, float] | None:
+        """What has not ended, as the beginning of a sentence, and for how long (s); None when the thread is dead."""
         if not self._thread.is_alive():
             return None
-        since = self._busy_since
-        return 0.0 if since is None else time.monotonic() - since
+        what, since = self._busy or ("", time.monotonic())
+        return what, time.monotonic() - since
 
     def stop(self) -> None:
         """Commit what is queued, then end."""
-        self._queue.put(None)
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
         self._thread.join()
 
     def _run(self) -> None:
         try:
-            while (first := self._queue.get()) is not None:
-                jobs = [first]
-                while len(jobs) < MAX_GROUP and not self._queue.empty():
-                    if (following := self._queue.get()) is None:
-                        self._queue.put(None)
-                        break
-                    jobs.append(following)
-                self._busy_since = time.monotonic()
-                self._on_done(*self._store_group(jobs))
-                self._busy_since = None
+            while self._wait():
+                results, valid = self._judge_group()
+                positions = self._store_group(valid, results)
+                self._busy = None
+                self._on_done(results, positions)
         except Exception:
             _log.exception("the writer met an unexpected error, the receiver ends")
             self._on_crash()
 
-    def _store_group(self, jobs: Sequence[Job]) -> tuple[list[Result], dict[str, int]]:
+    def _wait(self) -> bool:
+        """Whether a job is there, once one is or none will be."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._stopping)
+            return bool(self._waiting)
+
+    def _next(self) -> Job | None:
+        """The job whose turn it is, if any."""
+        with self._changed:
+            while self._waiting:
+                peer, jobs = self._waiting.popitem(last=False)
+                if not peer.ended:
+                    job = jobs.popleft()
+                    if jobs:
+                        self._waiting[peer] = jobs
+                    return job
+        return None
+
+    def _judge_group(self) -> tuple[list[Result], list[tuple[Job, IncomingBatch]]]:
+        """The jobs of one transaction: what is refused already, and what is to be stored."""
         results: list[Result] = []
         valid: list[tuple[Job, IncomingBatch]] = []
-        for job in jobs:
+        size, until = 0, time.monotonic() + GROUP_SECONDS
+        while len(results) + len(valid) < MAX_GROUP and size < GROUP_BYTES and time.monotonic() < until:
+            if (job := self._next()) is None:
+                break
+            self._busy = "a batch has not been judged", time.monotonic()
             try:
                 batch = decode_batch(job.blob, job.layout)
                 job.check(batch)
             except CodecError as error:
+                job.peer.ended = True
                 results.append(Result(job, WriteOutcome.BAD, str(error)))
             else:
+                size += len(job.blob)
                 valid.append((job, IncomingBatch(job.stream, job.number, batch.steps, job.blob)))
-        positions: dict[str, int] = {}
+        return results, valid
+
+    def _store_group(self, valid: list[tuple[Job, IncomingBatch]], results: list[Result]) -> dict[str, int]:
+        """Store what is valid, and add what became of it to `results`; returns where the streams stand."""
+        if not valid:
+            return {}
+        self._busy = "the disk has not taken a transaction", time.monotonic()
         try:
             positions = self._store.add_batches([batch for _, batch in valid])
-            stored = {True: WriteOutcome.STORED, False: WriteOutcome.GAP}
-            results += [Result(job, stored[job.number <= positions[job.stream]]) for job, _ in valid]
         except StoreError as error:
-            if len(valid) == 1:
-                results.append(Result(valid[0][0], WriteOutcome.NO_ROOM, str(error)))
-            else:
-                # What does not fit must not keep out what does: one by one, in order.
-                for job, _ in valid:
-                    more, through = self._store_group([job])
-                    results += more
-                    positions |= through
-        return results, positions
+            if len(valid) == 1 or not isinstance(error, StoreFull):
+                results += [Result(job, WriteOutcome.NO_ROOM, str(error)) for job, _ in valid]
+                return {}
+            # What does not fit must not keep out what does: one by one, in order.
+            through: dict[str, int] = {}
+            for one in valid:
+                through |= self._store_group([one], results)
+            return through
+        stored = {True: WriteOutcome.STORED, False: WriteOutcome.GAP}
+        results += [Result(job, stored[job.number <= positions[job.stream]]) for job, _ in valid]
+        return positions
