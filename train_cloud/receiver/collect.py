@@ -64,6 +64,7 @@ class Collector:
         self.connection, self.hello = connection, hello
         self.stored, self.safe = state.stored_through, state.safe_through
         self.ended = False
+        """Whether it was refused or has left; then the writer drops what waits of it."""
         self._layout, self._store, self._submit, self._on_report = layout, store, submit, on_report
         self._newest_version, self._shortest_lap = newest_version, shortest_lap
         self._greatest_reward = greatest_reward
@@ -98,6 +99,8 @@ class Collector:
         number = result.job.number
         if result.outcome is WriteOutcome.STORED:
             self._refusing = False
+            return
+        if result.outcome is WriteOutcome.DROPPED:
             return
         if result.outcome is WriteOutcome.BAD:
             bad = PeerError(ErrorCode.BAD_BATCH, f"Batch {number}: {result.text}", CloseCode.INVALID_DATA)
@@ -149,7 +152,7 @@ class Collector:
                 greatest_reward=self._greatest_reward,
             )
             self._submit(Job(self.hello.stream, number, blob, self._layout, check, self))
-            while self._pending_bytes > MAX_PENDING_BYTES and not self.ended:
+            while self._pending_bytes > MAX_PENDING_BYTES:
                 self._room.clear()
                 await self._room.wait()
 

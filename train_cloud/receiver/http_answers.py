@@ -66,7 +66,7 @@ class Vitals:
                 self.batches_stored += 1
                 self.last_stored = time.monotonic()
                 self.store_full_at = None
-            else:
+            elif result.outcome is not WriteOutcome.DROPPED:
                 self.batches_refused += 1
                 if result.outcome is WriteOutcome.NO_ROOM:
                     self.store_full_at = time.monotonic()

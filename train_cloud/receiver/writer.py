@@ -1,7 +1,7 @@
 """The thread that validates batches and commits them, many at a time (group commit), each peer in its turn.
 
-One transaction takes what arrived while the last one was written, so that a disk's sync is shared by all bridges: a
-batch of each peer that has any, then the next of each, in the order of their arrival. How much work a group may be is
+One transaction takes what arrived while the last one was written, so that a disk's sync is shared by all bridges:
+some of each peer's batches in turn, in the order of their arrival. How much work a turn and a transaction may be is
 bounded, so that whoever sends the largest or the worst batches holds up the others by little more than one of them.
 The thread reports what became of each; only a committed batch is ever reported as stored.
 """
@@ -20,8 +20,10 @@ from train_cloud.store import IncomingBatch, Store, StoreError, StoreFull
 
 MAX_GROUP: Final = 256
 """Most batches in one transaction."""
+TURN_SECONDS: Final = 0.002
+"""The processor's time after which it is another peer's turn; some twenty ordinary batches take it."""
 GROUP_SECONDS: Final = 0.01
-"""No further batch is looked at for a transaction after so long: the worst that is allowed takes about as long."""
+"""The processor's time after which no further batch is taken into a transaction: the worst one takes about as long."""
 GROUP_BYTES: Final = 2**20
 """No further batch is taken into a transaction that holds so much."""
 
@@ -39,6 +41,8 @@ class WriteOutcome(Enum):
     """It is damaged, not of its stream's layout, or nothing that this run can have made."""
     NO_ROOM = "no room"
     """The store could not take it."""
+    DROPPED = "dropped"
+    """It was not looked at, because its peer has ended."""
 
 
 class Peer(Protocol):
@@ -136,26 +140,36 @@ class Writer:
             self._changed.wait_for(lambda: self._waiting or self._stopping)
             return bool(self._waiting)
 
-    def _next(self) -> Job | None:
-        """The job whose turn it is, if any."""
+    def _next(self, results: list[Result]) -> Job | None:
+        """The job whose turn it is, if any; adds those that are dropped to `results`."""
         with self._changed:
             while self._waiting:
-                peer, jobs = self._waiting.popitem(last=False)
+                peer, jobs = next(iter(self._waiting.items()))
                 if not peer.ended:
                     job = jobs.popleft()
-                    if jobs:
-                        self._waiting[peer] = jobs
+                    if not jobs:
+                        del self._waiting[peer]
                     return job
+                del self._waiting[peer]
+                results += [Result(job, WriteOutcome.DROPPED) for job in jobs]
         return None
+
+    def _pass_turn(self, peer: Peer) -> None:
+        with self._changed:
+            if peer in self._waiting:
+                self._waiting.move_to_end(peer)
 
     def _judge_group(self) -> tuple[list[Result], list[tuple[Job, IncomingBatch]]]:
         """The jobs of one transaction: what is refused already, and what is to be stored."""
         results: list[Result] = []
         valid: list[tuple[Job, IncomingBatch]] = []
-        size, until = 0, time.monotonic() + GROUP_SECONDS
-        while len(results) + len(valid) < MAX_GROUP and size < GROUP_BYTES and time.monotonic() < until:
-            if (job := self._next()) is None:
+        size, peer = 0, None
+        began = turn = now = time.thread_time()
+        while len(results) + len(valid) < MAX_GROUP and size < GROUP_BYTES and now - began < GROUP_SECONDS:
+            if (job := self._next(results)) is None:
                 break
+            if job.peer is not peer:
+                peer, turn = job.peer, now
             self._busy = "a batch has not been judged", time.monotonic()
             try:
                 batch = decode_batch(job.blob, job.layout)
@@ -166,6 +180,9 @@ class Writer:
             else:
                 size += len(job.blob)
                 valid.append((job, IncomingBatch(job.stream, job.number, batch.steps, job.blob)))
+            now = time.thread_time()
+            if now - turn >= TURN_SECONDS:
+                self._pass_turn(peer)
         return results, valid
 
     def _store_group(self, valid: list[tuple[Job, IncomingBatch]], results: list[Result]) -> dict[str, int]:
