@@ -1,7 +1,7 @@
-"""`python -m scripts.bench.hostile LOAD`: a peer with the token that does its worst within the protocol, until it is ended.
+"""`python -m scripts.bench.hostile LOAD`: a peer with the token that does its worst, until it is ended.
 
 It sends the largest batches that are allowed, the costliest that are refused, Hellos of ever new streams, and steps of
-more numbers than any task has, each on several connections at once. LOAD is the JSON file of a Load.
+more numbers than any task has, all at once, each on a connection of its own. LOAD is the JSON file of a Load.
 """
 
 import asyncio
@@ -29,7 +29,6 @@ from wire.pairing import parse_pairing
 
 STEPS = 4096
 BAD_AT_ONCE = 64
-CONNECTIONS_EACH = 2
 NICENESS = 10
 """Its own work is another machine's: here it must not take the processor from those whom it is measured beside."""
 
@@ -124,13 +123,7 @@ async def _run(load: Load) -> None:
         ("greet", greet, True),
         ("numbered", numbered, False),
     ]
-    await asyncio.gather(
-        *(
-            _again_and_again(load, f"hostile-{name}-{place}", attack, new)
-            for name, attack, new in attacks
-            for place in range(CONNECTIONS_EACH)
-        )
-    )
+    await asyncio.gather(*(_again_and_again(load, f"hostile-{name}", attack, new) for name, attack, new in attacks))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 A real receiver process (TLS, SQLite with synchronous=FULL, segments to an S3 server) is pinned to one core; a load
 process on the other plays 1, 10, 100 and more bridges at 60 steps/s each, in batches of ten, until something gives way.
-Every row has a fresh receiver and store, and takes about ten seconds. The first row is of ten bridges beside a peer that
-does its worst (`scripts/bench/hostile.py`), to be compared with that of ten bridges alone.
+Every row has a fresh receiver and store, and takes about ten seconds. The first row is of ten bridges beside a peer
+that does its worst (`scripts/bench/hostile.py`), to be compared with that of ten bridges alone.
 """
 
 import os
@@ -76,13 +76,9 @@ def main() -> None:
         wait_until(url.exists, "the S3 server answers", START_SECONDS)
         bucket = BucketConfig(name="bench", endpoint_url=url.read_text(encoding="utf-8"))
         s3_client(bucket).create_bucket(Bucket=bucket.name)
-        rows = [
-            (f"{BESIDE} beside a hostile peer", BESIDE),
-            *((str(bridges), bridges) for bridges in arguments.bridges),
-        ]
-        for name, bridges in rows:
-            hostile = name != str(bridges)
-            found = _measure(bridges, arguments.seconds, Path(folder) / name.replace(" ", "-"), bucket, hostile)
+        for bridges, hostile in ((BESIDE, True), *((number, False) for number in arguments.bridges)):
+            name = f"{bridges} beside a hostile peer" if hostile else str(bridges)
+            found = _measure(bridges, arguments.seconds, Path(folder) / name, bucket, hostile)
             seen = found.measured
             rates = [f"{steps / seen.seconds:.0f}" for steps in (seen.offered_steps, found.stored_steps)]
             times = [f"{1000 * seconds:.1f}" for seconds in (seen.p50, seen.p99)]
@@ -94,7 +90,11 @@ def main() -> None:
 
 def _measure(bridges: int, seconds: float, folder: Path, bucket: BucketConfig, hostile: bool) -> Row:
     config = RunConfig(
-        run_id=f"bench-{bridges}", bucket=bucket, listen_host="127.0.0.1", listen_port=0, max_bridges=10_000
+        run_id=f"bench-{bridges}{'-hostile' * hostile}",
+        bucket=bucket,
+        listen_host="127.0.0.1",
+        listen_port=0,
+        max_bridges=10_000,
     )
     folder.mkdir()
     run, token, pairing = folder / RUN_CONFIG, folder / "token.txt", folder / PAIRING

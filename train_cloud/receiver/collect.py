@@ -63,8 +63,8 @@ class Collector:
     ) -> None:
         self.connection, self.hello = connection, hello
         self.stored, self.safe = state.stored_through, state.safe_through
-        self.ended = False
-        """Whether it was refused or has left; then the writer drops what waits of it."""
+        self.ended, self.spent = False, 0.0
+        """Whether it was refused or has left; and what the writer reckons of it."""
         self._layout, self._store, self._submit, self._on_report = layout, store, submit, on_report
         self._newest_version, self._shortest_lap = newest_version, shortest_lap
         self._greatest_reward = greatest_reward

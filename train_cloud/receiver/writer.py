@@ -1,18 +1,21 @@
 """The thread that validates batches and commits them, many at a time (group commit), each peer in its turn.
 
 One transaction takes what arrived while the last one was written, so that a disk's sync is shared by all bridges:
-some of each peer's batches in turn, in the order of their arrival. How much work a turn and a transaction may be is
-bounded, so that whoever sends the largest or the worst batches holds up the others by little more than one of them.
+next is always the peer that has cost least so far, its batches in the order of their arrival. How much a transaction
+may be is bounded, too, so that whoever sends the largest or the worst batches holds up the others by about one of them.
 The thread reports what became of each; only a committed batch is ever reported as stored.
 """
 
 import logging
+import math
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from heapq import heappop, heappush
+from itertools import count
 from typing import Final, Protocol
 
 from experience.codec import Batch, CodecError, Layout, decode_batch
@@ -20,12 +23,12 @@ from train_cloud.store import IncomingBatch, Store, StoreError, StoreFull
 
 MAX_GROUP: Final = 256
 """Most batches in one transaction."""
-TURN_SECONDS: Final = 0.002
-"""The processor's time after which it is another peer's turn; some twenty ordinary batches take it."""
 GROUP_SECONDS: Final = 0.01
 """The processor's time after which no further batch is taken into a transaction: the worst one takes about as long."""
-GROUP_BYTES: Final = 2**20
-"""No further batch is taken into a transaction that holds so much."""
+GROUP_BYTES: Final = 256 * 2**10
+"""Most bytes in a transaction of more than one batch."""
+SECONDS_PER_BYTE: Final = 1e-8
+"""What a byte costs beside the judging of its batch: a disk writes about 100 MB/s."""
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +53,9 @@ class Peer(Protocol):
 
     ended: bool
     """It was refused or has left. What waits of it is dropped: what was not acknowledged, its bridge sends again."""
+
+    spent: float
+    """What its jobs have cost, s, or would have if it had not been idle; the writer's own."""
 
     def done(self, result: "Result") -> None:
         """Hear what became of a job."""
@@ -92,8 +98,12 @@ class Writer:
         on_crash: Callable[[], None],
     ) -> None:
         self._store, self._on_done, self._on_crash = store, on_done, on_crash
-        self._waiting: OrderedDict[Peer, deque[Job]] = OrderedDict()
-        """Of each peer that has any, its jobs; the peer whose turn it is comes first."""
+        self._waiting: dict[Peer, deque[Job]] = {}
+        self._order: list[tuple[float, int, Peer]] = []
+        """Heap of the peers that have jobs waiting, but for the one whose job is being judged."""
+        self._arrivals = count()
+        self._virtual = 0.0
+        """What the peer whose turn it was had spent: who was idle does not save up."""
         self._changed = threading.Condition()
         self._stopping = False
         self._busy: tuple[str, float] | None = None
@@ -106,7 +116,11 @@ class Writer:
     def submit(self, job: Job) -> None:
         """Queue a job behind those of its peer; never blocks."""
         with self._changed:
-            self._waiting.setdefault(job.peer, deque()).append(job)
+            if job.peer not in self._waiting:
+                self._waiting[job.peer] = deque()
+                job.peer.spent = max(job.peer.spent, self._virtual)
+                self._enqueue(job.peer)
+            self._waiting[job.peer].append(job)
             self._changed.notify()
 
     def busy(self) -> tuple[str, float] | None:
@@ -137,39 +151,46 @@ class Writer:
     def _wait(self) -> bool:
         """Whether a job is there, once one is or none will be."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._stopping)
-            return bool(self._waiting)
+            self._changed.wait_for(lambda: self._order or self._stopping)
+            return bool(self._order)
 
-    def _next(self, results: list[Result]) -> Job | None:
-        """The job whose turn it is, if any; adds those that are dropped to `results`."""
+    def _enqueue(self, peer: Peer) -> None:
+        heappush(self._order, (peer.spent, next(self._arrivals), peer))
+
+    def _next(self, results: list[Result], room: float) -> Job | None:
+        """The job whose turn it is, if any and of at most `room` bytes; adds those that are dropped to `results`."""
         with self._changed:
-            while self._waiting:
-                peer, jobs = next(iter(self._waiting.items()))
-                if not peer.ended:
-                    job = jobs.popleft()
-                    if not jobs:
-                        del self._waiting[peer]
-                    return job
-                del self._waiting[peer]
-                results += [Result(job, WriteOutcome.DROPPED) for job in jobs]
+            while self._order:
+                peer = self._order[0][-1]
+                if peer.ended:
+                    results += [Result(job, WriteOutcome.DROPPED) for job in self._waiting.pop(peer)]
+                elif len(self._waiting[peer][0].blob) > room:
+                    return None
+                else:
+                    self._virtual = peer.spent
+                    heappop(self._order)
+                    return self._waiting[peer].popleft()
+                heappop(self._order)
         return None
 
-    def _pass_turn(self, peer: Peer) -> None:
+    def _judged(self, peer: Peer, cost: float) -> None:
         with self._changed:
-            if peer in self._waiting:
-                self._waiting.move_to_end(peer)
+            peer.spent += cost
+            if self._waiting[peer]:
+                self._enqueue(peer)
+            else:
+                del self._waiting[peer]
 
     def _judge_group(self) -> tuple[list[Result], list[tuple[Job, IncomingBatch]]]:
         """The jobs of one transaction: what is refused already, and what is to be stored."""
         results: list[Result] = []
         valid: list[tuple[Job, IncomingBatch]] = []
-        size, peer = 0, None
-        began = turn = now = time.thread_time()
-        while len(results) + len(valid) < MAX_GROUP and size < GROUP_BYTES and now - began < GROUP_SECONDS:
-            if (job := self._next(results)) is None:
+        size = 0
+        began = now = time.thread_time()
+        while len(results) + len(valid) < MAX_GROUP and now - began < GROUP_SECONDS:
+            job = self._next(results, GROUP_BYTES - size if valid else math.inf)
+            if job is None:
                 break
-            if job.peer is not peer:
-                peer, turn = job.peer, now
             self._busy = "a batch has not been judged", time.monotonic()
             try:
                 batch = decode_batch(job.blob, job.layout)
@@ -180,9 +201,8 @@ class Writer:
             else:
                 size += len(job.blob)
                 valid.append((job, IncomingBatch(job.stream, job.number, batch.steps, job.blob)))
-            now = time.thread_time()
-            if now - turn >= TURN_SECONDS:
-                self._pass_turn(peer)
+            before, now = now, time.thread_time()
+            self._judged(job.peer, now - before + SECONDS_PER_BYTE * len(job.blob))
         return results, valid
 
     def _store_group(self, valid: list[tuple[Job, IncomingBatch]], results: list[Result]) -> dict[str, int]:

@@ -179,7 +179,7 @@ def test_a_receiver_that_goes_away_or_has_no_store_is_not_healthy() -> None:
 
 
 class _Nobody:
-    ended = False
+    ended, spent = False, 0.0
 
     def done(self, _: Result) -> None:
         raise AssertionError("nobody asked the writer")
