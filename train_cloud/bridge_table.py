@@ -50,7 +50,7 @@ def put_standings(store: StoreFile, standings: Iterable[BridgeStanding]) -> None
         db.execute(
             "DELETE FROM bridges WHERE NOT connected AND heard_at < "
             "(SELECT heard_at FROM bridges ORDER BY heard_at DESC LIMIT 1 OFFSET ?)",
-            (KEPT,),
+            (KEPT - 1,),
         )
 
 
