@@ -42,8 +42,8 @@ locals {
   dearest_listed   = max([for entry in values(local.prices.instance_types) : entry.on_demand_usd_per_hour]...)
 
   # With an unlisted type the highest price that may be asked is assumed: a count that is too high ends early, never late.
-  assumed_price     = local.all_prices_known ? max(local.known_prices...) : coalesce(var.max_spot_price, local.dearest_listed)
-  fallback_price    = min(local.assumed_price, coalesce(var.max_spot_price, local.assumed_price))
+  assumed_price  = local.all_prices_known ? max(local.known_prices...) : coalesce(var.max_spot_price, local.dearest_listed)
+  fallback_price = min(local.assumed_price, coalesce(var.max_spot_price, local.assumed_price))
 
   # By what the guard outside reckons: spot never costs more than on demand, nor than max_spot_price.
   listed_price  = max([for name in local.instance_types : try(local.prices.instance_types[name].on_demand_usd_per_hour, local.prices.unlisted_usd_per_hour)]...)

@@ -35,9 +35,9 @@ class AppliedDeployment(msgspec.Struct, kw_only=True, frozen=True):
     """What a command needs of what Terraform has made, as its output `deployment` says it; it holds no secrets.
 
     The run lies under runs/<run_id>/ in the bucket; `schedule` is the scheduled action that ends the `group` (Auto
-    Scaling) from outside; `..._parameter` are names of SSM parameters, `log_group` one of CloudWatch Logs;
-    That action's time is `guard_hours` from the start, less where the rest of the budget pays for fewer hours at
-    `guard_usd_per_hour`. budget_usd is for the whole run, hourly_extra_usd for disk and address; total_timesteps are environment steps.
+    Scaling) from outside, `guard_hours` after the start, or earlier where the rest of the budget pays for fewer at
+    `guard_usd_per_hour`; `..._parameter` are names of SSM parameters, `log_group` one of CloudWatch Logs; budget_usd is
+    for the whole run, hourly_extra_usd for disk and address; total_timesteps are environment steps.
     """
 
     name: str
