@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.support.scratch_instance import CODE, RUN_ID, ScratchInstance
+from tests.support.scratch_instance import BUCKET, CODE, RUN_ID, ScratchInstance
 from tests.support.scratch_instance import scratch as scratch
 from tests.support.waiting import wait_until
 
@@ -185,9 +185,9 @@ def test_a_bucket_that_denies_everything_still_costs_nothing(scratch: ScratchIns
 
 def test_a_denied_done_check_is_told(scratch: ScratchInstance) -> None:
     scratch.upload_code()
-    scratch.weather.fail("s3 HEAD")
+    scratch.weather.fail(f"GET /{BUCKET}/runs/{RUN_ID}/DONE")
 
-    assert "S3 does not tell whether the run is done. (tried for 1 s, the last answer: 403)" in _failure(scratch)
+    assert "S3 does not tell whether the run is done. (tried for 1 s, the last answer: 403 MadeUpError)" in _failure(scratch)
 
 
 def test_an_address_that_cannot_be_claimed_is_told(scratch: ScratchInstance) -> None:
