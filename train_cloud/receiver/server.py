@@ -317,8 +317,6 @@ class Receiver:
                 wants_track=hello.track is not None and lap is None,
             )
         )
-        if self._warning:
-            connection.post(Drain(self._warning))
         self._standings.joined(hello)
         if self._weights is not None and self._weights.version != hello.weights_version:
             connection.tell_frame(News.WEIGHTS, self.encoded_weights)
