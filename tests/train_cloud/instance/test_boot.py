@@ -187,7 +187,9 @@ def test_a_denied_done_check_is_told(scratch: ScratchInstance) -> None:
     scratch.upload_code()
     scratch.weather.fail(f"GET /{BUCKET}/runs/{RUN_ID}/DONE")
 
-    assert "S3 does not tell whether the run is done. (tried for 1 s, the last answer: 403 MadeUpError)" in _failure(scratch)
+    text = _failure(scratch)
+
+    assert "S3 does not tell whether the run is done. (tried for 1 s, the last answer: 403 MadeUpError)" in text
 
 
 def test_an_address_that_cannot_be_claimed_is_told(scratch: ScratchInstance) -> None:
