@@ -157,15 +157,16 @@ resource "aws_autoscaling_group" "instance" {
   ]
 }
 
-# The guard outside the instance: should its own watch over the hours fail, the group is emptied from here. `make start`
-# sets the time anew. One hour later than the instance's own limit, which ends the run with a last checkpoint.
+# The guard outside the instance: should its own watch fail, the group is emptied from here, as soon as the budget would
+# be spent at the dearest type's price, and an hour after max_hours at the latest. An instance that counts its money moves
+# the time on, by what is left of it (train_cloud/instance/minute.py), and `make start` sets it anew.
 resource "aws_autoscaling_schedule" "max_hours" {
   scheduled_action_name  = local.schedule_name
   autoscaling_group_name = aws_autoscaling_group.instance.name
   min_size               = -1
   max_size               = -1
   desired_capacity       = 0
-  start_time             = timeadd(plantimestamp(), "${var.max_hours + 1}h")
+  start_time             = timeadd(plantimestamp(), "${local.guard_minutes}m")
 
   lifecycle {
     ignore_changes = [start_time]

@@ -62,7 +62,7 @@ data "aws_iam_policy_document" "instance" {
 
   statement {
     sid     = "EndTheRun"
-    actions = ["autoscaling:SetDesiredCapacity"]
+    actions = ["autoscaling:SetDesiredCapacity", "autoscaling:PutScheduledUpdateGroupAction"]
     # wildcard: AWS draws the group's id when the group is made, and this policy must exist before; the name is unique.
     resources = [
       "arn:${local.partition}:autoscaling:${local.regional}:autoScalingGroup:*:autoScalingGroupName/${local.group_name}"

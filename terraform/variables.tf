@@ -211,7 +211,7 @@ variable "alert_email" {
 }
 
 variable "max_hours" {
-  description = "Hours of all lives since the start after which the run ends itself (h); an hour later the group is emptied from outside too."
+  description = "Hours of all lives since the start after which the run ends itself (h); an hour later, or when budget_usd must be spent, the group is emptied from outside too."
   type        = number
   default     = 48
   nullable    = false
@@ -223,7 +223,7 @@ variable "max_hours" {
 }
 
 variable "idle_minutes" {
-  description = "Minutes without a bridge and without new experience after which the instance ends (min)."
+  description = "Minutes without new experience after which the instance ends, whether a bridge is connected or not (min)."
   type        = number
   default     = 30
   nullable    = false

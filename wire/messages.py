@@ -201,7 +201,7 @@ class WeightsUpdate(_Message, frozen=True, tag="weights_update"):
 
 
 class Drain(_Message, frozen=True, tag="drain"):
-    """The instance is about to go: keep driving, keep the spool, dial again."""
+    """The instance is about to go, or will for want of driving: keep driving, keep the spool, dial again."""
 
     reason: Text
 

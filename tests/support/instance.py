@@ -25,6 +25,7 @@ INSTANCE: dict[str, Any] = {
     "name": "ac-test",
     "region": "us-east-1",
     "group": "ac-test",
+    "schedule": "ac-test-max-hours",
     "run_id": "run-1",
     "endpoint_mode": "eip",
     "accelerator": "cpu",
@@ -39,6 +40,7 @@ INSTANCE: dict[str, Any] = {
     "volume_gb": 50,
     "hourly_extra_usd": 0.01,
     "fallback_price_usd_per_hour": 0.5,
+    "guard_usd_per_hour": 1.0,
 }
 
 

@@ -66,6 +66,8 @@ class Operated:
             endpoint_parameter=f"/{NAME}/endpoint",
             budget_usd=20.0,
             max_hours=48.0,
+            guard_hours=16.0,
+            guard_usd_per_hour=1.25,
             max_launches=20,
             instance_types=["g4dn.xlarge", "g5.xlarge"],
             volume_gb=100,

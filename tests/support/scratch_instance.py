@@ -57,6 +57,10 @@ class Weather:
         """Answer requests whose "service METHOD /path" contains `what` with `status`, `count` times."""
         self._rules.append((what, status, count))
 
+    def clear(self) -> None:
+        """Let nothing go wrong any more."""
+        self._rules.clear()
+
     def wrap(self, app: WsgiApp) -> WsgiApp:
         """The server with this weather."""
 

@@ -172,6 +172,7 @@ def test_the_role_may_do_what_the_instance_does_and_no_more(applied: Applied) ->
         "s3:PutObject",
         "s3:AbortMultipartUpload",
         "autoscaling:SetDesiredCapacity",
+        "autoscaling:PutScheduledUpdateGroupAction",
         "ec2:AssociateAddress",
         "ec2:DescribeSpotPriceHistory",
         "ssm:GetParameter",
@@ -293,6 +294,7 @@ def test_the_instance_reads_its_run_and_its_limits(applied: Applied, tmp_path: P
     assert (limits.wandb_parameter, limits.log_group) == (f"/{NAME}/wandb", f"/{NAME}")
     assert 0.01 < limits.hourly_extra_usd < 0.02
     assert limits.fallback_price_usd_per_hour == 0.54
+    assert 1.212 + 0.01 < limits.guard_usd_per_hour < 1.212 + 0.02
     assert limits.tensorboard_host == "127.0.0.1"
 
 

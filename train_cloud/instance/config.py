@@ -32,7 +32,7 @@ class Limits(msgspec.Struct, kw_only=True, frozen=True):
     max_hours: Annotated[float, Meta(gt=0, le=8784)]
     """Hours of all lives since the last start."""
     idle_minutes: Annotated[float, Meta(gt=0, le=100_000)]
-    """Minutes without a bridge and without new experience after which an instance ends."""
+    """Minutes without new experience after which an instance ends, bridge or not."""
 
 
 class InstanceConfig(Limits, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -44,6 +44,8 @@ class InstanceConfig(Limits, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     """AWS region of everything."""
     group: Text
     """Auto Scaling group whose desired capacity 0 ends the run."""
+    schedule: Text
+    """Scheduled action that sets it from outside; a healthy instance moves it on."""
     run_id: Name
     """Name of the run; the same as in run.json."""
     endpoint_mode: Literal["eip", "ssm"]
@@ -71,6 +73,8 @@ class InstanceConfig(Limits, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     """What address and disk cost besides the instance (US dollars an hour)."""
     fallback_price_usd_per_hour: Price
     """Spot price that is assumed when AWS tells none (US dollars an hour)."""
+    guard_usd_per_hour: Annotated[float, Meta(gt=0, le=1000)]
+    """The most that an hour may cost, all in (US dollars an hour): by it the guard outside reckons."""
     tensorboard_host: Literal["127.0.0.1", "0.0.0.0"] = "127.0.0.1"
     """Address that TensorBoard listens on."""
 

@@ -18,7 +18,7 @@ from websockets.http11 import Request, Response
 from runtime.logs import fields
 from train_cloud.receiver.auth import Gate, HttpAnswer
 from train_cloud.receiver.writer import Result, WriteOutcome
-from train_cloud.run_folder.states import BRIDGES, FIGURES_PREFIX, STORED_STEPS
+from train_cloud.run_folder.states import BRIDGES, FIGURES_PREFIX, STORED_STEPS, UPDATES
 from train_cloud.store import Store, StoreError
 
 HEALTH, METRICS = "/healthz", "/metrics"
@@ -65,10 +65,14 @@ class Vitals:
             if result.outcome is WriteOutcome.STORED:
                 self.batches_stored += 1
                 self.last_stored = time.monotonic()
+                if self.store_full_at is not None:
+                    _log.info("the store takes batches again")
                 self.store_full_at = None
             elif result.outcome is not WriteOutcome.DROPPED:
                 self.batches_refused += 1
                 if result.outcome is WriteOutcome.NO_ROOM:
+                    if self.store_full_at is None:
+                        _log.error("the store is full: batches are refused", extra=fields(reason=result.text))
                     self.store_full_at = time.monotonic()
 
     def problem(self) -> str | None:
@@ -141,7 +145,7 @@ class HttpAnswers:
             (STORED_STEPS, "Environment steps stored since the run began.", stored_steps),
             ("safe_steps", "Environment steps in the bucket.", safe_steps),
             ("trained_steps", "Environment steps that learning has kept up with.", progress.trained_steps),
-            ("updates", "Gradient updates since the run began.", progress.updates),
+            (UPDATES, "Gradient updates since the run began.", progress.updates),
             ("weights_version", "Version of the weights that bridges are sent.", vitals.weights_version),
             ("batches_stored_total", "Batches stored by this process.", vitals.batches_stored),
             ("batches_refused_total", "Batches not stored by this process.", vitals.batches_refused),

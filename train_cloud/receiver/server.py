@@ -34,6 +34,7 @@ from train_cloud.receiver.plausible import greatest_reward, shortest_lap_on
 from train_cloud.receiver.standings import Standings
 from train_cloud.receiver.writer import Result, Writer
 from train_cloud.run_config import RunConfig
+from train_cloud.run_folder.files import WARNING
 from train_cloud.run_folder.states import TrainerState
 from train_cloud.store import Store, StoreError, StreamState, WeightsRow
 from train_cloud.track_table import track
@@ -82,6 +83,7 @@ class Receiver:
         self._frames: dict[bool, bytes | str] = {}
         self._flow = FlowControl(0, 0, config.max_lead_steps)
         self._standings = Standings(store)
+        self._warning = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer = Writer(store, partial(self._call, self._written), self._on_crash)
         self._vitals = Vitals(self._writer.busy)
@@ -148,6 +150,8 @@ class Receiver:
         says for how long (s) the bucket has been failing. Raises OSError when the address cannot be had.
         """
         self._stop, self._loop, self._vitals.backup_failing = stop, asyncio.get_running_loop(), backup_failing
+        # That of an earlier life says nothing of this one.
+        (self.store.path.parent / WARNING).unlink(missing_ok=True)
         self._poll_store()
         self._writer.start()
         keeping = asyncio.create_task(self._standings.keep())
@@ -207,6 +211,7 @@ class Receiver:
             if now >= next_alive and busy is not None and busy[1] <= WRITER_BUSY_SECONDS:
                 next_alive = now + ALIVE_SECONDS
                 notify.alive()
+                self._pass_on_warning()
             try:
                 if self._poll_store():
                     for collector in self._collectors.values():
@@ -223,6 +228,18 @@ class Receiver:
                 self._vitals.store_unreadable = True
                 _log.error("the trainer's news cannot be read", extra=fields(reason=error))
             await asyncio.sleep(WEIGHTS_POLL_SECONDS)
+
+    def _pass_on_warning(self) -> None:
+        """Tell the bridges what the instance's watch has left for them, once."""
+        try:
+            warning = (self.store.path.parent / WARNING).read_text(encoding="utf-8")
+        except OSError:
+            warning = ""
+        if warning and warning != self._warning:
+            _log.warning("bridges are told that the instance is about to end", extra=fields(text=warning))
+            for collector in self._collectors.values():
+                collector.connection.post(Drain(warning))
+        self._warning = warning
 
     def _poll_store(self) -> bool:
         newest = self.store.latest_weights(self._weights.serial if self._weights else 0)

@@ -24,6 +24,9 @@ PAIRING: Final = "pairing.txt"
 """The pairing string, there while the receiver listens; a secret."""
 TENSORBOARD: Final = "tensorboard"
 BUDGET: Final = "budget.json"
+"""What one look at the costs leaves to the next; in RUN while VAR is full."""
+WARNING: Final = "warning"
+"""What the receiver is to tell its bridges: the instance is about to end as idle."""
 CURSOR: Final = "journal.cursor"
 """Behind which entry of the journal the last shipment ended."""
 BOOT_STEPS: Final = "boot_steps"
@@ -44,8 +47,8 @@ LOOKED: Final = "looked"
 
 FOLDERS: Final = {
     ETC: (RUN_CONFIG, INSTANCE_CONFIG, "boot.env", "units.env"),
-    VAR: (RUN_CONFIG, STORE, TLS, PAIRING, TENSORBOARD, BUDGET, CURSOR, BOOT_STEPS),
-    RUN: (TOKEN, WANDB_KEY, NOTICE, REBALANCE, ENDING, LOOKED, "launched", "end.lock"),
+    VAR: (RUN_CONFIG, STORE, TLS, PAIRING, TENSORBOARD, BUDGET, WARNING, CURSOR, BOOT_STEPS),
+    RUN: (TOKEN, WANDB_KEY, NOTICE, REBALANCE, ENDING, LOOKED, BUDGET, "launched", "end.lock"),
     OPT: ("code", "code.new", "env", "MANIFEST", "requirements.txt"),
     LIBRARY: ("boot.sh", LIFELINE),
 }

@@ -72,6 +72,7 @@ class Trainer:
         """What the checkpoints under way need of the store, by their steps."""
         self._requests_met = self.store.checkpoint_requests()
         self._noted: TrainerProgress | None = None
+        self._unnoted = False
         self._began = time.monotonic() - self.counters.seconds
         """When the run began, were there no time between its lives."""
         self._due: dict[str, float] = {}
@@ -204,9 +205,12 @@ class Trainer:
             return
         try:
             self.store.put_progress(progress)
-            self._noted = progress
+            self._noted, self._unnoted = progress, False
         except StoreFull as error:
-            _log.error("progress not noted", extra=fields(reason=str(error)))
+            # Ten times a second until there is room: one line says it.
+            if not self._unnoted:
+                _log.error("progress not noted, trying again", extra=fields(reason=str(error)))
+            self._unnoted = True
 
     def _report(self, state: TrainerState) -> None:
         """Put metrics.json up, draw the curves, and make the story that the progress line tells. Raises Diverged."""

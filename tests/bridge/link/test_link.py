@@ -188,6 +188,17 @@ def test_a_disk_that_stands_still_does_not_silence_the_link(tmp_path: Path, serv
     assert server.stored[spool.stream] == blobs
 
 
+def test_an_instance_that_idleness_would_have_ended_stays_for_who_drives(spool: Spool, server: WireServer) -> None:
+    with running(server.pairing, spool) as link:
+        wait_until(lambda: link.state.connected, "connected")
+        server.push(Drain("nothing new was driven"))
+        wait_until(lambda: link.state.draining, "the warning is heard")
+        append(spool, link, 2)
+        wait_until(lambda: link.all_stored, "what was driven is stored")
+        assert not link.state.draining
+        assert link.state.connected
+
+
 def test_a_draining_receiver_is_dialled_again(spool: Spool, server: WireServer) -> None:
     with running(server.pairing, spool) as link:
         wait_until(lambda: link.state.connected, "connected")
