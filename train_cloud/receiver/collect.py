@@ -95,6 +95,7 @@ class Collector:
     def done(self, result: Result) -> None:
         """The writer dealt with a batch of this bridge."""
         self._pending_bytes -= len(result.job.blob)
+        self.connection.socket.hold(-len(result.job.blob))
         self._room.set()
         number = result.job.number
         if result.outcome is WriteOutcome.STORED:
@@ -145,6 +146,7 @@ class Collector:
         else:
             self._inbox.accepted(number)
             self._pending_bytes += len(blob)
+            self.connection.socket.hold(len(blob))
             check = partial(
                 check_plausible,
                 newest_version=self._newest_version(),

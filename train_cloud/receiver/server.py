@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -28,8 +28,10 @@ from train_cloud.environment import environment_of
 from train_cloud.receiver.admission import agreed, check_alone, hello_in
 from train_cloud.receiver.auth import Gate
 from train_cloud.receiver.collect import Collector
-from train_cloud.receiver.connection import Connection, HeardConnection, News, PeerError, RateLimit
+from train_cloud.receiver.connection import Connection, News, PeerError, RateLimit
+from train_cloud.receiver.door import OUT_OF_FILES, Door
 from train_cloud.receiver.http_answers import WRITER_BUSY_SECONDS, HttpAnswers, Vitals, address_of
+from train_cloud.receiver.intake import BoundedConnection, Memory
 from train_cloud.receiver.plausible import greatest_reward, shortest_lap_on
 from train_cloud.receiver.standings import Standings
 from train_cloud.receiver.writer import Result, Writer
@@ -40,6 +42,7 @@ from train_cloud.store import Store, StoreError, StreamState, WeightsRow
 from train_cloud.track_table import track
 from wire.frames import encode_frame, encode_text
 from wire.messages import (
+    MAX_HELLO_FRAME_BYTES,
     MAX_UP_FRAME_BYTES,
     PROTOCOL,
     CloseCode,
@@ -53,8 +56,6 @@ from wire.messages import (
 )
 
 HELLO_SECONDS: Final = 10.0
-KEEPALIVE_SECONDS: Final = 5.0
-"""A Ping goes out this often, so that also a peer with nothing to say is heard."""
 SILENCE_SECONDS: Final = 15.0
 """Who was not heard for so long is let go: links that are open on our side only are noticed within 20 s."""
 WEIGHTS_POLL_SECONDS: Final = 0.05
@@ -80,10 +81,11 @@ class Receiver:
         self._collectors: dict[str, Collector] = {}
         self._laps: dict[str, float] = {}
         self._weights: WeightsRow | None = None
-        self._frames: dict[bool, bytes | str] = {}
+        self._frames: dict[bool, bytes] = {}
         self._flow = FlowControl(0, 0, config.max_lead_steps)
         self._standings = Standings(store)
         self._warning = ""
+        self._memory = Memory()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer = Writer(store, partial(self._call, self._written), self._on_crash)
         self._vitals = Vitals(self._writer.busy)
@@ -104,11 +106,11 @@ class Receiver:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(what, *arguments)
 
-    def encoded_weights(self, text: bool) -> bytes | str | None:
+    def encoded_weights(self, text: bool) -> bytes | None:
         """The newest weights as a frame, encoded once for all bridges; None before the first."""
         if self._weights is not None and text not in self._frames:
             update = WeightsUpdate(self._weights.version, self._weights.sha256, self._weights.blob)
-            self._frames[text] = encode_text(update) if text else encode_frame(update)
+            self._frames[text] = encode_text(update).encode() if text else encode_frame(update)
         return self._frames.get(text)
 
     def _newest_version(self) -> int:
@@ -155,22 +157,22 @@ class Receiver:
         self._poll_store()
         self._writer.start()
         keeping = asyncio.create_task(self._standings.keep())
+        door = Door(self.config.listen_host, self.config.listen_port, self.config.max_bridges)
+        self._loop.set_exception_handler(_on_loop_error)
         server = await serve(
-            self._serve_one,
-            self.config.listen_host,
-            self.config.listen_port,
+            partial(self._serve_one, door),
+            sock=door,
             ssl=context,
             ssl_handshake_timeout=HELLO_SECONDS if context else None,
             process_request=self._http.judge,
             subprotocols=[Subprotocol(PROTOCOL)],
             compression=None,
-            max_size=MAX_UP_FRAME_BYTES,
+            max_size=MAX_HELLO_FRAME_BYTES,
             open_timeout=HELLO_SECONDS,
-            ping_interval=KEEPALIVE_SECONDS,
-            ping_timeout=None,
+            ping_interval=None,
             close_timeout=2.0,
             server_header=None,
-            create_connection=HeardConnection,
+            create_connection=partial(BoundedConnection, memory=self._memory),  # type: ignore[arg-type]  # only called
             logger=_quiet_logger(),
         )
         try:
@@ -227,6 +229,7 @@ class Receiver:
             except StoreError as error:
                 self._vitals.store_unreadable = True
                 _log.error("the trainer's news cannot be read", extra=fields(reason=error))
+            self._memory.make_room()
             await asyncio.sleep(WEIGHTS_POLL_SECONDS)
 
     def _pass_on_warning(self) -> None:
@@ -260,9 +263,11 @@ class Receiver:
         changed, self._flow = flow != self._flow, flow
         return changed
 
-    async def _serve_one(self, socket: ServerConnection) -> None:
+    async def _serve_one(self, door: Door, socket: ServerConnection) -> None:
         self._vitals.connections += 1
-        assert isinstance(socket, HeardConnection)
+        assert isinstance(socket, BoundedConnection)
+        door.let_in(socket.transport.get_extra_info("socket").fileno())
+        socket.begin()
         watch = asyncio.create_task(socket.watch(SILENCE_SECONDS))
         try:
             await self._talk(socket)
@@ -274,12 +279,13 @@ class Receiver:
         finally:
             watch.cancel()
             self._vitals.connections -= 1
-            if socket.gone_silent:
-                _log.warning("a peer was not heard any more", extra=fields(peer=address_of(socket)))
+            socket.end()
+            if socket.let_go_for is not None:
+                _log.warning("let a peer go", extra=fields(peer=address_of(socket), reason=socket.let_go_for))
 
-    async def _talk(self, socket: ServerConnection) -> None:
+    async def _talk(self, socket: BoundedConnection) -> None:
         try:
-            frame = await asyncio.wait_for(socket.recv(), HELLO_SECONDS)
+            frame = await asyncio.wait_for(socket.next_message(), HELLO_SECONDS)
         except TimeoutError:
             await socket.close(CloseCode.POLICY_VIOLATION, "no Hello")
             return
@@ -306,6 +312,7 @@ class Receiver:
             text = f"The stream cannot be begun. {error}"
             raise PeerError(ErrorCode.DISK_FULL, text, CloseCode.TRY_AGAIN_LATER) from None
         self.environment = run
+        connection.socket.protocol.max_message_size = MAX_UP_FRAME_BYTES
         reported = partial(self._standings.reported, hello.stream)
         collector = Collector(
             *(connection, hello, run.spaces.layout, state, self.store, self._writer.submit, reported),
@@ -355,6 +362,12 @@ class Receiver:
                 "bridge disconnected",
                 extra=fields(bridge=hello.bridge, stream=hello.stream, code=connection.socket.close_code),
             )
+
+
+def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """The door says once a minute that no file handle is free; asyncio would a hundred times a second, at length."""
+    if getattr(context.get("exception"), "errno", None) not in OUT_OF_FILES:
+        loop.default_exception_handler(context)
 
 
 def _quiet_logger() -> logging.Logger:
