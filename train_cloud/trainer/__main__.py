@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> ExitCode:
     from train_cloud.trainer.session import train_run
 
     _log.info("libraries loaded", extra=fields(seconds=round(time.monotonic() - began, 2)))
-    return train_run(config, options.folder, stop)
+    return train_run(config, options.folder, stop, options.config)
 
 
 if __name__ == "__main__":

@@ -116,8 +116,8 @@ def test_after_the_deadline_it_says_what_was_missing(operated: Operated) -> None
         ),
         (
             "Could not launch Spot Instances. InvalidParameterCombination - The specified instance type is not "
-            "eligible for Free Tier. For a list of Free Tier instance types, run 'describe-instance-types' with the filter "
-            "'free-tier-eligible=true'. Launching EC2 instance failed.",
+            "eligible for Free Tier. For a list of Free Tier instance types, run 'describe-instance-types' with the "
+            "filter 'free-tier-eligible=true'. Launching EC2 instance failed.",
             False,
             "Upgrade to the paid plan",
         ),
@@ -140,7 +140,7 @@ def test_after_the_deadline_it_says_what_was_missing(operated: Operated) -> None
         ),
         (
             "Could not launch Spot Instances. InvalidParameterValue - The architecture 'arm64' of the specified "
-            "instance type does not match the architecture 'x86_64' of the specified AMI. Launching EC2 instance failed.",
+            "instance type does not match the architecture 'x86_64' of the specified AMI.",
             False,
             "x86_64 instance_types",
         ),

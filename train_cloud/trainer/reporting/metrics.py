@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from train_cloud.run_config import RunConfig
-from train_cloud.trainer.counters import CRASHED, OFF_TRACK, Counters
+from train_cloud.trainer.counters import CRASHED, OFF_TRACK, Counters, mean, trend
 from train_cloud.trainer.learning.learner import Learner
 
 RATE_SECONDS = 30.0
@@ -59,13 +59,15 @@ def metrics_document(
     trained_steps: int,
     saved_steps: int | None,
     boot_seconds: Mapping[str, float] | None = None,
+    lap_metres: float | None = None,
 ) -> dict[str, Any]:
     """The document; times in s, rates in 1/s, rewards in the task's unit, None where nothing is known yet.
 
-    `boot_seconds`: when each step of the instance's boot was over, where there was one.
+    `boot_seconds`: when each step of the instance's boot was over, where there was one; `lap_metres`: of the track.
     """
     figures = learner.figures()
     trained_rate, steps_rate, updates_rate = rates.per_second()
+    metres = mean(counters.recent_metres)
     steps_left = max(0, config.total_timesteps - trained_steps)
     return {
         "run_id": config.run_id,
@@ -85,8 +87,11 @@ def metrics_document(
         "laps": counters.laps,
         "clean_laps": counters.clean_laps,
         "best_lap_s": counters.best_lap,
-        "mean_reward": counters.mean_reward(),
-        "reward_trend": counters.reward_trend(),
+        "mean_metres": metres,
+        "metres_trend": trend(counters.recent_metres),
+        "mean_laps": metres / lap_metres if metres is not None and lap_metres else None,
+        "mean_reward": mean(counters.recent_rewards),
+        "reward_trend": trend(counters.recent_rewards),
         "losses": figures.losses,
         "seconds": round(counters.seconds, 3),
         "steps_per_second": round(steps_rate, 3),
@@ -103,8 +108,10 @@ def metrics_document(
 
 
 STORY = {
-    "taken_in": "steps",
     "updates_per_second": "updates_per_second",
+    "metres_an_episode": "mean_metres",
+    "of_a_lap": "mean_laps",
+    "metres_trend": "metres_trend",
     "mean_reward": "mean_reward",
     "laps": "laps",
     "clean": "clean_laps",
@@ -114,13 +121,13 @@ STORY = {
     "saved_at": "checkpoint_steps",
     "off_period": "off_period_steps",
 }
-"""Words of the log's progress line, and the field of the document that each tells."""
+"""Words of the log's progress line, and the field of the document that each tells; steps are the line's own."""
 LOSSES = {"actor_loss": "actor_loss", "critic_loss": "critic_loss", "entropy_coefficient": "ent_coef"}
 
 
 def story(document: Mapping[str, Any]) -> dict[str, Any]:
     """What a person who follows the log wants to know of a document; what is not known yet is left out."""
-    told = {word: document[field] for word, field in STORY.items()}
+    told = {word: document.get(field) for word, field in STORY.items()}
     told |= {word: document["losses"].get(name) for word, name in LOSSES.items()}
     return {word: float(f"{v:.4g}") if isinstance(v, float) else v for word, v in told.items() if v is not None}
 
