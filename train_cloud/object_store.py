@@ -11,6 +11,7 @@ Credentials come from boto3's usual chain and never appear in an error.
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -195,6 +196,12 @@ class ObjectStore:
             return self.get(key)[0]
         except ObjectNotFound:
             return None
+
+    def written_at(self, key: str) -> datetime:
+        """When the object was last written. Raises ObjectNotFound, ObjectStoreUnavailable, ObjectStoreDenied."""
+        with self._typed_errors("look at", key):
+            head = self._client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+            return head["LastModified"]  # type: ignore[no-any-return]
 
     def list(self, prefix: str = "") -> list[str]:
         """All keys of the run that begin with `prefix`, sorted. Raises ObjectStoreUnavailable, ObjectStoreDenied."""
