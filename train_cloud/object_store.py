@@ -198,7 +198,7 @@ class ObjectStore:
             return None
 
     def written_at(self, key: str) -> datetime:
-        """When the object was last written. Raises ObjectNotFound, ObjectStoreUnavailable, ObjectStoreDenied."""
+        """When the object, which must exist, was last written. Raises ObjectStoreUnavailable, ObjectStoreDenied."""
         with self._typed_errors("look at", key):
             head = self._client.head_object(Bucket=self.bucket, Key=self.prefix + key)
             return head["LastModified"]  # type: ignore[no-any-return]
