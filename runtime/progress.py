@@ -37,7 +37,10 @@ class Progress:
         self._last: dict[str, object] = {}
 
     def update(self, done: float, **values: object) -> None:
-        """Say that `done` (of `total`, same unit) is reached; `values` are shown beside it."""
+        """Say that `done` (of `total`, same unit) is reached; `values` are shown beside it.
+
+        Among them may be a `left` that is known better than by the rate; None says that nobody knows it.
+        """
         now = time.monotonic()
         if not self._marks and self._live is not None:
             self._live.start()
@@ -45,7 +48,7 @@ class Progress:
             self._marks.append((now, done))
         while len(self._marks) > 1 and now - self._marks[1][0] >= RATE_SECONDS:
             self._marks.popleft()
-        self._last = self._shown(now, done) | values
+        self._last = {name: value for name, value in (self._shown(now, done) | values).items() if value is not None}
         if self._live is not None:
             self._live.update(Text(f"{self._label}  {key_values(self._last)}", no_wrap=True, overflow="ellipsis"))
         elif now - self._last_plain >= PLAIN_PROGRESS_SECONDS:

@@ -60,6 +60,14 @@ def test_the_time_left_goes_by_the_last_half_minute_and_not_by_a_pause_before(
     assert told["0/1000"] == told["400/1000"] | {"done": "0/1000"} == {"done": "0/1000"}
 
 
+def test_who_knows_the_time_left_better_tells_it(caplog: pytest.LogCaptureFixture) -> None:
+    for left in ("3m07s", None):
+        with caplog.at_level(logging.INFO), Progress("training", total=100, stream=io.StringIO()) as progress:
+            progress.update(1)
+            progress.update(50, left=left)
+    assert [record.__dict__["fields"].get("left") for record in caplog.records[1::2]] == ["3m07s", None]
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (59.6, "1m00s"), (187, "3m07s"), (7500, "2h05m")])
 def test_durations_read_as_a_person_says_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -113,7 +113,7 @@ class Trainer:
                     notify.alive()
                 self.uploads.check()
                 self._note_checkpoint()
-                progress.update(self.trained_steps(), **self._story)
+                progress.update(self.trained_steps(), **({"left": None} | self._story))
                 if not read and not updates:
                     self.stop.wait(IDLE_SECONDS)
         done = self.done()

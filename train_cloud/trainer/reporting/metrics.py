@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from runtime.progress import duration
 from train_cloud.run_config import RunConfig
 from train_cloud.trainer.counters import CRASHED, OFF_TRACK, Counters, mean, trend
 from train_cloud.trainer.learning.learner import Learner
@@ -32,10 +33,20 @@ class Rates:
             del self._marks[0]
 
     def per_second(self) -> tuple[float, float, float]:
-        """(trained steps, taken-in steps, updates) a second; zeros before there is an interval."""
-        seconds, *gained = (last - first for first, last in zip(self._marks[0], self._marks[-1], strict=True))
-        trained, steps, updates = (gain / seconds if seconds > 0 else 0.0 for gain in gained)
+        """(trained steps, taken-in steps, updates) a second; zeros before there is an interval.
+
+        What is collected before the first update comes faster than learning goes, and is not taken for training.
+        """
+        _, steps, updates = _gained(self._marks)
+        trained, _, _ = _gained([mark for mark in self._marks if mark[3] > 0] or self._marks[:1])
         return trained, steps, updates
+
+
+def _gained(marks: list[tuple[float, float, int, int]]) -> tuple[float, float, float]:
+    """What a second brought between the first mark and the last."""
+    seconds, *gained = (last - first for first, last in zip(marks[0], marks[-1], strict=True))
+    trained, steps, updates = (gain / seconds if seconds > 0 else 0.0 for gain in gained)
+    return trained, steps, updates
 
 
 def software_versions() -> dict[str, str | None]:
@@ -129,6 +140,8 @@ def story(document: Mapping[str, Any]) -> dict[str, Any]:
     """What a person who follows the log wants to know of a document; what is not known yet is left out."""
     told = {word: document.get(field) for word, field in STORY.items()}
     told |= {word: document["losses"].get(name) for word, name in LOSSES.items()}
+    left = document.get("seconds_left")
+    told["left"] = None if left is None else duration(left)
     return {word: float(f"{v:.4g}") if isinstance(v, float) else v for word, v in told.items() if v is not None}
 
 

@@ -1,5 +1,7 @@
 """metrics.json says how far a run is, how well it goes, and with which software."""
 
+import time
+
 import msgspec
 import pytest
 
@@ -8,6 +10,20 @@ from tests.support.runs import run_config
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learners import make_learner
 from train_cloud.trainer.reporting.metrics import Rates, metrics_bytes, metrics_document, story
+
+
+def test_the_time_left_goes_by_learning_and_not_by_what_is_collected_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 10.0, 20.0, 30.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    config, rates = run_config(network=[8], buffer_size=100, total_timesteps=10_000), Rates()
+    left = []
+    for steps, updates in ((0, 0), (2000, 0), (2400, 100), (2600, 300)):
+        counters = Counters(steps=steps, updates=updates)
+        rates.mark(steps, counters)
+        document = metrics_document(config, counters, make_learner(config, racing()), rates, "training", steps, None)
+        left.append((document["steps_per_second"], document["seconds_left"], story(document).get("left")))
+    assert left[:3] == [(0.0, None, None), (200.0, None, None), (120.0, None, None)]
+    assert left[3] == (pytest.approx(86.667), 370.0, "6m10s")
 
 
 def test_the_document_holds_what_the_readme_promises() -> None:
