@@ -63,21 +63,6 @@ def test_a_bridge_looks_its_pairing_up_with_the_command_that_the_readme_shows(op
     assert operated.token not in out + err
 
 
-@pytest.mark.parametrize("command", ["status", "logs", "fetch"])
-def test_a_run_of_ones_own_is_named_by_its_file(operated: Operated, command: str) -> None:
-    said = make(operated, command, f"RUN={operated.folder / 'my run.json'}")
-    out, err = said.communicate(timeout=60)
-    assert (said.returncode, out) == (2, "")
-    assert f"The run's configuration {operated.folder / 'my run.json'} cannot be read" in err
-
-
-def test_what_is_for_the_clouds_run_alone_takes_no_other(operated: Operated) -> None:
-    said = make(operated, "stop", "RUN=run.json")
-    out, err = said.communicate(timeout=60)
-    assert (said.returncode, out) == (2, "")
-    assert "make stop is for the cloud's run; RUN= goes with status, logs, fetch" in err
-
-
 def test_a_plain_pairing_is_allowed_to_both_commands_of_make_bridge(operated: Operated) -> None:
     said = make(operated, "-n", "bridge", "URI=ws://bridge:TOKEN@192.168.1.5:8765/", "ARGS=--allow-plain --rate 25")
     out, err = said.communicate(timeout=60)
