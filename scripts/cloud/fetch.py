@@ -13,7 +13,7 @@ import typer
 
 from runtime.logs import configure_logging
 from scripts.cloud.aws import Cloud
-from scripts.cloud.command import DeploymentFile, note
+from scripts.cloud.command import DeploymentFile, note, note_other_run
 from scripts.cloud.deployment import OperatorError, load_deployment
 from scripts.cloud.own_run import OwnRun, RunFile
 from train_cloud.run_config import BucketConfig, ConfigError, RunConfig, parse_run_config
@@ -33,6 +33,8 @@ def fetch(
     """Fetch the newest sound checkpoint of the run."""
     configure_logging("fetch")  # a damaged checkpoint is told in the log
     found = OwnRun(run) if run else Cloud(load_deployment(deployment))
+    if isinstance(found, Cloud):
+        note_other_run(found)
     try:
         checkpoint = find_newest(found.objects).checkpoint
     except CheckpointError as error:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from scripts.cloud.aws import Cloud
-from scripts.cloud.command import DeploymentFile, note
+from scripts.cloud.command import DeploymentFile, note, note_other_run
 from scripts.cloud.deployment import OperatorError, load_deployment
 from scripts.cloud.own_run import OwnRun, RunFile
 from scripts.cloud.waiting import POLL_SECONDS, Wait
@@ -34,6 +34,8 @@ def logs(
 ) -> None:
     """Print the newest journal lines of an instance."""
     found = OwnRun(run) if run else Cloud(load_deployment(deployment))
+    if isinstance(found, Cloud):
+        note_other_run(found)
     keys = found.objects.list(LOGS)
     # The names of increments begin with the time.
     chosen = instance or _instance_of(max(keys, key=lambda key: key.rpartition("/")[2], default=""))
@@ -45,8 +47,8 @@ def logs(
         raise OperatorError(f"The bucket has no log of {chosen}. Instances with logs: {known}.")
     if isinstance(found, Cloud):
         note(
-            f"{chosen}, as kept in the bucket. Live, while it runs: `aws ssm start-session --region "
-            f"{found.deployment.region} --target {chosen}`, then `journalctl -u ac-training -f`."
+            f"{chosen}, of the run {found.run_id}, as kept in the bucket. Live, while it runs: `aws ssm start-session "
+            f"--region {found.deployment.region} --target {chosen}`, then `journalctl -u ac-training -f`."
         )
     else:
         note(
@@ -85,7 +87,7 @@ def _nothing_yet(found: Cloud | OwnRun) -> str:
             f"The run {found.run_id} has no log in its bucket yet; it comes a minute after the start of its processes."
         )
     cloud, group = found, found.group()
-    if group.instance is None:
+    if group.instance is None or cloud.other_run(group.instance):
         return f"No instance has written a log for the run {cloud.deployment.run_id} yet. `make status` tells more."
     return (
         f"{group.instance} has not written a log yet; the first comes about a minute after its boot. What its console "

@@ -100,7 +100,7 @@ def _show_ways(config: RunConfig, run_file: Path) -> None:
 def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threading.Event) -> tuple[ExitCode, bool]:
     """Train to the end, or until told to stop; the exit code, and whether the run is done."""
     environment = _wait_for(
-        lambda: environment_of(config, (state.spaces for state in store.streams().values())),
+        lambda: environment_of(config, store.first_spaces()),
         f"the first bridge, which says what the environment's spaces are: {way_to_drive(store.path.parent)}",
         stop,
     )
