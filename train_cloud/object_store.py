@@ -12,6 +12,7 @@ import errno
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -196,6 +197,12 @@ class ObjectStore:
             return self.get(key)[0]
         except ObjectNotFound:
             return None
+
+    def written_at(self, key: str) -> datetime:
+        """When the object, which must exist, was last written. Raises ObjectStoreUnavailable, ObjectStoreDenied."""
+        with self._typed_errors("look at", key):
+            head = self._client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+            return head["LastModified"]  # type: ignore[no-any-return]
 
     def list(self, prefix: str = "") -> list[str]:
         """All keys of the run that begin with `prefix`, sorted. Raises ObjectStoreUnavailable, ObjectStoreDenied."""

@@ -13,7 +13,7 @@ from botocore.config import Config
 
 from scripts.cloud.deployment import AppliedDeployment, OperatorError
 from scripts.cloud.run_record import RunRecord
-from train_cloud.object_store import CONNECT_SECONDS, READ_SECONDS, ObjectStore, s3_client
+from train_cloud.object_store import CONNECT_SECONDS, READ_SECONDS, ObjectStore
 from train_cloud.run_config import BucketConfig
 from train_cloud.run_folder.endpoint import Endpoint
 from train_cloud.run_folder.keys import run_prefix
@@ -56,8 +56,9 @@ class Cloud:
 
     def __init__(self, deployment: AppliedDeployment) -> None:
         self.deployment = deployment
-        self._bucket = BucketConfig(name=deployment.bucket, region=deployment.region)
-        self.objects = ObjectStore(self._bucket, run_prefix(deployment.run_id))
+        self.run_id = deployment.run_id
+        bucket = BucketConfig(name=deployment.bucket, region=deployment.region)
+        self.objects = ObjectStore(bucket, run_prefix(self.run_id))
         self.record = RunRecord(self.objects)
         self._autoscaling = boto3.client("autoscaling", region_name=deployment.region, config=_CONFIG)
         self._ec2 = boto3.client("ec2", region_name=deployment.region, config=_CONFIG)
@@ -139,11 +140,6 @@ class Cloud:
             MaxResults=1,
         )["SpotPriceHistory"]
         return float(history[0]["SpotPrice"]) if history else None
-
-    def written_at(self, key: str) -> datetime:
-        """When the object of the run, which must exist, was last written."""
-        head = s3_client(self._bucket).head_object(Bucket=self._bucket.name, Key=self.objects.prefix + key)
-        return head["LastModified"]  # type: ignore[no-any-return]
 
     def endpoint(self) -> Endpoint | None:
         """Where the newest instance that got so far listens; None before the first."""

@@ -92,7 +92,7 @@ def _no_instance(cloud: Cloud) -> str:
     failure, started = cloud.failure(), cloud.record.started()
     if failure is None or (started is not None and failure[0] < started):
         return "an instance is requested; none is there yet"
-    cause = explain(failure[1], cloud.deployment.region)
+    cause = explain(failure[1], cloud.deployment.region, cloud.deployment.instance_types)
     if not cause.passing:
         raise OperatorError(f"No instance comes. {cause.text}")
     return f"no instance yet. {cause.text}"

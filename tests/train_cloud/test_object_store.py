@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -26,6 +27,7 @@ def test_an_object_is_read_back_with_its_etag(s3: MotoS3) -> None:
     etag = objects.put("metrics.json", b"{}")
     assert objects.get("metrics.json") == (b"{}", etag)
     assert s3.client().get_object(Bucket=s3.bucket.name, Key="runs/one/metrics.json")["Body"].read() == b"{}"
+    assert abs((datetime.now(UTC) - objects.written_at("metrics.json")).total_seconds()) < 60
 
 
 def test_a_server_on_this_machine_is_reached_past_any_proxy(s3: MotoS3, monkeypatch: pytest.MonkeyPatch) -> None:

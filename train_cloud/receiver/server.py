@@ -177,7 +177,7 @@ class Receiver:
         )
         try:
             on_listening(server.sockets[0].getsockname()[1])
-            with Progress("receiving", self.config.total_timesteps) as progress:
+            with Progress("receiving") as progress:
                 await self._push(progress)
         finally:
             all_safe = await self._end(server, flush)
@@ -223,8 +223,8 @@ class Receiver:
                     if self._poll_flow():
                         for collector in self._collectors.values():
                             collector.connection.tell(News.FLOW_CONTROL, lambda: self._flow)
-                        bridges, trained = len(self._collectors), self._flow.trained_steps
-                        progress.update(self._flow.stored_steps, trained=trained, bridges=bridges)
+                        # How far the run is, and for how long it goes on, is the trainer's to tell.
+                        progress.update(self._flow.stored_steps, bridges=len(self._collectors))
                     self._vitals.store_unreadable = False
             except StoreError as error:
                 self._vitals.store_unreadable = True

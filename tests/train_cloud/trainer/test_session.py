@@ -23,6 +23,7 @@ from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from tests.support.small_disk import SmallDisk
 from tests.support.waiting import wait_until
+from train_cloud.bridge_table import BridgeStanding, put_standings
 from train_cloud.environment import task_config
 from train_cloud.object_store import ObjectNotFound, ObjectStore
 from train_cloud.run_config import RunConfig
@@ -156,6 +157,28 @@ def test_a_finished_run_leaves_its_curves_its_boot_and_its_story(run: Run, caplo
     assert {"laps", "clean", "best_lap_s", "mean_reward", "actor_loss", "critic_loss", "entropy_coefficient"} <= set(
         told[0]
     )
+    assert {"metres_an_episode", "metres_trend"} <= set(told[0])
+    *_, done, model, table, picture = (record.getMessage() for record in caplog.records)
+    assert done == "the run is done"
+    assert model.startswith("the model: `make fetch RUN=run.json` brings it into a folder of models/test-run/")
+    assert table.startswith("the table: `make status RUN=run.json`")
+    assert "-m scripts.lap TRACK --policy models/test-run/STEPS/policy.safetensors --picture lap.png" in picture
+
+
+def test_without_a_bridge_it_says_where_the_pairing_string_is(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    ending = run.start(run.config())
+    told = f"no bridge is connected: waiting for one; {run.folder / 'pairing.txt'} holds the pairing string"
+    wait_until(lambda: told in caplog.text, "the pairing is named", 30)
+    run.stop.set()
+    assert ending.result(30) == ExitCode.OK
+    assert caplog.text.count(told) == 1
+    caplog.clear()
+    bridge = BridgeStanding(STREAM, "pc", "collect", "test", connected=True, heard_at=1.0)
+    put_standings(run.store, [bridge])
+    run.store.add_batches(incoming(range(1, 21)))
+    assert run.start(run.config()).result(60) == ExitCode.OK
+    assert "no bridge is connected" not in caplog.text
 
 
 def test_training_follows_the_experience_at_the_wanted_ratio(run: Run) -> None:
