@@ -9,10 +9,11 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from enum import IntEnum
-from typing import Final
+from http import HTTPStatus
+from typing import Any, Final
 
 from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from wire.frames import FrameError, FrameTooLarge, decode_up, encode_frame, encode_text
 from wire.messages import CloseCode, DownMessage, Error, ErrorCode, Hello, Ping, Pong, UpMessage
@@ -60,16 +61,40 @@ class RateLimit:
             await asyncio.sleep(-self._left / self._rate)
 
 
+_NOT_READ: Final = "This is no request that is answered here: those are a GET or HEAD in HTTP/1.1, without a body.\n"
+
+
 class HeardConnection(ServerConnection):
-    """A server's connection with `heard`, the monotonic time (s) at which bytes came last.
+    """A server's connection that answers everybody, with `heard`, the monotonic time (s) at which bytes came last.
 
     The websockets library's own keepalive waits for room in the send buffer before it counts any time, so it never
     notices a peer that vanished while much was to be sent to it. Here any byte counts as a sign of life and nothing is
-    waited for: who is silent for too long is cut off, whatever is still to be sent.
+    waited for: who is silent for too long is cut off, whatever is still to be sent. The library also hangs up without
+    a word on what is no request, or does not become one in time.
     """
 
     heard = float("-inf")
     gone_silent = False
+    _told = False
+
+    async def handshake(self, *arguments: Any, **options: Any) -> None:
+        """As the library's, which is cancelled when it takes too long; whose request never came whole is told so."""
+        try:
+            await super().handshake(*arguments, **options)
+        except asyncio.CancelledError:
+            if self.request is None and self.protocol.handshake_exc is None:
+                self._tell(HTTPStatus.REQUEST_TIMEOUT, "The request did not come in time.\n")
+            raise
+
+    def send_data(self) -> None:
+        """As the library's; what cannot be read is answered before it hangs up."""
+        if isinstance(self.protocol.handshake_exc, InvalidMessage) and not self._told:
+            self._tell(HTTPStatus.BAD_REQUEST, _NOT_READ)
+        super().send_data()
+
+    def _tell(self, status: HTTPStatus, text: str) -> None:
+        self._told = True
+        self.transport.write(self.respond(status, text).serialize())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A new connection counts as heard."""
