@@ -50,6 +50,7 @@ def _asked() -> str:
     """The pairing string from the terminal, which does not show it, or the first line of a pipe."""
     if sys.stdin.isatty():
         return str(typer.prompt("Pairing string", hide_input=True))
-    if text := sys.stdin.buffer.readline().decode("utf-8-sig", errors="replace").strip():
-        return text
-    give_up("No pairing string came. Paste it where `ac-bridge pair` asks for it, or pipe it in: its first line counts.")
+    text = sys.stdin.buffer.readline().decode("utf-8-sig", errors="replace").strip()
+    if not text:
+        give_up("No pairing string came. Paste it where `ac-bridge pair` asks for it, or pipe it in as the first line.")
+    return text

@@ -118,6 +118,31 @@ def test_a_receiver_that_talks_without_end_neither_steers_the_terminal_nor_fills
 
 
 @answers_sigterm
+def test_bridges_for_the_same_run_and_for_another_drive_at_once_on_one_pc(server: WireServer, tmp_path: Path) -> None:
+    with WireServer() as other:
+        for run, folder in ((server, "first"), (other, "second")):
+            environment = os.environ | {"AC_BRIDGE_CONFIG_DIR": str(tmp_path / folder), "AC_BRIDGE_URI": ""}
+            pair = [sys.executable, "-m", "bridge", "pair"]
+            subprocess.run(pair, cwd=ROOT, env=environment, input=format_pairing(run.pairing).encode(), check=True)
+        bridges = []
+        for folder, *options in (("first",), ("first", "--spool", str(tmp_path / "third")), ("second",)):
+            environment = os.environ | {"AC_BRIDGE_CONFIG_DIR": str(tmp_path / folder), "AC_BRIDGE_URI": ""}
+            drive = [sys.executable, "-m", "bridge", "drive", "--car", "simulated", *options]
+            bridges.append(subprocess.Popen(drive, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True))
+        try:
+            wait_until(lambda: (server.connections, other.connections) == (2, 1), "all are connected", 60.0)
+        finally:
+            for child in bridges:
+                child.terminate()
+        ends = [(child.communicate(timeout=60)[1], child.returncode) for child in bridges]
+        assert [code for _, code in ends] == [0, 0, 0], ends
+    assert len({hello.stream for hello in server.hellos + other.hellos}) == 3
+    shown = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "ac-bridge drive --spool\nsecond" in shown
+    assert "AC_BRIDGE_CONFIG_DIR=second ac-bridge drive" in shown
+
+
+@answers_sigterm
 def test_it_swaps_policies_without_a_break_in_the_experience(server: WireServer, tmp_path: Path) -> None:
     server.max_lead_steps = 10**9
     with bridge(server, tmp_path, "--steps", "100000") as child:
