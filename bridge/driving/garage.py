@@ -177,8 +177,8 @@ def _car_and_task(settings: Settings) -> tuple[Car, Task]:
         raise SettingsError(
             f"The recording has {car.rate:.3g} rows a second, of which no {rate:g} steps a second can be made. For a "
             f"run that drives at {rate:g} Hz record at a multiple of that. The recording fits runs whose task has "
-            f"another control_hz from their first start on ({fitting}), with --rate here the same, or left out for one step a "
-            "row."
+            f"another control_hz from their first start on ({fitting}), with --rate here the same, or left out for one "
+            "step a row."
         )
     return car, Task(track, config)
 
