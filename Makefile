@@ -15,7 +15,7 @@ OPERATOR := pair logs start stop status fetch cost rotate-token
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo      set up, then watch a car learn to lap on this machine (TRACK=seed:7 or a CSV, MINUTES=8)"
+	@echo "make demo      set up, then watch a car learn to lap on this machine (TRACK=seed:7 or a CSV, MINUTES=8, OUTPUT=folder)"
 	@echo "make test      set up, then run the quick tests"
 	@echo "make test-all  the slow ones too"
 	@echo "make test-cloud  the cloud side: Terraform on a made-up AWS, instances in a box (Linux, root; minutes)"
@@ -24,7 +24,7 @@ help:
 	@echo "make settings  after a change of a run's settings: what Terraform and docs/settings.md say of them"
 	@echo "make lint      ruff, mypy --strict and the floors of the house"
 	@echo "make bench     every figure of docs/performance.md; bench-wire and so on for one of: $(BENCHES)"
-	@echo "make bridge    drive for a training run, the game if it runs here (URI=... the first time, ARGS=... for ac-bridge drive)"
+	@echo "make bridge    drive for a training run, the game if it runs here; asks for the pairing string once (ARGS=... for ac-bridge drive)"
 	@echo "make pair      wait for the cloud's instance and print the pairing string, a secret (WAIT=minutes)"
 	@echo "make status    how the cloud's run stands: instance, spend, steps, laps, checkpoint, bridges (JSON=1)"
 	@echo "make logs      an instance's journal from the bucket (INSTANCE=i-..., TAIL=200, FOLLOW=1)"
@@ -42,6 +42,7 @@ setup:
 # The options travel in the environment, so that a path with spaces needs no second layer of quotes.
 demo: export AC_DEMO_TRACK := $(TRACK)
 demo: export AC_DEMO_MINUTES := $(MINUTES)
+demo: export AC_DEMO_OUTPUT := $(OUTPUT)
 demo: export AC_DEMO_WHOLE_TIME := $(if $(WHOLE_TIME),1,0)
 demo: setup
 	@$(PY) -m scripts.demo
@@ -84,15 +85,22 @@ bench: setup
 $(addprefix bench-,$(BENCHES)): bench-%: setup
 	@$(PY) -m scripts.bench $*
 
-# The gaming PC needs neither torch nor the cloud's libraries. The pairing string is a secret: it goes to the
-# child in the environment, never on its command line, and make does not echo it.
+# The gaming PC needs neither torch nor the cloud's libraries. The pairing string is a secret, and whoever may see this
+# make's command line can read a URI there for as long as it runs: so with URI it pairs and ends, and what drives was
+# started without. No child has it on its command line or in MAKEFLAGS, and make does not echo it.
 ifdef URI
 bridge: export AC_BRIDGE_URI := $(URI)
+unexport URI
+MAKEOVERRIDES :=
 endif
 bridge:
 	@$(PYTHON) scripts/setup.py bridge
-	@$(if $(URI),$(PY) -m bridge pair $(filter --allow-plain,$(ARGS)))
+ifdef URI
+	@$(PY) -m bridge pair $(filter --allow-plain,$(ARGS))
+	@echo "Now the same without URI, which drives, with the token on no command line: make bridge"
+else
 	@$(PY) -m bridge drive $(ARGS)
+endif
 
 # From any PC with AWS credentials: needs neither torch nor, with DEPLOYMENT=file, Terraform. The set-up speaks on
 # standard error, because `make pair` prints a pairing string and nothing else.

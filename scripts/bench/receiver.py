@@ -23,7 +23,6 @@ from scripts.bench.setting import setting
 from scripts.demo.crew import Crew
 from tests.support.waiting import wait_until
 from train_cloud.environment import task_config
-from train_cloud.object_store import s3_client
 from train_cloud.run_config import BucketConfig, RunConfig
 from train_cloud.run_folder.files import PAIRING, RUN_CONFIG, STORE, TOKEN_VARIABLE
 from train_cloud.store import Store
@@ -72,10 +71,9 @@ def main() -> None:
     print(head(*columns, "verdict"))
     with tempfile.TemporaryDirectory() as folder, Crew(Path(folder)) as crew:
         url = Path(folder) / "s3.txt"
-        pin(crew.start("s3", "scripts.demo.s3_server", str(url)), core=1)
+        pin(crew.start("s3", "scripts.demo.s3_server", str(url), "bench"), core=1)
         wait_until(url.exists, "the S3 server answers", START_SECONDS)
         bucket = BucketConfig(name="bench", endpoint_url=url.read_text(encoding="utf-8"))
-        s3_client(bucket).create_bucket(Bucket=bucket.name)
         for bridges, hostile in ((BESIDE, True), *((number, False) for number in arguments.bridges)):
             name = f"{bridges} beside a hostile peer" if hostile else str(bridges)
             found = _measure(bridges, arguments.seconds, Path(folder) / name, bucket, hostile)

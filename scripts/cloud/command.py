@@ -15,6 +15,7 @@ from botocore import exceptions as boto
 from botocore.exceptions import BotoCoreError, ClientError
 
 from runtime.exit_codes import ExitCode
+from runtime.logs import printable
 from scripts.cloud.aws import Cloud
 from scripts.cloud.deployment import OperatorError
 from train_cloud.object_store import ObjectStoreError
@@ -114,7 +115,7 @@ def told(error: BotoCoreError | ClientError) -> tuple[str, ExitCode]:
 
 def note(text: str) -> None:
     """Tell the person something beside the command's outcome: on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text, keep="\n"), file=sys.stderr, flush=True)
 
 
 def note_other_run(cloud: Cloud) -> None:

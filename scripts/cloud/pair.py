@@ -42,7 +42,7 @@ def pair(
     cloud = Cloud(load_deployment(deployment))
     pairing = pairing_when_ready(cloud, Wait(wait_minutes))
     if sys.stdout.isatty():
-        note("The next line is a secret: whoever has it can drive for this run. On the gaming PC: make bridge URI=...")
+        note("The next line is a secret: whoever has it can drive for this run. `ac-bridge pair` asks for it.")
     print(format_pairing(pairing))
 
 

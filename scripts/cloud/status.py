@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from runtime.logs import printable
 from scripts.cloud.aws import Cloud, Group
 from scripts.cloud.command import DeploymentFile
 from scripts.cloud.deployment import OperatorError, load_deployment
@@ -62,11 +63,11 @@ def status(
         table.add_column(style="bold")
         table.add_column(overflow="fold")
         for name, value in rows(found)[1:]:
-            table.add_row(name, value.replace("[", r"\["))
+            table.add_row(name, printable(value).replace("[", r"\["))
         Console(highlight=False).print(table)
     else:
         for name, value in rows(found):
-            print(f"{name}: {value}")
+            print(f"{name}: {printable(value)}")
 
 
 def look(cloud: Cloud) -> RunStatus:

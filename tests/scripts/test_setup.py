@@ -39,6 +39,18 @@ def test_the_second_time_nothing_is_installed(setup: ModuleType) -> None:
     assert setup.installed == [["bridge", "cloud", "dev", "operator"]]
 
 
+def test_an_intel_mac_is_told_that_there_is_no_torch_for_it_and_may_drive(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup.sys, "platform", "darwin")
+    monkeypatch.setattr(setup.platform, "machine", lambda: "x86_64")
+    with pytest.raises(SystemExit, match="PyTorch has no packages for Macs with an Intel processor"):
+        setup.refuse_what_has_no_torch(["bridge", "cloud"])
+    setup.refuse_what_has_no_torch(["bridge"])
+    monkeypatch.setattr(setup.platform, "machine", lambda: "arm64")
+    setup.refuse_what_has_no_torch(["bridge", "cloud"])
+
+
 def test_a_changed_constraint_is_installed(setup: ModuleType, tmp_path: Path) -> None:
     setup.main([])
     (tmp_path / "constraints.txt").write_text("two and a half")

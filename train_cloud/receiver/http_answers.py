@@ -114,10 +114,15 @@ class HttpAnswers:
             return None
         if refused and answer.status is not HTTPStatus.TOO_MANY_REQUESTS:
             _log.warning("refused a connection", extra=fields(peer=address, status=int(answer.status)))
-        return _response(socket, answer)
+        return _response(socket, answer, request.method)
 
     def _answer(self, address: str, request: Request) -> tuple[HttpAnswer | None, bool]:
         """The answer, if any, and whether it is a refusal."""
+        methods = ("GET", "HEAD") if request.path in (HEALTH, METRICS) else ("GET",)
+        if request.method not in methods:
+            allowed = ", ".join(methods)
+            text = f"Here only {allowed} is answered."
+            return HttpAnswer(HTTPStatus.METHOD_NOT_ALLOWED, text, (("Allow", allowed),)), True
         if request.path == HEALTH:
             return self._health(), False
         if request.path == METRICS:
@@ -176,10 +181,12 @@ def address_of(socket: ServerConnection) -> str:
     return str(socket.remote_address[0]) if socket.remote_address else "unknown"
 
 
-def _response(socket: ServerConnection, answer: HttpAnswer) -> Response:
+def _response(socket: ServerConnection, answer: HttpAnswer, method: str) -> Response:
     response = socket.respond(answer.status, answer.text + "\n")
     for name, value in answer.headers:
         # The library's headers keep every value of a name: replace, so that there is one Content-Type.
         response.headers.pop(name, None)
         response.headers[name] = value
+    if method == "HEAD":
+        response.body = b""
     return response

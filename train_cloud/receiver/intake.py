@@ -11,10 +11,10 @@ import time
 from collections import deque
 from typing import Any, Final
 
-from websockets.asyncio.server import ServerConnection
 from websockets.frames import DATA_OPCODES, Frame
 from websockets.protocol import OPEN, Event
 
+from train_cloud.receiver.answering import AnsweringConnection
 from wire.messages import CloseCode
 
 MAX_REQUEST_BYTES: Final = 16 * 2**10
@@ -98,7 +98,7 @@ class Memory:
                 return
 
 
-class BoundedConnection(ServerConnection):
+class BoundedConnection(AnsweringConnection):
     """A server's connection that counts what it holds, and knows when it was heard last.
 
     The websockets library's own keepalive waits for room in the send buffer before it counts any time, so it never

@@ -59,6 +59,16 @@ def test_a_process_that_ends_early_is_reported_with_its_last_words(modules: Path
             check_until_it_raises(crew)
 
 
+def test_a_traceback_on_one_line_is_shown_by_its_beginning_and_its_end(modules: Path) -> None:
+    (modules / "verbose.py").write_text("import sys; sys.exit('it began' + 9_000 * '.' + 'read timed out')")
+    with Crew(modules / "logs") as crew:
+        crew.start("worker", "verbose")
+        wait_until(lambda: "timed out" in crew.log_of("worker").read_text(), "the worker says its last words", 30)
+        with pytest.raises(EndedEarly, match=r"it began\.+ … \.+read timed out") as ended:
+            check_until_it_raises(crew)
+    assert len(str(ended.value)) < 1_000
+
+
 def test_what_is_secret_travels_in_the_environment_only(modules: Path) -> None:
     (modules / "teller.py").write_text("import os; print(os.environ['PIN']); input()")
     with Crew(modules / "logs") as crew:

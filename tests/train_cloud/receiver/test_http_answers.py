@@ -122,6 +122,87 @@ def test_other_methods_bodies_and_floods_change_nothing(receiver: ThreadedReceiv
     assert receiver.stored_numbers(HELLO.stream) == [1, 2]
 
 
+def request(*lines: bytes) -> bytes:
+    return b"\r\n".join((*lines, b"", b""))
+
+
+AUTHORIZED = b"Authorization: " + basic_auth_header(TOKEN).encode()
+OPENING = (b"Host: a", AUTHORIZED, b"Upgrade: websocket", b"Connection: Upgrade", b"Sec-WebSocket-Version: 13")
+BROKEN = {
+    "another method": (405, request(b"POST /healthz HTTP/1.1", b"Host: a")),
+    "another method with a body": (400, request(b"POST /healthz HTTP/1.1", b"Content-Length: 5") + b"hello"),
+    "a large body": (400, request(b"POST / HTTP/1.1", b"Content-Length: 300000") + b"h" * 300_000),
+    "a chunked body": (400, request(b"POST / HTTP/1.1", b"Transfer-Encoding: chunked") + b"5\r\nhello\r\n0\r\n\r\n"),
+    "OPTIONS": (405, request(b"OPTIONS * HTTP/1.1", b"Host: a")),
+    "CONNECT": (405, request(b"CONNECT a:443 HTTP/1.1", b"Host: a")),
+    "HTTP/0.9": (400, b"GET /healthz\r\n"),
+    "HTTP/1.0": (200, request(b"GET /healthz HTTP/1.0")),
+    "a WebSocket in HTTP/1.0": (401, request(b"GET / HTTP/1.0")),
+    "HTTP/2": (400, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    "HTTP/9.9": (400, request(b"GET / HTTP/9.9")),
+    "no Host": (200, request(b"GET /healthz HTTP/1.1")),
+    "lines without CR": (400, b"GET /healthz HTTP/1.1\nHost: a\n\n"),
+    "an empty line first": (400, b"\r\n" + request(b"GET /healthz HTTP/1.1")),
+    "too many spaces": (400, request(b"GET  /healthz HTTP/1.1")),
+    "letters in the path": (400, request("GET /für HTTP/1.1".encode())),
+    "a whole address": (401, request(b"GET http://a/healthz HTTP/1.1", b"Host: a")),
+    "a header without a colon": (400, request(b"GET /healthz HTTP/1.1", b"nothing")),
+    "a header with a space": (400, request(b"GET /healthz HTTP/1.1", b"na me: x")),
+    "too long a line": (414, request(b"GET /" + b"m" * 100_000 + b" HTTP/1.1")),
+    "too long a header": (431, request(b"GET / HTTP/1.1", b"X: " + b"m" * 100_000)),
+    "too many headers": (431, request(b"GET / HTTP/1.1", *[b"X: y"] * 500)),
+    "zeros": (400, b"\x00" * 4096 + b"\r\n"),
+    "no line at all": (414, b"x" * 100_000),
+    "TLS": (400, b"\x16\x03\x01\x02\x00\x01\r\n"),
+    "a WebSocket without a key": (400, request(b"GET / HTTP/1.1", *OPENING, b"Sec-WebSocket-Protocol: ac-training.v1")),
+    "a WebSocket by POST": (405, request(b"POST / HTTP/1.1", *OPENING, b"Sec-WebSocket-Protocol: ac-training.v1")),
+}
+
+
+@pytest.mark.parametrize("name", list(BROKEN))
+def test_every_request_gets_an_answer(receiver: ThreadedReceiver, name: str) -> None:
+    status, sent = BROKEN[name]
+    with socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as stranger:
+        answer = heard_from(stranger, sent)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), answer
+    assert b"Connection: close" in head
+    assert body
+
+
+def test_a_request_that_ends_in_the_middle_or_never_comes_whole_is_answered(receiver: ThreadedReceiver) -> None:
+    half = b"GET /healthz HTTP/1.1\r\nHost:"
+    with socket.create_connection(("127.0.0.1", receiver.port), timeout=40) as patient:
+        patient.sendall(half)
+        with socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as hasty:
+            hasty.sendall(half)
+            hasty.shutdown(socket.SHUT_WR)
+            assert heard_from(hasty, b"").startswith(b"HTTP/1.1 400 ")
+        assert heard_from(patient, b"").startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize(("path", "status"), [("/healthz", 200), ("/metrics", 200), ("/", 405)])
+def test_a_head_is_told_what_a_get_would_be_without_the_content(
+    receiver: ThreadedReceiver, path: str, status: int
+) -> None:
+    head = request(b"HEAD " + path.encode() + b" HTTP/1.1", AUTHORIZED)
+    with socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as stranger:
+        answer = heard_from(stranger, head)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert b"Content-Length: " in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+def heard_from(stranger: socket.socket, sent: bytes) -> bytes:
+    """All that comes back, until the other side hangs up."""
+    if sent:
+        stranger.sendall(sent)
+    answer = b""
+    while piece := stranger.recv(65536):
+        answer += piece
+    return answer
+
+
 def _send_and_hear_out(stranger: socket.socket, request: bytes) -> None:
     try:
         stranger.sendall(request)
