@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectStore
 from train_cloud.receiver import backup as backup_module
 from train_cloud.receiver.backup import PRUNED_AT_ONCE, Backup
-from train_cloud.store import IncomingBatch, Store, StoreFull
+from train_cloud.store import PRUNED_BYTES, IncomingBatch, Store, StoreFull
 from wire.messages import Ack, TransitionBatch
 
 __all__ = ["s3"]
@@ -112,6 +112,12 @@ def test_the_oldest_go_first_and_never_more_than_allowed(store: Store) -> None:
     add(store, range(1, 11))
     need(store, 9, 9)
     assert [store.prune(3) for _ in range(4)] == [3, 3, 2, 0]
+
+
+def test_what_is_deleted_at_once_is_bounded_in_bytes_because_others_wait_meanwhile(store: Store) -> None:
+    add(store, range(1, 11), size=PRUNED_BYTES // 3)
+    need(store, 11, 11)
+    assert [store.prune(100) for _ in range(4)] == [4, 4, 2, 0]
 
 
 def test_a_pruned_batch_that_comes_again_is_known_and_new_ones_get_new_ids(store: Store) -> None:

@@ -351,3 +351,45 @@ def test_a_reader_that_leaves_last_takes_nothing_with_it(tmp_path: Path) -> None
         assert reader.meta("said") == "before the kill"
     with closing(Store(path)) as again:
         assert again.meta("said") == "before the kill"
+
+
+def test_totals_are_those_of_all_streams_whatever_happens_to_them(store: Store, tmp_path: Path) -> None:
+    def summed() -> tuple[int, int]:
+        states = store.streams().values()
+        return sum(state.stored_steps for state in states), sum(state.safe_steps for state in states)
+
+    assert store.totals() == (0, 0)
+    for stream in (A, B):
+        store.register_stream(stream, stream[:4], "sig")
+        store.add_batches([IncomingBatch(stream, number, 10 * number, b"x") for number in (1, 2, 3)])
+    store.mark_safe(B, 2)
+    assert store.totals() == summed() == (120, 30)
+    assert store.total_steps() == 120
+    kept = {B: store.streams()[B]}
+    store.restore_batches(kept, [])
+    assert store.totals() == summed() == (60, 30)
+    with closing(Store(tmp_path / "store.db")) as again:
+        assert again.totals() == (60, 30)
+
+
+def test_nothing_that_is_asked_often_looks_at_all_streams(store: Store) -> None:
+    """A peer decides how many streams there are: each Hello may name a new one."""
+    asked: list[str] = []
+    c, name = "c" * 32, "pc-c"
+    store.connection().set_trace_callback(asked.append)
+    assert store.stream(A) == store.streams()[A]
+    asked.clear()
+    store.register_stream(A, "pc-a", "sig")
+    store.register_stream(c, name, "sig")
+    store.add_batches([IncomingBatch(c, 1, 10, b"x")])
+    assert store.unsafe_streams() == [c]
+    store.mark_safe(c, 1)
+    assert store.unsafe_streams() == []
+    assert store.totals() == (10, 10)
+    store.connection().set_trace_callback(None)
+    statements = [sql for sql in asked if sql.startswith(("SELECT", "UPDATE", "INSERT"))]
+    assert len(statements) > 8
+    for sql in statements:
+        for row in store.rows(f"EXPLAIN QUERY PLAN {sql}"):
+            whole = row[3].startswith("SCAN streams") and "unsafe_streams" not in row[3]
+            assert not whole, sql

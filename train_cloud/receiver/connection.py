@@ -19,6 +19,8 @@ from wire.messages import CloseCode, DownMessage, Error, ErrorCode, Hello, Ping,
 
 RATE_SECONDS: Final = 10.0
 """A bridge may use up the messages of this many seconds at once."""
+SLOW_SECONDS: Final = 0.001
+"""After a message that took longer to read, as much time and more belongs to others."""
 MAX_UNSAID: Final = 1000
 """Answers that may wait to be sent; a peer that goes on asking without reading its answers is cut off."""
 GOODBYE_SECONDS: Final = 10.0
@@ -181,7 +183,12 @@ class Connection:
                 # Already refused: nothing that a broken peer goes on saying is looked at.
                 continue
             await self._rate.wait()
-            match message := decode_message(frame):
+            began = time.thread_time()
+            message = decode_message(frame)
+            if (took := time.thread_time() - began) > SLOW_SECONDS:
+                # Millions of numbers as text take long to read: the others have most of the time.
+                await asyncio.sleep(3 * took)
+            match message:
                 case Ping(time=at):
                     self.post(Pong(at))
                 case Hello():

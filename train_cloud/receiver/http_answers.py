@@ -40,13 +40,14 @@ class Vitals:
     """How the receiver is, and what this life of it has seen; times are monotonic (s).
 
     Attributes:
-        writer_busy: how long the writer has been at one transaction, s; None when its thread has ended.
+        writer_busy: what the writer waits for, as the beginning of a sentence, and for how long, s; None when its
+            thread has ended.
         backup_failing: how long the bucket has been failing, s.
         bridges: bridges that have said Hello, of the WebSockets that are open, the `connections`.
         weights_version: version that bridges are sent; 0 before the first.
     """
 
-    writer_busy: Callable[[], float | None]
+    writer_busy: Callable[[], tuple[str, float] | None]
     backup_failing: Callable[[], float] = lambda: 0.0
     bridges: int = 0
     connections: int = 0
@@ -65,7 +66,7 @@ class Vitals:
                 self.batches_stored += 1
                 self.last_stored = time.monotonic()
                 self.store_full_at = None
-            else:
+            elif result.outcome is not WriteOutcome.DROPPED:
                 self.batches_refused += 1
                 if result.outcome is WriteOutcome.NO_ROOM:
                     self.store_full_at = time.monotonic()
@@ -76,8 +77,9 @@ class Vitals:
             return "draining: the instance is going away"
         if (busy := self.writer_busy()) is None:
             return "the thread that stores batches has ended"
-        if busy > WRITER_BUSY_SECONDS:
-            return f"the disk has not taken a transaction for {busy:.0f} s"
+        what, seconds = busy
+        if seconds > WRITER_BUSY_SECONDS:
+            return f"{what} for {seconds:.0f} s"
         if self.store_unreadable:
             return "the store cannot be read"
         if self.store_full_at is not None and time.monotonic() - self.store_full_at <= STORE_FULL_SECONDS:
@@ -129,15 +131,15 @@ class HttpAnswers:
         """The figures in Prometheus' text exposition format 0.0.4; what is not known yet is left out."""
         vitals = self._vitals
         try:
-            streams, progress = self._store.streams().values(), self._store.progress()
+            (stored_steps, safe_steps), progress = self._store.totals(), self._store.progress()
         except StoreError as error:
             return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, f"The figures cannot be read. {error}", _LATER)
         age = None if vitals.last_stored is None else time.monotonic() - vitals.last_stored
         figures: list[tuple[str, str, float | None]] = [
             ("healthy", "1 when GET /healthz answers ok.", vitals.problem() is None),
             (BRIDGES, "Bridges connected now.", vitals.bridges),
-            (STORED_STEPS, "Environment steps stored since the run began.", sum(one.stored_steps for one in streams)),
-            ("safe_steps", "Environment steps in the bucket.", sum(one.safe_steps for one in streams)),
+            (STORED_STEPS, "Environment steps stored since the run began.", stored_steps),
+            ("safe_steps", "Environment steps in the bucket.", safe_steps),
             ("trained_steps", "Environment steps that learning has kept up with.", progress.trained_steps),
             ("updates", "Gradient updates since the run began.", progress.updates),
             ("weights_version", "Version of the weights that bridges are sent.", vitals.weights_version),

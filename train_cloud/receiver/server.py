@@ -20,6 +20,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from experience.environment import Environment
 from runtime.logs import fields
 from runtime.progress import Progress
 from train_cloud import notify
@@ -34,7 +35,7 @@ from train_cloud.receiver.standings import Standings
 from train_cloud.receiver.writer import Result, Writer
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.states import TrainerState
-from train_cloud.store import Store, StoreError, WeightsRow
+from train_cloud.store import Store, StoreError, StreamState, WeightsRow
 from train_cloud.track_table import track
 from wire.frames import encode_frame, encode_text
 from wire.messages import (
@@ -58,6 +59,8 @@ SILENCE_SECONDS: Final = 15.0
 WEIGHTS_POLL_SECONDS: Final = 0.05
 FLOW_CONTROL_SECONDS: Final = 0.2
 ALIVE_SECONDS: Final = 1.0
+LAPS_KNOWN: Final = 1000
+"""Tracks whose shortest lap is remembered, so that a Hello needs no look at a track's text."""
 FINAL_BACKUP_SECONDS: Final = 20.0
 """The uploads at the end, all of them, may take this long."""
 
@@ -69,18 +72,19 @@ class Receiver:
 
     def __init__(self, config: RunConfig, store: Store, token: str) -> None:
         self.config, self.store = config, store
-        self.environment = environment_of(config, (state.spaces for state in store.streams().values()))
+        self.environment = environment_of(config, store.first_spaces())
         """What the run is trained in; None until the first bridge says what a Gymnasium environment's spaces are."""
         self.crashed = False
         self._roles: Mapping[str, Callable[[Connection, Hello], Awaitable[None]]] = {Role.COLLECT: self._collect}
         self._collectors: dict[str, Collector] = {}
+        self._laps: dict[str, float] = {}
         self._weights: WeightsRow | None = None
         self._frames: dict[bool, bytes | str] = {}
         self._flow = FlowControl(0, 0, config.max_lead_steps)
         self._standings = Standings(store)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer = Writer(store, partial(self._call, self._written), self._on_crash)
-        self._vitals = Vitals(self._writer.busy_seconds)
+        self._vitals = Vitals(self._writer.busy)
         self._http = HttpAnswers(Gate(token), store, self._vitals, config.max_bridges)
         self._stop = threading.Event()
 
@@ -110,15 +114,20 @@ class Receiver:
 
     def _shortest_lap(self, track_hash: str | None) -> float | None:
         """Seconds that a lap takes at least; None on a track that is not known."""
-        text = None if track_hash is None else track(self.store, track_hash)
-        return None if text is None else shortest_lap_on(text)
+        if track_hash is None or track_hash in self._laps:
+            return self._laps.get(track_hash or "")
+        if (text := track(self.store, track_hash)) is None:
+            return None
+        if len(self._laps) >= LAPS_KNOWN:
+            self._laps.clear()
+        return self._laps.setdefault(track_hash, shortest_lap_on(text))
 
     def _written(self, results: list[Result], positions: dict[str, int]) -> None:
         self._vitals.count(results)
         for stream, through in positions.items():
             self._moved(stream, through, 0)
         for result in results:
-            result.job.done(result)
+            result.job.peer.done(result)
 
     def _moved(self, stream: str, stored: int, safe: int) -> None:
         if stream in self._collectors:
@@ -194,8 +203,8 @@ class Receiver:
         next_flow = next_alive = 0.0
         while not self._stop.is_set():
             now = time.monotonic()
-            busy = self._writer.busy_seconds()
-            if now >= next_alive and busy is not None and busy <= WRITER_BUSY_SECONDS:
+            busy = self._writer.busy()
+            if now >= next_alive and busy is not None and busy[1] <= WRITER_BUSY_SECONDS:
                 next_alive = now + ALIVE_SECONDS
                 notify.alive()
             try:
@@ -265,14 +274,17 @@ class Receiver:
             _log.warning("refused a bridge", extra=fields(peer=address_of(socket), reason=error))
             await connection.refuse_at_once(error)
 
+    def _admit(self, hello: Hello) -> tuple[Environment, float | None, StreamState]:
+        """What bridge and run share, the shortest lap on its track, and where its stream stands; not for the loop."""
+        run = agreed(self.config, self.environment, hello)
+        lap = self._shortest_lap(hello.track)
+        return run, lap, self.store.register_stream(hello.stream, hello.bridge, hello.signature, hello.spaces)
+
     async def _collect(self, connection: Connection, hello: Hello) -> None:
         """Serve a bridge that sends experience; PeerError when it is not for this run."""
         check_alone(hello, (other.hello for other in self._collectors.values()))
-        run = agreed(self.config, self.environment, hello)
-        register = (hello.stream, hello.bridge, hello.signature, hello.spaces)
         try:
-            lap = await asyncio.to_thread(self._shortest_lap, hello.track)
-            state = await asyncio.to_thread(self.store.register_stream, *register)
+            run, lap, state = await asyncio.to_thread(self._admit, hello)
         except StoreError as error:
             text = f"The stream cannot be begun. {error}"
             raise PeerError(ErrorCode.DISK_FULL, text, CloseCode.TRY_AGAIN_LATER) from None
@@ -316,6 +328,8 @@ class Receiver:
         try:
             await connection.run(collector.handle)
         finally:
+            # At the end of the receiver, what has come is still stored.
+            collector.ended |= not self._vitals.draining
             if self._collectors.get(hello.stream) is collector:
                 del self._collectors[hello.stream]
                 self._vitals.bridges = len(self._collectors)

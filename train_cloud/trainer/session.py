@@ -89,7 +89,7 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
 
 def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threading.Event) -> ExitCode:
     environment = _wait_for(
-        lambda: environment_of(config, (state.spaces for state in store.streams().values())),
+        lambda: environment_of(config, store.first_spaces()),
         "the first bridge: it says what the environment's spaces are",
         stop,
     )

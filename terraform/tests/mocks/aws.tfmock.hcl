@@ -38,6 +38,11 @@ mock_data "aws_ec2_instance_type" {
   }
 }
 
+# No instance runs.
+mock_data "aws_instances" {
+  defaults = { ids = [] }
+}
+
 mock_resource "aws_eip" {
   override_during = plan
   defaults = {

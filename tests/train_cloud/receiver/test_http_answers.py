@@ -23,7 +23,7 @@ WITH_TOKEN = {"Authorization": basic_auth_header(TOKEN)}
 
 
 def well() -> Vitals:
-    return Vitals(lambda: 0.0, bridges=1, connections=1, weights_version=1)
+    return Vitals(lambda: ("", 0.0), bridges=1, connections=1, weights_version=1)
 
 
 def get(receiver: ThreadedReceiver, path: str, headers: dict[str, str] | None = None) -> tuple[HTTPResponse, str]:
@@ -141,7 +141,7 @@ def test_health_is_told_while_all_bridges_are_connected(tmp_path: Path) -> None:
 
 
 def test_a_full_store_is_not_healthy(tmp_path: Path) -> None:
-    running = ThreadedReceiver(CONFIG, tmp_path, max_bytes=64 * 1024)
+    running = ThreadedReceiver(CONFIG, tmp_path, max_bytes=96 * 1024)
     with running.client() as client:
         client.begin(HELLO)
         for number in range(1, 40):
@@ -155,17 +155,21 @@ def test_a_full_store_is_not_healthy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "seconds", "why"),
+    ("name", "answer", "why"),
     [
         ("writer_busy", None, "the thread that stores batches has ended"),
-        ("writer_busy", 61.0, "the disk has not taken a transaction for 61 s"),
+        (
+            "writer_busy",
+            ("a batch has not been judged", 61.0),
+            "a batch has not been judged for 61 s",
+        ),
         ("backup_failing", 121.0, "nothing could be brought to the bucket for 121 s"),
     ],
 )
-def test_each_thing_that_keeps_the_receiver_from_its_work_is_named(name: str, seconds: float | None, why: str) -> None:
+def test_each_thing_that_keeps_the_receiver_from_its_work_is_named(name: str, answer: object, why: str) -> None:
     vitals = well()
     assert vitals.problem() is None
-    setattr(vitals, name, lambda: seconds)
+    setattr(vitals, name, lambda: answer)
     assert vitals.problem() == why
 
 
@@ -174,9 +178,16 @@ def test_a_receiver_that_goes_away_or_has_no_store_is_not_healthy() -> None:
     assert replace(well(), store_unreadable=True).problem() == "the store cannot be read"
 
 
+class _Nobody:
+    ended, spent = False, 0.0
+
+    def done(self, _: Result) -> None:
+        raise AssertionError("nobody asked the writer")
+
+
 def test_a_store_that_takes_batches_again_is_healthy_again() -> None:
     vitals = well()
-    job = Job(HELLO.stream, 1, b"", racing().spaces.layout, lambda _: None, lambda _: None)
+    job = Job(HELLO.stream, 1, b"", racing().spaces.layout, lambda _: None, _Nobody())
     vitals.count([Result(job, WriteOutcome.NO_ROOM)])
     assert vitals.problem() is not None
     vitals.count([Result(job, WriteOutcome.STORED)])
