@@ -9,7 +9,7 @@ IN_VENV := .venv/bin/
 endif
 PY := $(IN_VENV)python
 BENCHES := wire receiver simulator inference learner realtime
-OPERATOR := pair logs start stop status fetch cost rotate-token
+OPERATOR := pair logs start stop status fetch cost rotate-token leftovers
 
 .PHONY: help setup settings demo test test-all test-cloud test-wine test-game lint bench $(addprefix bench-,$(BENCHES)) bridge $(OPERATOR) constraints clean
 .DEFAULT_GOAL := help
@@ -33,6 +33,7 @@ help:
 	@echo "make fetch     bring the newest checkpoint home, verified (TO=folder; default models/<run>/<steps>)"
 	@echo "make cost      hours and runs that the budget pays for on each instance type (BUDGET=20, PRICES=file)"
 	@echo "make rotate-token   give the bridges a new token; DEPLOYMENT=file.json with any of these: no Terraform here"
+	@echo "make leftovers   what AWS still has when Terraform's state is lost (PROJECT=name, REGION=one; REMOVE=name ends it)"
 	@echo "make setup     only the set-up: .venv with the pinned packages (the others do it themselves)"
 	@echo "make clean     remove what the commands above made, .venv too"
 
@@ -115,6 +116,9 @@ logs: export AC_FOLLOW := $(if $(FOLLOW),1,0)
 fetch: export AC_TO := $(TO)
 cost: export AC_BUDGET := $(BUDGET)
 cost: export AC_PRICES := $(PRICES)
+leftovers: export AC_PROJECT := $(PROJECT)
+leftovers: export AC_REGION := $(REGION)
+leftovers: export AC_REMOVE := $(REMOVE)
 $(OPERATOR):
 	@$(if $(and $(RUN),$(filter-out status logs fetch,$@)),$(error make $@ is for the cloud's run; RUN= goes with status, logs, fetch))
 	@$(PYTHON) scripts/setup.py operator 1>&2

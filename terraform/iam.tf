@@ -14,6 +14,8 @@ resource "aws_iam_role" "instance" {
   name               = local.name
   description        = "What the training instance of ${local.name} may do"
   assume_role_policy = data.aws_iam_policy_document.assume.json
+
+  depends_on = [terraform_data.place]
 }
 
 resource "aws_iam_instance_profile" "instance" {

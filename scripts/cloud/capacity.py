@@ -106,7 +106,8 @@ _CAUSES = [
         r"InsufficientInstanceCapacity|no spot capacity|capacity-not-available|UnfulfillableCapacity|"
         r"sufficient .*capacity",
         "AWS has no spot capacity left for these instance types in {region} just now. The group keeps trying; more "
-        "entries in instance_types (terraform.tfvars), or another region, find one sooner.",
+        "entries in instance_types (terraform.tfvars) find one sooner. Another region may have some, too, but not by a "
+        "change of region alone: `make fetch`, `terraform -chdir=terraform destroy`, and only then change it.",
         True,
     ),
     (

@@ -105,7 +105,7 @@ def _terraform_output(folder: Path) -> bytes:
     if "not found" in said or "No outputs found" in said or not list(folder.glob("*.tf")):
         raise OperatorError(
             f"Nothing is applied in {folder}: Terraform knows no deployment. Run `terraform -chdir=terraform apply` "
-            f"first. {_ELSEWHERE}",
+            f"first. {_ELSEWHERE} With a lost state file, `make leftovers` lists and ends what AWS still has.",
             ExitCode.USAGE,
         )
     raise OperatorError(f"Terraform could not name the deployment; it said: {said[:_SHOWN] or 'nothing'}")

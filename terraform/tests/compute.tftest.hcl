@@ -15,7 +15,7 @@ provider "aws" {
 }
 
 variables {
-  home_cidrs = ["203.0.113.7/32"]
+  home_cidrs = ["8.8.8.8/32"]
 }
 
 run "runs_one_spot_instance_at_most_from_a_hardened_template" {

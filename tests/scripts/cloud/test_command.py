@@ -23,7 +23,7 @@ __all__ = ["operated"]
 
 ROOT = Path(__file__).parents[3]
 SECRET = "AQoDYXdzEJr1K"
-OPERATOR = ("pair", "logs", "start", "stop", "status", "fetch", "cost", "rotate-token")
+OPERATOR = ("pair", "logs", "start", "stop", "status", "fetch", "cost", "rotate-token", "leftovers")
 
 
 def refused(code: str) -> ClientError:
