@@ -41,7 +41,7 @@ def make(operated: Operated, *arguments: str) -> "subprocess.Popen[str]":
 def test_make_pair_prints_the_string_and_nothing_else(operated: Operated, flags: tuple[str, ...]) -> None:
     with operated.receiver() as running:
         said = make(operated, *flags, "pair")
-        out, err = said.communicate(timeout=60)
+        out, err = said.communicate(timeout=120)
         assert (said.returncode, out) == (0, format_pairing(running.pairing()) + "\n"), err
 
 
@@ -58,14 +58,14 @@ def test_a_bridge_looks_its_pairing_up_with_the_command_that_the_readme_shows(op
             # Ctrl-C: to make and to all that it started, unless that has ended by itself.
             with suppress(ProcessLookupError):
                 os.killpg(bridge.pid, signal.SIGINT)
-            out, err = bridge.communicate(timeout=60)
+            out, err = bridge.communicate(timeout=120)
         assert "bridge connected" in running.log_text(), err
     assert operated.token not in out + err
 
 
 def test_a_plain_pairing_is_allowed_to_both_commands_of_make_bridge(operated: Operated) -> None:
     said = make(operated, "-n", "bridge", "URI=ws://bridge:TOKEN@192.168.1.5:8765/", "ARGS=--allow-plain --rate 25")
-    out, err = said.communicate(timeout=60)
+    out, err = said.communicate(timeout=120)
     assert said.returncode == 0, err
     pair, drive = (line for line in out.splitlines() if "-m bridge" in line)
     assert pair.endswith("-m bridge pair --allow-plain")

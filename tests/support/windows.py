@@ -100,7 +100,7 @@ class WindowsProcess:
     def kill(self) -> None:
         """End it without a warning, as the task manager does."""
         self.process.kill()
-        self.process.wait(10.0)
+        self.process.wait(120)
         if self.process.stdin is not None:
             self.process.stdin.close()
 

@@ -11,7 +11,7 @@ import pytest
 from tests.support.aws_server import AwsProcess
 from tests.support.stack import Stack
 
-pytestmark = [pytest.mark.terraform, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.terraform]
 
 
 @pytest.fixture

@@ -84,7 +84,6 @@ def test_the_game_that_runs_is_chosen_and_its_experience_arrives(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("mode", ["pause", "menu", "replay"])
 def test_what_is_not_driven_ends_the_episode_and_is_no_experience(
     game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path, mode: str
@@ -115,7 +114,6 @@ def _arrived(receiver: ThreadedReceiver, reason: str) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_game_that_ends_and_comes_back_is_driven_again(
     game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path
 ) -> None:
@@ -134,7 +132,6 @@ def test_a_game_that_ends_and_comes_back_is_driven_again(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_killed_bridge_leaves_the_car_neutral(game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path) -> None:
     with driving(game, receiver, tmp_path) as bridge:
         wait_for_steps(receiver, bridge, 10)
@@ -144,7 +141,6 @@ def test_a_killed_bridge_leaves_the_car_neutral(game: FakeGame, receiver: Thread
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_bridge_whose_car_another_one_takes_ends_with_a_sentence(
     game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +157,6 @@ def test_a_bridge_whose_car_another_one_takes_ends_with_a_sentence(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_panic_key_lets_go_of_the_car_for_good(game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path) -> None:
     with driving(game, receiver, tmp_path) as bridge:
         wait_for_steps(receiver, bridge, 10)
@@ -173,7 +168,6 @@ def test_the_panic_key_lets_go_of_the_car_for_good(game: FakeGame, receiver: Thr
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_game_that_does_not_obey_ends_the_drive_with_a_sentence(
     game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path
 ) -> None:
@@ -201,7 +195,6 @@ def test_without_a_game_there_is_a_sentence_and_with_wait_patience(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_shaped_controls_are_what_the_game_gets_and_what_is_stored(
     game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path
 ) -> None:
@@ -241,7 +234,6 @@ def test_shaping_is_for_the_game(receiver: ThreadedReceiver, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_without_the_link_it_drives_on_and_spools(game: FakeGame, receiver: ThreadedReceiver, tmp_path: Path) -> None:
     with driving(game, receiver, tmp_path) as bridge:
         wait_for_steps(receiver, bridge, 10)

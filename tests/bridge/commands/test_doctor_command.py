@@ -23,7 +23,7 @@ TOKEN = "Secret0123456789Secret"
 def doctor(folder: Path, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run it to its end."""
     process = started(folder, *arguments, **environment)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
@@ -135,7 +135,7 @@ def test_ctrl_c_ends_a_call_that_nobody_answers(tmp_path: Path) -> None:
         process = started(tmp_path, AC_BRIDGE_URI=format_pairing(pairing))
         called, _ = silent.accept()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=5)
+        out, err = process.communicate(timeout=120)
         called.close()
     assert process.returncode == 130, err
     assert "receiver" not in out
@@ -148,7 +148,7 @@ def test_whoever_reads_only_the_first_line_gets_no_traceback(tmp_path: Path) -> 
     assert process.stdout.readline()
     process.stdout.close()
     process.stdout = None
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert err == ""
     assert process.returncode == 1
 

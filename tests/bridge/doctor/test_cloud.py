@@ -165,7 +165,7 @@ def test_a_resolver_that_never_answers_holds_nobody_up(monkeypatch: pytest.Monke
     answered = threading.Event()
 
     def never(*_: object, **__: object) -> None:
-        answered.wait(60.0)
+        answered.wait(120)
         raise socket.gaierror(socket.EAI_AGAIN, "no answer")
 
     monkeypatch.setattr(socket, "getaddrinfo", never)

@@ -1,6 +1,5 @@
 """What the doctor says of the game: of a running fake one in each of its states, and of figures that decide."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -144,6 +143,5 @@ def test_assumptions_are_told_by_what_the_drive_showed() -> None:
 def test_waiting_for_a_live_game_ends_with_it_or_with_patience(game: FakeGame) -> None:
     wait_until_live(0.1, lambda: False)
     game.live()
-    began = time.monotonic()
-    wait_until_live(60.0, lambda: False)
-    assert time.monotonic() - began < 30.0
+    # Longer than a test may take.
+    wait_until_live(3600.0, lambda: False)

@@ -125,7 +125,6 @@ class Driven:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_nothing_of_what_a_human_drove_is_recorded(game: FakeGame) -> None:
     driven = Driven(VJoy(lambda: WiredJoystick(game)), Tolerance())
     driven.drive_until_recorded(20)
@@ -145,7 +144,6 @@ def test_nothing_of_what_a_human_drove_is_recorded(game: FakeGame) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_a_twitch_costs_no_step(game: FakeGame) -> None:
     driven = Driven(VJoy(lambda: WiredJoystick(game)), Tolerance(delay=60.0))
     driven.drive_until_recorded(10)
@@ -203,7 +201,6 @@ def test_no_start_is_tried_while_somebody_steers(game: FakeGame) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_somebody_who_steers_during_a_start_is_waited_for_and_ends_nothing(game: FakeGame) -> None:
     driven = Driven(VJoy(lambda: WiredJoystick(game)), Tolerance())
     driven.touched_in_a_start = game
@@ -233,7 +230,6 @@ def test_a_guard_that_is_lost_in_a_start_ends_the_drive_with_a_sentence(game: Fa
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.usefixtures("game")
 def test_the_step_in_which_another_bridge_took_the_car_is_not_recorded() -> None:
     driven = Driven(CustomAI(), None)
@@ -253,7 +249,6 @@ def test_the_step_in_which_another_bridge_took_the_car_is_not_recorded() -> None
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(
     ("pedal", "control", "name"), [("steer", "steer", "steering"), ("gas", "throttle", "throttle")]
 )
@@ -275,7 +270,6 @@ def test_a_control_that_the_game_follows_no_more_ends_the_episode_and_drops_its_
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 def test_a_game_that_goes_on_not_to_follow_ends_the_drive_with_a_sentence(game: FakeGame) -> None:
     driven = Driven(CustomAI(), None, weaving=True)
     driven.drive_until_recorded(10)

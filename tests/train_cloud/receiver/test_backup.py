@@ -308,7 +308,7 @@ def test_restoring_waits_for_a_bucket_in_trouble(
     restoring.start()
     wait_until(lambda: "waiting for S3" in caplog.text, "an attempt has failed")
     s3.heal()
-    restoring.join(timeout=10)
+    restoring.join(120)
     assert fresh.streams()[A].stored_through == 9
 
 

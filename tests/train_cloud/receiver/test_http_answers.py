@@ -27,7 +27,7 @@ def well() -> Vitals:
 
 
 def get(receiver: ThreadedReceiver, path: str, headers: dict[str, str] | None = None) -> tuple[HTTPResponse, str]:
-    connection = HTTPConnection("127.0.0.1", receiver.port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", receiver.port, timeout=120)
     connection.request("GET", path, headers=headers or {})
     response = connection.getresponse()
     return response, response.read().decode()
@@ -109,12 +109,12 @@ def test_other_methods_bodies_and_floods_change_nothing(receiver: ThreadedReceiv
         client.begin(HELLO)
         client.store(1)
         for request in requests:
-            with socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as stranger:
-                stranger.settimeout(10)
+            with socket.create_connection(("127.0.0.1", receiver.port), timeout=120) as stranger:
+                stranger.settimeout(60)
                 _send_and_hear_out(stranger, request)
         for _ in range(200):
             assert get(receiver, "/healthz")[0].status == 200
-        waiting = [socket.create_connection(("127.0.0.1", receiver.port), timeout=10) for _ in range(50)]
+        waiting = [socket.create_connection(("127.0.0.1", receiver.port), timeout=120) for _ in range(50)]
         client.store(2)
         assert figures(receiver)["ac_training_bridges"] == 1
         for stranger in waiting:
