@@ -11,7 +11,7 @@ from tests.wine.gaming_pc import Run, bridge, run, s3
 from wire.pairing import format_pairing
 
 __all__ = ["run", "s3"]
-pytestmark = [pytest.mark.wine]
+pytestmark = [pytest.mark.wine, pytest.mark.timeout(3600)]
 
 _DOCTOR = ("-m", "bridge", "doctor", "--backend", "csp", "--seconds", "2")
 

@@ -13,7 +13,7 @@ from tests.support.windows import Windows, WindowsProcess, windows_path
 from tests.wine.gaming_pc import HZ, Run, bridge, run, s3
 
 __all__ = ["run", "s3"]
-pytestmark = [pytest.mark.wine]
+pytestmark = [pytest.mark.wine, pytest.mark.timeout(3600)]
 
 _MINUTE = 60 * HZ
 _BREAKABLE = """

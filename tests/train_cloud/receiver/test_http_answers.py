@@ -52,10 +52,11 @@ def test_metrics_count_what_was_stored_trained_and_refused(receiver: ThreadedRec
     receiver.store.put_progress(TrainerProgress(trained_steps=30, consumed_steps=40, updates=15, state="training"))
     with receiver.client() as client:
         client.begin(HELLO)
+        began = time.monotonic()
         client.store(1, 2)
         receiver.store.mark_safe(HELLO.stream, 1)
         wait_until(lambda: figures(receiver)["ac_training_batches_stored_total"] == 2, "both are counted")
-        found = figures(receiver)
+        found, passed = figures(receiver), time.monotonic() - began
         client.blurt(TransitionBatch(3, b"no batch"))
         client.hear(Error)
     assert found["ac_training_bridges"] == 1
@@ -64,7 +65,7 @@ def test_metrics_count_what_was_stored_trained_and_refused(receiver: ThreadedRec
     assert found["ac_training_weights_version"] == 0
     assert found["ac_training_store_bytes"] >= len(blob(1)) + len(blob(2))
     assert found["ac_training_backup_failing_seconds"] == 0
-    assert 0 <= found["ac_training_last_batch_age_seconds"] < 10
+    assert 0 <= found["ac_training_last_batch_age_seconds"] <= passed
     assert found["ac_training_healthy"] == 1
     assert figures(receiver)["ac_training_batches_refused_total"] == 1
 
