@@ -13,6 +13,7 @@ from bridge.assetto_corsa.reading.assumptions import AssumptionCheck, Judgement
 from bridge.assetto_corsa.reading.layout import Status, text
 from bridge.assetto_corsa.reading.pages import GamePages
 from bridge.assetto_corsa.reading.state import StateReader
+from tests.fake_ac.car import PHYSICS_HZ
 from tests.support.fake_game import FakeGame
 from tests.support.idle_backend import IdleBackend
 from tests.support.waiting import wait_until
@@ -183,7 +184,7 @@ def test_time_goes_on_as_it_does_here(car: AssettoCorsaCar) -> None:
 
 @pytest.mark.slow
 def test_a_weaving_drive_contradicts_no_assumption(game: FakeGame) -> None:
-    check = AssumptionCheck()
+    check, began, first = AssumptionCheck(), time.perf_counter(), game.truth()["physics_packet"]
     game.tell("put", s=100.0, speed=25.0)
     with GamePages() as pages:
         for turn in range(8):
@@ -196,7 +197,11 @@ def test_a_weaving_drive_contradicts_no_assumption(game: FakeGame) -> None:
 
             wait_until(weaves, "half a second of driving")
     found = {finding.name: finding for finding in check.findings()}
-    assert not [finding for finding in found.values() if finding.verdict is Judgement.CONTRADICTED]
+    contradicted = {name for name, finding in found.items() if finding.verdict is Judgement.CONTRADICTED}
+    if (game.truth()["physics_packet"] - first) / PHYSICS_HZ < 0.98 * (time.perf_counter() - began):
+        # A busy machine lets the fake game's time fall behind ours, which is true, then.
+        contradicted -= {"time"}
+    assert not contradicted
     assert {name for name, finding in found.items() if finding.verdict is Judgement.HOLDS} >= {
         "heading",
         "acceleration",

