@@ -91,7 +91,7 @@ class WindowsProcess:
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
 
-    def wait(self, seconds: float = 60.0) -> int:
+    def wait(self, seconds: float = 300.0) -> int:
         """Its exit code, once it has ended and all it said is here."""
         code = self.process.wait(seconds)
         for reader in self._readers:
@@ -126,7 +126,7 @@ class Windows:
         finally:
             started.kill()
 
-    def run(self, *arguments: str, seconds: float = 60.0) -> WindowsProcess:
+    def run(self, *arguments: str, seconds: float = 300.0) -> WindowsProcess:
         """Run Python to its end; AssertionError with what it said when it fails."""
         with self.start(*arguments) as started:
             code = started.wait(seconds)

@@ -42,4 +42,4 @@ def mirrored(windows: Windows, game: FakeGame) -> Iterator[None]:
         with windows.start(windows_path(Path(mirror.__file__)), host, str(port)) as client:
             wait_until(lambda: "MIRRORING" in client.output, "the mirror in Windows", 30.0)
             yield
-        server.join(120)
+        server.join(10.0)
