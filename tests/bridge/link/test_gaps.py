@@ -29,7 +29,7 @@ DIALS = 10
 @pytest.fixture(autouse=True)
 def dials(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """When it was dialled; often."""
-    real, moments = link.dial, list[float]()
+    real, moments = dialing.dial, list[float]()
 
     async def dial(*arguments: Any) -> Any:
         moments.append(time.monotonic())
