@@ -13,6 +13,17 @@ data "aws_ssm_parameter" "ami" {
   name = local.ami_parameters[var.accelerator]
 }
 
+# The instance that is there now, and the same only if it works for the run that this apply speaks of.
+data "aws_instances" "present" {
+  instance_state_names = ["pending", "running"]
+  instance_tags        = { "aws:autoscaling:groupName" = local.group_name }
+}
+
+data "aws_instances" "of_this_run" {
+  instance_state_names = ["pending", "running"]
+  instance_tags        = merge({ "aws:autoscaling:groupName" = local.group_name }, local.run_tags)
+}
+
 resource "aws_launch_template" "instance" {
   name                   = local.name
   description            = "The training instance of ${local.name}"
@@ -50,11 +61,16 @@ resource "aws_launch_template" "instance" {
 
     content {
       resource_type = tag_specifications.value
-      tags          = merge(local.tags, { Name = local.name })
+      tags          = merge(local.tags, local.run_tags, { Name = local.name })
     }
   }
 
   lifecycle {
+    precondition {
+      condition     = length(setsubtract(data.aws_instances.present.ids, data.aws_instances.of_this_run.ids)) == 0
+      error_message = "The instance ${join(", ", setsubtract(data.aws_instances.present.ids, data.aws_instances.of_this_run.ids))} works for another run, or for this one with other settings, and would go on with them. Nothing is changed. Run `make stop`, which saves everything and ends it, then terraform apply, then `make start`. (Any other value of run_id, training, accelerator, endpoint_mode, domain_name or wandb needs this; budget_usd, max_hours and idle_minutes reach a running instance by themselves.)"
+    }
+
     precondition {
       condition     = local.user_data_bytes < 16384
       error_message = "The instance's user_data has ${local.user_data_bytes} bytes; EC2 takes fewer than 16384. Shorten train_cloud/instance/boot.sh or lifeline.sh, or move code from them to files that are fetched from the bucket."
@@ -130,6 +146,7 @@ resource "aws_autoscaling_group" "instance" {
     aws_s3_object.code,
     aws_s3_object.manifest,
     aws_ssm_parameter.endpoint,
+    aws_ssm_parameter.limits,
     aws_ssm_parameter.tls,
     aws_ssm_parameter.token,
     aws_ssm_parameter.wandb,
@@ -152,5 +169,7 @@ resource "aws_autoscaling_schedule" "max_hours" {
 
   lifecycle {
     ignore_changes = [start_time]
+    # Other limits, another time.
+    replace_triggered_by = [aws_ssm_parameter.limits.insecure_value]
   }
 }

@@ -20,6 +20,7 @@ locals {
   token_parameter    = "${local.parameter_prefix}/token"
   tls_parameter      = "${local.parameter_prefix}/tls"
   endpoint_parameter = "${local.parameter_prefix}/endpoint"
+  limits_parameter   = "${local.parameter_prefix}/limits"
   wandb_parameter    = var.wandb == null ? null : "${local.parameter_prefix}/wandb"
   log_group_name     = var.cloudwatch_logs ? "/${local.name}" : null
 
@@ -83,7 +84,22 @@ locals {
     },
   )
 
-  instance = {
+  # What each instance carries as tags: which run it works for, and a name for everything else that it cannot change.
+  run_tags = {
+    Run = var.run_id
+    RunSettings = substr(sha256(jsonencode([
+      local.training, var.accelerator, var.endpoint_mode, var.domain_name, try(var.wandb.project, null), try(var.wandb.entity, null)
+    ])), 0, 16)
+  }
+
+  # What may change at any time: a running instance reads them each minute.
+  limits = {
+    budget_usd   = var.budget_usd
+    max_hours    = var.max_hours
+    idle_minutes = var.idle_minutes
+  }
+
+  instance = merge(local.limits, {
     name                        = local.name
     region                      = var.region
     group                       = local.group_name
@@ -95,15 +111,13 @@ locals {
     endpoint_parameter          = local.endpoint_parameter
     wandb_parameter             = local.wandb_parameter
     log_group                   = local.log_group_name
-    budget_usd                  = var.budget_usd
-    max_hours                   = var.max_hours
-    idle_minutes                = var.idle_minutes
+    limits_parameter            = local.limits_parameter
     max_launches                = var.max_launches
     volume_gb                   = var.volume_gb
     hourly_extra_usd            = local.hourly_extra_usd
     fallback_price_usd_per_hour = local.fallback_price
     tensorboard_host            = var.tensorboard_port_open ? "0.0.0.0" : "127.0.0.1"
-  }
+  })
 
   boot_env = templatefile("${path.module}/templates/boot.env.tftpl", {
     variables = {

@@ -248,22 +248,24 @@ variable "max_launches" {
 
 variable "wandb" {
   description = "Weights & Biases: the project, and the entity unless it is your default one; raise key_version to send a new wandb_key. null is without W&B."
-  type = object({
-    project     = string
-    entity      = optional(string)
-    key_version = optional(number, 1)
-  })
+  # Of any type: an object type would drop a misspelt name without a word.
+  type    = any
   default = null
 
   validation {
+    condition     = var.wandb == null || try(length(setsubtract(keys(var.wandb), ["project", "entity", "key_version"])) == 0, false)
+    error_message = "wandb has ${try("the unknown setting ${join(", ", setsubtract(keys(var.wandb), ["project", "entity", "key_version"]))}", "no settings")}. Write { project = \"ac-training\" }, and if you need them entity and key_version, or null for no W&B."
+  }
+
+  validation {
     condition = var.wandb == null || alltrue([
-      for name in compact([try(var.wandb.project, "-"), try(var.wandb.entity, null)]) : can(regex("^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", name))
-    ]) && try(length(var.wandb.project), 0) > 0
+      for name in [try(var.wandb.project, null), try(coalesce(var.wandb.entity), "none")] : can(regex("^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", name))
+    ])
     error_message = "wandb.project or wandb.entity does not fit. Write names of letters, digits, dots, underscores and hyphens, such as { project = \"ac-training\" }."
   }
 
   validation {
-    condition     = var.wandb == null || try(var.wandb.key_version >= 1 && floor(var.wandb.key_version) == var.wandb.key_version, false)
+    condition     = var.wandb == null || alltrue([for it in [try(coalesce(var.wandb.key_version), 1)] : try(it >= 1 && floor(it) == tonumber(it), false)])
     error_message = "wandb.key_version does not fit. Write a whole number from 1, and raise it by one to send a new key."
   }
 }

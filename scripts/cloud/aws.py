@@ -25,15 +25,19 @@ _CONFIG = Config(
     connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 3, "mode": "standard"}
 )
 
+RUN_TAG = "Run"
+"""Of an instance: the run that it works for; as in terraform/locals.tf."""
+
 
 class GroupInstance(NamedTuple):
-    """One instance of the group; `state` is EC2's ("running")."""
+    """One instance of the group; `state` is EC2's ("running"), `run_id` the run that it was launched for, if known."""
 
     instance_id: str
     instance_type: str
     zone: str
     state: str
     launched_at: datetime
+    run_id: str | None
 
     def __str__(self) -> str:
         return f"{self.instance_id} ({self.instance_type} in {self.zone})"
@@ -83,11 +87,23 @@ class Cloud:
                 shown["Placement"].get("AvailabilityZone", "?"),
                 str(shown["State"]["Name"]),
                 shown["LaunchTime"],
+                next((tag.get("Value") for tag in shown.get("Tags", []) if tag.get("Key") == RUN_TAG), None),
             )
             for reservation in answer["Reservations"]
             for shown in reservation.get("Instances", [])
         ]
         return max(found, key=lambda one: one.launched_at, default=None)
+
+    def other_run(self, instance: GroupInstance | None) -> str | None:
+        """The sentence to tell when the instance works for another run than the deployment speaks of; None if not."""
+        ours = self.deployment.run_id
+        if instance is None or instance.run_id in (None, ours):
+            return None
+        return (
+            f"{instance} works for the run {instance.run_id}, while this deployment is for the run {ours}. If "
+            f"DEPLOYMENT names a file, it may be an old one: write it anew. Else `make stop` saves {instance.run_id} "
+            f"and ends it, and `make start` then begins {ours}."
+        )
 
     def failure(self) -> tuple[datetime, str] | None:
         """When the group's newest attempt began and what Auto Scaling says of it; None unless it came to nothing."""
@@ -143,11 +159,11 @@ class Cloud:
             ) from None
 
     def present_endpoint(self, instance: GroupInstance | None) -> Endpoint | None:
-        """The endpoint, when it was written by the instance that is there now, for this run; else None."""
+        """The endpoint, when it was written by the instance that is there now; else None."""
         if instance is None:
             return None
-        found, there = self.endpoint(), (instance.instance_id, self.deployment.run_id)
-        return found if found is not None and (found.instance_id, found.run_id) == there else None
+        found = self.endpoint()
+        return found if found is not None and found.instance_id == instance.instance_id else None
 
     def pairing(self, endpoint: Endpoint) -> Pairing:
         """How to reach that receiver, with the present token. Raises OperatorError, without the token in its text."""

@@ -13,7 +13,7 @@ import typer
 
 from runtime.logs import configure_logging
 from scripts.cloud.aws import Cloud
-from scripts.cloud.command import DeploymentFile, note
+from scripts.cloud.command import DeploymentFile, note, note_other_run
 from scripts.cloud.deployment import OperatorError, load_deployment
 from train_cloud.run_config import BucketConfig, ConfigError, RunConfig, parse_run_config
 from train_cloud.run_folder.keys import MANIFEST, METRICS, POLICY, RUN_CONFIG
@@ -31,6 +31,7 @@ def fetch(
     """Fetch the newest sound checkpoint of the run."""
     configure_logging("fetch")  # a damaged checkpoint is told in the log
     cloud = Cloud(load_deployment(deployment))
+    note_other_run(cloud)
     try:
         checkpoint = find_newest(cloud.objects).checkpoint
     except CheckpointError as error:

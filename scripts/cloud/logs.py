@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from scripts.cloud.aws import Cloud
-from scripts.cloud.command import DeploymentFile, note
+from scripts.cloud.command import DeploymentFile, note, note_other_run
 from scripts.cloud.deployment import OperatorError, load_deployment
 from scripts.cloud.waiting import POLL_SECONDS, Wait
 from train_cloud.run_folder.keys import LOGS
@@ -31,6 +31,7 @@ def logs(
 ) -> None:
     """Print the newest journal lines of an instance."""
     cloud = Cloud(load_deployment(deployment))
+    note_other_run(cloud)
     keys = cloud.objects.list(LOGS)
     # The names of increments begin with the time.
     chosen = instance or _instance_of(max(keys, key=lambda key: key.rpartition("/")[2], default=""))
@@ -41,8 +42,8 @@ def logs(
         known = ", ".join(sorted({_instance_of(key) for key in keys})) or "none"
         raise OperatorError(f"The bucket has no log of {chosen}. Instances with logs: {known}.")
     note(
-        f"{chosen}, as kept in the bucket. Live, while it runs: `aws ssm start-session --region "
-        f"{cloud.deployment.region} --target {chosen}`, then `journalctl -u ac-training -f`."
+        f"{chosen}, of the run {cloud.deployment.run_id}, as kept in the bucket. Live, while it runs: `aws ssm "
+        f"start-session --region {cloud.deployment.region} --target {chosen}`, then `journalctl -u ac-training -f`."
     )
     lines: list[str] = []
     for key in reversed(shipped):
@@ -73,7 +74,7 @@ def _instance_of(key: str) -> str:
 
 def _nothing_yet(cloud: Cloud) -> str:
     group = cloud.group()
-    if group.instance is None:
+    if group.instance is None or cloud.other_run(group.instance):
         return f"No instance has written a log for the run {cloud.deployment.run_id} yet. `make status` tells more."
     return (
         f"{group.instance} has not written a log yet; the first comes about a minute after its boot. What its console "

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from runtime.exit_codes import ExitCode
 from scripts.cloud.aws import Cloud
 from scripts.cloud.capacity import explain
 from scripts.cloud.command import DeploymentFile, note
@@ -51,6 +52,8 @@ def pairing_when_ready(cloud: Cloud, wait: Wait) -> Pairing:
         group = cloud.group()
         if group.desired == 0:
             raise OperatorError(why_nothing_runs(cloud))
+        if problem := cloud.other_run(group.instance):
+            raise OperatorError(problem, ExitCode.REFUSED)
         if group.instance is None:
             state = _no_instance(cloud)
         elif (endpoint := cloud.present_endpoint(group.instance)) is None:
@@ -60,7 +63,9 @@ def pairing_when_ready(cloud: Cloud, wait: Wait) -> Pairing:
             pairing = cloud.pairing(endpoint)
             problem = _not_healthy(pairing)
             if problem is None:
-                wait.say(f"the receiver at {pairing.host}:{pairing.port} is healthy")
+                wait.say(
+                    f"the receiver at {pairing.host}:{pairing.port} is healthy; it works for the run {endpoint.run_id}"
+                )
                 return pairing
             state = f"{endpoint.instance_id} has the address {pairing.host}:{pairing.port}; {problem}"
         wait.say(state)

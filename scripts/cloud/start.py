@@ -20,6 +20,8 @@ def start(deployment: DeploymentFile = None) -> None:
     cloud = Cloud(load_deployment(deployment))
     settings, record, group = cloud.deployment, cloud.record, cloud.group()
     if group.desired > 0:
+        if problem := cloud.other_run(group.instance):
+            raise OperatorError(problem, ExitCode.REFUSED)
         there = str(group.instance) if group.instance else "an instance, which is not there yet,"
         print(f"The run {settings.run_id} is started already: {there} works for it. `make pair` waits for it.")
         return

@@ -35,6 +35,8 @@ class RunStatus(msgspec.Struct, kw_only=True):
     instance_type: str | None = None
     zone: str | None = None
     launched_at: datetime | None = None
+    instance_run_id: str | None = None
+    attention: str | None = None
     spot_price_usd_per_hour: float | None = None
     extra_usd_per_hour: float
     spend_usd: float
@@ -107,9 +109,11 @@ def look(cloud: Cloud) -> RunStatus:
     if instance is not None:
         found.instance_id, found.instance_type = instance.instance_id, instance.instance_type
         found.zone, found.launched_at = instance.zone, instance.launched_at
+        found.instance_run_id, found.attention = instance.run_id, cloud.other_run(instance)
         found.spot_price_usd_per_hour = cloud.spot_price(instance)
-        # Without an instance these are only what was so when it ended.
-        found.steps_per_second, found.seconds_left = progress.get("steps_per_second"), progress.get("seconds_left")
+        # Without an instance at work for the run these are only what was so when it ended.
+        if not found.attention:
+            found.steps_per_second, found.seconds_left = progress.get("steps_per_second"), progress.get("seconds_left")
     _ask_receiver(cloud, group, found)
     return found
 
@@ -147,7 +151,10 @@ def rows(found: RunStatus) -> list[tuple[str, str]]:
     lines = [("run", f"{found.run_id} in {found.region}"), ("state", found.state)]
     if found.instance_id:
         since = f", since {found.launched_at:%Y-%m-%d %H:%M} UTC" if found.launched_at else ""
-        lines.append(("instance", f"{found.instance_id}, {found.instance_type} in {found.zone}{since}"))
+        works = f", for the run {found.instance_run_id}" if found.instance_run_id else ""
+        lines.append(("instance", f"{found.instance_id}, {found.instance_type} in {found.zone}{since}{works}"))
+        if found.attention:
+            lines.append(("attention", found.attention))
         price, extra = found.spot_price_usd_per_hour, found.extra_usd_per_hour
         asked = (
             f"${price:.4f} an hour (spot), ${price + extra:.4f} with disk and address" if price is not None else None

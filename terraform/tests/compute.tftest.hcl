@@ -108,6 +108,26 @@ run "trains_on_a_cpu_when_told_and_ends_from_outside_an_hour_after_its_limit" {
     condition     = local.instance.max_hours == 5
     error_message = "The instance does not know its limit."
   }
+
+  assert {
+    condition     = aws_ssm_parameter.limits.insecure_value == "{\"budget_usd\":20,\"idle_minutes\":30,\"max_hours\":5}" && aws_ssm_parameter.limits.name == local.instance.limits_parameter
+    error_message = "A running instance does not find its limits."
+  }
+
+  assert {
+    condition     = alltrue([for it in aws_launch_template.instance.tag_specifications : it.tags.Run == "run-1" && length(it.tags.RunSettings) == 16])
+    error_message = "An instance does not say which run it works for."
+  }
+}
+
+run "refuses_another_run_while_an_instance_works" {
+  command         = plan
+  expect_failures = [aws_launch_template.instance]
+
+  override_data {
+    target = data.aws_instances.present
+    values = { ids = ["i-0123456789abcdef0"] }
+  }
 }
 
 run "takes_what_the_user_names" {

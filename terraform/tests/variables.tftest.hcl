@@ -178,6 +178,7 @@ run "refuses_the_fifth_wrong_value_of_each" {
   expect_failures = [
     var.home_cidrs,
     var.training,
+    var.wandb,
   ]
 
   variables {
@@ -185,6 +186,8 @@ run "refuses_the_fifth_wrong_value_of_each" {
     home_cidrs = ["203.0.113.7"]
     # half a step
     training = { save_frequency = 0.5 }
+    # a misspelt entity
+    wandb = { project = "x", entitiy = "me" }
   }
 }
 
@@ -193,11 +196,14 @@ run "refuses_the_sixth_wrong_value_of_each" {
   expect_failures = [
     var.home_cidrs,
     var.training,
+    var.wandb,
   ]
 
   variables {
     # an address within a network
     home_cidrs = ["203.0.113.7/24"]
+    # a name for all of W&B
+    wandb = "ac-training"
     # a task faster than the game
     training = { task = { control_hz = 333 } }
   }

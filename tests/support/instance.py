@@ -31,6 +31,7 @@ INSTANCE: dict[str, Any] = {
     "token_parameter": "/ac-test/token",
     "tls_parameter": "/ac-test/tls",
     "endpoint_parameter": "/ac-test/endpoint",
+    "limits_parameter": "/ac-test/limits",
     "budget_usd": 20.0,
     "max_hours": 72.0,
     "idle_minutes": 45.0,

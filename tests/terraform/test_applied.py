@@ -140,7 +140,7 @@ def test_what_is_outside_ec2_carries_the_tags_too(applied: Applied) -> None:
             ResourceARN=f"arn:aws:budgets::123456789012:budget/{NAME}"
         )["ResourceTags"],
     }
-    for name in ("token", "tls", "endpoint", "wandb"):
+    for name in ("token", "tls", "endpoint", "limits", "wandb"):
         answer = aws.client("ssm").list_tags_for_resource(ResourceType="Parameter", ResourceId=f"/{NAME}/{name}")
         tags[name] = answer["TagList"]
     for kind, pairs in tags.items():

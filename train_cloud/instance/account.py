@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from runtime.files import write_private
 from runtime.logs import fields
 from train_cloud.instance.clients import aws_client
-from train_cloud.instance.config import Deployment
+from train_cloud.instance.config import Deployment, Limits
 from train_cloud.instance.ledger import Life, read_lives, read_started, write_life
 from train_cloud.instance.metadata import Metadata, MetadataError
 from train_cloud.object_store import ObjectStore, ObjectStoreError
@@ -40,6 +40,7 @@ class State(msgspec.Struct):
         others, started: what the bucket said last of other lives and of the last start.
         active_s: life second at which somebody last used the receiver; None before this boot's first look.
         stored_steps: what the receiver said last; None before it ever answered in this boot.
+        limits: as an apply set them last; None before they were ever read.
     """
 
     own: Life = msgspec.field(default_factory=lambda: Life(instance_id=UNKNOWN, hours=0.0, spend_usd=0.0))
@@ -50,6 +51,7 @@ class State(msgspec.Struct):
     started: str | None = None
     active_s: float | None = None
     stored_steps: int | None = None
+    limits: Limits | None = None
 
 
 def load_state(folder: Path, boot: str) -> State:

@@ -24,7 +24,18 @@ Parameter = Annotated[str, Meta(pattern=r"^/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$"
 Price = Annotated[float, Meta(ge=0, le=1000)]
 
 
-class InstanceConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+class Limits(msgspec.Struct, kw_only=True, frozen=True):
+    """What a later apply may change while an instance runs; the JSON of the limits parameter."""
+
+    budget_usd: Annotated[float, Meta(gt=0, le=1e6)]
+    """What all lives of the run together may cost (US dollars)."""
+    max_hours: Annotated[float, Meta(gt=0, le=8784)]
+    """Hours of all lives since the last start."""
+    idle_minutes: Annotated[float, Meta(gt=0, le=100_000)]
+    """Minutes without a bridge and without new experience after which an instance ends."""
+
+
+class InstanceConfig(Limits, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """One deployment as its instances see it: its places in AWS and its limits."""
 
     name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{1,31}$")]
@@ -45,17 +56,13 @@ class InstanceConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, f
     """SSM SecureString with the receiver's key and certificate in PEM; "unset" until an instance made them."""
     endpoint_parameter: Parameter
     """SSM String with the JSON by which a pairing finds the receiver."""
+    limits_parameter: Parameter
+    """SSM String with the Limits as last applied; those of this file hold until it was read."""
     wandb_parameter: Parameter | None = None
     """SSM SecureString with the Weights & Biases key; None without W&B."""
     log_group: Text | None = None
     """CloudWatch Logs group that also gets the journal; None without."""
 
-    budget_usd: Annotated[float, Meta(gt=0, le=1e6)]
-    """What all lives of the run together may cost (US dollars)."""
-    max_hours: Annotated[float, Meta(gt=0, le=8784)]
-    """Hours of all lives since the last start."""
-    idle_minutes: Annotated[float, Meta(gt=0, le=100_000)]
-    """Minutes without a bridge and without new experience after which an instance ends."""
     max_launches: Annotated[int, Meta(ge=1, le=10_000)]
     """Launches of the run after which no further instance works."""
     volume_gb: Annotated[int, Meta(ge=8, le=16_384)]

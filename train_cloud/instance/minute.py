@@ -8,11 +8,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from msgspec.structs import asdict, replace
+
 from runtime.files import write_private
 from runtime.logs import fields
 from train_cloud.instance.account import State, account, load_state, save_state
-from train_cloud.instance.clients import ParameterError, aws_client
-from train_cloud.instance.config import Deployment
+from train_cloud.instance.clients import ParameterError, aws_client, read_parameter
+from train_cloud.instance.config import Deployment, InstanceConfig, Limits
 from train_cloud.instance.endings import decide, decided
 from train_cloud.instance.ledger import add_up
 from train_cloud.instance.limits import ask_receiver, idle_seconds, limit_reached
@@ -20,6 +22,7 @@ from train_cloud.instance.metadata import Metadata
 from train_cloud.instance.secrets import rotate_token
 from train_cloud.instance.shipping import ship_log
 from train_cloud.run_folder import files
+from train_cloud.settings import ConfigError, parse_settings
 
 _log = logging.getLogger(__name__)
 
@@ -37,10 +40,30 @@ class Minute:
     state: State
     life_s: float
 
+    @property
+    def config(self) -> InstanceConfig:
+        """The instance's settings, with the limits as last applied."""
+        limits = self.state.limits
+        return self.deployment.config if limits is None else replace(self.deployment.config, **asdict(limits))
+
 
 def account_spend(now: Minute) -> None:
     """Count what this life has cost, and exchange records with the run's other lives."""
     account(now.deployment, now.state, now.metadata, now.life_s)
+
+
+def take_limits(now: Minute) -> None:
+    """Take over the limits as last applied; while they cannot be read, or are wrong, those known last hold."""
+    config = now.config
+    try:
+        text = read_parameter(aws_client("ssm", config.region), config.limits_parameter)
+        limits = parse_settings(text.encode(), Limits, config.limits_parameter)
+    except (ParameterError, ConfigError) as error:
+        _log.warning("the limits stay as they were; terraform apply writes them anew", extra=fields(problem=error))
+        return
+    now.state.limits = limits
+    if now.config != config:
+        _log.info("the limits were changed by an apply", extra=fields(**asdict(limits)))
 
 
 def decide_end(now: Minute) -> None:
@@ -61,7 +84,7 @@ def decide_end(now: Minute) -> None:
         bridges="unknown" if activity is None else activity.bridges,
     )
     _log.info("looked at the budget", extra=figures)
-    verdict = limit_reached(deployment.config, totals, idle_s, answered=state.stored_steps is not None)
+    verdict = limit_reached(now.config, totals, idle_s, answered=state.stored_steps is not None)
     if verdict is not None and decide(deployment.run_folder, *verdict):
         _log.warning("the instance ends", extra=fields(reason=verdict[0], text=verdict[1]))
     write_private(deployment.run_folder / files.LOOKED, f"{state.life_s:.0f}\n".encode())
@@ -81,7 +104,7 @@ def ship_journal(now: Minute) -> None:
     ship_log(now.deployment, now.state.own.instance_id)
 
 
-DUTIES: tuple[Callable[[Minute], None], ...] = (account_spend, decide_end, take_token, ship_journal)
+DUTIES: tuple[Callable[[Minute], None], ...] = (account_spend, take_limits, decide_end, take_token, ship_journal)
 
 
 def do_duties(deployment: Deployment, metadata: Metadata, boot: str, life_s: float) -> None:

@@ -20,6 +20,11 @@ mock_data "aws_ssm_parameter" {
   defaults = { insecure_value = "ami-0a1b2c3d4e5f607" }
 }
 
+# No instance runs.
+mock_data "aws_instances" {
+  defaults = { ids = [] }
+}
+
 mock_resource "aws_eip" {
   override_during = plan
   defaults = {

@@ -48,7 +48,7 @@ def test_it_waits_for_the_address_and_then_for_the_receiver(operated: Operated) 
     told = [line[9:] for line in said.err.splitlines()]
     assert told[0].endswith("(g4dn.xlarge in us-east-1a) boots; its receiver has no address yet")
     assert "connection refused: the instance is there, but its receiver does not listen yet" in told[1]
-    assert told[-1] == f"the receiver at {there.host}:{there.port} is healthy"
+    assert told[-1] == f"the receiver at {there.host}:{there.port} is healthy; it works for the run lap-1"
 
 
 def _nobody(pairing: Pairing) -> Pairing:

@@ -159,6 +159,53 @@ def test_a_long_first_boot_is_not_idleness(site: InstanceSite) -> None:
     assert look(site, 10.5 / 60, idle_minutes=5) is None
 
 
+def apply_limits(site: InstanceSite, text: str = "", **changes: float) -> None:
+    """Write the limits parameter as Terraform does, or with `text` instead."""
+    limits = {"budget_usd": 20.0, "max_hours": 72.0, "idle_minutes": 100_000.0} | changes
+    site.put_parameter("limits", text or json.dumps(limits), secret=False)
+
+
+def test_limits_of_a_later_apply_hold_from_the_next_look_on(
+    site: InstanceSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    apply_limits(site, budget_usd=5.0)
+    assert look(site, 2.0, budget_usd=0.5) is None
+    assert "the limits were changed by an apply" in caplog.text
+    caplog.clear()
+    assert look(site, 2.1, budget_usd=0.5) is None
+    assert "changed by an apply" not in caplog.text
+    apply_limits(site, max_hours=2.0)
+    assert look(site, 2.2, budget_usd=0.5) is Reason.OVER_HOURS
+    assert "max_hours is 2." in site.ending()[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"budget_usd": 1}', '{"budget_usd": 1, "max_hours": 1, "idle_minutes": 1e9}', "x" * 4000],
+    ids=["half", "a list", "one of three", "out of bounds", "long"],
+)
+def test_limits_that_are_none_leave_the_last_ones_and_are_said(
+    site: InstanceSite, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    apply_limits(site, budget_usd=2.0)
+    assert look(site, 1.0, budget_usd=0.1) is None
+    apply_limits(site, text)
+    caplog.clear()
+    assert look(site, 2.0, budget_usd=0.1) is None
+    (said,) = [record for record in caplog.records if "the limits stay as they were" in record.message]
+    assert len(str(said.__dict__)) < 3000
+    site.down.add("ssm")
+    assert look(site, 3.0, budget_usd=0.1) is None
+    assert look(site, 5.0, budget_usd=0.1) is Reason.OVER_BUDGET
+    assert "budget_usd is 2." in site.ending()[1]
+
+
+def test_a_limit_that_is_not_known_yet_keeps_no_other_from_being_taken(site: InstanceSite) -> None:
+    apply_limits(site, max_hours=1.0, max_laps=5)
+    assert look(site, 2.0) is Reason.OVER_HOURS
+
+
 def test_each_look_is_noted_for_the_guard_over_the_looks(site: InstanceSite) -> None:
     look(site, 0.5)
     assert (site.run_folder / "looked").read_text() == "1800\n"
