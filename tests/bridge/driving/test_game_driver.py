@@ -35,6 +35,7 @@ from tests.support.waiting import wait_until
 from tests.support.wired_joystick import WiredJoystick
 
 CONFIG = TaskConfig()
+PATIENT = Limits(restart=60.0, stand=60.0)
 OFF = ControlShaping()
 SIGNATURE = environment.racing(CONFIG).signature
 STEER_APPLIED = [channel.name for channel in CHANNELS].index("steer_applied")
@@ -72,7 +73,9 @@ class Weaving:
 class Driven:
     """A driver of this game's car through these controls, and what it has recorded."""
 
-    def __init__(self, backend: Backend, tolerance: Tolerance | None, weaving: bool = False) -> None:
+    def __init__(
+        self, backend: Backend, tolerance: Tolerance | None, weaving: bool = False, limits: Limits = PATIENT
+    ) -> None:
         self.recorded: list[Step] = []
         self.seen: list[Float32Array] = []
         self.versions: list[int] = []
@@ -82,7 +85,7 @@ class Driven:
         pages = GamePages()
         gate = SafetyGate(lambda: False, lambda: self.window, True, tolerance)
         self.touched_in_a_start: FakeGame | None = None
-        self._start = FreshStart(lambda: sight_of(pages), backend, None, Limits(restart=60.0, stand=60.0))
+        self._start = FreshStart(lambda: sight_of(pages), backend, None, limits)
         self.shown: dict[int, tuple[Float32Array, Command, int]] = {}
         self._game_car = AssettoCorsaCar(pages, backend, self._begin)
         self.car = GuardedCar(self._game_car, backend, gate)
@@ -223,7 +226,7 @@ def test_no_start_is_tried_while_somebody_steers(game: FakeGame) -> None:
 
 @pytest.mark.slow
 def test_somebody_who_steers_during_a_start_is_waited_for_and_ends_nothing(game: FakeGame) -> None:
-    driven = Driven(VJoy(lambda: WiredJoystick(game)), Tolerance())
+    driven = Driven(VJoy(lambda: WiredJoystick(game)), Tolerance(), limits=Limits(restart=3.0, stand=4.0))
     driven.touched_in_a_start = game
 
     wait_until(lambda: "somebody steers" in (driven.drive() or ""), "the human to be seen", 30.0, 0.001)
