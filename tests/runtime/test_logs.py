@@ -13,7 +13,7 @@ from runtime.logs import LINES_AT_ONCE, key_values, logging_aside, printable
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_log_line_is_key_value_pairs_on_standard_error() -> None:
@@ -142,7 +142,7 @@ def test_who_logs_aside_never_waits_and_loses_the_newest_lines_at_most() -> None
 
     class Stalled(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            goes_on.wait(60.0)
+            goes_on.wait(120)
             written.append(record.getMessage())
 
     root = logging.getLogger()

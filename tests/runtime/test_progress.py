@@ -98,7 +98,7 @@ def test_log_lines_stay_whole_beside_the_progress_line_of_a_terminal() -> None:
     with os.fdopen(ours, "rb", buffering=0) as terminal, contextlib.suppress(OSError):
         while data := terminal.read(65536):
             written += data
-    assert child.wait(60) == 0
+    assert child.wait(120) == 0
     for name in "ab":
         for number in range(50):
             assert f'event="{name} {number} {"x" * 300}"\r\n'.encode() in written

@@ -55,7 +55,7 @@ def make(operated: Operated, *arguments: str, terminal: int | None = None) -> "s
 def test_make_pair_prints_the_string_and_nothing_else(operated: Operated, flags: tuple[str, ...]) -> None:
     with operated.receiver() as running:
         said = make(operated, *flags, "pair")
-        out, err = said.communicate(timeout=60)
+        out, err = said.communicate(timeout=120)
         assert (said.returncode, out) == (0, format_pairing(running.pairing()) + "\n"), err
 
 
@@ -79,7 +79,7 @@ def test_a_plain_pairing_is_allowed_to_both_commands_of_make_bridge(operated: Op
     pairing = make(operated, "-n", "bridge", "URI=ws://bridge:TOKEN@192.168.1.5:8765/", arguments)
     driving = make(operated, "-n", "bridge", arguments)
     (pair,), (drive,) = (
-        [line for line in said.communicate(timeout=60)[0].splitlines() if "-m bridge" in line]
+        [line for line in said.communicate(timeout=120)[0].splitlines() if "-m bridge" in line]
         for said in (pairing, driving)
     )
     assert pair.endswith("-m bridge pair --allow-plain")
@@ -90,7 +90,7 @@ def test_make_demo_passes_the_output_on(operated: Operated) -> None:
     taken = operated.folder / "a file"
     taken.write_text("in the way")
     said = make(operated, "demo", f"OUTPUT={taken}")
-    _, err = said.communicate(timeout=60)
+    _, err = said.communicate(timeout=120)
     assert f"The outcome cannot go into {taken}" in err
 
 
@@ -99,7 +99,7 @@ def test_while_it_drives_the_token_is_in_no_process_but_the_bridge_s_memory(oper
     with receiver_of_its_own(operated) as running:
         token, uri = running.pairing().token, format_pairing(running.pairing())
         paired = make(operated, "bridge", f"URI={uri}", "ARGS=--track seed:7")
-        out, err = paired.communicate(timeout=60)
+        out, err = paired.communicate(timeout=120)
         assert paired.returncode == 0, err
         assert "Now the same without URI, which drives" in out
         spool = operated.folder / "spool"
@@ -122,7 +122,7 @@ def test_while_it_pairs_no_child_of_make_has_the_token_but_for_its_own_use(opera
     spy.chmod(0o700)
     uri = f"wss://bridge:{operated.token}@127.0.0.1:8765/pin-{'ab' * 32}"
     said = make(operated, "bridge", f"URI={uri}", f"PYTHON={spy}")
-    out, err = said.communicate(timeout=60)
+    out, err = said.communicate(timeout=120)
     assert said.returncode == 0, err
     assert [line for line in out.splitlines() if operated.token in line] == [f"AC_BRIDGE_URI={uri}"]
 
@@ -187,5 +187,5 @@ def ended(bridge: "subprocess.Popen[str]") -> str:
     """End it as Ctrl-C does, make and all that it started, unless that has ended by itself; what it said."""
     with suppress(ProcessLookupError):
         os.killpg(bridge.pid, signal.SIGINT)
-    out, err = bridge.communicate(timeout=60)
+    out, err = bridge.communicate(timeout=120)
     return out + err

@@ -93,7 +93,9 @@ def test_an_old_python_looks_for_a_newer_one_and_else_says_what_to_do(
 
 
 def test_an_unknown_extra_is_refused_with_the_known_ones() -> None:
-    done = subprocess.run([sys.executable, str(SCRIPT), "gpu"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "gpu"], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 1
     assert done.stderr == "setup: There is no extra called gpu; there are: bridge, cloud, dev, operator.\n"
 

@@ -13,7 +13,7 @@ from tests.support.stack import ROOT, terraform, terraform_environment
 from tests.support.tools import need_tools
 from train_cloud.run_config import parse_run_config
 
-pytestmark = [pytest.mark.terraform, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.terraform]
 
 SETTINGS = {one.name: one.schema for one in users_settings() if one.meaning}
 NUMBERS = {name: schema for name, schema in SETTINGS.items() if schema.get("type") in ("integer", "number")}

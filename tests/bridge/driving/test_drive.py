@@ -47,7 +47,7 @@ class Bridge:
                 stderr=log if stderr is None else stderr,
             )
 
-    def ended(self, seconds: float = 30.0) -> int:
+    def ended(self, seconds: float = 120.0) -> int:
         return self.process.wait(seconds)
 
     @property
@@ -258,7 +258,7 @@ def test_an_ending_bridge_without_a_receiver_keeps_what_it_has(server: WireServe
         wait_until(lambda: stored_steps(server) > 0, "it drives", 20.0)
         server.vanish()
         child.process.send_signal(signal.SIGTERM)
-        assert child.ended(15.0) == ExitCode.OK
+        assert child.ended() == ExitCode.OK
     with Spool(child.spool) as spool:
         assert spool.total_steps >= stored_steps(server)
 

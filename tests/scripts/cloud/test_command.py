@@ -60,7 +60,7 @@ def module(operated: Operated, name: str, **changes: str) -> subprocess.Complete
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -105,7 +105,7 @@ def test_none_of_the_commands_needs_torch() -> None:
     heavy = "{'torch', 'stable_baselines3', 'websockets', 'cryptography', 'matplotlib'}"
     code = f"import sys, scripts.cloud.cli; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout == "[]\n"
 
@@ -119,7 +119,7 @@ def make(target: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Call make with `env` in the place of the Python that would work: it tells what it was given."""
     need_tools("make")
     command = ["make", "--no-print-directory", "PYTHON=true", "PY=env #", target, *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
 def given_by(done: subprocess.CompletedProcess[str]) -> dict[str, str]:

@@ -255,7 +255,7 @@ def test_a_shutdown_is_no_failure_but_a_killed_boot_is(scratch: ScratchInstance,
         wait_until((scratch.root / "installed").exists, "the boot reaches install.sh", 30)
         (scratch.root / "system_state").write_text(f"{state}\n")
         os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
 
     assert scratch.desired_capacity() == capacity
     assert [record["reason"] for record in scratch.endings()] == ([] if capacity else ["failed"])

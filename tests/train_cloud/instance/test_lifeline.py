@@ -117,13 +117,15 @@ def _waits_for_a_lock(session: int) -> bool:
 
 
 def test_a_drain_records_how_long_saving_took_and_leaves_the_capacity(scratch: ScratchInstance) -> None:
+    began = time.monotonic()
     scratch.notice(age_seconds=7)
 
     scratch.execute("lifeline.sh", "drain")
 
+    took = time.monotonic() - began
     (record,) = scratch.endings()
     assert (record["reason"], record["desired_capacity"]) == ("interrupted", None)
-    assert 7.0 <= record["seconds"] < 20.0
+    assert 7.0 <= record["seconds"] <= 8.0 + took
     assert "terminate at 2026-01-01T00:02:00Z" in record["text"]
     assert scratch.desired_capacity() == 1
     assert "systemctl stop ac-training.service ac-receiver.service ac-tensorboard.service" in scratch.calls()

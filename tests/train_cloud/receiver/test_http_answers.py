@@ -27,7 +27,7 @@ def well() -> Vitals:
 
 
 def get(receiver: ThreadedReceiver, path: str, headers: dict[str, str] | None = None) -> tuple[HTTPResponse, str]:
-    connection = HTTPConnection("127.0.0.1", receiver.port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", receiver.port, timeout=120)
     connection.request("GET", path, headers=headers or {})
     response = connection.getresponse()
     return response, response.read().decode()
@@ -52,10 +52,11 @@ def test_metrics_count_what_was_stored_trained_and_refused(receiver: ThreadedRec
     receiver.store.put_progress(TrainerProgress(trained_steps=30, consumed_steps=40, updates=15, state="training"))
     with receiver.client() as client:
         client.begin(HELLO)
+        began = time.monotonic()
         client.store(1, 2)
         receiver.store.mark_safe(HELLO.stream, 1)
         wait_until(lambda: figures(receiver)["ac_training_batches_stored_total"] == 2, "both are counted")
-        found = figures(receiver)
+        found, passed = figures(receiver), time.monotonic() - began
         client.blurt(TransitionBatch(3, b"no batch"))
         client.hear(Error)
     assert found["ac_training_bridges"] == 1
@@ -64,7 +65,7 @@ def test_metrics_count_what_was_stored_trained_and_refused(receiver: ThreadedRec
     assert found["ac_training_weights_version"] == 0
     assert found["ac_training_store_bytes"] >= len(blob(1)) + len(blob(2))
     assert found["ac_training_backup_failing_seconds"] == 0
-    assert 0 <= found["ac_training_last_batch_age_seconds"] < 10
+    assert 0 <= found["ac_training_last_batch_age_seconds"] <= passed
     assert found["ac_training_healthy"] == 1
     assert figures(receiver)["ac_training_batches_refused_total"] == 1
 
@@ -109,12 +110,12 @@ def test_other_methods_bodies_and_floods_change_nothing(receiver: ThreadedReceiv
         client.begin(HELLO)
         client.store(1)
         for request in requests:
-            with socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as stranger:
-                stranger.settimeout(10)
+            with socket.create_connection(("127.0.0.1", receiver.port), timeout=120) as stranger:
+                stranger.settimeout(60)
                 _send_and_hear_out(stranger, request)
         for _ in range(200):
             assert get(receiver, "/healthz")[0].status == 200
-        waiting = [socket.create_connection(("127.0.0.1", receiver.port), timeout=10) for _ in range(50)]
+        waiting = [socket.create_connection(("127.0.0.1", receiver.port), timeout=120) for _ in range(50)]
         client.store(2)
         assert figures(receiver)["ac_training_bridges"] == 1
         for stranger in waiting:

@@ -93,15 +93,15 @@ def test_a_disk_that_takes_no_news_costs_only_news(receiver: ThreadedReceiver) -
         def hold() -> None:
             with closing(Store(receiver.store.path)) as other, other.writing():
                 held.set()
-                let_go.wait(30)
+                let_go.wait(120)
 
         holder = threading.Thread(target=hold)
         holder.start()
-        held.wait(30)
+        held.wait(120)
         client.say(Report(1, 20.0, 0, 0))
         time_before = client.round_trip()
         let_go.set()
-        holder.join(30)
+        holder.join(120)
         assert time_before is not None
         wait_until(
             lambda: [found.policy_version for found in standings(receiver.store)] == [1],
