@@ -10,7 +10,7 @@ from runtime.exit_codes import ExitCode
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile
 from scripts.cloud.deployment import OperatorError, load_deployment
-from train_cloud.instance.limits import MIN_GUARD_HOURS
+from train_cloud.instance.config import MIN_GUARD_HOURS
 
 
 def start(deployment: DeploymentFile = None) -> None:

@@ -22,6 +22,8 @@ from train_cloud.settings import load_settings
 Text = Annotated[str, Meta(min_length=1, max_length=512)]
 Parameter = Annotated[str, Meta(pattern=r"^/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", max_length=1011)]
 Price = Annotated[float, Meta(ge=0, le=1000)]
+MIN_GUARD_HOURS = 0.5
+"""The guard outside leaves an instance so long to end by itself, and to say why; as in terraform/locals.tf."""
 
 
 class Limits(msgspec.Struct, kw_only=True, frozen=True):

@@ -4,15 +4,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from train_cloud.instance.account import State
-from train_cloud.instance.config import InstanceConfig
+from train_cloud.instance.config import MIN_GUARD_HOURS, InstanceConfig
 from train_cloud.instance.ledger import Totals
 from train_cloud.receiver.tls import pin_of
 from train_cloud.receiver_client import Unreachable, metrics
 from train_cloud.run_folder.states import BRIDGES, STORED_STEPS, UPDATES, Reason
 from wire.pairing import Pairing, PinMismatch
 
-MIN_GUARD_HOURS = 0.5
-"""The guard outside leaves an instance so long to end by itself, and to say why; as in terraform/locals.tf."""
 WARNING_SECONDS = 300.0
 """So long before an idle instance ends (half its patience at most) its bridges are told."""
 

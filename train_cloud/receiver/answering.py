@@ -33,6 +33,12 @@ class AnsweringConnection(ServerConnection):
             self._tell(HTTPStatus.BAD_REQUEST, _NOT_READ)
         super().send_data()
 
+    def refuse_request(self, status: HTTPStatus, text: str) -> None:
+        """Answer a request that is not whole, unless that is done, and hang up."""
+        if not self._told and self.protocol.handshake_exc is None:
+            self._tell(status, text)
+        self.transport.close()
+
     def _tell(self, status: HTTPStatus, text: str) -> None:
         self._told = True
         self.transport.write(self.respond(status, text).serialize())

@@ -9,6 +9,7 @@ bridges never wait for greedy ones; who holds more is read while all of them tog
 import asyncio
 import time
 from collections import deque
+from http import HTTPStatus
 from typing import Any, Final
 
 from websockets.frames import DATA_OPCODES, Frame
@@ -43,7 +44,7 @@ _SAID_BYTES: Final = 64 * 2**10
 _ENCRYPTED_BYTES: Final = 64 * 2**10
 _FRAME_BYTES: Final = 512
 """What a frame costs beside its content."""
-_TOO_LONG: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_TOO_LONG: Final = f"A request has at most {MAX_REQUEST_BYTES} bytes here.\n"
 
 
 class Memory:
@@ -138,11 +139,6 @@ class BoundedConnection(AnsweringConnection):
     def data_received(self, data: bytes) -> None:
         """Take in what came, as far as there is room."""
         self._heard = time.monotonic()
-        if self.request is None:
-            self._request_bytes += len(data)
-            if self._request_bytes > MAX_REQUEST_BYTES and not self.transport.is_closing():
-                self.transport.write(_TOO_LONG)
-                self.transport.close()
         if self.let_go_for is None and not self.transport.is_closing():
             self._raw = memoryview(bytes(self._raw) + data if self._raw else data)
             self.go_on()
@@ -155,6 +151,11 @@ class BoundedConnection(AnsweringConnection):
             piece, self._raw = self._raw[:_PIECE_BYTES], self._raw[_PIECE_BYTES:]
             super().data_received(piece)  # type: ignore[arg-type]  # any buffer will do
             self._settle()
+            if self.request is None:
+                self._request_bytes += len(piece)
+                if self._request_bytes > MAX_REQUEST_BYTES:
+                    self.refuse_request(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LONG)
+                    return
             if self._control_frames > MAX_CONTROL_FRAMES:
                 self.let_go(CloseCode.POLICY_VIOLATION, f"more than {MAX_CONTROL_FRAMES} pings or pongs a second")
             elif self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
