@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from experience.sink import SinkFull
+from runtime.files import locked
 from runtime.logs import fields
 from runtime.sqlite_schema import Migrations, SchemaError, migrate, transaction
 
@@ -289,16 +290,10 @@ def _open(path: Path, timeout: float = 5.0) -> sqlite3.Connection:
 
 
 def _locked(folder: Path) -> sqlite3.Connection:
-    """An exclusive transaction on a file of its own: a lock that every system has and that dies with us."""
-    lock = _open(folder / "spool.lock", timeout=0.0)
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        lock.close()
-        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-            raise
+    lock = locked(folder / "spool.lock")
+    if lock is None:
         raise SpoolError(
             f"another bridge already uses the spool in {folder}. One process drives a spool at a time: "
             "end that one, or name another folder with --spool."
-        ) from error
+        )
     return lock

@@ -10,6 +10,8 @@ from racing.track import Track, TrackError
 
 MAX_BYTES = 4 * 2**20
 """Longest text; the longest track that `Track` makes has about half of it."""
+MAX_VALUES = 240_000
+"""Most values in a text, four for each point; the longest track that `Track` makes has 50,000 points."""
 
 
 def track_text(track: Track) -> bytes:
@@ -28,6 +30,9 @@ def track_of(text: bytes) -> Track:
     try:
         if len(text) > MAX_BYTES:
             raise TrackError(f"The text of a track has {len(text)} bytes; at most {MAX_BYTES} are read.")
+        if text.count(b",") > MAX_VALUES:
+            # Told before it is read: Python's own reader lets no other thread work for as long as it takes.
+            raise TrackError(f"The text of a track holds more than {MAX_VALUES} values.")
         said: dict[str, Any] = json.loads(text)
         centre, left, right = (np.array(said[name], np.float64) for name in ("centre", "width_left", "width_right"))
         return Track(centre, left, right, str(said["name"])[:200])

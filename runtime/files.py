@@ -4,6 +4,7 @@ Only the standard library is needed: guards run this before there is anything el
 """
 
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,23 @@ def create_private(file: Path, content: bytes) -> bool:
         except FileExistsError:
             return False
     return True
+
+
+def locked(file: Path) -> sqlite3.Connection | None:
+    """Hold `file`, which is made, until the answer is closed or this process dies; None while another one holds it.
+
+    An exclusive transaction of SQLite is a lock that every system has. Raises sqlite3.OperationalError where no file
+    can be made.
+    """
+    lock = sqlite3.connect(file, timeout=0.0, isolation_level=None, check_same_thread=False)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        lock.close()
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        return None
+    return lock
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """One logger set-up for every process: standard error carries one line per event, `key=value` throughout.
 
 A terminal's progress line (`runtime.progress`) never mixes with them: while it stands, what is written to `sys.stderr`
-appears above it.
+appears above it. What a peer says reaches the terminal as text alone: nothing in it steers a terminal or breaks a line,
+and an event that comes again and again is counted, not repeated.
 """
 
 import copy
@@ -11,6 +12,8 @@ import queue
 import re
 import sys
 import threading
+import time
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -18,6 +21,10 @@ from types import TracebackType
 from typing import Any
 
 _MOST_WAITING_LINES = 10_000
+LINES_AT_ONCE = 60
+"""So many lines an event may write at once; then one in SECONDS_A_LINE, as often as a progress line comes."""
+SECONDS_A_LINE = 10.0
+_MOST_EVENTS = 1_000
 _NEEDS_QUOTES = re.compile(r'[\s"=\\]|^$')
 _log = logging.getLogger(__name__)
 
@@ -34,10 +41,21 @@ def key_values(values: Mapping[str, object]) -> str:
 
 def _quoted(value: object) -> str:
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    if not _NEEDS_QUOTES.search(text):
+    if text.isprintable() and not _NEEDS_QUOTES.search(text):
         return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\r", "\\r").replace("\n", "\\n")
+    escaped = printable(text.replace("\\", "\\\\").replace('"', '\\"'))
     return f'"{escaped}"'
+
+
+def printable(text: str, keep: str = "") -> str:
+    """`text` without what could steer a terminal, reorder a line or break it: each such character as its escape.
+
+    That is every control, format, separator and surrogate character of Unicode, other than those in `keep`.
+    """
+    if text.isprintable():
+        return text
+    shown = (c if c.isprintable() or c in keep else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(shown)
 
 
 class KeyValueFormatter(logging.Formatter):
@@ -64,14 +82,61 @@ class KeyValueFormatter(logging.Formatter):
 class _StandardError(logging.Handler):
     """Writes to what `sys.stderr` is at that moment; a progress line takes its place while it stands."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._events: OrderedDict[tuple[str, int, str], _Allowance] = OrderedDict()
+
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = self.format(record)
-            sys.stderr.write(line + "\n")
-            sys.stderr.flush()
+            allowance = self._allowance_of(record)
+            if allowance.take():
+                self._write(record, allowance.left_out)
+                allowance.left_out = 0
+            else:
+                allowance.left_out += 1
+                allowance.newest = record
         except Exception:
             # As logging's own handlers do: a line that cannot be written must not end who writes the next one.
             self.handleError(record)
+
+    def _write(self, record: logging.LogRecord, left_out: int) -> None:
+        sys.stderr.write(self.format(record) + (f" left_out={left_out}" if left_out else "") + "\n")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """Tell of each event that was left out how often, with its newest line."""
+        for allowance in self._events.values():
+            if allowance.left_out and allowance.newest is not None:
+                with suppress(Exception):
+                    self._write(allowance.newest, allowance.left_out - 1)
+        self._events.clear()
+        super().close()
+
+    def _allowance_of(self, record: logging.LogRecord) -> "_Allowance":
+        """By the event, whatever its fields: those may be a peer's own words, new each time."""
+        event = record.name, record.levelno, record.getMessage()
+        allowance = self._events.pop(event, None) or _Allowance()
+        self._events[event] = allowance
+        if len(self._events) > _MOST_EVENTS:
+            self._events.popitem(last=False)
+        return allowance
+
+
+class _Allowance:
+    """How many lines an event may write now, and how many were left out since its last one."""
+
+    def __init__(self) -> None:
+        self._lines, self._at = float(LINES_AT_ONCE), time.monotonic()
+        self.left_out = 0
+        self.newest: logging.LogRecord | None = None
+
+    def take(self) -> bool:
+        now = time.monotonic()
+        self._lines = min(float(LINES_AT_ONCE), self._lines + (now - self._at) / SECONDS_A_LINE)
+        self._at = now
+        if may := self._lines >= 1.0:
+            self._lines -= 1.0
+        return may
 
 
 def configure_logging(name: str, level: int | str = logging.INFO) -> None:

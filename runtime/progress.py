@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from typing import IO, Self
 
 from rich.console import Console
@@ -12,6 +13,8 @@ from runtime.logs import fields, key_values
 
 PLAIN_PROGRESS_SECONDS = 10.0
 """Without a terminal, a progress line is written at most this often."""
+RATE_SECONDS = 30.0
+"""Rates, and the time left, go by so much of the past: a pause must not count for ever."""
 
 _CONSOLE = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 _log = logging.getLogger(__name__)
@@ -21,26 +24,31 @@ class Progress:
     """How far a piece of work is, with rate and time left.
 
     On a terminal one live line at the bottom; without one a plain log line at most every 10 s and at the end.
-    `total` is None when the end is not known. Rates count from the first update, so that a resumed run's head
-    start is not taken for speed.
+    `total` is None when the end is not known. Rates are those of the last RATE_SECONDS, and count from
+    the first update, so that a resumed run's head start is not taken for speed.
     """
 
     def __init__(self, label: str, total: float | None = None, stream: IO[str] | None = None) -> None:
         self._label, self._total = label, total
         console = _CONSOLE if stream is None else Console(file=stream, highlight=False, markup=False)
         self._live = Live("", console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
-        self._first: tuple[float, float] | None = None
+        self._marks: deque[tuple[float, float]] = deque()
         self._last_plain = float("-inf")
         self._last: dict[str, object] = {}
 
     def update(self, done: float, **values: object) -> None:
-        """Say that `done` (of `total`, same unit) is reached; `values` are shown beside it."""
+        """Say that `done` (of `total`, same unit) is reached; `values` are shown beside it.
+
+        Among them may be a `left` that is known better than by the rate; None says that nobody knows it.
+        """
         now = time.monotonic()
-        if self._first is None:
-            self._first = (now, done)
-            if self._live is not None:
-                self._live.start()
-        self._last = self._shown(now, done) | values
+        if not self._marks and self._live is not None:
+            self._live.start()
+        if not self._marks or now - self._marks[-1][0] >= 1.0:
+            self._marks.append((now, done))
+        while len(self._marks) > 1 and now - self._marks[1][0] >= RATE_SECONDS:
+            self._marks.popleft()
+        self._last = {name: value for name, value in (self._shown(now, done) | values).items() if value is not None}
         if self._live is not None:
             self._live.update(Text(f"{self._label}  {key_values(self._last)}", no_wrap=True, overflow="ellipsis"))
         elif now - self._last_plain >= PLAIN_PROGRESS_SECONDS:
@@ -48,8 +56,7 @@ class Progress:
             self._write()
 
     def _shown(self, now: float, done: float) -> dict[str, object]:
-        assert self._first is not None
-        start, head_start = self._first
+        start, head_start = self._marks[0]
         rate = (done - head_start) / (now - start) if now > start else 0.0
         shown: dict[str, object] = {"done": "/".join(_amount(part) for part in (done, self._total) if part is not None)}
         if rate > 0:

@@ -17,10 +17,15 @@ class PromptConnection(Connection):
 
     def process_event(self, event: Event) -> None:
         """Hand a message on, or do what the library does."""
-        if self.on_message is not None and isinstance(event, Frame) and event.opcode is Opcode.BINARY and event.fin:
-            self.on_message(bytes(event.data))
-        else:
+        if not self.handed_on(event):
             super().process_event(event)
+
+    def handed_on(self, event: Event) -> bool:
+        """Hand `event` on, if it is a whole binary message that somebody takes."""
+        if self.on_message is None or not (isinstance(event, Frame) and event.opcode is Opcode.BINARY and event.fin):
+            return False
+        self.on_message(bytes(event.data))
+        return True
 
     def send_now(self, message: bytes) -> None:
         """Send a whole binary message from the event loop; nothing happens on a connection that is not open.

@@ -20,6 +20,7 @@ from runtime.progress import lap_text
 def lap(
     track: Annotated[str, typer.Argument(help="seed:NUMBER, seed:NUMBER:METRES, or a CSV file.")],
     policy: Annotated[Path | None, typer.Option(help="A policy.safetensors; default: the reference driver.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="A PNG to draw the last lap into.")] = None,
     laps: Annotated[int, typer.Option(min=1, help="Laps in a row.")] = 3,
     rate: Annotated[float, typer.Option(help="Control steps a second, Hz.")] = TaskConfig().control_hz,
 ) -> None:
@@ -37,6 +38,12 @@ def lap(
         typer.echo(f"The policy {policy} cannot be read ({error.strerror}). Give the path of a file.", err=True)
         raise typer.Exit(int(ExitCode.USAGE)) from error
     drive = drive_laps(driver, circuit, laps, config)
+    if picture is not None:
+        # matplotlib takes a second to load.
+        from scripts.demo.report import draw_lap
+
+        reference = drive_laps(reference_actions(ReferenceDriver(circuit)), circuit, 1, config)
+        draw_lap(picture, circuit, drive, reference)
     for number, result in enumerate(drive.laps, 1):
         typer.echo(f"lap {number}: {lap_text(result.time)}{'' if result.clean else ', not clean'}")
     if drive.end:

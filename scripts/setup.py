@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> int:
     extras = sorted(set(arguments or EVERYTHING) | set(installed.get("extras", [])))
     if installed.get("fingerprint") == wanted_fingerprint() and installed.get("extras") == extras:
         return 0
+    refuse_what_has_no_torch(extras)
     make_environment()
     STAMP.unlink(missing_ok=True)
     install(extras)
@@ -103,18 +104,27 @@ def make_environment() -> None:
         )
 
 
+def refuse_what_has_no_torch(extras: list[str]) -> None:
+    """Fail before anything is made, where PyTorch, which the cloud's side needs, does not exist."""
+    if "cloud" in extras and sys.platform == "darwin" and platform.machine() == "x86_64":
+        fail(
+            "PyTorch has no packages for Macs with an Intel processor, nor for an Intel Python on an Apple one (get "
+            "one for Apple silicon from python.org there). The bridge alone runs here: python3 scripts/setup.py bridge."
+        )
+
+
 def install(extras: list[str]) -> None:
     """pip, with every version pinned; its output is the progress."""
     say("installing {} as pinned in constraints.txt; the first time takes some minutes".format(", ".join(extras)))
     if "cloud" in extras and sys.platform == "linux" and not Path("/proc/driver/nvidia").exists():
-        say("no NVIDIA driver here: README.md says how to leave out the CUDA packages (2 GB)")
+        say("no NVIDIA driver here: README.md says how to leave out the CUDA packages (3.5 GB)")
     provide_pip()
     command = [str(venv_python()), "-m", "pip", "install", "--disable-pip-version-check"]
     command += ["-c", "constraints.txt", "-e", f".[{','.join(extras)}]"]
     if subprocess.run(command, cwd=str(ROOT), check=False).returncode != 0:
         fail(
             "pip could not install the packages; its own words are above. Most often the network was away or "
-            "the disk is full (5 GB are enough). Run the same command again: what is downloaded is kept."
+            "the disk is full (10 GB free are enough). Run the same command again: what is downloaded is kept."
         )
 
 

@@ -13,6 +13,17 @@ data "aws_ssm_parameter" "ami" {
   name = local.ami_parameters[var.accelerator]
 }
 
+# The instance that is there now, and the same only if it works for the run that this apply speaks of.
+data "aws_instances" "present" {
+  instance_state_names = ["pending", "running"]
+  instance_tags        = { "aws:autoscaling:groupName" = local.group_name }
+}
+
+data "aws_instances" "of_this_run" {
+  instance_state_names = ["pending", "running"]
+  instance_tags        = merge({ "aws:autoscaling:groupName" = local.group_name }, local.run_tags)
+}
+
 resource "aws_launch_template" "instance" {
   name                   = local.name
   description            = "The training instance of ${local.name}"
@@ -50,11 +61,16 @@ resource "aws_launch_template" "instance" {
 
     content {
       resource_type = tag_specifications.value
-      tags          = merge(local.tags, { Name = local.name })
+      tags          = merge(local.tags, local.run_tags, { Name = local.name })
     }
   }
 
   lifecycle {
+    precondition {
+      condition     = length(setsubtract(data.aws_instances.present.ids, data.aws_instances.of_this_run.ids)) == 0
+      error_message = "The instance ${join(", ", setsubtract(data.aws_instances.present.ids, data.aws_instances.of_this_run.ids))} works for another run, or for this one with other settings, and would go on with them. Nothing is changed. Run `make stop`, which saves everything and ends it, then terraform apply, then `make start`. (Any other value of run_id, training, accelerator, endpoint_mode, domain_name or wandb needs this; budget_usd, max_hours and idle_minutes reach a running instance by themselves.)"
+    }
+
     precondition {
       condition     = local.user_data_bytes < 16384
       error_message = "The instance's user_data has ${local.user_data_bytes} bytes; EC2 takes fewer than 16384. Shorten train_cloud/instance/boot.sh or lifeline.sh, or move code from them to files that are fetched from the bucket."
@@ -130,6 +146,7 @@ resource "aws_autoscaling_group" "instance" {
     aws_s3_object.code,
     aws_s3_object.manifest,
     aws_ssm_parameter.endpoint,
+    aws_ssm_parameter.limits,
     aws_ssm_parameter.tls,
     aws_ssm_parameter.token,
     aws_ssm_parameter.wandb,
@@ -140,17 +157,20 @@ resource "aws_autoscaling_group" "instance" {
   ]
 }
 
-# The guard outside the instance: should its own watch over the hours fail, the group is emptied from here. `make start`
-# sets the time anew. One hour later than the instance's own limit, which ends the run with a last checkpoint.
+# The guard outside the instance: should its own watch fail, the group is emptied from here, as soon as the budget would
+# be spent at the dearest type's price, and an hour after max_hours at the latest. An instance that counts its money moves
+# the time on, by what is left of it (train_cloud/instance/minute.py), and `make start` sets it anew.
 resource "aws_autoscaling_schedule" "max_hours" {
   scheduled_action_name  = local.schedule_name
   autoscaling_group_name = aws_autoscaling_group.instance.name
   min_size               = -1
   max_size               = -1
   desired_capacity       = 0
-  start_time             = timeadd(plantimestamp(), "${var.max_hours + 1}h")
+  start_time             = timeadd(plantimestamp(), "${local.guard_minutes}m")
 
   lifecycle {
     ignore_changes = [start_time]
+    # Other limits, another time.
+    replace_triggered_by = [aws_ssm_parameter.limits.insecure_value]
   }
 }

@@ -14,6 +14,8 @@ resource "aws_iam_role" "instance" {
   name               = local.name
   description        = "What the training instance of ${local.name} may do"
   assume_role_policy = data.aws_iam_policy_document.assume.json
+
+  depends_on = [terraform_data.place]
 }
 
 resource "aws_iam_instance_profile" "instance" {
@@ -62,7 +64,7 @@ data "aws_iam_policy_document" "instance" {
 
   statement {
     sid     = "EndTheRun"
-    actions = ["autoscaling:SetDesiredCapacity"]
+    actions = ["autoscaling:SetDesiredCapacity", "autoscaling:PutScheduledUpdateGroupAction"]
     # wildcard: AWS draws the group's id when the group is made, and this policy must exist before; the name is unique.
     resources = [
       "arn:${local.partition}:autoscaling:${local.regional}:autoScalingGroup:*:autoScalingGroupName/${local.group_name}"

@@ -20,6 +20,7 @@ locals {
   token_parameter    = "${local.parameter_prefix}/token"
   tls_parameter      = "${local.parameter_prefix}/tls"
   endpoint_parameter = "${local.parameter_prefix}/endpoint"
+  limits_parameter   = "${local.parameter_prefix}/limits"
   wandb_parameter    = var.wandb == null ? null : "${local.parameter_prefix}/wandb"
   log_group_name     = var.cloudwatch_logs ? "/${local.name}" : null
 
@@ -42,8 +43,14 @@ locals {
   dearest_listed   = max([for entry in values(local.prices.instance_types) : entry.on_demand_usd_per_hour]...)
 
   # With an unlisted type the highest price that may be asked is assumed: a count that is too high ends early, never late.
-  assumed_price     = local.all_prices_known ? max(local.known_prices...) : coalesce(var.max_spot_price, local.dearest_listed)
-  fallback_price    = min(local.assumed_price, coalesce(var.max_spot_price, local.assumed_price))
+  assumed_price  = local.all_prices_known ? max(local.known_prices...) : coalesce(var.max_spot_price, local.dearest_listed)
+  fallback_price = min(local.assumed_price, coalesce(var.max_spot_price, local.assumed_price))
+
+  # By what the guard outside reckons: spot never costs more than on demand, nor than max_spot_price.
+  listed_price  = max([for name in local.instance_types : try(local.prices.instance_types[name].on_demand_usd_per_hour, local.prices.unlisted_usd_per_hour)]...)
+  guard_usd     = tonumber(format("%.5f", min(local.listed_price, coalesce(var.max_spot_price, local.listed_price)) + local.hourly_extra_usd))
+  guard_minutes = floor(60 * min(var.max_hours + 1, max(0.5, var.budget_usd / local.guard_usd)))
+
   address_usd       = local.prices.public_ipv4_usd_per_hour
   hourly_extra_usd  = tonumber(format("%.5f", local.address_usd + var.volume_gb * local.prices.gp3_usd_per_gb_month / local.prices.hours_per_month))
   hourly_cost_usd   = local.all_prices_known ? tonumber(format("%.3f", local.fallback_price + local.hourly_extra_usd)) : null
@@ -83,10 +90,26 @@ locals {
     },
   )
 
-  instance = {
+  # What each instance carries as tags: which run it works for, and a name for everything else that it cannot change.
+  run_tags = {
+    Run = var.run_id
+    RunSettings = substr(sha256(jsonencode([
+      local.training, var.accelerator, var.endpoint_mode, var.domain_name, try(var.wandb.project, null), try(var.wandb.entity, null)
+    ])), 0, 16)
+  }
+
+  # What may change at any time: a running instance reads them each minute.
+  limits = {
+    budget_usd   = var.budget_usd
+    max_hours    = var.max_hours
+    idle_minutes = var.idle_minutes
+  }
+
+  instance = merge(local.limits, {
     name                        = local.name
     region                      = var.region
     group                       = local.group_name
+    schedule                    = local.schedule_name
     run_id                      = var.run_id
     endpoint_mode               = var.endpoint_mode
     accelerator                 = var.accelerator
@@ -95,15 +118,14 @@ locals {
     endpoint_parameter          = local.endpoint_parameter
     wandb_parameter             = local.wandb_parameter
     log_group                   = local.log_group_name
-    budget_usd                  = var.budget_usd
-    max_hours                   = var.max_hours
-    idle_minutes                = var.idle_minutes
+    limits_parameter            = local.limits_parameter
     max_launches                = var.max_launches
     volume_gb                   = var.volume_gb
     hourly_extra_usd            = local.hourly_extra_usd
     fallback_price_usd_per_hour = local.fallback_price
+    guard_usd_per_hour          = local.guard_usd
     tensorboard_host            = var.tensorboard_port_open ? "0.0.0.0" : "127.0.0.1"
-  }
+  })
 
   boot_env = templatefile("${path.module}/templates/boot.env.tftpl", {
     variables = {

@@ -20,6 +20,9 @@ resource "aws_vpc" "main" {
   enable_dns_hostnames = true
 
   tags = { Name = local.name }
+
+  # Gone last, so that a destroy that breaks off is one of the same place when it goes on.
+  depends_on = [terraform_data.place]
 }
 
 # Closed, so that nothing that lands in it by accident can be reached.
@@ -127,4 +130,6 @@ resource "aws_eip" "endpoint" {
   domain = "vpc"
 
   tags = { Name = local.name }
+
+  depends_on = [terraform_data.place]
 }

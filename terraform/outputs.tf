@@ -88,6 +88,8 @@ output "deployment" {
     log_group          = local.log_group_name
     budget_usd         = var.budget_usd
     max_hours          = var.max_hours
+    guard_hours        = local.guard_minutes / 60
+    guard_usd_per_hour = local.guard_usd
     idle_minutes       = var.idle_minutes
     max_launches       = var.max_launches
     instance_types     = local.instance_types

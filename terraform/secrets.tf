@@ -44,7 +44,7 @@ resource "aws_ssm_parameter" "wandb" {
 
   # The key is needed only when it is sent; "unset" makes the instance train without W&B and say so.
   value_wo         = coalesce(var.wandb_key, "unset")
-  value_wo_version = var.wandb.key_version
+  value_wo_version = try(coalesce(var.wandb.key_version), 1)
 }
 
 # No secret: where the receiver is and which certificate it shows.
@@ -58,4 +58,13 @@ resource "aws_ssm_parameter" "endpoint" {
   lifecycle {
     ignore_changes = [value]
   }
+}
+
+# No secret either: what the run may take. The running instance reads it each minute, so that an apply reaches it.
+resource "aws_ssm_parameter" "limits" {
+  #checkov:skip=CKV2_AWS_34:It holds what a run may cost and last
+  name           = local.limits_parameter
+  description    = "Limits of the run as last applied; the instance takes them over within about a minute"
+  type           = "String"
+  insecure_value = jsonencode(local.limits)
 }

@@ -8,6 +8,8 @@ resource "aws_s3_bucket" "run" {
 
   # `terraform destroy` leaves nothing behind, checkpoints included: README says to fetch the model first.
   force_destroy = true
+
+  depends_on = [terraform_data.place]
 }
 
 resource "aws_s3_bucket_versioning" "run" {

@@ -5,8 +5,8 @@ variable "region" {
   nullable    = false
 
   validation {
-    condition     = can(regex("^[a-z]{2}(-[a-z]+)+-[0-9]$", var.region))
-    error_message = "region is not the name of an AWS region. Write it like \"us-east-1\" or \"eu-central-1\" (a region, not a zone such as us-east-1a)."
+    condition     = contains(local.regions, var.region)
+    error_message = "region is not the name of an AWS region that this configuration's provider knows. Write it like \"us-east-1\" or \"eu-central-1\" (a region, not a zone such as us-east-1a); they are: ${join(", ", local.regions)}."
   }
 }
 
@@ -17,8 +17,26 @@ variable "project_name" {
   nullable    = false
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{1,31}$", var.project_name)) && !can(regex("^(aws|ssm|xn--|sthree-)", var.project_name))
-    error_message = "project_name does not fit the names of buckets and parameters. Write 2 to 32 lower-case letters, digits and hyphens that begin with a letter, but not with \"aws\" or \"ssm\", such as \"ac-training\"."
+    condition     = can(regex("^[a-z][a-z0-9-]{2,31}$", var.project_name)) && !can(regex("^(aws|ssm|sg-|xn--|sthree-|amzn-s3-demo-)", var.project_name))
+    error_message = "project_name does not fit the names of buckets, templates, security groups and parameters. Write 3 to 32 lower-case letters, digits and hyphens that begin with a letter, but not with \"aws\", \"ssm\" or \"sg-\", such as \"ac-training\"."
+  }
+}
+
+# Only a validation ends a destroy, too, and one of `region` itself would depend on itself.
+variable "guard_place" {
+  description = "Whether to refuse what would lose sight of a deployment that exists: another region or account than its state holds, or a state that does not hold it. false goes on with a state that an older version of this project began."
+  type        = bool
+  default     = true
+  nullable    = false
+
+  validation {
+    condition     = !var.guard_place || terraform_data.place.input.region == var.region && terraform_data.place.input.account == local.account_id
+    error_message = "This deployment is in ${terraform_data.place.input.region} (account ${terraform_data.place.input.account}), and this would look for it in ${var.region} (account ${local.account_id}): its group, machine, address and bucket would stay there, unseen and billed. Set region (or AWS_PROFILE) back to what it was, `make fetch`, `terraform -chdir=terraform destroy`, and only then change it. A second deployment beside it needs a copy of this folder and another project_name."
+  }
+
+  validation {
+    condition     = !var.guard_place || length(terraform_data.place.input.strange) == 0
+    error_message = "AWS has a deployment ${var.project_name} that this state does not know (${join(", ", terraform_data.place.input.strange)}): its state file was lost, or it was applied from another folder or PC. Set terraform.tfstate back if you have it; if not, `make leftovers PROJECT=${var.project_name}` lists what is still there and what it costs, and ends it on a word. A second deployment beside it needs another project_name."
   }
 }
 
@@ -40,6 +58,14 @@ variable "home_cidrs" {
   validation {
     condition     = alltrue([for cidr in var.home_cidrs : try(tonumber(split("/", cidr)[1]) >= 8, true)])
     error_message = "home_cidrs opens the instance to the whole internet or a large part of it. Write your own address with /32 behind it, such as [\"203.0.113.7/32\"]; a network wider than /8 is refused."
+  }
+
+  validation {
+    condition = alltrue([for cidr in var.home_cidrs : alltrue([
+      for other in local.not_public :
+      try(tonumber(split("/", cidr)[1]) < tonumber(split("/", other)[1]) || cidrsubnet("${split("/", cidr)[0]}/${split("/", other)[1]}", 0, 0) != other, true)
+    ])])
+    error_message = "home_cidrs holds an address that nobody on the internet has: of a home or provider's network (10…, 172.16…, 192.168…, 100.64…), of this machine (127…), or an example from a text (192.0.2…, 198.51.100…, 203.0.113…). Write your gaming PC's address as the internet sees it, which `curl https://checkip.amazonaws.com` shows, with /32 behind it."
   }
 }
 
@@ -211,7 +237,7 @@ variable "alert_email" {
 }
 
 variable "max_hours" {
-  description = "Hours of all lives since the start after which the run ends itself (h); an hour later the group is emptied from outside too."
+  description = "Hours of all lives since the start after which the run ends itself (h); an hour later, or when budget_usd must be spent, the group is emptied from outside too."
   type        = number
   default     = 48
   nullable    = false
@@ -223,7 +249,7 @@ variable "max_hours" {
 }
 
 variable "idle_minutes" {
-  description = "Minutes without a bridge and without new experience after which the instance ends (min)."
+  description = "Minutes without new experience after which the instance ends, whether a bridge is connected or not (min)."
   type        = number
   default     = 30
   nullable    = false
@@ -248,22 +274,24 @@ variable "max_launches" {
 
 variable "wandb" {
   description = "Weights & Biases: the project, and the entity unless it is your default one; raise key_version to send a new wandb_key. null is without W&B."
-  type = object({
-    project     = string
-    entity      = optional(string)
-    key_version = optional(number, 1)
-  })
+  # Of any type: an object type would drop a misspelt name without a word.
+  type    = any
   default = null
 
   validation {
+    condition     = var.wandb == null || try(length(setsubtract(keys(var.wandb), ["project", "entity", "key_version"])) == 0, false)
+    error_message = "wandb has ${try("the unknown setting ${join(", ", setsubtract(keys(var.wandb), ["project", "entity", "key_version"]))}", "no settings")}. Write { project = \"ac-training\" }, and if you need them entity and key_version, or null for no W&B."
+  }
+
+  validation {
     condition = var.wandb == null || alltrue([
-      for name in compact([try(var.wandb.project, "-"), try(var.wandb.entity, null)]) : can(regex("^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", name))
-    ]) && try(length(var.wandb.project), 0) > 0
+      for name in [try(var.wandb.project, null), try(coalesce(var.wandb.entity), "none")] : can(regex("^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", name))
+    ])
     error_message = "wandb.project or wandb.entity does not fit. Write names of letters, digits, dots, underscores and hyphens, such as { project = \"ac-training\" }."
   }
 
   validation {
-    condition     = var.wandb == null || try(var.wandb.key_version >= 1 && floor(var.wandb.key_version) == var.wandb.key_version, false)
+    condition     = var.wandb == null || alltrue([for it in [try(coalesce(var.wandb.key_version), 1)] : try(it >= 1 && floor(it) == tonumber(it), false)])
     error_message = "wandb.key_version does not fit. Write a whole number from 1, and raise it by one to send a new key."
   }
 }

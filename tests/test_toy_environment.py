@@ -182,7 +182,7 @@ def test_a_toy_environment_and_a_toy_learner_need_no_change(
         stop, layout = threading.Event(), found.spaces.layout
         trainer = Trainer(receiver.config, receiver.store, uploads, tracking, table, Counters(), stop, layout)
         assert trainer.run()
-        assert uploads.wait(60)
+        assert uploads.wait(120)
     finally:
         uploads.close()
         tracking.close()

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Final
 
 from train_cloud.store_file import StoreFile
+
+KEPT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,14 @@ _VALUES = ", ".join(f":{field.name}" for field in fields(BridgeStanding))
 
 
 def put_standings(store: StoreFile, standings: Iterable[BridgeStanding]) -> None:
-    """Write how these bridges stand, in one transaction; the others stay as they are."""
+    """Write how these bridges stand, in one transaction; of those that have gone, the newest KEPT are remembered."""
     with store.writing() as db:
         db.executemany(f"INSERT OR REPLACE INTO bridges ({_COLUMNS}) VALUES ({_VALUES})", map(asdict, standings))
+        db.execute(
+            "DELETE FROM bridges WHERE NOT connected AND heard_at < "
+            "(SELECT heard_at FROM bridges ORDER BY heard_at DESC LIMIT 1 OFFSET ?)",
+            (KEPT - 1,),
+        )
 
 
 def nobody_is_connected(store: StoreFile) -> None:
@@ -53,6 +61,6 @@ def nobody_is_connected(store: StoreFile) -> None:
 
 
 def standings(store: StoreFile) -> list[BridgeStanding]:
-    """How each bridge stands that was ever heard, the newest first."""
+    """How each bridge stands that is remembered, the newest first."""
     found = store.rows(f"SELECT {_COLUMNS} FROM bridges ORDER BY heard_at DESC, stream")
     return [replace(BridgeStanding(*row), connected=bool(row[4])) for row in found]

@@ -8,9 +8,11 @@ who cannot go on without an answer, with `patiently`.
 Credentials come from boto3's usual chain and never appear in an error.
 """
 
+import errno
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -196,6 +198,12 @@ class ObjectStore:
         except ObjectNotFound:
             return None
 
+    def written_at(self, key: str) -> datetime:
+        """When the object, which must exist, was last written. Raises ObjectStoreUnavailable, ObjectStoreDenied."""
+        with self._typed_errors("look at", key):
+            head = self._client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+            return head["LastModified"]  # type: ignore[no-any-return]
+
     def list(self, prefix: str = "") -> list[str]:
         """All keys of the run that begin with `prefix`, sorted. Raises ObjectStoreUnavailable, ObjectStoreDenied."""
         with self._typed_errors("list", prefix):
@@ -255,6 +263,12 @@ class ObjectStore:
 def _explained(error: Exception) -> tuple[type[ObjectStoreError], str]:
     """The kind of an error, and what happened, what it means and what to do."""
     if not isinstance(error, ClientError):
+        if _out_of_files(error):
+            return (
+                ObjectStoreUnavailable,
+                "this process has no file handle left for the call (EMFILE), so the bucket was not asked. Raise the "
+                "limit of open files (LimitNOFILE, ulimit -n).",
+            )
         for types, kind, text in _NO_ANSWERS:
             if isinstance(error, types):
                 return kind, text
@@ -285,6 +299,15 @@ def _explained(error: Exception) -> tuple[type[ObjectStoreError], str]:
     if status in (401, 403):
         return ObjectStoreDenied, f"the bucket's server refused ({answer}). Check the role's permissions, or the key's."
     return ObjectStoreDenied, f"the bucket's server takes no such request ({answer}). Check bucket.endpoint_url."
+
+
+def _out_of_files(error: BaseException | None) -> bool:
+    """Whether an error comes from the limit of open files, whatever was made of it on its way."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _is_page(headers: Mapping[str, str]) -> bool:

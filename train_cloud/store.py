@@ -7,6 +7,7 @@ not look inside blobs and knows nothing of S3 beyond the position up to which ea
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 
 from train_cloud.run_folder.states import TrainerState
 from train_cloud.store_file import StoreError as StoreError
@@ -14,6 +15,8 @@ from train_cloud.store_file import StoreFile, errors_as_sentences
 from train_cloud.store_file import StoreFull as StoreFull
 
 WEIGHTS_KEPT = 3
+PRUNED_BYTES = 4 * 2**20
+_STATE = "bridge, signature, stored_through, safe_through, stored_steps, safe_steps, spaces"
 _CHECKPOINT_REQUESTS = "checkpoint_requested"
 _CHECKPOINTS_NOTED = 2
 """Pruning leaves what the newest checkpoint needs and what the one before needs, which a resume may fall back to."""
@@ -85,7 +88,7 @@ class Store(StoreFile):
 
     def register_stream(self, stream: str, bridge: str, signature: str, spaces: str = "") -> StreamState:
         """Make `stream` known (again) and return where it stands; writes only what is new."""
-        known = self.streams().get(stream)
+        known = self.stream(stream)
         if known is not None and (known.bridge, known.signature, known.spaces) == (bridge, signature, spaces):
             return known
         with self.writing() as db:
@@ -94,7 +97,9 @@ class Store(StoreFile):
                 "DO UPDATE SET bridge = excluded.bridge, signature = excluded.signature, spaces = excluded.spaces",
                 (stream, bridge, signature, spaces),
             )
-        return self.streams()[stream]
+        found = self.stream(stream)
+        assert found is not None
+        return found
 
     def add_batches(self, batches: Sequence[IncomingBatch]) -> dict[str, int]:
         """Store `batches` in one transaction and return stored_through of every stream among them.
@@ -125,16 +130,30 @@ class Store(StoreFile):
         return through
 
     def streams(self) -> dict[str, StreamState]:
-        """Every known stream and where it stands."""
-        rows = self.rows(
-            "SELECT stream, bridge, signature, stored_through, safe_through, stored_steps, safe_steps, spaces "
-            "FROM streams"
-        )
-        return {row[0]: StreamState(*row[1:]) for row in rows}
+        """Every known stream and where it stands; there may be very many."""
+        return {row[0]: StreamState(*row[1:]) for row in self.rows(f"SELECT stream, {_STATE} FROM streams")}
+
+    def stream(self, stream: str) -> StreamState | None:
+        """Where one stream stands; None when it is not known."""
+        rows = self.rows(f"SELECT {_STATE} FROM streams WHERE stream = ?", (stream,))
+        return StreamState(*rows[0]) if rows else None
+
+    def unsafe_streams(self) -> list[str]:
+        """The streams with batches that are not in S3 yet."""
+        return [row[0] for row in self.rows("SELECT stream FROM streams WHERE safe_through < stored_through")]
+
+    def first_spaces(self) -> list[str]:
+        """The spaces of the first stream that has any; empty while there is none."""
+        return [row[0] for row in self.rows("SELECT spaces FROM streams WHERE spaces <> '' ORDER BY rowid LIMIT 1")]
 
     def total_steps(self) -> int:
         """Steps stored over the whole life of the run, those of restored streams included."""
-        return int(self.rows("SELECT COALESCE(SUM(stored_steps), 0) FROM streams")[0][0])
+        return self.totals()[0]
+
+    def totals(self) -> tuple[int, int]:
+        """As total_steps, and how many of those steps are in S3."""
+        stored, safe = self.rows("SELECT stored_steps, safe_steps FROM totals")[0]
+        return stored, safe
 
     def read_batches(self, after_id: int, limit: int) -> list[StoredBatch]:
         """Up to `limit` batches with id > after_id, in id order."""
@@ -196,7 +215,9 @@ class Store(StoreFile):
             db.execute("DELETE FROM checkpoints WHERE steps > ?", (beyond_steps,))
 
     def prune(self, limit: int) -> int:
-        """Delete the oldest batches that are in S3 and that no trainer needs again, up to `limit`; returns how many.
+        """Delete the oldest batches that are in S3 and that no trainer needs again; returns how many.
+
+        No more than `limit`, and no further one once their blobs hold PRUNED_BYTES, because others wait meanwhile.
 
         Until two checkpoints are noted, nothing is deleted. Positions and counts of steps stay as they are, and ids
         are never used again. The file keeps its size: later batches use the room, so that it grows no more, and
@@ -206,11 +227,13 @@ class Store(StoreFile):
         if len(noted) < _CHECKPOINTS_NOTED:
             return 0
         # Looked for outside of the transaction, which others wait for: what may go now may go then as well.
-        ids = self.rows(
-            "SELECT id FROM batches JOIN streams USING (stream) WHERE id < ? AND number <= safe_through "
+        found = self.rows(
+            "SELECT id, LENGTH(blob) FROM batches JOIN streams USING (stream) WHERE id < ? AND number <= safe_through "
             "ORDER BY id LIMIT ?",
             (min(noted), limit),
         )
+        sizes = accumulate((size for _, size in found), initial=0)
+        ids = [(id,) for (id, _), before in zip(found, sizes, strict=False) if before < PRUNED_BYTES]
         if ids:
             with self.writing() as db:
                 db.executemany("DELETE FROM batches WHERE id = ?", ids)

@@ -46,6 +46,21 @@ MIGRATIONS: Final[Migrations] = {
         "action_age REAL, round_trip REAL)",
         "CREATE TABLE tracks (sha256 TEXT PRIMARY KEY, content BLOB NOT NULL, safe INTEGER NOT NULL DEFAULT 0)",
     ),
+    # Whatever is asked often must not be reckoned over all streams, of which a peer decides how many there are.
+    3: (
+        "CREATE TABLE totals ("
+        "only INTEGER PRIMARY KEY CHECK (only = 1), stored_steps INTEGER NOT NULL, safe_steps INTEGER NOT NULL)",
+        "INSERT INTO totals SELECT 1, COALESCE(SUM(stored_steps), 0), COALESCE(SUM(safe_steps), 0) FROM streams",
+        "CREATE TRIGGER streams_inserted AFTER INSERT ON streams BEGIN UPDATE totals SET "
+        "stored_steps = stored_steps + new.stored_steps, safe_steps = safe_steps + new.safe_steps; END",
+        "CREATE TRIGGER streams_updated AFTER UPDATE OF stored_steps, safe_steps ON streams BEGIN UPDATE totals SET "
+        "stored_steps = stored_steps + new.stored_steps - old.stored_steps, "
+        "safe_steps = safe_steps + new.safe_steps - old.safe_steps; END",
+        "CREATE TRIGGER streams_deleted AFTER DELETE ON streams BEGIN UPDATE totals SET "
+        "stored_steps = stored_steps - old.stored_steps, safe_steps = safe_steps - old.safe_steps; END",
+        "CREATE INDEX unsafe_streams ON streams (stream) WHERE safe_through < stored_through",
+        "CREATE INDEX bridges_heard ON bridges (heard_at)",
+    ),
 }
 """What leads to each version of the tables. A version that was ever released is never changed: add the next one."""
 
@@ -72,6 +87,8 @@ class StoreFile:
         self._max_bytes, self._read_only = max_bytes, read_only
         self._local = threading.local()
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        """Threads that write take turns by it: SQLite lets who waits sleep for up to 0.1 s between two looks."""
         self._connections: list[sqlite3.Connection] = []
         if read_only and not self.path.is_file():
             raise StoreError(
@@ -108,7 +125,7 @@ class StoreFile:
         """A transaction, committed at the end of the block unless it raises."""
         if self._read_only:
             raise StoreError(f"The store {self.path} was opened for reading only, so nothing can be written to it.")
-        with errors_as_sentences(self.path):
+        with self._turn, errors_as_sentences(self.path):
             db = self.connection()
             db.execute("BEGIN IMMEDIATE")
             try:

@@ -15,6 +15,12 @@ def track(store: StoreFile, sha256: str) -> bytes | None:
     return bytes(found[0][0]) if found else None
 
 
+def only_track(store: StoreFile) -> bytes | None:
+    """The text of the one track that was announced; None when there is none, or another one, too."""
+    found = store.rows("SELECT content FROM tracks LIMIT 2")
+    return bytes(found[0][0]) if len(found) == 1 else None
+
+
 def unsafe_tracks(store: StoreFile) -> list[tuple[str, bytes]]:
     """Hash and text of the tracks that are not in the bucket yet."""
     return store.rows("SELECT sha256, content FROM tracks WHERE NOT safe")

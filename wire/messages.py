@@ -21,6 +21,8 @@ MAX_WEIGHTS_BYTES: Final = 16 * 1024 * 1024
 """Largest policy file."""
 MAX_UP_FRAME_BYTES: Final = 6 * 1024 * 1024
 """Largest frame towards the receiver (a batch in a JSON frame is base64, a third longer)."""
+MAX_HELLO_FRAME_BYTES: Final = 512 * 1024
+"""Largest frame towards the receiver until it has welcomed the bridge."""
 MAX_DOWN_FRAME_BYTES: Final = 24 * 1024 * 1024
 """Largest frame towards a bridge (weights in a JSON frame are base64)."""
 MAX_TRACK_BYTES: Final = 4 * 1024 * 1024
@@ -261,7 +263,7 @@ class WeightsUpdate(_Message, frozen=True, tag="weights_update"):
 
 
 class Drain(_Message, frozen=True, tag="drain"):
-    """The instance is about to go: keep driving, keep the spool, dial again."""
+    """The instance is about to go, or will for want of driving: keep driving, keep the spool, dial again."""
 
     reason: Text
 

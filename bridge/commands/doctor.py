@@ -13,6 +13,7 @@ from bridge.commands.options import AllowPlain, PairingCommand, Uri, look_up_of
 from bridge.pairing.command import COMMAND_SECONDS
 from bridge.pairing.file import config_folder, found_uri
 from runtime.exit_codes import ExitCode
+from runtime.logs import printable
 from runtime.signals import stop_on_signals
 from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
 
@@ -134,7 +135,7 @@ class _Called:
             pairing = self._look_up()
         except PairingError as error:
             # Its own words may hold anything, and what is found goes into bug reports.
-            typer.echo(str(error), err=True)
+            typer.echo(printable(str(error), keep="\n"), err=True)
             raise PairingError("the pairing command gives none") from None
         self.text = format_pairing(pairing)
         return pairing

@@ -11,6 +11,7 @@ import typer
 from bridge.assetto_corsa.session import Stopped
 from bridge.commands.game_options import Car, CarKind, GameOptions, chosen_car, game_settings, with_game_options
 from bridge.commands.options import AllowPlain, PairingCommand, Rate, TaskOptions, Uri, give_up, look_up_of, pairing_of
+from bridge.commands.pair import pair_unless_paired
 from bridge.pairing.file import config_folder
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging
@@ -52,6 +53,8 @@ def drive(
     from bridge.driving.garage import Settings, SettingsError, assembled_drive
 
     configure_logging("bridge")
+    if uri is None and pairing_command is None:
+        pair_unless_paired(allow_plain)
     stop = stop_on_signals()
     car = chosen_car(car, track, cars, game.wait)
     recording = _recording_for(car, recording, track, {"--cars": cars, "--seed": seed})

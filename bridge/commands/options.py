@@ -16,6 +16,7 @@ from bridge.pairing.command import NoAnswer, look_up_pairing
 from bridge.pairing.file import URI_VARIABLE, config_folder, found_uri
 from racing.task_config import TaskConfig
 from runtime.exit_codes import ExitCode
+from runtime.logs import printable
 from wire.pairing import Pairing, PairingError, parse_pairing
 
 Uri = Annotated[
@@ -72,12 +73,12 @@ def pairing_of(uri: str | None, allow_plain: bool, look_up: Callable[[], Pairing
             # A bridge may be started before the instance that it waits for.
             if stop.is_set():
                 raise typer.Exit(int(ExitCode.OK)) from None
-            print(f"{error} Asking again.", file=sys.stderr, flush=True)
+            print(printable(f"{error} Asking again.", keep="\n"), file=sys.stderr, flush=True)
         except PairingError as error:
             give_up(str(error))
 
 
 def give_up(sentence: str, exit_code: ExitCode = ExitCode.USAGE) -> NoReturn:
     """End the command with this sentence and exit code."""
-    print(sentence, file=sys.stderr)
+    print(printable(sentence, keep="\n"), file=sys.stderr)
     raise typer.Exit(int(exit_code))

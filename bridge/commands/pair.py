@@ -1,12 +1,13 @@
 """`ac-bridge pair`: remembers the run that this PC drives for."""
 
 import os
+import sys
 from typing import Annotated
 
 import typer
 
 from bridge.commands.options import AllowPlain, give_up
-from bridge.pairing.file import URI_VARIABLE, config_folder, store_pairing
+from bridge.pairing.file import URI_VARIABLE, NotPaired, config_folder, found_uri, store_pairing
 from wire.pairing import PairingError, parse_pairing
 
 
@@ -15,14 +16,14 @@ def pair(
         str | None,
         typer.Argument(
             metavar="URI",
-            help="Pairing string; asked for when it is not given, which is better: other users of this PC can see it "
-            "here.",
+            help="Pairing string; asked for, or read from a pipe, when it is not given, which is better: other users "
+            "of this PC can see it here.",
         ),
     ] = None,
     allow_plain: AllowPlain = False,
 ) -> None:
     """Remember the run that this PC drives for, so that `drive` needs no pairing string."""
-    text = uri or os.environ.get(URI_VARIABLE) or typer.prompt("Pairing string", hide_input=True)
+    text = uri or os.environ.get(URI_VARIABLE) or _asked()
     try:
         pairing = parse_pairing(text, allow_plain)
         path = store_pairing(pairing, config_folder())
@@ -31,3 +32,25 @@ def pair(
     except OSError as error:
         give_up(f"The pairing cannot be stored: {error}. Set AC_BRIDGE_CONFIG_DIR to a folder of yours.")
     typer.echo(f"Paired with {pairing.url} (stored in {path}). Now: ac-bridge drive")
+
+
+def pair_unless_paired(allow_plain: bool) -> None:
+    """Ask for the pairing string on a terminal, where none is known yet; elsewhere nobody would answer."""
+    try:
+        found_uri(None, config_folder())
+    except NotPaired:
+        if sys.stdin is not None and sys.stdin.isatty():
+            pair(None, allow_plain)
+    except PairingError:
+        # Who is about to use it says what is wrong with it.
+        return
+
+
+def _asked() -> str:
+    """The pairing string from the terminal, which does not show it, or the first line of a pipe."""
+    if sys.stdin.isatty():
+        return str(typer.prompt("Pairing string", hide_input=True))
+    text = sys.stdin.buffer.readline().decode("utf-8-sig", errors="replace").strip()
+    if not text:
+        give_up("No pairing string came. Paste it where `ac-bridge pair` asks for it, or pipe it in as the first line.")
+    return text

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 
 from bridge.doctor.messages import Finding, Severity
 from bridge.doctor.redaction import redacted
+from runtime.logs import printable
 
 
 def line(finding: Finding) -> str:
     """`ok       packets: 333 a second`: one line, with how to mend it behind an arrow."""
     mend = f"  ->  {finding.message.mend}" if finding.message.mend else ""
-    return f"{finding.message.severity:<8} {finding.message.check}: {finding.says}{mend}"
+    return printable(f"{finding.message.severity:<8} {finding.message.check}: {finding.says}{mend}")
 
 
 def stops_driving(findings: Sequence[Finding]) -> bool:

@@ -172,12 +172,19 @@ def _car_and_task(settings: Settings) -> tuple[Car, Task]:
         )
     rate = float(round(car.rate)) if settings.rate is None else settings.rate
     config = task_config(settings.task, rate)
-    if abs(car.rate / rate - round(car.rate / rate)) > 0.02:
+    if not _divides(rate, car.rate):
+        fitting = ", ".join(str(hz) for hz in range(10, 61) if _divides(hz, car.rate)) or "none"
         raise SettingsError(
-            f"The recording has {car.rate:.3g} rows a second, which --rate {rate:g} does not divide; leave --rate out "
-            "to play it row by row."
+            f"The recording has {car.rate:.3g} rows a second, of which no {rate:g} steps a second can be made. For a "
+            f"run that drives at {rate:g} Hz record at a multiple of that. The recording fits runs whose task has "
+            f"another control_hz from their first start on ({fitting}), with --rate here the same, or left out for one "
+            "step a row."
         )
     return car, Task(track, config)
+
+
+def _divides(rate: float, rows_per_second: float) -> bool:
+    return abs(rows_per_second / rate - round(rows_per_second / rate)) <= 0.02
 
 
 def task_config(texts: Sequence[str], rate: float | None) -> TaskConfig:

@@ -31,7 +31,7 @@ from bridge.link.refusal import ProxyUnusable, Refused, WrongCertificate, WrongT
 from runtime.logs import fields
 from runtime.pinned_https import client_context
 from runtime.prompt_frames import PromptConnection
-from wire.messages import MAX_DOWN_FRAME_BYTES, PROTOCOL
+from wire.messages import MAX_DOWN_FRAME_BYTES, MAX_UP_FRAME_BYTES, PROTOCOL
 from wire.pairing import Pairing, PinMismatch, basic_auth_header, check_pin
 
 DIAL_INTERVAL_S = (1.0, 1.4)
@@ -42,6 +42,8 @@ ADDRESS_INTERVAL_S = 0.25
 """The next address of a name is called so long after the one before (RFC 8305), or as soon as that has failed."""
 WRONG_TOKEN_PAUSE_S = 10.0
 """After a wrong token no attempt starts for so long: the receiver turns away whoever shows more than ten a minute."""
+MAX_UNREAD_BYTES = 2 * MAX_UP_FRAME_BYTES
+"""More than one batch and the answers to some pings never wait to be read by a receiver that means well."""
 _REPORT_SECONDS = 10.0
 _STATUS_IN_WORDS = {
     429: "wrong tokens came from this address lately, so it takes no calls from here for a minute",
@@ -79,9 +81,12 @@ class LinkConnection(PromptConnection, ClientConnection):
         await super().handshake(additional_headers, user_agent_header)  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
-        """Note the time, then handle the bytes."""
+        """Note the time, then handle the bytes, unless who sends them reads nothing of what they make us say."""
         self.heard_at = self.loop.time()
         super().data_received(data)
+        if self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            self.set_connection_exc(OSError("the receiver asks on and on, and does not read what it is answered"))
+            self.transport.abort()
 
 
 class _Connect(connect):
@@ -206,6 +211,8 @@ async def _connected(
         ping_interval=None,
         close_timeout=1.0,
         max_size=MAX_DOWN_FRAME_BYTES,
+        # One message waits at most: 16 of the largest, as the library has it, are 384 MiB.
+        max_queue=0,
         create_connection=pinned,  # type: ignore[arg-type]  # a class is asked for, and only called
         ssl=client_context(pairing.pin is not None) if pairing.tls else None,
         **way,

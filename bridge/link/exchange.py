@@ -83,7 +83,7 @@ class LinkState:
     Attributes:
         stream: id of our spool's stream.
         phase: where the conversation stands.
-        draining: the receiver has said that it is about to go.
+        draining: the receiver has said that it is about to go, and has stored nothing since.
         stored_through, safe_through: newest batch of our stream committed there, and in S3.
         stored_total: how many of the spool's steps, ever, the stored ones are, as far as the spool was read.
         stored_steps, trained_steps: of the whole run, from all bridges.
@@ -281,6 +281,8 @@ class Exchange:
             self._ahead.popleft()
         if self._outbox.stored_through > before:
             self._refusals = 0
+            # Where only idleness would have ended it, the instance stays for who drives.
+            self.state = replace(self.state, draining=False)
         self._note_progress(news=True)
 
     def _note_progress(self, news: bool) -> None:

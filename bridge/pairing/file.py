@@ -16,6 +16,10 @@ URI_VARIABLE = "AC_BRIDGE_URI"
 _FILE = "pairing.txt"
 
 
+class NotPaired(PairingError):
+    """No pairing string was given, and none is stored."""
+
+
 def config_folder(environment: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Path:
     """Where this user's settings live: $AC_BRIDGE_CONFIG_DIR, or the system's usual place."""
     if chosen := environment.get(FOLDER_VARIABLE):
@@ -40,7 +44,8 @@ def found_uri(given: str | None, folder: Path, environment: Mapping[str, str] = 
     """The pairing string to use: the given one, else the environment's, else the stored one.
 
     Raises:
-        PairingError: there is none.
+        NotPaired: there is none.
+        PairingError: the stored one cannot be read.
     """
     if text := given or environment.get(URI_VARIABLE):
         return text
@@ -48,7 +53,7 @@ def found_uri(given: str | None, folder: Path, environment: Mapping[str, str] = 
     try:
         return path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
-        raise PairingError(
+        raise NotPaired(
             "This PC is not paired with a run. Get the pairing string from the run's owner (it is in pairing.txt in "
             "the receiver's folder) and give it to `ac-bridge pair`, to `--uri`, or in the environment variable "
             f"{URI_VARIABLE}."

@@ -57,6 +57,22 @@ class Measured(msgspec.Struct):
     failures: int
 
 
+def hello_of(load: Load, bridge: str) -> Hello:
+    """What a bridge of this name says first, of a stream of its own."""
+    return Hello(
+        bridge=bridge,
+        stream=secrets.token_hex(16),
+        role=Role.COLLECT,
+        signature=load.signature,
+        spaces=racing().spaces.text,
+        real_time=True,
+        cars=1,
+        last_number=0,
+        weights_version=0,
+        software="bench",
+    )
+
+
 class _Bridge:
     """One simulated bridge: sends on its own schedule, whatever the receiver does."""
 
@@ -72,19 +88,7 @@ class _Bridge:
 
     async def dial(self) -> None:
         self.connection = await dial(parse_pairing(self._load.pairing))
-        hello = Hello(
-            bridge=self._name,
-            stream=secrets.token_hex(16),
-            role=Role.COLLECT,
-            signature=self._load.signature,
-            spaces=racing().spaces.text,
-            real_time=True,
-            cars=1,
-            last_number=0,
-            weights_version=0,
-            software="bench",
-        )
-        await self.connection.send(encode_frame(hello))
+        await self.connection.send(encode_frame(hello_of(self._load, self._name)))
         while not isinstance(decode_down(await self.connection.recv()), Welcome):
             pass
 

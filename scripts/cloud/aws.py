@@ -13,7 +13,7 @@ from botocore.config import Config
 
 from scripts.cloud.deployment import AppliedDeployment, OperatorError
 from scripts.cloud.run_record import RunRecord
-from train_cloud.object_store import CONNECT_SECONDS, READ_SECONDS, ObjectStore, s3_client
+from train_cloud.object_store import CONNECT_SECONDS, READ_SECONDS, ObjectStore
 from train_cloud.run_config import BucketConfig
 from train_cloud.run_folder.endpoint import Endpoint
 from train_cloud.run_folder.keys import run_prefix
@@ -25,15 +25,19 @@ _CONFIG = Config(
     connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 3, "mode": "standard"}
 )
 
+RUN_TAG = "Run"
+"""Of an instance: the run that it works for; as in terraform/locals.tf."""
+
 
 class GroupInstance(NamedTuple):
-    """One instance of the group; `state` is EC2's ("running")."""
+    """One instance of the group; `state` is EC2's ("running"), `run_id` the run that it was launched for, if known."""
 
     instance_id: str
     instance_type: str
     zone: str
     state: str
     launched_at: datetime
+    run_id: str | None
 
     def __str__(self) -> str:
         return f"{self.instance_id} ({self.instance_type} in {self.zone})"
@@ -52,8 +56,9 @@ class Cloud:
 
     def __init__(self, deployment: AppliedDeployment) -> None:
         self.deployment = deployment
-        self._bucket = BucketConfig(name=deployment.bucket, region=deployment.region)
-        self.objects = ObjectStore(self._bucket, run_prefix(deployment.run_id))
+        self.run_id = deployment.run_id
+        bucket = BucketConfig(name=deployment.bucket, region=deployment.region)
+        self.objects = ObjectStore(bucket, run_prefix(self.run_id))
         self.record = RunRecord(self.objects)
         self._autoscaling = boto3.client("autoscaling", region_name=deployment.region, config=_CONFIG)
         self._ec2 = boto3.client("ec2", region_name=deployment.region, config=_CONFIG)
@@ -83,11 +88,23 @@ class Cloud:
                 shown["Placement"].get("AvailabilityZone", "?"),
                 str(shown["State"]["Name"]),
                 shown["LaunchTime"],
+                next((tag.get("Value") for tag in shown.get("Tags", []) if tag.get("Key") == RUN_TAG), None),
             )
             for reservation in answer["Reservations"]
             for shown in reservation.get("Instances", [])
         ]
         return max(found, key=lambda one: one.launched_at, default=None)
+
+    def other_run(self, instance: GroupInstance | None) -> str | None:
+        """The sentence to tell when the instance works for another run than the deployment speaks of; None if not."""
+        ours = self.deployment.run_id
+        if instance is None or instance.run_id in (None, ours):
+            return None
+        return (
+            f"{instance} works for the run {instance.run_id}, while this deployment is for the run {ours}. If "
+            f"DEPLOYMENT names a file, it may be an old one: write it anew. Else `make stop` saves {instance.run_id} "
+            f"and ends it, and `make start` then begins {ours}."
+        )
 
     def failure(self) -> tuple[datetime, str] | None:
         """When the group's newest attempt began and what Auto Scaling says of it; None unless it came to nothing."""
@@ -124,11 +141,6 @@ class Cloud:
         )["SpotPriceHistory"]
         return float(history[0]["SpotPrice"]) if history else None
 
-    def written_at(self, key: str) -> datetime:
-        """When the object of the run, which must exist, was last written."""
-        head = s3_client(self._bucket).head_object(Bucket=self._bucket.name, Key=self.objects.prefix + key)
-        return head["LastModified"]  # type: ignore[no-any-return]
-
     def endpoint(self) -> Endpoint | None:
         """Where the newest instance that got so far listens; None before the first."""
         text = self._parameter(self.deployment.endpoint_parameter)
@@ -143,11 +155,11 @@ class Cloud:
             ) from None
 
     def present_endpoint(self, instance: GroupInstance | None) -> Endpoint | None:
-        """The endpoint, when it was written by the instance that is there now, for this run; else None."""
+        """The endpoint, when it was written by the instance that is there now; else None."""
         if instance is None:
             return None
-        found, there = self.endpoint(), (instance.instance_id, self.deployment.run_id)
-        return found if found is not None and (found.instance_id, found.run_id) == there else None
+        found = self.endpoint()
+        return found if found is not None and found.instance_id == instance.instance_id else None
 
     def pairing(self, endpoint: Endpoint) -> Pairing:
         """How to reach that receiver, with the present token. Raises OperatorError, without the token in its text."""

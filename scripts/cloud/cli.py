@@ -10,6 +10,7 @@ import typer
 from scripts.cloud.command import run
 from scripts.cloud.cost import cost
 from scripts.cloud.fetch import fetch
+from scripts.cloud.leftovers import leftovers
 from scripts.cloud.logs import logs
 from scripts.cloud.pair import pair
 from scripts.cloud.rotate_token import rotate_token
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (pair, status, logs, start, stop, fetch, cost, rotate_token):
+for command in (pair, status, logs, start, stop, fetch, cost, rotate_token, leftovers):
     app.command()(command)
 
 

@@ -5,6 +5,7 @@ sentence holds a secret: AWS's own words are quoted by code only, never with a r
 """
 
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,8 @@ from botocore import exceptions as boto
 from botocore.exceptions import BotoCoreError, ClientError
 
 from runtime.exit_codes import ExitCode
+from runtime.logs import printable
+from scripts.cloud.aws import Cloud
 from scripts.cloud.deployment import OperatorError
 from train_cloud.object_store import ObjectStoreError
 
@@ -112,4 +115,14 @@ def told(error: BotoCoreError | ClientError) -> tuple[str, ExitCode]:
 
 def note(text: str) -> None:
     """Tell the person something beside the command's outcome: on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text, keep="\n"), file=sys.stderr, flush=True)
+
+
+def note_other_run(cloud: Cloud) -> None:
+    """Tell when the instance works for another run than the one that a command reads in the bucket.
+
+    Rights to that bucket are all that such a command needs: without an answer of AWS nothing is told.
+    """
+    with suppress(OperatorError, BotoCoreError, ClientError):
+        if problem := cloud.other_run(cloud.group().instance):
+            note(problem)

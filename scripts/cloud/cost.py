@@ -52,6 +52,7 @@ class Prices(msgspec.Struct, kw_only=True, frozen=True):
     hours_per_month: Annotated[float, Meta(gt=0)]
     gp3_usd_per_gb_month: Dollars
     public_ipv4_usd_per_hour: Dollars
+    s3_usd_per_gb_month: Dollars = 0.0
     instance_types: dict[str, TypePrices]
 
 

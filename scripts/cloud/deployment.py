@@ -35,8 +35,9 @@ class AppliedDeployment(msgspec.Struct, kw_only=True, frozen=True):
     """What a command needs of what Terraform has made, as its output `deployment` says it; it holds no secrets.
 
     The run lies under runs/<run_id>/ in the bucket; `schedule` is the scheduled action that ends the `group` (Auto
-    Scaling) after `max_hours`; `..._parameter` are names of SSM parameters, `log_group` one of CloudWatch Logs;
-    budget_usd is for the whole run, hourly_extra_usd for disk and address; total_timesteps are environment steps.
+    Scaling) from outside, `guard_hours` after the start, or earlier where the rest of the budget pays for fewer at
+    `guard_usd_per_hour`; `..._parameter` are names of SSM parameters, `log_group` one of CloudWatch Logs; budget_usd is
+    for the whole run, hourly_extra_usd for disk and address; total_timesteps are environment steps.
     """
 
     name: str
@@ -51,6 +52,8 @@ class AppliedDeployment(msgspec.Struct, kw_only=True, frozen=True):
     log_group: str | None = None
     budget_usd: float
     max_hours: float
+    guard_hours: float
+    guard_usd_per_hour: float
     max_launches: int
     instance_types: list[str]
     volume_gb: int
@@ -102,7 +105,7 @@ def _terraform_output(folder: Path) -> bytes:
     if "not found" in said or "No outputs found" in said or not list(folder.glob("*.tf")):
         raise OperatorError(
             f"Nothing is applied in {folder}: Terraform knows no deployment. Run `terraform -chdir=terraform apply` "
-            f"first. {_ELSEWHERE}",
+            f"first. {_ELSEWHERE} With a lost state file, `make leftovers` lists and ends what AWS still has.",
             ExitCode.USAGE,
         )
     raise OperatorError(f"Terraform could not name the deployment; it said: {said[:_SHOWN] or 'nothing'}")

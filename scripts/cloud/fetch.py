@@ -13,8 +13,9 @@ import typer
 
 from runtime.logs import configure_logging
 from scripts.cloud.aws import Cloud
-from scripts.cloud.command import DeploymentFile, note
+from scripts.cloud.command import DeploymentFile, note, note_other_run
 from scripts.cloud.deployment import OperatorError, load_deployment
+from scripts.cloud.own_run import OwnRun, RunFile
 from train_cloud.run_config import BucketConfig, ConfigError, RunConfig, parse_run_config
 from train_cloud.run_folder.keys import MANIFEST, METRICS, POLICY, RUN_CONFIG
 from train_cloud.trainer.saving.manifest import Checkpoint, CheckpointError, find_newest
@@ -26,23 +27,26 @@ def fetch(
     to: Annotated[
         Path | None, typer.Option(envvar="AC_TO", help="Folder to make; default: models/<run_id>/<steps>.")
     ] = None,
+    run: RunFile = None,
     deployment: DeploymentFile = None,
 ) -> None:
     """Fetch the newest sound checkpoint of the run."""
     configure_logging("fetch")  # a damaged checkpoint is told in the log
-    cloud = Cloud(load_deployment(deployment))
+    found = OwnRun(run) if run else Cloud(load_deployment(deployment))
+    if isinstance(found, Cloud):
+        note_other_run(found)
     try:
-        checkpoint = find_newest(cloud.objects).checkpoint
+        checkpoint = find_newest(found.objects).checkpoint
     except CheckpointError as error:
         raise OperatorError(str(error)) from error
     if checkpoint is None:
         raise OperatorError(
-            f"The run {cloud.deployment.run_id} has no checkpoint yet. The first comes after save_frequency steps, or "
-            "when the instance ends; `make status` shows how far it is."
+            f"The run {found.run_id} has no checkpoint yet. The first comes after save_frequency steps, or "
+            "when the trainer is stopped; `make status` shows how far it is."
         )
     steps = checkpoint.manifest.steps
-    folder = to or MODELS / cloud.deployment.run_id / str(steps)
-    beside = {RUN_CONFIG: _run_config(cloud), METRICS: cloud.objects.find(METRICS)}
+    folder = to or MODELS / found.run_id / str(steps)
+    beside = {RUN_CONFIG: _run_config(found), METRICS: found.objects.find(METRICS)}
     try:
         _write(folder, checkpoint, {name: data for name, data in beside.items() if data is not None})
     except OSError as error:
@@ -51,14 +55,19 @@ def fetch(
         ) from error
     size = sum(entry.bytes for entry in checkpoint.manifest.files.values())
     print(f"{folder}: the checkpoint at {steps:,} steps, {len(checkpoint.files)} files, {size / 1e6:.1f} MB, verified.")
-    note(
-        f"Let it drive a lap: python -m scripts.lap TRACK --policy {folder / POLICY}. To go on with the "
-        "run by hand, `make stop` first; README.md says how (public_host in run.json is then that machine's)."
-    )
+    note(f"Let it drive a lap: python -m scripts.lap TRACK --policy {folder / POLICY} --picture lap.png")
+    if not run:
+        note(
+            "To go on with the run by hand, `make stop` first; README.md says how (public_host in run.json is then "
+            "that machine's)."
+        )
 
 
-def _run_config(cloud: Cloud) -> bytes:
-    """The run's configuration for a machine of one's own: the instance's, without its address and GPU."""
+def _run_config(found: Cloud | OwnRun) -> bytes:
+    """The run's configuration for a machine of one's own: of an instance's, without its address and GPU."""
+    if isinstance(found, OwnRun):
+        return msgspec.json.format(msgspec.json.encode(found.config), indent=2)
+    cloud = found
     settings, text = cloud.deployment, cloud.objects.find(RUN_CONFIG)
     if text is None:
         note(

@@ -1,7 +1,8 @@
 """`make logs`: the newest lines of an instance's journal, from the increments that it keeps in the bucket.
 
 Works when the instance is long gone, and needs no way into it. The increments come about once a minute; what to type
-for the live journal is told on standard error.
+for the live journal is told on standard error. Of a run of your own (--run) it is what its processes wrote, by the name
+of their machine.
 """
 
 import gzip
@@ -11,8 +12,9 @@ from typing import Annotated
 import typer
 
 from scripts.cloud.aws import Cloud
-from scripts.cloud.command import DeploymentFile, note
+from scripts.cloud.command import DeploymentFile, note, note_other_run
 from scripts.cloud.deployment import OperatorError, load_deployment
+from scripts.cloud.own_run import OwnRun, RunFile
 from scripts.cloud.waiting import POLL_SECONDS, Wait
 from train_cloud.run_folder.keys import LOGS
 
@@ -27,41 +29,49 @@ def logs(
     ] = None,
     tail: Annotated[int, typer.Option(envvar="AC_TAIL", min=1, help="How many of the newest lines.")] = LINES,
     follow: Annotated[bool, typer.Option(envvar="AC_FOLLOW", help="Go on with what comes, until Ctrl-C.")] = False,
+    run: RunFile = None,
     deployment: DeploymentFile = None,
 ) -> None:
     """Print the newest journal lines of an instance."""
-    cloud = Cloud(load_deployment(deployment))
-    keys = cloud.objects.list(LOGS)
+    found = OwnRun(run) if run else Cloud(load_deployment(deployment))
+    if isinstance(found, Cloud):
+        note_other_run(found)
+    keys = found.objects.list(LOGS)
     # The names of increments begin with the time.
     chosen = instance or _instance_of(max(keys, key=lambda key: key.rpartition("/")[2], default=""))
     if not chosen:
-        raise OperatorError(_nothing_yet(cloud))
+        raise OperatorError(_nothing_yet(found))
     shipped = [key for key in keys if _instance_of(key) == chosen]
     if not shipped and not follow:
         known = ", ".join(sorted({_instance_of(key) for key in keys})) or "none"
         raise OperatorError(f"The bucket has no log of {chosen}. Instances with logs: {known}.")
-    note(
-        f"{chosen}, as kept in the bucket. Live, while it runs: `aws ssm start-session --region "
-        f"{cloud.deployment.region} --target {chosen}`, then `journalctl -u ac-training -f`."
-    )
+    if isinstance(found, Cloud):
+        note(
+            f"{chosen}, of the run {found.run_id}, as kept in the bucket. Live, while it runs: `aws ssm start-session "
+            f"--region {found.deployment.region} --target {chosen}`, then `journalctl -u ac-training -f`."
+        )
+    else:
+        note(
+            f"{chosen}, as kept in the bucket, a minute behind at most. Live: what its two processes write themselves."
+        )
     lines: list[str] = []
     for key in reversed(shipped):
         if len(lines) < tail:
-            lines = _increment(cloud, key) + lines
+            lines = _increment(found, key) + lines
     for line in lines[-tail:]:
         print(line)
     wait = Wait(FOLLOW_MINUTES if follow else 0.0)
     while wait.again(FOLLOW_SECONDS):
-        for key in cloud.objects.list(f"{LOGS}{chosen}/"):
+        for key in found.objects.list(f"{LOGS}{chosen}/"):
             if key not in shipped:
                 shipped.append(key)
-                print("\n".join(_increment(cloud, key)), flush=True)
+                print("\n".join(_increment(found, key)), flush=True)
 
 
-def _increment(cloud: Cloud, key: str) -> list[str]:
+def _increment(found: Cloud | OwnRun, key: str) -> list[str]:
     """The lines without control characters: what a stranger made the receiver log must not steer this terminal."""
     try:
-        text = gzip.decompress(cloud.objects.get(key)[0]).decode(errors="replace")
+        text = gzip.decompress(found.objects.get(key)[0]).decode(errors="replace")
     except (OSError, EOFError, zlib.error):
         return [f"[the increment {key} is damaged]"]
     return ["".join(sign if sign.isprintable() or sign == "\t" else "?" for sign in line) for line in text.splitlines()]
@@ -71,9 +81,13 @@ def _instance_of(key: str) -> str:
     return key.removeprefix(LOGS).partition("/")[0]
 
 
-def _nothing_yet(cloud: Cloud) -> str:
-    group = cloud.group()
-    if group.instance is None:
+def _nothing_yet(found: Cloud | OwnRun) -> str:
+    if isinstance(found, OwnRun):
+        return (
+            f"The run {found.run_id} has no log in its bucket yet; it comes a minute after the start of its processes."
+        )
+    cloud, group = found, found.group()
+    if group.instance is None or cloud.other_run(group.instance):
         return f"No instance has written a log for the run {cloud.deployment.run_id} yet. `make status` tells more."
     return (
         f"{group.instance} has not written a log yet; the first comes about a minute after its boot. What its console "

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from runtime.exit_codes import ExitCode
 from scripts.cloud.aws import Cloud
 from scripts.cloud.capacity import explain
 from scripts.cloud.command import DeploymentFile, note
@@ -41,7 +42,7 @@ def pair(
     cloud = Cloud(load_deployment(deployment))
     pairing = pairing_when_ready(cloud, Wait(wait_minutes))
     if sys.stdout.isatty():
-        note("The next line is a secret: whoever has it can drive for this run. On the gaming PC: make bridge URI=...")
+        note("The next line is a secret: whoever has it can drive for this run. `ac-bridge pair` asks for it.")
     print(format_pairing(pairing))
 
 
@@ -51,6 +52,8 @@ def pairing_when_ready(cloud: Cloud, wait: Wait) -> Pairing:
         group = cloud.group()
         if group.desired == 0:
             raise OperatorError(why_nothing_runs(cloud))
+        if problem := cloud.other_run(group.instance):
+            raise OperatorError(problem, ExitCode.REFUSED)
         if group.instance is None:
             state = _no_instance(cloud)
         elif (endpoint := cloud.present_endpoint(group.instance)) is None:
@@ -60,7 +63,9 @@ def pairing_when_ready(cloud: Cloud, wait: Wait) -> Pairing:
             pairing = cloud.pairing(endpoint)
             problem = _not_healthy(pairing)
             if problem is None:
-                wait.say(f"the receiver at {pairing.host}:{pairing.port} is healthy")
+                wait.say(
+                    f"the receiver at {pairing.host}:{pairing.port} is healthy; it works for the run {endpoint.run_id}"
+                )
                 return pairing
             state = f"{endpoint.instance_id} has the address {pairing.host}:{pairing.port}; {problem}"
         wait.say(state)
@@ -87,7 +92,7 @@ def _no_instance(cloud: Cloud) -> str:
     failure, started = cloud.failure(), cloud.record.started()
     if failure is None or (started is not None and failure[0] < started):
         return "an instance is requested; none is there yet"
-    cause = explain(failure[1], cloud.deployment.region)
+    cause = explain(failure[1], cloud.deployment.region, cloud.deployment.instance_types)
     if not cause.passing:
         raise OperatorError(f"No instance comes. {cause.text}")
     return f"no instance yet. {cause.text}"

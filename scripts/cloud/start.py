@@ -10,9 +10,7 @@ from runtime.exit_codes import ExitCode
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile
 from scripts.cloud.deployment import OperatorError, load_deployment
-
-GUARD_HOURS = 1.0
-"""How much later than the instance's own limit, which keeps a reason, the guard outside it acts; as in compute.tf."""
+from train_cloud.instance.config import MIN_GUARD_HOURS
 
 
 def start(deployment: DeploymentFile = None) -> None:
@@ -20,6 +18,8 @@ def start(deployment: DeploymentFile = None) -> None:
     cloud = Cloud(load_deployment(deployment))
     settings, record, group = cloud.deployment, cloud.record, cloud.group()
     if group.desired > 0:
+        if problem := cloud.other_run(group.instance):
+            raise OperatorError(problem, ExitCode.REFUSED)
         there = str(group.instance) if group.instance else "an instance, which is not there yet,"
         print(f"The run {settings.run_id} is started already: {there} works for it. `make pair` waits for it.")
         return
@@ -40,7 +40,8 @@ def start(deployment: DeploymentFile = None) -> None:
         )
     now = datetime.now(UTC)
     # The guard first: whatever fails after it, nothing runs without an end.
-    cloud.schedule_end(now + timedelta(hours=settings.max_hours + GUARD_HOURS))
+    paid_hours = (settings.budget_usd - spent) / settings.guard_usd_per_hour
+    cloud.schedule_end(now + timedelta(hours=min(settings.guard_hours, max(MIN_GUARD_HOURS, paid_hours))))
     record.begin_anew(now)
     cloud.set_desired(1)
     print(

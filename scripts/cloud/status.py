@@ -1,11 +1,12 @@
 """`make status`: how the run stands, in one table: instance, spend, steps, laps, last checkpoint, bridges, last ending.
 
 Promises an answer also when nothing runs, and to say for each figure that cannot be had why. It changes nothing. With
---json the same figures as one JSON document, times in s; without a terminal plain lines instead of a table.
+--json the same figures as one JSON document, times in s; without a terminal plain lines instead of a table. Of a run of
+your own (--run) the same, as far as it has them.
 """
 
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -13,28 +14,29 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from runtime.progress import duration, lap_text
+from runtime.logs import printable
 from scripts.cloud.aws import Cloud, Group
 from scripts.cloud.command import DeploymentFile
 from scripts.cloud.deployment import OperatorError, load_deployment
+from scripts.cloud.own_run import FOLDER, OwnRun, RunFile, ServiceFolder
+from scripts.cloud.progress import RunProgress, figures_of, progress_rows
 from scripts.cloud.run_record import Ending
 from train_cloud.receiver_client import Unreachable, metrics
-from train_cloud.run_folder.keys import LATEST
 from train_cloud.run_folder.states import BRIDGES
 from wire.pairing import PinMismatch
 
 
-class RunStatus(msgspec.Struct, kw_only=True):
-    """Everything that the table shows; None where nothing is known. Money in US dollars, ages and times in s."""
+class RunStatus(RunProgress, kw_only=True):
+    """Everything that the table shows of the cloud's run, progress included. Money in US dollars, times in h."""
 
-    run_id: str
     region: str
-    state: str
     desired_capacity: int
     instance_id: str | None = None
     instance_type: str | None = None
     zone: str | None = None
     launched_at: datetime | None = None
+    instance_run_id: str | None = None
+    attention: str | None = None
     spot_price_usd_per_hour: float | None = None
     extra_usd_per_hour: float
     spend_usd: float
@@ -43,27 +45,17 @@ class RunStatus(msgspec.Struct, kw_only=True):
     max_hours: float
     launches: int
     max_launches: int
-    steps: int
-    total_timesteps: int
-    steps_per_second: float | None = None
-    seconds_left: float | None = None
-    laps: int = 0
-    clean_laps: int = 0
-    best_lap_s: float | None = None
-    mean_reward: float | None = None
-    checkpoint_steps: int | None = None
-    checkpoint_age_s: float | None = None
-    bridges: int | None = None
-    bridges_unknown_because: str | None = None
     last_ending: Ending | None = None
 
 
 def status(
     as_json: Annotated[bool, typer.Option("--json", envvar="AC_JSON", help="One JSON document.")] = False,
+    run: RunFile = None,
+    folder: ServiceFolder = FOLDER,
     deployment: DeploymentFile = None,
 ) -> None:
     """Show how the run stands."""
-    found = look(Cloud(load_deployment(deployment)))
+    found = OwnRun(run).look(folder) if run else look(Cloud(load_deployment(deployment)))
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     elif sys.stdout.isatty():
@@ -71,17 +63,17 @@ def status(
         table.add_column(style="bold")
         table.add_column(overflow="fold")
         for name, value in rows(found)[1:]:
-            table.add_row(name, value.replace("[", r"\["))
+            table.add_row(name, printable(value).replace("[", r"\["))
         Console(highlight=False).print(table)
     else:
         for name, value in rows(found):
-            print(f"{name}: {value}")
+            print(f"{name}: {printable(value)}")
 
 
 def look(cloud: Cloud) -> RunStatus:
     """Ask AWS, the bucket and the receiver, in this order."""
     settings, record, group = cloud.deployment, cloud.record, cloud.group()
-    progress, checkpoint = record.metrics(), record.newest_checkpoint()
+    progress = record.metrics()
     instance, done, ending = group.instance, record.is_done(settings.total_timesteps), record.last_ending()
     totals = record.totals(instance.instance_id if instance else None)
     found = RunStatus(
@@ -96,20 +88,18 @@ def look(cloud: Cloud) -> RunStatus:
         max_hours=settings.max_hours,
         launches=record.launches(),
         max_launches=settings.max_launches,
-        steps=progress.get("steps", 0),
         total_timesteps=progress.get("total_timesteps", settings.total_timesteps),
         last_ending=ending,
-        **{name: progress[name] for name in ("laps", "clean_laps", "best_lap_s", "mean_reward") if name in progress},
+        **figures_of(record),
     )
-    if checkpoint is not None:
-        found.checkpoint_steps = checkpoint.steps
-        found.checkpoint_age_s = round((datetime.now(UTC) - cloud.written_at(LATEST)).total_seconds(), 1)
     if instance is not None:
         found.instance_id, found.instance_type = instance.instance_id, instance.instance_type
         found.zone, found.launched_at = instance.zone, instance.launched_at
+        found.instance_run_id, found.attention = instance.run_id, cloud.other_run(instance)
         found.spot_price_usd_per_hour = cloud.spot_price(instance)
-        # Without an instance these are only what was so when it ended.
-        found.steps_per_second, found.seconds_left = progress.get("steps_per_second"), progress.get("seconds_left")
+        # Without an instance at work for the run these are only what was so when it ended.
+        if not found.attention:
+            found.steps_per_second, found.seconds_left = progress.get("steps_per_second"), progress.get("seconds_left")
     _ask_receiver(cloud, group, found)
     return found
 
@@ -142,12 +132,17 @@ def _ask_receiver(cloud: Cloud, group: Group, found: RunStatus) -> None:
         found.bridges_unknown_because = f"not reachable from here: {error}"
 
 
-def rows(found: RunStatus) -> list[tuple[str, str]]:
+def rows(found: RunProgress) -> list[tuple[str, str]]:
     """The table's rows: what and how much, as people read it."""
+    if not isinstance(found, RunStatus):
+        return [("run", found.run_id), ("state", found.state), *progress_rows(found)]
     lines = [("run", f"{found.run_id} in {found.region}"), ("state", found.state)]
     if found.instance_id:
         since = f", since {found.launched_at:%Y-%m-%d %H:%M} UTC" if found.launched_at else ""
-        lines.append(("instance", f"{found.instance_id}, {found.instance_type} in {found.zone}{since}"))
+        works = f", for the run {found.instance_run_id}" if found.instance_run_id else ""
+        lines.append(("instance", f"{found.instance_id}, {found.instance_type} in {found.zone}{since}{works}"))
+        if found.attention:
+            lines.append(("attention", found.attention))
         price, extra = found.spot_price_usd_per_hour, found.extra_usd_per_hour
         asked = (
             f"${price:.4f} an hour (spot), ${price + extra:.4f} with disk and address" if price is not None else None
@@ -156,14 +151,6 @@ def rows(found: RunStatus) -> list[tuple[str, str]]:
     spent = f"${found.spend_usd:.2f} of ${found.budget_usd:.2f}"
     if found.budget_usd:
         spent += f" ({100 * found.spend_usd / found.budget_usd:.0f} %)"
-    steps = f"{found.steps:,} of {found.total_timesteps:,} ({100 * found.steps / max(1, found.total_timesteps):.1f} %)"
-    if found.steps_per_second is not None:
-        steps += f", {found.steps_per_second:.1f} a second"
-    if found.seconds_left is not None:
-        steps += f", {duration(found.seconds_left)} left"
-    checkpoint = "none yet"
-    if found.checkpoint_age_s is not None:
-        checkpoint = f"at {found.checkpoint_steps:,} steps, {duration(found.checkpoint_age_s)} old"
     ending = "none"
     if one := found.last_ending:
         saved = "" if one.seconds is None else f" (saved in {one.seconds:.0f} s)"
@@ -173,11 +160,6 @@ def rows(found: RunStatus) -> list[tuple[str, str]]:
         ("spent", spent),
         ("hours since the start", f"{found.hours:.1f} of {found.max_hours:g}"),
         ("launches since the start", f"{found.launches} of {found.max_launches}"),
-        ("steps", steps),
-        ("laps, clean ones", f"{found.laps:,}, {found.clean_laps:,}"),
-        ("best lap", lap_text(found.best_lap_s)),
-        ("mean reward of an episode", "none yet" if found.mean_reward is None else f"{found.mean_reward:.1f}"),
-        ("last checkpoint", checkpoint),
-        ("bridges", str(found.bridges) if found.bridges is not None else f"unknown ({found.bridges_unknown_because})"),
+        *progress_rows(found),
         ("last ending", ending),
     ]

@@ -7,6 +7,7 @@ waits until it is gone, for a bounded time. `make start` goes on from there.
 from datetime import UTC, datetime
 from typing import Annotated
 
+import msgspec
 import typer
 
 from scripts.cloud.aws import Cloud
@@ -27,14 +28,17 @@ def stop(
     deployment: DeploymentFile = None,
 ) -> None:
     """Stop the run; everything is saved."""
-    cloud = Cloud(load_deployment(deployment))
+    cloud = Cloud(applied := load_deployment(deployment))
     group = cloud.group()
     if group.desired == 0 and group.existing == 0:
         print(f"Nothing runs for {cloud.deployment.run_id}; nothing is changed.")
         return
     cloud.set_desired(0)
+    if (running := group.instance) and running.run_id:
+        # What ends is the run that the instance works for, whatever was applied since.
+        cloud = Cloud(msgspec.structs.replace(applied, run_id=running.run_id))
     if group.desired > 0:
-        _record(cloud, group.instance.instance_id if group.instance else "none")
+        _record(cloud, running.instance_id if running else "none")
     wait = Wait(wait_minutes)
     while (group := cloud.group()).existing:
         if group.desired:
@@ -45,9 +49,11 @@ def stop(
                 f"After {wait.minutes:g} minutes the instance is still shutting down. Nothing replaces it; `make "
                 "status` shows when it is gone, and so does the EC2 console."
             )
+    same = cloud.deployment.run_id == applied.run_id
+    then = "goes on from there" if same else f"begins the run {applied.run_id}, for which this deployment is"
     print(
         f"Stopped the run {cloud.deployment.run_id}. Everything is in s3://{cloud.deployment.bucket}/{cloud.objects.prefix}"
-        " ; `make start` goes on from there."
+        f" ; `make start` {then}."
     )
 
 

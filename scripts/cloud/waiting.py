@@ -3,6 +3,7 @@
 import sys
 import time
 
+from runtime.logs import printable
 from runtime.progress import duration
 
 POLL_SECONDS = 3.0
@@ -20,7 +21,7 @@ class Wait:
         """Tell where things stand, unless that was the last thing told."""
         if text != self._said:
             self._said = text
-            print(f"{duration(time.monotonic() - self._began):>7}  {text}", file=sys.stderr, flush=True)
+            print(f"{duration(time.monotonic() - self._began):>7}  {printable(text)}", file=sys.stderr, flush=True)
 
     def again(self, seconds: float | None = None) -> bool:
         """Sleep until it is time to look again; False, at once, when the deadline is over."""

@@ -3,11 +3,12 @@
 Starts an S3 server, the receiver, the trainer and a bridge with a simulated car as processes of their own, which talk
 as they will between a gaming PC and a spot instance. Ends with exit code 0 when the learned policy has driven
 three clean laps in a row, with 1 and a sentence when it has not in time; whichever way it ends, no process is left.
+Where nothing moves any more, it says so with the last words of each process.
 """
 
+import errno
 import logging
 import os
-import shutil
 import sys
 import threading
 import time
@@ -29,28 +30,23 @@ from runtime.signals import stop_on_signals
 from scripts.demo import report as demo_report
 from scripts.demo import settings as demo_settings
 from scripts.demo.crew import Crew, EndedEarly
+from scripts.demo.folder import UnusableFolder, fresh_folder
 from scripts.demo.judge import LAPS_IN_A_ROW, Judge
 from train_cloud.environment import bridge_options, task_config
-from train_cloud.object_store import s3_client
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder import files
 from train_cloud.run_folder.keys import METRICS
-from train_cloud.store import Store
+from train_cloud.store import Store, StoreError
 from wire.pairing import new_token
 
-START_SECONDS = 90.0
+START_SECONDS = 300.0
 """A process that is not up after this time never will be."""
+STANDSTILL_SECONDS = 30.0
+"""When nothing has moved for so long, that is told, and again after the same time."""
 CLOSING_SECONDS = 10.0
 """What the orderly end of every process, the picture and the table take on a busy machine."""
 
-MARKER = "made-by-the-demo.txt"
-"""Only a folder with this file in it is emptied by the next demo."""
-
 _log = logging.getLogger("demo")
-
-
-class UnusableFolder(Exception):
-    """The outcome cannot go where it was told to; the text is a sentence."""
 
 
 class DemoFailed(Exception):
@@ -75,14 +71,36 @@ class Scene:
         return self.began + self.seconds - CLOSING_SECONDS - time.monotonic()
 
     def wait_for(self, crew: Crew, what: str, ready: Callable[[], bool]) -> None:
-        """Return when `ready`; raise when told to stop, when a process ends, or after START_SECONDS."""
+        """Return when `ready`; raise when told to stop, when a process ends, or when it takes too long."""
+        standstill = Standstill(crew)
         deadline = time.monotonic() + START_SECONDS
         while not ready():
             crew.check()
             if self.stop.wait(0.1):
                 raise KeyboardInterrupt
+            standstill.look(what)
             if time.monotonic() > deadline:
                 raise DemoFailed(f"{what} was not up after {START_SECONDS:.0f} s; the logs are in {self.folder}/logs.")
+
+
+class Standstill:
+    """Says on standard error when what is looked at has not changed for STANDSTILL_SECONDS, with the last words."""
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+        self._seen: object = None
+        self._moved = self._told = time.monotonic()
+
+    def look(self, now: object) -> None:
+        """`now` is how things stand; a text is what is waited for."""
+        at = time.monotonic()
+        if now != self._seen:
+            self._seen, self._moved, self._told = now, at, at
+        elif at - self._told >= STANDSTILL_SECONDS:
+            self._told = at
+            what = f"{now} is not up yet" if isinstance(now, str) else "Nothing has moved"
+            words = self._crew.all_last_words()
+            print(f"{what} after {at - self._moved:.0f} s. The last words of each process:\n{words}", file=sys.stderr)
 
 
 def start_processes(crew: Crew, scene: Scene) -> RunConfig:
@@ -92,10 +110,9 @@ def start_processes(crew: Crew, scene: Scene) -> RunConfig:
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
         os.environ.pop(name, None)
     url, pairing = scene.folder / "s3-url.txt", scene.folder / "instance" / files.PAIRING
-    crew.start("s3", "scripts.demo.s3_server", str(url))
+    crew.start("s3", "scripts.demo.s3_server", str(url), demo_settings.BUCKET)
     scene.wait_for(crew, "The S3 server", url.exists)
     run = demo_settings.demo_run(url.read_text(encoding="utf-8"))
-    s3_client(run.bucket).create_bucket(Bucket=run.bucket.name)
     config, token = scene.folder / files.RUN_CONFIG, scene.folder / files.TOKEN
     config.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2))
     write_private(token, new_token().encode())
@@ -112,6 +129,7 @@ def start_processes(crew: Crew, scene: Scene) -> RunConfig:
 
 def watch_it_learn(crew: Crew, scene: Scene, store: Store, judge: Judge) -> None:
     """Show how far it is until a policy has passed, or until the time is over; raise when none has, or one ends."""
+    standstill = Standstill(crew)
     with Progress("learning to lap") as progress:
         while judge.passed is None or scene.whole_time:
             crew.check()
@@ -126,25 +144,30 @@ def watch_it_learn(crew: Crew, scene: Scene, store: Store, judge: Judge) -> None
                     f"No policy drove {LAPS_IN_A_ROW} clean laps in a row within {duration(scene.seconds)}. A busy "
                     f"machine needs longer: try again with MINUTES=20. The logs are in {scene.folder / 'logs'}."
                 )
+            steps, updates = store.total_steps(), store.progress().updates
+            standstill.look((steps, updates))
             progress.update(
-                store.total_steps(),
-                updates=store.progress().updates,
+                steps,
+                updates=updates,
                 clean_laps=f"{judge.latest.clean if judge.latest else 0}/{LAPS_IN_A_ROW}",
                 time_left=duration(scene.time_left()),
             )
 
 
 def play(scene: Scene) -> None:
-    """The demo itself, from the first process to the table. Raises DemoFailed, EndedEarly, KeyboardInterrupt."""
+    """The demo itself, from the first process to the table, which an interrupted one shows, too.
+
+    Raises DemoFailed, EndedEarly, KeyboardInterrupt, StoreError, OSError.
+    """
     with Crew(scene.folder / "logs") as crew:
         run = start_processes(crew, scene)
         store = Store(scene.folder / "instance" / files.STORE)
         judge = Judge(store, scene.track, task_config(run), scene.whole_time)
         judge.start()
-        failure: DemoFailed | None = None
+        failure: DemoFailed | KeyboardInterrupt | None = None
         try:
             watch_it_learn(crew, scene, store, judge)
-        except DemoFailed as error:
+        except (DemoFailed, KeyboardInterrupt) as error:
             failure = error
         # In this order everything that was driven is trained on no more, but saved: the last experience by the
         # receiver, the last checkpoint and metrics by the trainer.
@@ -156,31 +179,14 @@ def play(scene: Scene) -> None:
             demo_report.draw_lap(scene.folder / "lap.png", scene.track, best.drive, judge.reference)
         demo_report.print_table(metrics)
         print(f"The lap is drawn in {scene.folder / 'lap.png'}, the figures are in {scene.folder / METRICS}.")
-    if failure is not None:
-        raise failure
+        if failure is not None:
+            raise failure
 
 
-def fresh_folder(folder: Path) -> None:
-    """Make the folder, or empty that of an earlier demo; raises UnusableFolder, above all for one of somebody else."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = list(folder.iterdir())
-        if held and not (folder / MARKER).is_file():
-            raise UnusableFolder(
-                f"The folder {folder} holds something that no demo wrote. Name another one with --output, or delete it."
-            )
-        # Written first and kept: a demo that is killed right here finds its own folder again.
-        (folder / MARKER).write_text("The next `make demo` into this folder deletes everything in it.\n", "utf-8")
-        for entry in held:
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            elif entry.name != MARKER:
-                entry.unlink()
-        (folder / "instance").mkdir()
-    except OSError as error:
-        raise UnusableFolder(
-            f"The outcome cannot go into {folder}: {error.strerror or error}. Name another folder with --output."
-        ) from error
+def say_when_it_is_told_to_end(stop: threading.Event) -> None:
+    """Whatever the demo is at: its processes may take a while to save what they have."""
+    stop.wait()
+    print("Ending: each process saves what it has. Another Ctrl-C ends them at once.", file=sys.stderr, flush=True)
 
 
 def demo(
@@ -194,27 +200,37 @@ def demo(
         bool, typer.Option(envvar="AC_DEMO_WHOLE_TIME", help="learn on until the time is over")
     ] = False,
     cars: Annotated[int, typer.Option(min=1, max=64, help="simulated cars at once")] = demo_settings.CARS,
-    output: Annotated[Path, typer.Option(help="where the outcome goes")] = Path("demo-output"),
+    output: Annotated[Path, typer.Option(envvar="AC_DEMO_OUTPUT", help="where the outcome goes")] = Path("demo-output"),
 ) -> None:
     """Teach a simulated car to lap on this machine, through every part of the system."""
     began = time.monotonic()
     configure_logging("demo")
     stop = stop_on_signals()
+    threading.Thread(target=say_when_it_is_told_to_end, args=(stop,), name="end", daemon=True).start()
     try:
         # The track first: a slip in its name must not cost the last demo's outcome.
         scene = Scene(output, track, parse_track(track), cars, minutes * 60.0, whole_time, began, stop)
-        fresh_folder(output)
-        play(scene)
+        with fresh_folder(output):
+            play(scene)
         code = ExitCode.OK
     except KeyboardInterrupt:
         print("Stopped; every process of the demo has ended.", file=sys.stderr)
         code = ExitCode.INTERRUPTED
-    except (TrackError, UnusableFolder) as error:
+    except TrackError as error:
         print(error, file=sys.stderr)
         code = ExitCode.USAGE
-    except (DemoFailed, EndedEarly) as error:
+    except UnusableFolder as error:
+        print(error, file=sys.stderr)
+        code = error.exit_code
+    except (DemoFailed, EndedEarly, StoreError) as error:
         print(error, file=sys.stderr)
         code = ExitCode.FAILED
+    except OSError as error:
+        print(
+            f"The demo cannot go on in {output}: {error.strerror or error}. The logs are in {output}/logs.",
+            file=sys.stderr,
+        )
+        code = ExitCode.DISK_FULL if error.errno == errno.ENOSPC else ExitCode.FAILED
     # The judge may still be driving in its thread: it holds nothing that needs an orderly end.
     _log.info("demo ended", extra=fields(code=int(code), seconds=time.monotonic() - began))
     raise typer.Exit(int(code))

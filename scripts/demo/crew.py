@@ -13,11 +13,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from runtime.logs import fields
+from runtime.logs import fields, printable
 from scripts.demo.leash import GRACE_SECONDS
 
 LAST_WORDS = 8
 """Lines of a log that are shown when its process has ended early."""
+_LINE_START, _LINE_END = 160, 240
+"""Signs of a long line that are shown: where a traceback is one line, what happened stands at its end."""
 
 _log = logging.getLogger(__name__)
 
@@ -63,11 +65,20 @@ class Crew:
         """Raise EndedEarly when one that was started is gone."""
         for name, process in self._processes.items():
             if process.poll() is not None:
-                lines = self.log_of(name).read_text(encoding="utf-8", errors="replace").splitlines()
                 raise EndedEarly(
                     f"The {name} ended with exit code {process.returncode}; it should have gone on. "
-                    f"The end of its log {self.log_of(name)}:\n" + "\n".join(lines[-LAST_WORDS:])
+                    f"The end of its log {self.log_of(name)}:\n" + "\n".join(self.last_words(name))
                 )
+
+    def last_words(self, name: str, lines: int = LAST_WORDS) -> list[str]:
+        """The end of a process's log, as a person reads it: without the middle of long lines."""
+        said = self.log_of(name).read_text(encoding="utf-8", errors="replace").split("\n")
+        return [_shortened(printable(line)) for line in said if line][-lines:]
+
+    def all_last_words(self) -> str:
+        """What each process said last, a line each."""
+        words = ((name, self.last_words(name, 1)) for name in self._processes)
+        return "\n".join(f"  {name}: {said[0] if said else '(nothing yet)'}" for name, said in words)
 
     def end(self, name: str) -> int:
         """End one process in order, by force after a deadline; return its exit code."""
@@ -95,11 +106,20 @@ class Crew:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         """End every process, the last started first, each in order; an interruption ends all at once."""
+        if isinstance(error, Exception):
+            # Before the end of each, which takes a while, and not only after it.
+            reason = str(error).split("\n")[0]
+            _log.error("something went wrong, so every process ends", extra=fields(reason=reason))
         try:
-            while self._processes:
+            while self._processes and kind is not KeyboardInterrupt:
                 self.end(next(reversed(self._processes)))
         finally:
             for process in self._processes.values():
                 self._kill(process)
+                process.wait()
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= _LINE_START + _LINE_END else f"{line[:_LINE_START]} … {line[-_LINE_END:]}"

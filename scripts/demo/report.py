@@ -1,21 +1,26 @@
 """What the demo leaves behind and shows at its end: a table, metrics.json and a picture of the policy's lap."""
 
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.table import Table
 
 from racing.evaluation import Evaluation
 from racing.track import Track
+from runtime.logs import fields
 from runtime.progress import duration, lap_text
 from scripts.demo.judge import LAPS_IN_A_ROW, Judge
-from train_cloud.object_store import ObjectStore, s3_client
+from train_cloud.object_store import ObjectStore, ObjectStoreError, s3_client
 from train_cloud.run_config import BucketConfig, RunConfig
 from train_cloud.run_folder.keys import METRICS, run_prefix
+
+_log = logging.getLogger(__name__)
 
 
 def census(objects: ObjectStore, bucket: BucketConfig) -> dict[str, dict[str, int]]:
@@ -33,6 +38,12 @@ def census(objects: ObjectStore, bucket: BucketConfig) -> dict[str, dict[str, in
 def demo_metrics(judge: Judge, run: RunConfig, track: str, seconds: float) -> dict[str, Any]:
     """The demo's metrics.json: the judgement first, then what the trainer counted; times in s unless named."""
     objects = ObjectStore(run.bucket, run_prefix(run.run_id))
+    shelves: dict[str, dict[str, int]] = {}
+    trainer = b"{}"
+    try:
+        shelves, trainer = census(objects, run.bucket), objects.find(METRICS) or trainer
+    except (ObjectStoreError, BotoCoreError, ClientError) as error:
+        _log.warning("the demo's bucket cannot be read, so its part of the table is empty", extra=fields(reason=error))
     best = judge.passed or judge.latest
     # The first lap starts slower than the others end; the best of each compares flying laps.
     reference = min((lap.time for lap in judge.reference.laps), default=None) if judge.reference else None
@@ -45,8 +56,8 @@ def demo_metrics(judge: Judge, run: RunConfig, track: str, seconds: float) -> di
         "reference_lap_s": reference,
         "weights_version": best.version if best else 0,
         "versions_judged": judge.judged,
-        "bucket": census(objects, run.bucket),
-        "trainer": msgspec.json.decode(objects.find(METRICS) or b"{}"),
+        "bucket": shelves,
+        "trainer": msgspec.json.decode(trainer),
     }
 
 

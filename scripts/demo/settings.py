@@ -4,6 +4,7 @@ from train_cloud.run_config import BucketConfig, RunConfig
 
 TRACK = "seed:7:1200"
 CARS = 16
+BUCKET = "ac-training-demo"
 MINUTES = 8.0
 
 
@@ -11,7 +12,7 @@ def demo_run(endpoint_url: str) -> RunConfig:
     """The run's configuration; it is the demo that ends the run, long before `total_timesteps`."""
     return RunConfig(
         run_id="demo",
-        bucket=BucketConfig(name="ac-training-demo", endpoint_url=endpoint_url),
+        bucket=BucketConfig(name=BUCKET, endpoint_url=endpoint_url),
         total_timesteps=10_000_000,
         save_frequency=20_000,
         # Found by measuring on two shared cores: small networks and half an update a step (which keeps the data

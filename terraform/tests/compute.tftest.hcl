@@ -15,7 +15,7 @@ provider "aws" {
 }
 
 variables {
-  home_cidrs = ["203.0.113.7/32"]
+  home_cidrs = ["8.8.8.8/32"]
 }
 
 run "runs_one_spot_instance_at_most_from_a_hardened_template" {
@@ -105,8 +105,75 @@ run "trains_on_a_cpu_when_told_and_ends_from_outside_an_hour_after_its_limit" {
   }
 
   assert {
+    condition     = local.instance.guard_usd_per_hour > 0.192 && local.instance.guard_usd_per_hour < 0.21 && local.instance.schedule == aws_autoscaling_schedule.max_hours.scheduled_action_name
+    error_message = "The instance cannot move the guard outside, or does not reckon with the dearest type's price on demand."
+  }
+
+  assert {
     condition     = local.instance.max_hours == 5
     error_message = "The instance does not know its limit."
+  }
+
+  assert {
+    condition     = aws_ssm_parameter.limits.insecure_value == "{\"budget_usd\":20,\"idle_minutes\":30,\"max_hours\":5}" && aws_ssm_parameter.limits.name == local.instance.limits_parameter
+    error_message = "A running instance does not find its limits."
+  }
+
+  assert {
+    condition     = alltrue([for it in aws_launch_template.instance.tag_specifications : it.tags.Run == "run-1" && length(it.tags.RunSettings) == 16])
+    error_message = "An instance does not say which run it works for."
+  }
+}
+
+run "refuses_another_run_while_an_instance_works" {
+  command         = plan
+  expect_failures = [aws_launch_template.instance]
+
+  override_data {
+    target = data.aws_instances.present
+    values = { ids = ["i-0123456789abcdef0"] }
+  }
+}
+
+run "ends_from_outside_when_the_budget_must_be_spent" {
+  command = plan
+
+  assert {
+    condition     = local.guard_minutes / 60 * local.guard_usd <= 20 && local.guard_minutes / 60 * local.guard_usd > 19.9
+    error_message = "The scheduled end is not when the dearest type has cost the budget."
+  }
+
+  assert {
+    condition     = timecmp(aws_autoscaling_schedule.max_hours.start_time, timeadd(plantimestamp(), "15h")) > 0 && timecmp(aws_autoscaling_schedule.max_hours.start_time, timeadd(plantimestamp(), "17h")) < 0
+    error_message = "The scheduled end is not that time."
+  }
+}
+
+run "assumes_a_high_price_for_a_type_that_is_not_listed_and_leaves_time_to_say_why_it_ends" {
+  command = plan
+
+  variables {
+    instance_types = ["g5.xlarge", "p9.48xlarge"]
+    budget_usd     = 5
+  }
+
+  assert {
+    condition     = local.guard_usd > local.prices.unlisted_usd_per_hour && local.guard_minutes == 30
+    error_message = "The guard outside reckons with too low a price, or leaves no time."
+  }
+}
+
+run "believes_the_users_own_limit_of_the_price" {
+  command = plan
+
+  variables {
+    instance_types = ["g5.xlarge", "p9.48xlarge"]
+    max_spot_price = 0.5
+  }
+
+  assert {
+    condition     = local.guard_usd > 0.5 && local.guard_usd < 0.52 && local.guard_minutes > 38 * 60
+    error_message = "The guard outside does not reckon with max_spot_price."
   }
 }
 

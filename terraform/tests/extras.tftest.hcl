@@ -15,7 +15,7 @@ provider "aws" {
 }
 
 variables {
-  home_cidrs = ["203.0.113.7/32"]
+  home_cidrs = ["8.8.8.8/32"]
 }
 
 run "makes_no_extra_unasked" {

@@ -15,14 +15,14 @@ provider "aws" {
 }
 
 variables {
-  home_cidrs = ["203.0.113.7/32", "198.51.100.0/24"]
+  home_cidrs = ["8.8.8.8/32", "9.9.9.0/24"]
 }
 
 run "opens_the_bridge_port_to_home_and_nothing_else" {
   command = plan
 
   assert {
-    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.home : "${rule.cidr_ipv4} ${rule.from_port}-${rule.to_port}"]) == toset(["203.0.113.7/32 8765-8765", "198.51.100.0/24 8765-8765"])
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.home : "${rule.cidr_ipv4} ${rule.from_port}-${rule.to_port}"]) == toset(["8.8.8.8/32 8765-8765", "9.9.9.0/24 8765-8765"])
     error_message = "Something else than port 8765 from home_cidrs is open."
   }
 
@@ -51,7 +51,7 @@ run "opens_ssh_only_with_a_key_pair_and_tensorboard_only_when_asked" {
   command = plan
 
   variables {
-    home_cidrs            = ["203.0.113.7/32"]
+    home_cidrs            = ["8.8.8.8/32"]
     key_pair_name         = "my-key"
     tensorboard_port_open = true
   }
@@ -62,7 +62,7 @@ run "opens_ssh_only_with_a_key_pair_and_tensorboard_only_when_asked" {
   }
 
   assert {
-    condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.home : rule.cidr_ipv4 == "203.0.113.7/32"])
+    condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.home : rule.cidr_ipv4 == "8.8.8.8/32"])
     error_message = "A port is open to others than home."
   }
 

@@ -15,7 +15,7 @@ provider "aws" {
 }
 
 variables {
-  home_cidrs = ["203.0.113.7/32"]
+  home_cidrs = ["8.8.8.8/32"]
 }
 
 run "keeps_the_run_safely_and_uploads_each_file_of_the_code" {

@@ -16,7 +16,7 @@ provider "aws" {
 }
 
 variables {
-  home_cidrs = ["203.0.113.7/32"]
+  home_cidrs = ["8.8.8.8/32"]
 }
 
 run "refuses_the_first_wrong_value_of_each" {
@@ -178,13 +178,16 @@ run "refuses_the_fifth_wrong_value_of_each" {
   expect_failures = [
     var.home_cidrs,
     var.training,
+    var.wandb,
   ]
 
   variables {
     # an address without a length
-    home_cidrs = ["203.0.113.7"]
+    home_cidrs = ["8.8.8.8"]
     # half a step
     training = { save_frequency = 0.5 }
+    # a misspelt entity
+    wandb = { project = "x", entitiy = "me" }
   }
 }
 
@@ -193,11 +196,14 @@ run "refuses_the_sixth_wrong_value_of_each" {
   expect_failures = [
     var.home_cidrs,
     var.training,
+    var.wandb,
   ]
 
   variables {
     # an address within a network
-    home_cidrs = ["203.0.113.7/24"]
+    home_cidrs = ["8.8.8.8/24"]
+    # a name for all of W&B
+    wandb = "ac-training"
     # a task faster than the game
     training = { task = { control_hz = 333 } }
   }
@@ -206,10 +212,19 @@ run "refuses_the_sixth_wrong_value_of_each" {
 run "refuses_the_seventh_wrong_value_of_each" {
   command = plan
   expect_failures = [
+    var.region,
+    var.project_name,
+    var.home_cidrs,
     var.training,
   ]
 
   variables {
+    # a region that is none
+    region = "eu-central-9"
+    # shorter than a launch template's name may be
+    project_name = "ac"
+    # an example from a text
+    home_cidrs = ["8.8.8.8/32", "203.0.113.7/32"]
     # a network without layers
     training = { network = [] }
   }
@@ -218,10 +233,16 @@ run "refuses_the_seventh_wrong_value_of_each" {
 run "refuses_the_eighth_wrong_value_of_each" {
   command = plan
   expect_failures = [
+    var.project_name,
+    var.home_cidrs,
     var.training,
   ]
 
   variables {
+    # a name that no security group may have
+    project_name = "sg-racing"
+    # a home's own network
+    home_cidrs = ["192.168.1.20/32"]
     # a layer without units
     training = { critic_network = [256, 0] }
   }
@@ -230,10 +251,13 @@ run "refuses_the_eighth_wrong_value_of_each" {
 run "refuses_the_ninth_wrong_value_of_each" {
   command = plan
   expect_failures = [
+    var.home_cidrs,
     var.training,
   ]
 
   variables {
+    # a provider's network behind one address
+    home_cidrs = ["100.64.0.0/10"]
     # a run that ends before it learns
     training = { total_timesteps = 2000 }
   }
@@ -242,10 +266,13 @@ run "refuses_the_ninth_wrong_value_of_each" {
 run "refuses_the_tenth_wrong_value_of_each" {
   command = plan
   expect_failures = [
+    var.home_cidrs,
     var.training,
   ]
 
   variables {
+    # this machine
+    home_cidrs = ["127.0.0.1/32"]
     # a setting that no run has
     training = { batchsize = 256 }
   }
@@ -254,10 +281,13 @@ run "refuses_the_tenth_wrong_value_of_each" {
 run "refuses_the_eleventh_wrong_value_of_each" {
   command = plan
   expect_failures = [
+    var.home_cidrs,
     var.training,
   ]
 
   variables {
+    # a private network
+    home_cidrs = ["10.1.0.0/16"]
     # a setting that no task has
     training = { task = { control_herz = 25 } }
   }
@@ -266,10 +296,13 @@ run "refuses_the_eleventh_wrong_value_of_each" {
 run "refuses_the_twelfth_wrong_value_of_each" {
   command = plan
   expect_failures = [
+    var.home_cidrs,
     var.training,
   ]
 
   variables {
+    # another private one
+    home_cidrs = ["172.31.255.255/32"]
     # a method for all settings
     training = "sac"
   }
@@ -281,8 +314,8 @@ run "takes_everything_at_once" {
   variables {
     region                = "eu-central-1"
     project_name          = "racing-2"
-    home_cidrs            = ["203.0.113.7/32", "198.51.100.0/24"]
-    instance_types        = ["g5.xlarge", "x2gd.metal"]
+    home_cidrs            = ["8.8.8.8/32", "9.9.9.0/24", "100.63.255.0/24", "172.32.0.0/16"]
+    instance_types        = ["g5.xlarge", "g6e.48xlarge"]
     max_spot_price        = 0.6
     volume_gb             = 75
     ami_id                = "ami-0123456789abcdef0"

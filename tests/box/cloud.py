@@ -92,7 +92,7 @@ class Cloud:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._thread.join(30.0)
+        self._thread.join(120)
         for instance in self.instances:
             if not instance.gone:
                 instance.box.close()

@@ -202,6 +202,7 @@ def _logs(arguments: Mapping[str, Any]) -> Subject:
 _RESOURCES: Mapping[str, Callable[[Mapping[str, Any]], Subject]] = {
     "ssm": _ssm,
     "autoscaling:SetDesiredCapacity": _group,
+    "autoscaling:PutScheduledUpdateGroupAction": _group,
     "ec2:AssociateAddress": _address,
     "logs": _logs,
 }

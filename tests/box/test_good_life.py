@@ -20,7 +20,7 @@ from tests.box.world import NAME, World, wait_for
 from tests.support.aws_server import ACCOUNT
 from wire.pairing import parse_pairing
 
-pytestmark = [pytest.mark.box, pytest.mark.terraform, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.box, pytest.mark.terraform, pytest.mark.slow]
 
 CARS, TICKS, HZ = 2, 4000, 100.0
 STEPS = CARS * TICKS
@@ -52,6 +52,7 @@ class Story:
     schema: str = ""
     system_state: str = ""
     repaired: str = ""
+    status: str = ""
     policies: RolePolicies | None = None
     desired: list[int] = field(default_factory=list)
     launched_after_the_end: int = 0
@@ -86,9 +87,13 @@ def _first_life(told: Story) -> None:
     world = told.world
     world.apply()
     _live(told, FIRST_BOOT_SECONDS)
+    world.apply(budget_usd=19)
     _inspect(told)
     wait_for(lambda: bool(world.cloud_objects("env/")), "the environment is kept", 90.0)
     _repair(told)
+    changed = "the limits were changed by an apply"
+    wait_for(lambda: changed in told.lives[0].box.log("ac-minute"), "the new budget is taken over", 90.0)
+    told.status = world.operator("status").stdout
     told.pairings.append(world.pair())
     world.start_bridge(told.pairings[0], CARS, TICKS, HZ)
     wait_for(lambda: world.saved_steps() >= 1000, "the first checkpoint is saved", 60.0)
@@ -218,6 +223,14 @@ def test_a_booted_instance_has_no_failed_unit(story: Story) -> None:
 def test_installing_a_second_time_repairs(story: Story) -> None:
     assert story.repaired.startswith("0 "), story.repaired
     assert "was restored from" in story.repaired
+
+
+def test_a_budget_that_is_applied_meanwhile_reaches_the_running_instance(story: Story) -> None:
+    (said,) = [line for line in story.lives[0].box.log("ac-minute").splitlines() if "changed by an apply" in line]
+    assert "budget_usd=19" in said
+    assert f"{story.lives[0].id}, " in story.status
+    assert ", for the run good-1\n" in story.status
+    assert "of $19.00" in story.status
 
 
 def test_the_address_and_the_pairing_outlive_the_instance(story: Story) -> None:

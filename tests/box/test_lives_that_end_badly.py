@@ -12,7 +12,7 @@ from tests.box.cloud import Cloud, Instance
 from tests.box.conftest import OpenCloud, keep_environments, seed_environments
 from tests.box.world import NAME, World, wait_for
 
-pytestmark = [pytest.mark.box, pytest.mark.terraform, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.box, pytest.mark.terraform, pytest.mark.slow]
 
 PATIENCE_SECONDS = 8
 """For how long the boot takes a refusal for one that passes; 300 on AWS, where a fresh role needs a while."""
@@ -190,6 +190,19 @@ def test_an_idle_instance_ends(lives: Lives) -> None:
     lives.prepare("idle", idle_minutes=0.2)
     instance = lives.begin()
     lives.check_end(instance, 80.0, "idle", "make start")
+
+
+def test_a_disk_that_stays_full_ends_the_instance_with_a_checkpoint(lives: Lives) -> None:
+    # A disk of its own, so that it is the box's alone that fills up.
+    lives.cloud.files["/etc/fstab"] = "tmpfs /var/lib/ac-training tmpfs size=48m 0 0\n"
+    lives.prepare("disk-full", idle_minutes=30, budget_usd=20, max_launches=50)
+    instance = lives.begin_and_listen()
+    lives.drive()
+    wait_for(lambda: lives.world.saved_steps() >= 1000, "a checkpoint is saved", 60.0)
+    instance.box.run("sh", "-c", "cat /dev/zero >/var/lib/ac-training/filler")
+    lives.check_end(instance, 120.0, "failed", "the disk has been full", "volume_gb", "make start")
+    for unit, words in (("ac-receiver", "the store is full: batches are refused"), ("ac-minute", "the disk is full")):
+        assert words in instance.box.log(unit)
 
 
 def test_a_spent_budget_ends_the_run_with_a_checkpoint(lives: Lives) -> None:

@@ -131,7 +131,7 @@ class World:
         """End the bridge."""
         if self._bridge is not None:
             self._bridge.kill()
-            self._bridge.wait(20)
+            self._bridge.wait(120)
             if self._bridge.stdin is not None:
                 self._bridge.stdin.close()
             self._bridge = None

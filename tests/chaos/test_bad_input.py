@@ -34,7 +34,7 @@ from wire.pairing import basic_auth_header, parse_pairing
 
 __all__ = ["s3"]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow]
 
 SEED, CARS, TICKS = 1000, 2, 1200
 SCRIPT = Script(SEED, CARS)

@@ -180,7 +180,6 @@ class Chaos:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("seed", range(SCHEDULES))
 def test_every_row_arrives_once(seed: int, tmp_path: Path, s3: MotoS3) -> None:
     print(f"seed {seed}")
@@ -193,7 +192,6 @@ def test_every_row_arrives_once(seed: int, tmp_path: Path, s3: MotoS3) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("seed", range(PRUNED_SCHEDULES))
 def test_every_row_arrives_once_while_old_ones_are_pruned(seed: int, tmp_path: Path, s3: MotoS3) -> None:
     print(f"seed {seed}")

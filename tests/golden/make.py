@@ -45,7 +45,7 @@ def write_all(folder: Path) -> None:
     """Write every golden file into `folder`."""
     with tempfile.TemporaryDirectory() as scratch:
         (folder / "spool.db").write_bytes(_spool(Path(scratch)))
-        (folder / "store_v2.db").write_bytes(_store(Path(scratch)))
+        (folder / "store_v3.db").write_bytes(_store(Path(scratch)))
         store_pairing(Pairing("trainer.example.org", 8765, "NotASecret" * 4, pin="5a" * 32), Path(scratch))
         (folder / "pairing.txt").write_bytes((Path(scratch) / "pairing.txt").read_bytes())
     (folder / MANIFEST).write_bytes(_manifest())
@@ -93,7 +93,7 @@ def _store(folder: Path) -> bytes:
         store.request_checkpoint()
         store.request_checkpoint()
         store.set_ready()
-        # From here on what version 1, store.db, did not have.
+        # From here on what version 1, store.db, did not have; version 3 only reckons with what 2 had.
         store.note_checkpoint(30, 1)
         store.note_checkpoint(40, 2)
         put_standings(

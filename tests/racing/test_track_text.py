@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from racing.track import Track, TrackError
-from racing.track_text import track_hash, track_of, track_text
+from racing.track_text import MAX_BYTES, track_hash, track_of, track_text
 
 
 def test_a_track_comes_back_exact_to_the_bit() -> None:
@@ -54,4 +54,11 @@ def changed(**fields: object) -> bytes:
 )
 def test_what_is_no_track_is_refused_in_a_sentence(text: bytes) -> None:
     with pytest.raises(TrackError):
+        track_of(text)
+
+
+def test_a_text_that_would_only_take_long_to_read_is_refused_unread() -> None:
+    text = b'{"centre":[' + b"[1,1]," * 600_000 + b'[1,1]],"name":"x","width_left":[1],"width_right":[1]}'
+    assert len(text) < MAX_BYTES
+    with pytest.raises(TrackError, match="more than 240000 values"):
         track_of(text)

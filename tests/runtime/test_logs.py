@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 
-from runtime.logs import key_values, logging_aside
+import pytest
+
+from runtime.logs import LINES_AT_ONCE, key_values, logging_aside, printable
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_a_log_line_is_key_value_pairs_on_standard_error() -> None:
@@ -26,6 +28,48 @@ def test_a_log_line_is_key_value_pairs_on_standard_error() -> None:
 
 def test_a_value_with_a_line_break_cannot_forge_a_second_log_line() -> None:
     assert key_values({"text": 'a\nlevel="error"'}) == 'text="a\\nlevel=\\"error\\""'
+
+
+@pytest.mark.parametrize(
+    ("sign", "shown"),
+    [
+        ("\x1b", r"\x1b"),
+        ("\x07", r"\x07"),
+        ("\x7f", r"\x7f"),
+        ("\x85", r"\x85"),
+        ("\x9b", r"\x9b"),
+        ("\u2028", r"\u2028"),
+        ("\u2029", r"\u2029"),
+        ("\u202e", r"\u202e"),
+        ("\u2066", r"\u2066"),
+        ("\u200f", r"\u200f"),
+        ("\ud800", r"\ud800"),
+        ("\r", r"\r"),
+    ],
+)
+def test_what_steers_a_terminal_or_breaks_a_line_is_shown_as_its_escape(sign: str, shown: str) -> None:
+    assert key_values({"bridge": f"PC{sign}[2J"}) == f'bridge="PC{shown}[2J"'
+    assert printable(f"a\nb{sign}", keep="\n") == f"a\nb{shown}"
+
+
+def test_letters_of_any_language_stay_as_they_are() -> None:
+    assert key_values({"bridge": "Jürgens_PC", "other": "日本"}) == "bridge=Jürgens_PC other=日本"
+
+
+def test_an_event_without_end_is_counted_not_repeated_and_others_are_still_told() -> None:
+    done = run_python(
+        "import logging; from runtime.logs import configure_logging, fields; configure_logging('p')\n"
+        "for number in range(50_000):\n"
+        "    logging.warning('the instance is about to go', extra=fields(reason=number))\n"
+        "logging.warning('the link is down')"
+    )
+    *repeated, other, last = done.stderr.splitlines()
+    assert LINES_AT_ONCE <= len(repeated) <= LINES_AT_ONCE + 10
+    assert 'event="the link is down"' in other
+    # The rest is told at the end, when nothing else did: the newest line and how many there were before it.
+    assert "reason=49999" in last
+    counted = sum(int(line.rpartition("left_out=")[2]) for line in (*repeated, last) if "left_out=" in line)
+    assert len(repeated) + counted + 1 == 50_000
 
 
 def test_an_exception_stays_on_one_line() -> None:
@@ -98,7 +142,7 @@ def test_who_logs_aside_never_waits_and_loses_the_newest_lines_at_most() -> None
 
     class Stalled(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            goes_on.wait(60.0)
+            goes_on.wait(120)
             written.append(record.getMessage())
 
     root = logging.getLogger()

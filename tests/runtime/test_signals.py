@@ -23,6 +23,6 @@ def test_a_signal_lets_the_process_end_in_order(name: str) -> None:
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
     child.send_signal(getattr(signal, name))
-    out, _ = child.communicate(timeout=20)
+    out, _ = child.communicate(timeout=120)
     assert out == "saved\n"
     assert child.returncode == 0

@@ -21,6 +21,12 @@ def test_the_reference_driver_laps_cleanly() -> None:
     assert result.output.startswith("lap 1: 0:3")
 
 
+def test_a_lap_is_drawn_where_that_is_asked_for(tmp_path: Path) -> None:
+    picture = tmp_path / "lap.png"
+    assert CliRunner().invoke(app, [TRACK, "--laps", "1", "--picture", str(picture)]).exit_code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_policy_that_has_learned_nothing_is_told_how_it_ended(tmp_path: Path) -> None:
     file = tmp_path / "policy.safetensors"
     learner = make_learner(run_config(network=[8], buffer_size=10), environment.racing())

@@ -71,12 +71,12 @@ def started(command: str, folder: Path) -> Iterator[tuple["subprocess.Popen[byte
         yield process, log
     finally:
         process.kill()
-        process.wait(20)
+        process.wait(120)
 
 
 def ended_in_order(process: "subprocess.Popen[bytes]", log: Path) -> None:
     process.terminate()
-    assert process.wait(60) == ExitCode.OK, log.read_text()
+    assert process.wait(120) == ExitCode.OK, log.read_text()
 
 
 def counters(operated: Operated) -> Counters:
@@ -140,7 +140,7 @@ def test_a_fetched_run_goes_on_at_the_saved_step_with_the_commands_that_the_read
         pairing = parse_pairing(pairing_file.read_text(encoding="utf-8"))
         assert pairing.host == "127.0.0.1", "not the instance's address"
         drive(pairing, config, 16, 20)
-        assert trainer.wait(60) == ExitCode.OK, log.read_text()
+        assert trainer.wait(120) == ExitCode.OK, log.read_text()
         assert is_done(operated)
         assert "as_saved=True" in log.read_text(), "the replay is the one that was saved"
         ended_in_order(receiver, receiver_log)

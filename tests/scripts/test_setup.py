@@ -39,6 +39,18 @@ def test_the_second_time_nothing_is_installed(setup: ModuleType) -> None:
     assert setup.installed == [["bridge", "cloud", "dev", "operator"]]
 
 
+def test_an_intel_mac_is_told_that_there_is_no_torch_for_it_and_may_drive(
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup.sys, "platform", "darwin")
+    monkeypatch.setattr(setup.platform, "machine", lambda: "x86_64")
+    with pytest.raises(SystemExit, match="PyTorch has no packages for Macs with an Intel processor"):
+        setup.refuse_what_has_no_torch(["bridge", "cloud"])
+    setup.refuse_what_has_no_torch(["bridge"])
+    monkeypatch.setattr(setup.platform, "machine", lambda: "arm64")
+    setup.refuse_what_has_no_torch(["bridge", "cloud"])
+
+
 def test_a_changed_constraint_is_installed(setup: ModuleType, tmp_path: Path) -> None:
     setup.main([])
     (tmp_path / "constraints.txt").write_text("two and a half")
@@ -81,7 +93,9 @@ def test_an_old_python_looks_for_a_newer_one_and_else_says_what_to_do(
 
 
 def test_an_unknown_extra_is_refused_with_the_known_ones() -> None:
-    done = subprocess.run([sys.executable, str(SCRIPT), "gpu"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "gpu"], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 1
     assert done.stderr == "setup: There is no extra called gpu; there are: bridge, cloud, dev, operator.\n"
 

@@ -59,7 +59,7 @@ def mend_moto() -> None:
     listings_leave_contents_alone()
     template_tags_stay_off_the_instance()
     later_template_versions_can_be_launched()
-    instances_have_their_templates_volumes()
+    instances_have_their_templates_volumes_and_tags()
     instances_have_a_type_of_their_groups_list()
     group_updates_keep_what_they_do_not_name()
     deny_without_tls_spares_everybody_else()
@@ -140,20 +140,22 @@ def later_template_versions_can_be_launched() -> None:
     former = _replace(launch_templates.LaunchTemplate, "create_version", create)
 
 
-def instances_have_their_templates_volumes() -> None:
-    """AWS makes the volumes of a launch template with its `volume` tags; moto forgets the tags and makes a second root
-    volume on the same device, which outlives the instance."""
+def instances_have_their_templates_volumes_and_tags() -> None:
+    """AWS makes the instance of a launch template and its volumes with the template's tags; moto forgets the tags and
+    makes a second root volume on the same device, which outlives the instance."""
 
     def run(self: Any, *args: Any, **named: Any) -> Any:
         reservation = former(self, *args, **named)
         if not named.get("launch_template"):
             return reservation
         data = self._get_template_from_args(named["launch_template"]).data
-        wanted = [one for one in data.get("TagSpecifications", []) if one.get("ResourceType") == "volume"]
-        tags = {tag["Key"]: tag["Value"] for one in wanted for tag in one.get("Tags", [])}
+        tags: dict[str, dict[str, str]] = {"instance": {}, "volume": {}}
+        for one in data.get("TagSpecifications", []):
+            tags.setdefault(one["ResourceType"], {}).update({tag["Key"]: tag["Value"] for tag in one.get("Tags", [])})
         for instance in reservation.instances:
             mapped = [device.volume_id for device in instance.block_device_mapping.values()]
-            self.create_tags(mapped, tags)
+            self.create_tags(mapped, tags["volume"])
+            self.create_tags([instance.id], tags["instance"])
             for volume in list(self.volumes.values()):
                 if volume.id not in mapped and volume.attachment and volume.attachment.instance is instance:
                     del self.volumes[volume.id]

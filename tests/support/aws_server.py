@@ -76,7 +76,7 @@ class AwsServer:
         for server, thread in zip(self._servers, self._threads, strict=True):
             server.shutdown()
             server.server_close()
-            thread.join(timeout=10)
+            thread.join(120)
 
 
 class AwsProcess:

@@ -147,7 +147,7 @@ class FaultProxy:
     def __exit__(self, *_: object) -> None:
         self._call(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5.0)
+        self._thread.join(120)
         self._loop.close()
 
     @property

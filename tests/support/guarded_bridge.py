@@ -1,8 +1,10 @@
 """A bridge that drives with a guard, in a process that can be killed, and how its guard's end is seen."""
 
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from bridge.assetto_corsa.controls.supervisor import GuardLost, Supervised
@@ -49,9 +51,19 @@ def end(bridge: "subprocess.Popen[str]") -> None:
         bridge.wait()
 
 
+def commanded(backend: Supervised, effect: Callable[[], bool], what: str) -> None:
+    """Hold full throttle to the left until `effect`: the guard takes it away from whoever says it but once."""
+
+    def held() -> bool:
+        backend.apply(1.0, 1.0, 0.0)
+        return effect()
+
+    wait_until(held, what)
+
+
 def commanded_until_lost(backend: Supervised) -> float:
-    """The longest that a command took, s, until one was refused because the guard is lost."""
-    longest = [0.0]
+    """What a command took, s, the median of those until one was refused because the guard is lost."""
+    took: list[float] = []
 
     def lost() -> bool:
         began = time.perf_counter()
@@ -60,8 +72,8 @@ def commanded_until_lost(backend: Supervised) -> float:
         except GuardLost:
             return True
         finally:
-            longest[0] = max(longest[0], time.perf_counter() - began)
+            took.append(time.perf_counter() - began)
         return False
 
     wait_until(lost, "the bridge notices", every=0.001)
-    return longest[0]
+    return statistics.median(took)

@@ -182,7 +182,7 @@ class Imds:
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5.0)
+        self._thread.join(120)
 
     @property
     def endpoint(self) -> str:

@@ -25,12 +25,14 @@ INSTANCE: dict[str, Any] = {
     "name": "ac-test",
     "region": "us-east-1",
     "group": "ac-test",
+    "schedule": "ac-test-max-hours",
     "run_id": "run-1",
     "endpoint_mode": "eip",
     "accelerator": "cpu",
     "token_parameter": "/ac-test/token",
     "tls_parameter": "/ac-test/tls",
     "endpoint_parameter": "/ac-test/endpoint",
+    "limits_parameter": "/ac-test/limits",
     "budget_usd": 20.0,
     "max_hours": 72.0,
     "idle_minutes": 45.0,
@@ -38,6 +40,7 @@ INSTANCE: dict[str, Any] = {
     "volume_gb": 50,
     "hourly_extra_usd": 0.01,
     "fallback_price_usd_per_hour": 0.5,
+    "guard_usd_per_hour": 1.0,
 }
 
 

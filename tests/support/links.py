@@ -1,14 +1,17 @@
 """A running link over a spool, and batches to send that nobody needs to decode."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from bridge.link.exchange import Introduction
 from bridge.link.link import Link
 from bridge.spool import Spool
 from experience.environment import Environment
 from tests.support.runs import boxes
+from tests.support.waiting import wait_until
 from wire.pairing import Pairing
 
 INTRODUCTION = Introduction(Environment("test", boxes(3, 2)), False, 1, "test")
@@ -33,3 +36,22 @@ def append(spool: Spool, link: Link | None, count: int) -> list[bytes]:
         if link is not None:
             link.notify()
     return blobs
+
+
+def check_back_within(seconds: float, link: Link, pairing: Pairing, folder: Path, introduction: Introduction) -> None:
+    """AssertionError unless `link` has everything stored within `seconds` from now, on a machine that is not busy.
+
+    On this one it has as much longer as another bridge, which begins to call `pairing` now, takes to be connected: once
+    for the call, and once for what is stored after it.
+    """
+    began, moments = time.monotonic(), dict[str, float]()
+    with Spool(folder) as spool, running(pairing, spool, introduction) as other:
+
+        def both() -> bool:
+            for name, there in (("link", link.all_stored), ("other", other.state.connected)):
+                if there:
+                    moments.setdefault(name, time.monotonic() - began)
+            return len(moments) == 2
+
+        wait_until(both, "what was spooled in the outage is stored")
+    assert moments["link"] < seconds + 2.0 * moments["other"]

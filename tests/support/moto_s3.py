@@ -33,6 +33,8 @@ class MotoS3:
         self._delay = 0.0
         self._nameless: str | None = None
         self._never = threading.Event()
+        self.requests = 0
+        """How many have come so far."""
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
         self.endpoint_url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -75,9 +77,10 @@ class MotoS3:
         self.heal()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(timeout=10)
+        self._thread.join(120)
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        self.requests += 1
         self._healthy.wait()
         self._never.wait(self._delay)
         if self._status is not None:
@@ -101,7 +104,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[MotoS3]:
     server = MotoS3()
     try:
         # moto keeps its state per process, not per server: begin with none.
-        urllib.request.urlopen(f"{server.endpoint_url}/moto-api/reset", data=b"", timeout=10).close()
+        urllib.request.urlopen(f"{server.endpoint_url}/moto-api/reset", data=b"", timeout=120).close()
         server.client().create_bucket(Bucket=BUCKET)
         yield server
     finally:

@@ -66,6 +66,8 @@ class Operated:
             endpoint_parameter=f"/{NAME}/endpoint",
             budget_usd=20.0,
             max_hours=48.0,
+            guard_hours=16.0,
+            guard_usd_per_hour=1.25,
             max_launches=20,
             instance_types=["g4dn.xlarge", "g5.xlarge"],
             volume_gb=100,
@@ -94,7 +96,12 @@ class Operated:
         self.ssm.put_parameter(Name=self.deployment.token_parameter, Value=TOKEN, Type="SecureString")
         ec2 = self.server.client("ec2")
         ec2.create_launch_template(
-            LaunchTemplateName=NAME, LaunchTemplateData={"ImageId": "ami-12c6146b", "InstanceType": "g4dn.xlarge"}
+            LaunchTemplateName=NAME,
+            LaunchTemplateData={
+                "ImageId": "ami-12c6146b",
+                "InstanceType": "g4dn.xlarge",
+                "TagSpecifications": [{"ResourceType": "instance", "Tags": [{"Key": "Run", "Value": RUN_ID}]}],
+            },
         )
         self.autoscaling.create_auto_scaling_group(
             AutoScalingGroupName=NAME,
@@ -114,6 +121,11 @@ class Operated:
             assert token not in said.err
             assert command is pair or token not in said.out
         return said
+
+    def change(self, **changes: Any) -> None:
+        """Describe another deployment from now on; whatever runs goes on as it is."""
+        self.deployment = msgspec.structs.replace(self.deployment, **changes)
+        self.file.write_bytes(msgspec.json.encode(self.deployment))
 
     @property
     def token(self) -> str:

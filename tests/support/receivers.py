@@ -79,6 +79,7 @@ class Client:
             "compression": None,
             "max_size": None,
             "ssl": context,
+            "open_timeout": 120,
             "close_timeout": 2,
         }
         self.text = text
@@ -97,7 +98,7 @@ class Client:
         """Send one message."""
         self.socket.send(encode_text(message) if self.text else encode_frame(message))
 
-    def hear(self, kind: type[_Down], when: Callable[[_Down], bool] = lambda _: True, seconds: float = 10) -> _Down:
+    def hear(self, kind: type[_Down], when: Callable[[_Down], bool] = lambda _: True, seconds: float = 60) -> _Down:
         """The next message of this kind for which `when` holds."""
         while True:
             frame = self.socket.recv(timeout=seconds)
@@ -130,7 +131,7 @@ class Client:
         self.hear(Pong, lambda pong: pong.time == began)
         return time.monotonic() - began
 
-    def close_code(self, seconds: float = 10) -> int | None:
+    def close_code(self, seconds: float = 60) -> int | None:
         """The code with which the receiver closed; what it said before is in `heard`."""
         try:
             while True:
@@ -172,7 +173,7 @@ class ThreadedReceiver:
 
     def close(self) -> None:
         self.stop.set()
-        self._thread.join(timeout=20)
+        self._thread.join(120)
         self.store.close()
 
 
@@ -231,9 +232,9 @@ class ReceiverProcess:
     def kill(self) -> None:
         """Kill it without a warning."""
         self.process.kill()
-        self.process.wait(timeout=10)
+        self.process.wait(120)
 
-    def terminate(self, seconds: float = 60) -> int:
+    def terminate(self, seconds: float = 120) -> int:
         """Ask it to end in order and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=seconds)

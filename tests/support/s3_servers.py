@@ -65,7 +65,7 @@ def seaweedfs(folder: Path) -> Iterator[BucketConfig]:
         yield BucketConfig(name="other-bucket", endpoint_url=f"https://127.0.0.1:{port}")
     finally:
         process.kill()
-        process.wait(20)
+        process.wait(120)
 
 
 def make_bucket(bucket: BucketConfig) -> None:

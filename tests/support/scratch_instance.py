@@ -57,6 +57,10 @@ class Weather:
         """Answer requests whose "service METHOD /path" contains `what` with `status`, `count` times."""
         self._rules.append((what, status, count))
 
+    def clear(self) -> None:
+        """Let nothing go wrong any more."""
+        self._rules.clear()
+
     def wrap(self, app: WsgiApp) -> WsgiApp:
         """The server with this weather."""
 
@@ -137,7 +141,7 @@ class ScratchInstance:
             start_new_session=True,
         )
 
-    def execute(self, script: str, *arguments: str, seconds: float = 60) -> str:
+    def execute(self, script: str, *arguments: str, seconds: float = 120) -> str:
         """Run boot.sh or lifeline.sh to its end; what it wrote."""
         with self.start(script, *arguments) as process:
             try:
@@ -151,7 +155,7 @@ class ScratchInstance:
         """Run commands after sourcing lifeline.sh."""
         text = f"set -uo pipefail; source {self.library}/lifeline.sh; {commands}"
         return subprocess.run(
-            ["bash", "-c", text], env=self.environment(), capture_output=True, text=True, timeout=60, check=False
+            ["bash", "-c", text], env=self.environment(), capture_output=True, text=True, timeout=120, check=False
         )
 
     def upload_code(self, install: str = INSTALL, more: Mapping[str, bytes] | None = None) -> dict[str, bytes]:

@@ -94,7 +94,7 @@ class Site:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._following.join(10.0)
+        self._following.join(120)
         for name in list(self._processes):
             self.kill(name)
         self.proxy.__exit__()
@@ -158,7 +158,7 @@ class Site:
         """SIGKILL; returns when the process is gone."""
         process = self._processes.pop(name)
         process.kill()
-        process.wait(20)
+        process.wait(120)
         if process.stdin is not None:
             process.stdin.close()
         self.say(f"{name} killed")
@@ -168,7 +168,7 @@ class Site:
         self._processes[name].send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
         self.say(f"{name} {'frozen' if frozen else 'goes on'}")
 
-    def terminate(self, name: str, seconds: float = 60.0) -> int:
+    def terminate(self, name: str, seconds: float = 120.0) -> int:
         """SIGTERM; the exit code of the orderly end."""
         process = self._processes.pop(name)
         process.send_signal(signal.SIGTERM)

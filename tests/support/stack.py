@@ -23,8 +23,8 @@ from tests.support.tools import missing, need_tools
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("runtime", "racing", "wire", "experience", "train_cloud", "terraform", "pyproject.toml", "constraints.txt")
-HOME = "203.0.113.7/32"
-TERRAFORM_SECONDS = 240
+HOME = "8.8.8.8/32"
+TERRAFORM_SECONDS = 900
 OVERRIDE = """
 provider "aws" {
   max_retries = 2

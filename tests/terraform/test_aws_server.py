@@ -184,7 +184,7 @@ def test_middleware_sees_each_request_on_each_of_the_given_sockets() -> None:
         try:
             for listening in (one, two):
                 url = f"http://127.0.0.1:{listening.getsockname()[1]}/moto-api/"
-                urllib.request.urlopen(url, timeout=10).close()
+                urllib.request.urlopen(url, timeout=120).close()
         finally:
             server.stop()
     assert seen == ["/moto-api/", "/moto-api/"]
@@ -204,6 +204,6 @@ def test_as_a_process_it_prints_its_url_serves_inherited_sockets_and_ends_at_sig
             assert process.stdout is not None
             url = process.stdout.readline().strip()
             assert url == f"http://127.0.0.1:{listening.getsockname()[1]}"
-            assert urllib.request.urlopen(f"{url}/moto-api/", timeout=10).status == 200
+            assert urllib.request.urlopen(f"{url}/moto-api/", timeout=120).status == 200
             process.terminate()
-            assert process.wait(timeout=10) == 0
+            assert process.wait(120) == 0

@@ -11,7 +11,7 @@ import pytest
 from tests.support.stack import ROOT, copy_project, initialise, terraform, terraform_environment
 from tests.support.tools import missing, need_tools
 
-pytestmark = [pytest.mark.terraform, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.terraform, pytest.mark.timeout(1000)]
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
+import boto3
 import hcl2
 import msgspec
 import pytest
@@ -91,7 +92,7 @@ def test_a_validation_says_what_to_write_instead(name: str) -> None:
 
 
 def test_each_validation_is_broken_once_by_terraform_test() -> None:
-    text = (TERRAFORM / "tests" / "variables.tftest.hcl").read_text(encoding="utf-8")
+    text = "".join(path.read_text(encoding="utf-8") for path in (TERRAFORM / "tests").glob("*.tftest.hcl"))
     for name, variable in VARIABLES.items():
         assert text.count(f"    var.{name},") >= len(variable.get("validation", [])), name
 
@@ -109,7 +110,8 @@ def test_every_resource_is_tagged() -> None:
         if kind == "aws_autoscaling_group":
             (tag,) = [one["tag"] for one in body["dynamic"] if "tag" in one]
             assert tag["content"][0]["propagate_at_launch"] is True
-        else:
+        elif kind != "terraform_data":
+            # Which is in the state alone.
             assert kind in UNTAGGABLE | BY_DEFAULT_TAGS, f"are {kind} tagged? Say so in this test"
 
 
@@ -185,6 +187,18 @@ def test_the_example_has_three_lines_to_edit_and_names_only_variables() -> None:
     }
     commented = set(re.findall(r"^# (\w+) +=", text, flags=re.MULTILINE))
     assert commented == set(VARIABLES) - {"region", "home_cidrs", "alert_email", "wandb_key"}
+
+
+def test_the_regions_are_aws_own() -> None:
+    (listed,) = [one["regions"] for one in read(TERRAFORM / "place.tf")["locals"]]
+    session = boto3.session.Session()
+    known = {
+        name
+        for partition in ("aws", "aws-cn", "aws-us-gov")
+        for name in session.get_available_regions("ec2", partition)
+    }
+    assert set(listed) <= known
+    assert len(listed) == len(set(listed)) > 30
 
 
 def test_the_prices_cover_the_default_types() -> None:

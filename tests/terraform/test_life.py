@@ -3,15 +3,19 @@
 import base64
 import secrets
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts.cloud.aws import RUN_TAG
 from tests.support.aws_server import AwsProcess
 from tests.support.stack import Stack
+from train_cloud.instance.config import Limits
+from train_cloud.settings import parse_settings
 
-pytestmark = [pytest.mark.terraform, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.terraform]
 
 
 @pytest.fixture
@@ -88,6 +92,46 @@ def test_new_code_reaches_the_next_launch_and_a_finished_run_stays_finished(tmp_
 
     stack.destroy()
     assert leftovers(aws) == {}
+
+
+def test_limits_reach_a_running_instance_and_another_run_waits_for_its_end(tmp_path: Path, aws: AwsProcess) -> None:
+    stack = Stack(tmp_path / "stack", aws.endpoint_url, endpoint_mode="ssm", accelerator="cpu", volume_gb=20)
+    stack.apply()
+    running, guarded_until = instances(aws), outer_guard(aws)
+
+    stack.variables |= {"budget_usd": 30, "max_hours": 60, "idle_minutes": 10}
+    stack.apply()
+    told = aws.client("ssm").get_parameter(Name="/ac-training/limits")["Parameter"]["Value"]
+    assert parse_settings(told.encode(), Limits, "limits") == Limits(budget_usd=30, max_hours=60, idle_minutes=10)
+    assert timedelta(hours=11.9) < outer_guard(aws) - guarded_until < timedelta(hours=13)
+
+    # What would make two truths is refused, and nothing is changed by it.
+    changes: tuple[dict[str, Any], ...] = ({"run_id": "run-2"}, {"training": {"gamma": 0.98}})
+    applied, before = dict(stack.variables), (template(aws), outer_guard(aws), stack.output("deployment"))
+    for change in changes:
+        stack.variables = applied | change | {"budget_usd": 40}
+        with pytest.raises(AssertionError) as refused:
+            stack.apply()
+        said = " ".join(str(refused.value).replace("│", " ").split())
+        assert f"The instance {running[0]} works for another run, or for this one with other settings" in said
+        assert "Run `make stop`, which saves everything and ends it, then terraform apply, then `make start`." in said
+        assert (template(aws), outer_guard(aws), stack.output("deployment")) == before
+    assert instances(aws) == running
+
+    # The way that it names.
+    group_name = stack.output("deployment")["group"]
+    aws.client("autoscaling").set_desired_capacity(AutoScalingGroupName=group_name, DesiredCapacity=0)
+    stack.variables = applied | changes[0]
+    stack.apply()
+    aws.client("autoscaling").set_desired_capacity(AutoScalingGroupName=group_name, DesiredCapacity=1)
+    (described,) = aws.client("ec2").describe_instances(InstanceIds=instances(aws))["Reservations"]
+    assert {"Key": RUN_TAG, "Value": "run-2"} in described["Instances"][0]["Tags"]
+    assert stack.plan() == "", "the instance that was launched works for what is applied"
+
+
+def outer_guard(aws: AwsProcess) -> Any:
+    (action,) = aws.client("autoscaling").describe_scheduled_actions()["ScheduledUpdateGroupActions"]
+    return action["StartTime"]
 
 
 def template_user_data(aws: AwsProcess) -> str:

@@ -13,7 +13,7 @@ from tests.support.stack import ROOT, terraform, terraform_environment
 from tests.support.tools import need_tools
 from train_cloud.run_config import parse_run_config
 
-pytestmark = [pytest.mark.terraform, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.terraform]
 
 SETTINGS = {one.name: one.schema for one in users_settings() if one.meaning}
 NUMBERS = {name: schema for name, schema in SETTINGS.items() if schema.get("type") in ("integer", "number")}
@@ -99,7 +99,12 @@ def test_a_part_of_a_whole_is_named(variable: Variable) -> None:
     ("training", "complaint"),
     [
         ({"batchsize": 64}, "training.batchsize has the value 64: there is no such setting."),
+        ({"batchsize": 64}, "The nearest name is batch_size."),
+        ({"control_hz": 25}, "there is no such setting. The nearest name is task.control_hz."),
+        ({"total_timestep": 9, "gama": 1}, "there is no such setting. The nearest name is gamma."),
+        ({"q": None}, "training.q has the value null: there is no such setting. The nearest name is "),
         ({"task": {"control_herz": 25}}, "training.task.control_herz has the value 25: there is no such setting."),
+        ({"task": {"control_herz": 25}}, "The nearest name is task.control_hz."),
         ({"run_id": "other"}, 'training.run_id has the value "other": there is no such setting.'),
         ({"task": 25}, "training.task has the value 25: expected an object of settings."),
         ({"method": "ppo"}, '"ppo": expected "crossq" or "sac" or "tqc".'),

@@ -5,9 +5,9 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectStore
 from train_cloud.receiver import backup as backup_module
 from train_cloud.receiver.backup import PRUNED_AT_ONCE, Backup
-from train_cloud.store import IncomingBatch, Store, StoreFull
+from train_cloud.store import PRUNED_BYTES, IncomingBatch, Store, StoreFull
 from wire.messages import Ack, TransitionBatch
 
 __all__ = ["s3"]
@@ -114,6 +114,12 @@ def test_the_oldest_go_first_and_never_more_than_allowed(store: Store) -> None:
     assert [store.prune(3) for _ in range(4)] == [3, 3, 2, 0]
 
 
+def test_what_is_deleted_at_once_is_bounded_in_bytes_because_others_wait_meanwhile(store: Store) -> None:
+    add(store, range(1, 11), size=PRUNED_BYTES // 3)
+    need(store, 11, 11)
+    assert [store.prune(100) for _ in range(4)] == [4, 4, 2, 0]
+
+
 def test_a_pruned_batch_that_comes_again_is_known_and_new_ones_get_new_ids(store: Store) -> None:
     add(store, range(1, 6))
     need(store, 6, 6)
@@ -190,7 +196,7 @@ def test_a_kill_in_the_middle_of_pruning_leaves_a_whole_store(store: Store) -> N
     for _ in range(40):
         assert pruner.stdout.readline() == "pruned\n"
     pruner.kill()
-    pruner.communicate(timeout=30)
+    pruner.communicate(timeout=120)
     left = numbers(store)
     assert left == list(range(left[0], 401))
     assert 81 <= left[0] <= 390
@@ -219,7 +225,7 @@ def test_the_backup_prunes_what_it_has_uploaded_and_nothing_before(
     assert numbers(store) == list(range(31, 41))
     store.note_checkpoint(300, 40)
     wait_until(lambda: numbers(store)[0] == 36, "so is what the next checkpoint is past")
-    assert backup.flush(20)
+    assert backup.flush(120)
 
 
 def test_whoever_stores_meanwhile_waits_for_little(s3: MotoS3, store: Store) -> None:
@@ -228,17 +234,14 @@ def test_whoever_stores_meanwhile_waits_for_little(s3: MotoS3, store: Store) -> 
     need(store, old + 1, old + 1)
     backup = Backup(store, ObjectStore(s3.bucket, "runs/one/"), 0.01, lambda *_: None)
     backup.start()
-    waited: list[float] = []
     left = [old]
     while left[-1]:
-        began = time.monotonic()
-        store.add_batches([IncomingBatch(A, len(waited) + 1, 10, bytes(4000))])
-        waited.append(time.monotonic() - began)
+        store.add_batches([IncomingBatch(A, len(left), 10, bytes(4000))])
         left.append(len([row for row in store.positions() if row[1] == B]))
-    assert backup.flush(20)
+    assert backup.flush(120)
     assert len(set(left)) > 10, "the two take turns"
-    assert max(waited) < 5.0
-    assert numbers(store) == list(range(1, len(waited) + 1))
+    assert max(before - after for before, after in pairwise(left)) < old / 2, "nobody waits for most of it"
+    assert numbers(store) == list(range(1, len(left)))
 
 
 def test_a_flush_does_not_wait_for_the_pruning(s3: MotoS3, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,6 +251,6 @@ def test_a_flush_does_not_wait_for_the_pruning(s3: MotoS3, store: Store, monkeyp
     backup = Backup(store, ObjectStore(s3.bucket, "runs/one/"), 0.01, lambda *_: None)
     backup.start()
     wait_until(lambda: numbers(store)[0] > 1, "the pruning has begun")
-    assert backup.flush(20)
+    assert backup.flush(120)
     wait_until(lambda: all(thread.name != "backup" for thread in threading.enumerate()), "the thread has ended")
     assert len(numbers(store)) > 1000

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -143,7 +142,7 @@ def test_several_processes_write_at_once(tmp_path: Path) -> None:
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(timeout=60)
+        writer.join(120)
     store = Store(path)
     assert {name: state.stored_through for name, state in store.streams().items()} == {A: 30, B: 30}
     assert len(store.read_batches(0, 100)) == 60
@@ -182,7 +181,7 @@ def test_what_was_returned_survives_a_kill(tmp_path: Path) -> None:
         said = int(writer.stdout.readline())
     os.kill(writer.pid, signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     said = max([said, *(int(line) for line in writer.stdout.read().split())])
-    writer.wait(timeout=30)
+    writer.wait(120)
     store = Store(tmp_path / "store.db")
     assert store.streams()[A].stored_through >= said
     assert [row.number for row in store.read_batches(0, 10**6)] == list(range(1, store.streams()[A].stored_through + 1))
@@ -251,7 +250,7 @@ def test_a_store_of_a_newer_program_is_refused_and_left_alone(store: Store) -> N
 
 
 def _open_at_once(path: Path, barrier: threading.Barrier, number: int) -> None:
-    barrier.wait(timeout=60)
+    barrier.wait(120)
     with closing(Store(path)) as store:
         store.register_stream(f"new {number}", "pc", "sig")
 
@@ -265,7 +264,7 @@ def test_receiver_and_trainer_may_open_it_at_the_same_moment(tmp_path: Path, mad
     for opener in openers:
         opener.start()
     for opener in openers:
-        opener.join(timeout=60)
+        opener.join(120)
     assert [opener.exitcode for opener in openers] == [0, 0, 0]
     with closing(Store(path)) as store:
         assert {"new 0", "new 1", "new 2"} == store.streams().keys() - {"old"}
@@ -276,10 +275,9 @@ def test_receiver_and_trainer_may_open_it_at_the_same_moment(tmp_path: Path, mad
 def test_opening_a_store_that_is_up_to_date_waits_for_no_writer(store: Store) -> None:
     with closing(sqlite3.connect(store.path, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
-        began = time.monotonic()
+        # It does not end before; whoever waited for it would give up with an error.
         with closing(Store(store.path)) as other:
             assert other.streams().keys() == {A, B}
-    assert time.monotonic() - began < 5
 
 
 def test_who_only_reads_sees_what_another_process_commits_meanwhile(tmp_path: Path) -> None:
@@ -290,7 +288,7 @@ def test_who_only_reads_sees_what_another_process_commits_meanwhile(tmp_path: Pa
         assert reader.streams() == {}
         writer = multiprocessing.get_context("spawn").Process(target=_write_numbers, args=(path, A, 5))
         writer.start()
-        writer.join(timeout=60)
+        writer.join(120)
         assert reader.streams()[A].stored_through == 5
         assert [row.number for row in reader.read_batches(0, 10)] == [1, 2, 3, 4, 5]
         assert [row.number for row in reader.unsafe_batches(A, 2)] == [1, 2]
@@ -351,3 +349,45 @@ def test_a_reader_that_leaves_last_takes_nothing_with_it(tmp_path: Path) -> None
         assert reader.meta("said") == "before the kill"
     with closing(Store(path)) as again:
         assert again.meta("said") == "before the kill"
+
+
+def test_totals_are_those_of_all_streams_whatever_happens_to_them(store: Store, tmp_path: Path) -> None:
+    def summed() -> tuple[int, int]:
+        states = store.streams().values()
+        return sum(state.stored_steps for state in states), sum(state.safe_steps for state in states)
+
+    assert store.totals() == (0, 0)
+    for stream in (A, B):
+        store.register_stream(stream, stream[:4], "sig")
+        store.add_batches([IncomingBatch(stream, number, 10 * number, b"x") for number in (1, 2, 3)])
+    store.mark_safe(B, 2)
+    assert store.totals() == summed() == (120, 30)
+    assert store.total_steps() == 120
+    kept = {B: store.streams()[B]}
+    store.restore_batches(kept, [])
+    assert store.totals() == summed() == (60, 30)
+    with closing(Store(tmp_path / "store.db")) as again:
+        assert again.totals() == (60, 30)
+
+
+def test_nothing_that_is_asked_often_looks_at_all_streams(store: Store) -> None:
+    """A peer decides how many streams there are: each Hello may name a new one."""
+    asked: list[str] = []
+    c, name = "c" * 32, "pc-c"
+    store.connection().set_trace_callback(asked.append)
+    assert store.stream(A) == store.streams()[A]
+    asked.clear()
+    store.register_stream(A, "pc-a", "sig")
+    store.register_stream(c, name, "sig")
+    store.add_batches([IncomingBatch(c, 1, 10, b"x")])
+    assert store.unsafe_streams() == [c]
+    store.mark_safe(c, 1)
+    assert store.unsafe_streams() == []
+    assert store.totals() == (10, 10)
+    store.connection().set_trace_callback(None)
+    statements = [sql for sql in asked if sql.startswith(("SELECT", "UPDATE", "INSERT"))]
+    assert len(statements) > 8
+    for sql in statements:
+        for row in store.rows(f"EXPLAIN QUERY PLAN {sql}"):
+            whole = row[3].startswith("SCAN streams") and "unsafe_streams" not in row[3]
+            assert not whole, sql

@@ -13,7 +13,7 @@ from tests.support.windows import Windows, WindowsProcess, windows_path
 from tests.wine.gaming_pc import HZ, Run, bridge, run, s3
 
 __all__ = ["run", "s3"]
-pytestmark = [pytest.mark.wine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.wine, pytest.mark.timeout(3600)]
 
 _MINUTE = 60 * HZ
 _BREAKABLE = """
@@ -33,7 +33,7 @@ def stored(run: Run, driving: WindowsProcess, steps: float = 0) -> None:
 
 def check_ended_in_order(run: Run, driving: WindowsProcess) -> None:
     """AssertionError unless it ends with everything delivered."""
-    assert driving.wait(60.0) == ExitCode.OK, driving.errors
+    assert driving.wait(600.0) == ExitCode.OK, driving.errors
     assert field(driving.errors, "waiting_in_spool") == 0
     assert run.steps() == field(driving.errors, "steps")
     run.check_whole()
@@ -51,7 +51,7 @@ def test_a_minute_at_60_hz_arrives_whole_over_a_link_that_is_cut_twice(windows: 
         for part in (0.3, 0.6):
             stored(run, driving, part * _MINUTE)
             run.proxy.cut()
-        assert driving.wait(120.0) == ExitCode.OK, driving.errors
+        assert driving.wait(600.0) == ExitCode.OK, driving.errors
     assert run.steps() == _MINUTE
     run.check_whole()
     assert field(driving.errors, "seconds") >= 60.0, "no step is faster than the clock"
@@ -83,7 +83,7 @@ def test_what_a_killed_bridge_had_collected_is_sent_by_the_next(windows: Windows
     run.proxy.resume()
     before = run.steps()
     with bridge(windows, run, *_DRIVE, "--steps", "60") as driving:
-        assert driving.wait(60.0) == ExitCode.OK, driving.errors
+        assert driving.wait(600.0) == ExitCode.OK, driving.errors
     assert run.steps() >= before + 60
     run.check_whole()
 

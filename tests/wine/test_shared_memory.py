@@ -9,7 +9,7 @@ from tests.support.fake_game import FakeGame
 from tests.support.waiting import wait_until
 from tests.support.windows import Windows
 
-pytestmark = [pytest.mark.wine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.wine, pytest.mark.timeout(3600)]
 
 _CONTROL = """
 import time

@@ -65,7 +65,7 @@ def _carry_out(arguments: argparse.Namespace, deployment: Deployment, patience: 
             ssm = aws_client("ssm", deployment.config.region)
             fetch_secrets(deployment.config, ssm, deployment.run_folder, patience)
         case "minute":
-            do_duties(deployment, Metadata(), boot_id(), seconds_since_boot())
+            do_duties(deployment, Metadata(), boot_id(), seconds_since_boot(), patience)
         case "account":
             close_account(deployment, Metadata(), boot_id(), seconds_since_boot())
         case "finished":

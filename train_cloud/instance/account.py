@@ -2,9 +2,14 @@
 
 Time is counted in life seconds (runtime.boot_clock), so that the wall clock may jump. FOLDER/budget.json keeps
 our life and what was last read of the others: no reboot and no outage of the bucket or of EC2 makes a run look cheaper.
+While the disk takes no file the same is kept in memory, in RUN_FOLDER/budget.json, until the next reboot.
 """
 
+import errno
 import logging
+import os
+import shutil
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from runtime.files import write_private
 from runtime.logs import fields
 from train_cloud.instance.clients import aws_client
-from train_cloud.instance.config import Deployment
+from train_cloud.instance.config import Deployment, Limits
 from train_cloud.instance.ledger import Life, read_lives, read_started, write_life
 from train_cloud.instance.metadata import Metadata, MetadataError
 from train_cloud.object_store import ObjectStore, ObjectStoreError
@@ -23,6 +28,8 @@ from train_cloud.run_folder.files import BUDGET
 
 UNKNOWN = "unknown"
 HISTORY, LAST_KNOWN, FALLBACK = "spot price history", "last known spot price", "fallback_price_usd_per_hour"
+MIN_FREE_BYTES = 16 * 2**20
+"""With less room than this a disk counts as full: the store refuses batches soon."""
 PRODUCTS = ["Linux/UNIX", "Linux/UNIX (Amazon VPC)"]
 """Two names of one price: which of them AWS states depends on the account's age."""
 
@@ -39,7 +46,12 @@ class State(msgspec.Struct):
         price: the newest spot price known, USD an hour.
         others, started: what the bucket said last of other lives and of the last start.
         active_s: life second at which somebody last used the receiver; None before this boot's first look.
-        stored_steps: what the receiver said last; None before it ever answered in this boot.
+        stored_steps, updates: what the receiver said last; None before it ever answered in this boot.
+        connected: whether a bridge was there when the receiver was last asked.
+        greeted: whether one has come since experience came last.
+        full_s: life second since which the disk has been full; None while it has room.
+        guarded_s: life second at which the guard outside was last moved; None before that in this boot.
+        limits: as an apply set them last; None before they were ever read.
     """
 
     own: Life = msgspec.field(default_factory=lambda: Life(instance_id=UNKNOWN, hours=0.0, spend_usd=0.0))
@@ -50,28 +62,43 @@ class State(msgspec.Struct):
     started: str | None = None
     active_s: float | None = None
     stored_steps: int | None = None
+    updates: int | None = None
+    connected: bool = False
+    greeted: bool = False
+    full_s: float | None = None
+    guarded_s: float | None = None
+    limits: Limits | None = None
 
 
-def load_state(folder: Path, boot: str) -> State:
-    """What the last minute left in `folder`, to go on in `boot`; a fresh state when it left none that can be read."""
+def load_state(folder: Path, run_folder: Path, boot: str) -> State:
+    """What the last minute left, to go on in `boot`; a fresh state when it left none that can be read."""
     state = State()
+    # In memory only while the disk is full: then it is the newer one.
+    file = next((file for file in (run_folder / BUDGET, folder / BUDGET) if file.exists()), None)
     try:
-        state = msgspec.json.decode((folder / BUDGET).read_bytes(), type=State)
-    except FileNotFoundError:
-        pass
+        if file is not None:
+            state = msgspec.json.decode(file.read_bytes(), type=State)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         _log.error("the last look's state is lost; this boot is counted anew", extra=fields(problem=error))
     if state.boot != boot:
-        state.boot, state.life_s, state.active_s, state.stored_steps = boot, 0.0, None, None
+        fresh = State(boot=boot, own=state.own, price=state.price, others=state.others, started=state.started)
+        fresh.limits, state = state.limits, fresh
     return state
 
 
-def save_state(folder: Path, state: State) -> None:
-    """Keep the state. A full disk is said, and no error: what must be decided is decided without it."""
+def save_state(folder: Path, run_folder: Path, state: State) -> None:
+    """Keep the state, in memory where the disk is full. That is said, and no error: all is decided without it."""
     try:
         write_private(folder / BUDGET, msgspec.json.encode(state))
+        if shutil.disk_usage(folder).free < MIN_FREE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+        state.full_s = None
+        (run_folder / BUDGET).unlink(missing_ok=True)
     except OSError as error:
-        _log.error("the look's state could not be kept", extra=fields(problem=error))
+        state.full_s = state.life_s if state.full_s is None else state.full_s
+        _log.error("the disk is full, or cannot be written", extra=fields(problem=error))
+        with suppress(OSError):
+            write_private(run_folder / BUDGET, msgspec.json.encode(state))
 
 
 def account(deployment: Deployment, state: State, metadata: Metadata, life_s: float) -> None:
@@ -86,7 +113,7 @@ def account(deployment: Deployment, state: State, metadata: Metadata, life_s: fl
         _exchange(deployment.objects, state)
     except ObjectStoreError as error:
         _log.warning("the record of what the run cost is not up to date in the bucket", extra=fields(problem=error))
-    save_state(deployment.folder, state)
+    save_state(deployment.folder, deployment.run_folder, state)
 
 
 def add_time(state: State, life_s: float, price: float | None, fallback: float, extra: float) -> None:

@@ -20,7 +20,9 @@ leave() { # EXIT_STATUS: what the trap does
   set +e
   if [[ -n $SERVING ]]; then return; fi
   if ! declare -F end_instance >/dev/null; then
-    echo "boot.sh cannot read lifeline.sh or boot.env (exit status $1): nobody can end this instance" >&2
+    echo "boot.sh cannot read lifeline.sh or boot.env (exit status $1): the instance powers off in a while" >&2
+    sleep "${AC_PATIENCE_SECONDS:-900}"
+    systemctl poweroff
     return
   fi
   if taken_back; then
@@ -153,14 +155,11 @@ fetch_code() {
   step code
 }
 
-total_timesteps() { # FILE: what the JSON in it says of them
-  grep --only-matching --extended-regexp '"total_timesteps": *[0-9]+' "$1" | grep --only-matching --extended-regexp --max-count=1 '[0-9]+$'
-}
-
 is_done() { # FILE: whether this DONE speaks of all the steps that are asked for; as train_cloud/run_folder/done.py
-  local trained wanted
-  trained=$(total_timesteps "$1") && wanted=$(total_timesteps "$AC_ETC/run.json") || return 0
-  ((trained >= wanted))
+  local steps='"total_timesteps": *([0-9]+)' trained
+  [[ $(<"$1") =~ $steps ]] || return 0
+  trained=${BASH_REMATCH[1]}
+  [[ ! $(<"$AC_ETC/run.json") =~ $steps ]] || ((trained >= BASH_REMATCH[1]))
 }
 
 boot() {

@@ -22,9 +22,22 @@ from train_cloud.settings import load_settings
 Text = Annotated[str, Meta(min_length=1, max_length=512)]
 Parameter = Annotated[str, Meta(pattern=r"^/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", max_length=1011)]
 Price = Annotated[float, Meta(ge=0, le=1000)]
+MIN_GUARD_HOURS = 0.5
+"""The guard outside leaves an instance so long to end by itself, and to say why; as in terraform/locals.tf."""
 
 
-class InstanceConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+class Limits(msgspec.Struct, kw_only=True, frozen=True):
+    """What a later apply may change while an instance runs; the JSON of the limits parameter."""
+
+    budget_usd: Annotated[float, Meta(gt=0, le=1e6)]
+    """What all lives of the run together may cost (US dollars)."""
+    max_hours: Annotated[float, Meta(gt=0, le=8784)]
+    """Hours of all lives since the last start."""
+    idle_minutes: Annotated[float, Meta(gt=0, le=100_000)]
+    """Minutes without new experience after which an instance ends, bridge or not."""
+
+
+class InstanceConfig(Limits, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """One deployment as its instances see it: its places in AWS and its limits."""
 
     name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{1,31}$")]
@@ -33,6 +46,8 @@ class InstanceConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, f
     """AWS region of everything."""
     group: Text
     """Auto Scaling group whose desired capacity 0 ends the run."""
+    schedule: Text
+    """Scheduled action that sets it from outside; a healthy instance moves it on."""
     run_id: Name
     """Name of the run; the same as in run.json."""
     endpoint_mode: Literal["eip", "ssm"]
@@ -45,17 +60,13 @@ class InstanceConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, f
     """SSM SecureString with the receiver's key and certificate in PEM; "unset" until an instance made them."""
     endpoint_parameter: Parameter
     """SSM String with the JSON by which a pairing finds the receiver."""
+    limits_parameter: Parameter
+    """SSM String with the Limits as last applied; those of this file hold until it was read."""
     wandb_parameter: Parameter | None = None
     """SSM SecureString with the Weights & Biases key; None without W&B."""
     log_group: Text | None = None
     """CloudWatch Logs group that also gets the journal; None without."""
 
-    budget_usd: Annotated[float, Meta(gt=0, le=1e6)]
-    """What all lives of the run together may cost (US dollars)."""
-    max_hours: Annotated[float, Meta(gt=0, le=8784)]
-    """Hours of all lives since the last start."""
-    idle_minutes: Annotated[float, Meta(gt=0, le=100_000)]
-    """Minutes without a bridge and without new experience after which an instance ends."""
     max_launches: Annotated[int, Meta(ge=1, le=10_000)]
     """Launches of the run after which no further instance works."""
     volume_gb: Annotated[int, Meta(ge=8, le=16_384)]
@@ -64,6 +75,8 @@ class InstanceConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, f
     """What address and disk cost besides the instance (US dollars an hour)."""
     fallback_price_usd_per_hour: Price
     """Spot price that is assumed when AWS tells none (US dollars an hour)."""
+    guard_usd_per_hour: Annotated[float, Meta(gt=0, le=1000)]
+    """The most that an hour may cost, all in (US dollars an hour): by it the guard outside reckons."""
     tensorboard_host: Literal["127.0.0.1", "0.0.0.0"] = "127.0.0.1"
     """Address that TensorBoard listens on."""
 

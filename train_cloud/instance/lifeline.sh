@@ -3,8 +3,7 @@
 # exists and when that is broken. Sourced it is a library; executed it is a command:
 #   end          act on $AC_RUN/ending (reason, sentence): save, record, desired capacity 0, power off
 #   drain        act on $AC_RUN/notice: save and record; the group replaces the instance by itself
-#   failed       a unit failed for good (systemd's MONITOR_* says which): write the ending `failed`
-#   overdue      the same if nobody looked at the costs for an hour
+#   overdue      write the ending `failed` if nobody looked at the costs for an hour
 #   ship [COPY]  the next piece of the journal into the bucket, and into the file COPY
 # It never prints a secret, and gives curl none on its command line. Settings come from $AC_ETC/boot.env; tests set
 # AC_ROOT, AWS_ENDPOINT_URL and AWS_EC2_METADATA_SERVICE_ENDPOINT. Optional, in s: AC_PATIENCE_SECONDS (900, Python's too),
@@ -160,12 +159,16 @@ associate_address() { # the Elastic IP of boot.env becomes ours, whoever has it 
   query ec2 2016-11-15 AssociateAddress "AllocationId=$AC_ALLOCATION" "InstanceId=$REPLY" AllowReassociation=true
 }
 
-set_desired_zero() { # returns when the group has taken it: nothing else ends the costs
-  local delay=500
+set_desired_zero() { # fails when the group has not taken it for AC_PATIENCE_SECONDS
+  local delay=500 until
+  life_ms
+  until=$((REPLY + ${AC_PATIENCE_SECONDS:-900} * 1000))
   until query autoscaling 2011-01-01 SetDesiredCapacity "AutoScalingGroupName=$AC_GROUP" DesiredCapacity=0 \
     HonorCooldown=false; do
     refusal
     say error "the group $AC_GROUP did not take desired capacity 0 ($REPLY); trying again in $((delay / 1000)) s"
+    life_ms
+    ((REPLY < until)) || return
     pause $delay
     delay=$((delay * 2 < 30000 ? delay * 2 : 30000))
   done
@@ -238,7 +241,9 @@ say_farewell() { # the ledger's last entry, by ac-farewell's stop
   timeout 45 systemctl stop ac-farewell.service 2>/dev/null || true
 }
 
-power_off() { # does not return
+power_off() { # WHO: has left us running for AC_POWEROFF_SECONDS; does not return
+  sleep "${AC_POWEROFF_SECONDS:-300}"
+  announce "$1 left the instance running: it powers off by itself"
   until systemctl poweroff; do pause 5000; done
   sleep infinity
 }
@@ -250,7 +255,7 @@ write_ending() { # REASON TEXT: ask for the end of this instance; the first reas
 }
 
 end_instance() { # REASON TEXT: save, tell, and stop the costs; does not return before the instance is going down
-  local stored=0 attempt
+  local attempt attempts=''
   # Boot and ac-end may both want to: the second waits, and takes over if the first dies.
   mkdir -p "$AC_RUN"
   exec 9>"$AC_RUN/end.lock"
@@ -259,18 +264,16 @@ end_instance() { # REASON TEXT: save, tell, and stop the costs; does not return 
   stop_services
   say_farewell
   ship_logs
-  put_ending "$1" "$2" 0 && stored=1
-  set_desired_zero
-  for attempt in 1 2 3 4; do
-    if ((stored)); then break; fi
+  put_ending "$1" "$2" 0 || attempts='1 2 3 4'
+  # If not, its scheduled action ends the costs; our replacement finds how often it was launched and what is spent.
+  set_desired_zero || true
+  for attempt in $attempts; do
     say error "the ending could not be stored; attempt $attempt of 4 follows"
     pause $((attempt * 500))
-    put_ending "$1" "$2" 0 && stored=1
+    ! put_ending "$1" "$2" 0 || break
   done
   # At desired capacity 0 nothing replaces us: safe where the group is slow or was started again meanwhile.
-  sleep "${AC_POWEROFF_SECONDS:-300}"
-  announce "the group left the instance running: it powers off by itself"
-  power_off
+  power_off 'the group'
 }
 
 drain() { # EC2 takes the instance back: save and tell; desired capacity stays, so that the group replaces it
@@ -289,31 +292,7 @@ saved $seconds s after the notice; the group starts a replacement." null "$secon
   say_farewell
   ship_logs
   # Nothing looks at the costs any more.
-  sleep "${AC_POWEROFF_SECONDS:-300}"
-  announce "EC2 left the instance running: it powers off by itself"
-  power_off
-}
-
-property() { # NAME UNIT: to standard output
-  systemctl show --property="$1" --value "$2" 2>/dev/null
-}
-
-failed() { # why, with the last error that the unit logged
-  local unit=${MONITOR_UNIT:-} one last
-  # systemd names the unit only where a single one can start this service.
-  for one in ac-secrets ac-receiver ac-training; do
-    if [[ -z $unit && $(property ActiveState $one.service) == failed ]]; then unit=$one.service; fi
-  done
-  # From 254 on systemd says so at each failure, also where it starts the unit again.
-  if [[ -e $AC_RUN/notice || -z $unit || $(property ActiveState "$unit") == @(active|*activating|reloading) ]]; then
-    return 0
-  fi
-  last=$(timeout 10 journalctl --quiet --no-pager --unit="$unit" --output=cat --lines=500 2>/dev/null |
-    grep -E 'level=(error|critical)' | tail -n 1 || true)
-  # A traceback says at its end what went wrong.
-  if ((${#last} > 500)); then last="${last:0:150} ... ${last: -340}"; fi
-  write_ending failed "$unit failed for good (${MONITOR_SERVICE_RESULT:-$(property Result "$unit")}, \
-${MONITOR_EXIT_CODE:-exited} ${MONITOR_EXIT_STATUS:-$(property ExecMainStatus "$unit")}).${last:+ The last error in its log: $last}"
+  power_off EC2
 }
 
 overdue() { # whatever hangs must not do so for days
@@ -337,12 +316,10 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
     { read -r reason && read -r text; } <"$AC_RUN/ending" || true
     end_instance "${reason:-failed}" "${text:-no reason was given}"
     ;;
-  drain) drain ;;
-  failed) failed ;;
-  overdue) overdue ;;
+  drain | overdue) "$1" ;;
   ship) ship_logs "${2:-}" ;;
   *)
-    echo 'usage: lifeline.sh end | drain | failed | overdue | ship' >&2
+    echo 'usage: lifeline.sh end | drain | overdue | ship' >&2
     exit 2
     ;;
   esac

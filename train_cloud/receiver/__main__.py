@@ -22,6 +22,7 @@ from runtime.signals import stop_on_signals
 from train_cloud import notify
 from train_cloud.bucket_probe import probe
 from train_cloud.environment import environment_of
+from train_cloud.log_shipping import ship_log
 from train_cloud.object_store import ObjectStore, ObjectStoreError, patiently
 from train_cloud.receiver.backup import Backup
 from train_cloud.receiver.restore import RestoreError, restore
@@ -57,7 +58,9 @@ def main() -> int:
     configure_logging("receiver")
     stop = stop_on_signals()
     try:
-        return _receive(load_run_config(arguments.config), arguments.folder, arguments.plain, stop)
+        config = load_run_config(arguments.config)
+        ship_log(config, "receiver")
+        return _receive(config, arguments.folder, arguments.plain, stop)
     except tuple(_EXIT_CODES) as error:
         _log.error(str(error))
         return next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))

@@ -31,9 +31,11 @@ def agreed(config: RunConfig, known: Environment | None, hello: Hello) -> Enviro
     `known` is the run's; None while a bridge may still say what its spaces are.
     """
     try:
-        spaces = Spaces.parse(hello.spaces)
-        run = known or Environment(config.environment.id or "", spaces)
-        same_spaces = run.spaces == spaces and bool(spaces.layout)
+        run = known or Environment(config.environment.id or "", Spaces.parse(hello.spaces))
+        same_spaces = hello.spaces == run.spaces.text and bool(run.spaces.layout)
+        if not same_spaces:
+            # Only to say what is wrong with them: a short text can make it long work.
+            Spaces.parse(hello.spaces)
     except SpacesError as error:
         raise PeerError(ErrorCode.BAD_MESSAGE, str(error), CloseCode.REFUSED) from None
     if hello.signature != run.signature or not same_spaces:

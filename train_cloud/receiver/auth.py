@@ -47,12 +47,12 @@ class Throttle:
 
     def seconds_closed(self, address: str) -> float:
         """How long `address` must still wait with another guess; 0 when it may try."""
-        began, count = self._seen.get(_network(address), (0.0, 0))
+        began, count = self._seen.get(network_of(address), (0.0, 0))
         return max(0.0, began + self._window - self._clock()) if count >= self._failures else 0.0
 
     def failed(self, address: str) -> None:
         """`address` showed a wrong token."""
-        key, now = _network(address), self._clock()
+        key, now = network_of(address), self._clock()
         began, count = self._seen.pop(key, (now, 0))
         if now - began >= self._window:
             began, count = now, 0
@@ -108,7 +108,7 @@ class Gate:
         )
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """What counts as one peer: an IPv4 address, or the /64 that one IPv6 customer has."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])

@@ -93,7 +93,7 @@ class Backup:
         try:
             while more and not self._stopping.wait(PRUNING_PAUSE_SECONDS if pruned else 0):
                 deleted = self._store.prune(PRUNED_AT_ONCE)
-                pruned, more = pruned + deleted, deleted == PRUNED_AT_ONCE
+                pruned, more = pruned + deleted, deleted > 0
         except StoreError as error:
             _log.warning("old experience could not be pruned, trying again", extra=fields(reason=error))
         if pruned:
@@ -124,9 +124,8 @@ class Backup:
     def _upload_all(self) -> None:
         """Upload every stream; what fails of one is raised when the others had their turn."""
         failure: Exception | None = None
-        waiting = [name for name, state in self._store.streams().items() if state.safe_through < state.stored_through]
         # Who failed last comes last.
-        for stream in sorted(waiting, key=self._failed.__contains__):
+        for stream in sorted(self._store.unsafe_streams(), key=self._failed.__contains__):
             self._failed.discard(stream)
             try:
                 self._upload(stream)
@@ -144,9 +143,9 @@ class Backup:
 
     def _upload(self, stream: str) -> None:
         while True:
-            state = self._store.streams()[stream]
+            state = self._store.stream(stream)
             batches = self._store.unsafe_batches(stream, MAX_BATCHES, MAX_SEGMENT_BYTES)
-            if not batches:
+            if state is None or not batches:
                 return
             segment = make_segment(stream, state, batches)
             self._objects.put(str(segment.key), encode_segment(segment))

@@ -63,6 +63,8 @@ class Collector:
     ) -> None:
         self.connection, self.hello = connection, hello
         self.stored, self.safe = state.stored_through, state.safe_through
+        self.ended, self.spent = False, 0.0
+        """Whether it was refused or has left; and what the writer reckons of it."""
         self._layout, self._store, self._submit, self._on_report = layout, store, submit, on_report
         self._newest_version, self._shortest_lap = newest_version, shortest_lap
         self._greatest_reward = greatest_reward
@@ -93,10 +95,13 @@ class Collector:
     def done(self, result: Result) -> None:
         """The writer dealt with a batch of this bridge."""
         self._pending_bytes -= len(result.job.blob)
+        self.connection.socket.hold(-len(result.job.blob))
         self._room.set()
         number = result.job.number
         if result.outcome is WriteOutcome.STORED:
             self._refusing = False
+            return
+        if result.outcome is WriteOutcome.DROPPED:
             return
         if result.outcome is WriteOutcome.BAD:
             bad = PeerError(ErrorCode.BAD_BATCH, f"Batch {number}: {result.text}", CloseCode.INVALID_DATA)
@@ -113,15 +118,20 @@ class Collector:
     async def _keep_track(self, content: bytes) -> None:
         """Keep the track that the bridge announced as Hello named it; PeerError for anything else."""
         try:
-            if track_hash(content) != self.hello.track:
-                raise TrackError("The track that was announced is not the one that Hello named.")
-            self._shortest_lap = await asyncio.to_thread(shortest_lap_on, content)
-            await asyncio.to_thread(put_track, self._store, self.hello.track, content)
+            self._shortest_lap = await asyncio.to_thread(self._put_track, content)
         except TrackError as error:
             raise PeerError(ErrorCode.BAD_MESSAGE, str(error), CloseCode.INVALID_DATA) from None
         except StoreError as error:
             # The next Welcome asks for it again.
             _log.warning("a track cannot be kept", extra=fields(reason=error))
+
+    def _put_track(self, content: bytes) -> float:
+        """Keep the track and return the time of its shortest lap (s); long work, and so not for the loop."""
+        if (sha256 := track_hash(content)) != self.hello.track:
+            raise TrackError("The track that was announced is not the one that Hello named.")
+        lap = shortest_lap_on(content)
+        put_track(self._store, sha256, content)
+        return lap
 
     async def _take(self, number: int, blob: bytes) -> None:
         verdict = self._inbox.judge(number)
@@ -136,13 +146,14 @@ class Collector:
         else:
             self._inbox.accepted(number)
             self._pending_bytes += len(blob)
+            self.connection.socket.hold(len(blob))
             check = partial(
                 check_plausible,
                 newest_version=self._newest_version(),
                 shortest_lap=self._shortest_lap,
                 greatest_reward=self._greatest_reward,
             )
-            self._submit(Job(self.hello.stream, number, blob, self._layout, check, self.done))
+            self._submit(Job(self.hello.stream, number, blob, self._layout, check, self))
             while self._pending_bytes > MAX_PENDING_BYTES:
                 self._room.clear()
                 await self._room.wait()

@@ -11,16 +11,17 @@ from collections.abc import Awaitable, Callable
 from enum import IntEnum
 from typing import Final
 
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from runtime.prompt_frames import PromptConnection
+from train_cloud.receiver.intake import BoundedConnection
 from wire.frames import FrameError, FrameTooLarge, decode_up, encode_frame, encode_text
 from wire.messages import CloseCode, DownMessage, Error, ErrorCode, Hello, Ping, Pong, UpMessage
 
 RATE_SECONDS: Final = 10.0
 """A bridge may use up the messages of this many seconds at once."""
-MAX_UNSAID: Final = 1000
+SLOW_SECONDS: Final = 0.001
+"""After a message that took longer to read, as much time and more belongs to others."""
+MAX_UNSAID: Final = 256
 """Answers that may wait to be sent; a peer that goes on asking without reading its answers is cut off."""
 GOODBYE_SECONDS: Final = 10.0
 """A closing connection may take this long to say what is left to say."""
@@ -61,49 +62,14 @@ class RateLimit:
             await asyncio.sleep(-self._left / self._rate)
 
 
-class HeardConnection(PromptConnection, ServerConnection):
-    """A server's connection with `heard`, the monotonic time (s) at which bytes came last.
-
-    The websockets library's own keepalive waits for room in the send buffer before it counts any time, so it never
-    notices a peer that vanished while much was to be sent to it. Here any byte counts as a sign of life and nothing is
-    waited for: who is silent for too long is cut off, whatever is still to be sent.
-    """
-
-    heard = float("-inf")
-    gone_silent = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A new connection counts as heard."""
-        self.heard = time.monotonic()
-        super().connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        """Note the time, then do what the library does."""
-        self.heard = time.monotonic()
-        super().data_received(data)
-
-    async def watch(self, seconds: float) -> None:
-        """Cut the connection off once nothing was heard for `seconds`; runs until it is cancelled."""
-        while True:
-            # While we do not read, because the disk or the rate limit holds us up, the silence is our own.
-            if not self.transport.is_reading():
-                self.heard = time.monotonic()
-            left = self.heard + seconds - time.monotonic()
-            if left <= 0:
-                self.gone_silent = True
-                self.transport.abort()
-                return
-            await asyncio.sleep(min(left, 1.0))
-
-
 class Connection:
     """The connection of a bridge whose Hello has come; `text` says whether it speaks JSON."""
 
-    def __init__(self, socket: ServerConnection, text: bool, rate: RateLimit) -> None:
+    def __init__(self, socket: BoundedConnection, text: bool, rate: RateLimit) -> None:
         self.socket = socket
         self._text, self._rate = text, rate
         self._first: deque[DownMessage] = deque()
-        self._news: dict[News, Callable[[bool], bytes | str | None]] = {}
+        self._news: dict[News, Callable[[bool], bytes | None]] = {}
         self._close: tuple[int, str] | None = None
         self._wake = asyncio.Event()
 
@@ -119,7 +85,7 @@ class Connection:
         """Send what `message` makes at the time of sending; what was to be told of this kind before is dropped."""
         self.tell_frame(kind, lambda text: _encoded(message(), text))
 
-    def tell_frame(self, kind: News, frame: Callable[[bool], bytes | str | None]) -> None:
+    def tell_frame(self, kind: News, frame: Callable[[bool], bytes | None]) -> None:
         """As `tell`, for what is a frame already: `frame(text)`; None for nothing to say."""
         self._news[kind] = frame
         self._wake.set()
@@ -139,7 +105,7 @@ class Connection:
 
     async def refuse_at_once(self, error: PeerError) -> None:
         """Say what is wrong to a peer whose Hello was not taken, and close."""
-        await self.socket.send(_encoded(error.message, self._text))
+        await self.socket.say(_encoded(error.message, self._text), self._text)
         await self.socket.close(error.close, error.message.code)
 
     async def run(self, handle: Callable[[UpMessage], Awaitable[None]]) -> None:
@@ -162,13 +128,13 @@ class Connection:
                 await self._wake.wait()
                 self._wake.clear()
                 while self._first or self._news:
-                    frame: bytes | str | None
+                    frame: bytes | None
                     if self._first:
                         frame = _encoded(self._first.popleft(), self._text)
                     else:
                         frame = self._news.pop(min(self._news))(self._text)
                     if frame is not None:
-                        await self.socket.send(frame)
+                        await self.socket.say(frame, self._text)
                 if self._close is not None:
                     await self.socket.close(*self._close)
                     return
@@ -176,13 +142,19 @@ class Connection:
             return
 
     async def _receive(self, handle: Callable[[UpMessage], Awaitable[None]]) -> None:
-        async for frame in self.socket:
+        while True:
+            frame = await self.socket.next_message()
             self._text = isinstance(frame, str)
             if self._close is not None:
                 # Already refused: nothing that a broken peer goes on saying is looked at.
                 continue
             await self._rate.wait()
-            match message := decode_message(frame):
+            began = time.thread_time()
+            message = decode_message(frame)
+            if (took := time.thread_time() - began) > SLOW_SECONDS:
+                # Millions of numbers as text take long to read: the others have most of the time.
+                await asyncio.sleep(3 * took)
+            match message:
                 case Ping(time=at):
                     self.post(Pong(at))
                 case Hello():
@@ -202,5 +174,5 @@ def decode_message(frame: bytes | str) -> UpMessage:
         raise PeerError(ErrorCode.BAD_MESSAGE, str(error), CloseCode.INVALID_DATA) from None
 
 
-def _encoded(message: DownMessage, text: bool) -> bytes | str:
-    return encode_text(message) if text else encode_frame(message)
+def _encoded(message: DownMessage, text: bool) -> bytes:
+    return encode_text(message).encode() if text else encode_frame(message)

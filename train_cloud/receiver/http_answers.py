@@ -18,7 +18,7 @@ from websockets.http11 import Request, Response
 from runtime.logs import fields
 from train_cloud.receiver.auth import Gate, HttpAnswer
 from train_cloud.receiver.writer import Result, WriteOutcome
-from train_cloud.run_folder.states import BRIDGES, FIGURES_PREFIX, STORED_STEPS
+from train_cloud.run_folder.states import BRIDGES, FIGURES_PREFIX, STORED_STEPS, UPDATES
 from train_cloud.store import Store, StoreError
 
 HEALTH, METRICS = "/healthz", "/metrics"
@@ -40,13 +40,14 @@ class Vitals:
     """How the receiver is, and what this life of it has seen; times are monotonic (s).
 
     Attributes:
-        writer_busy: how long the writer has been at one transaction, s; None when its thread has ended.
+        writer_busy: what the writer waits for, as the beginning of a sentence, and for how long, s; None when its
+            thread has ended.
         backup_failing: how long the bucket has been failing, s.
         bridges: bridges that have said Hello, of the WebSockets that are open, the `connections`.
         weights_version: version that bridges are sent; 0 before the first.
     """
 
-    writer_busy: Callable[[], float | None]
+    writer_busy: Callable[[], tuple[str, float] | None]
     backup_failing: Callable[[], float] = lambda: 0.0
     bridges: int = 0
     connections: int = 0
@@ -64,10 +65,14 @@ class Vitals:
             if result.outcome is WriteOutcome.STORED:
                 self.batches_stored += 1
                 self.last_stored = time.monotonic()
+                if self.store_full_at is not None:
+                    _log.info("the store takes batches again")
                 self.store_full_at = None
-            else:
+            elif result.outcome is not WriteOutcome.DROPPED:
                 self.batches_refused += 1
                 if result.outcome is WriteOutcome.NO_ROOM:
+                    if self.store_full_at is None:
+                        _log.error("the store is full: batches are refused", extra=fields(reason=result.text))
                     self.store_full_at = time.monotonic()
 
     def problem(self) -> str | None:
@@ -76,8 +81,9 @@ class Vitals:
             return "draining: the instance is going away"
         if (busy := self.writer_busy()) is None:
             return "the thread that stores batches has ended"
-        if busy > WRITER_BUSY_SECONDS:
-            return f"the disk has not taken a transaction for {busy:.0f} s"
+        what, seconds = busy
+        if seconds > WRITER_BUSY_SECONDS:
+            return f"{what} for {seconds:.0f} s"
         if self.store_unreadable:
             return "the store cannot be read"
         if self.store_full_at is not None and time.monotonic() - self.store_full_at <= STORE_FULL_SECONDS:
@@ -108,10 +114,15 @@ class HttpAnswers:
             return None
         if refused and answer.status is not HTTPStatus.TOO_MANY_REQUESTS:
             _log.warning("refused a connection", extra=fields(peer=address, status=int(answer.status)))
-        return _response(socket, answer)
+        return _response(socket, answer, request.method)
 
     def _answer(self, address: str, request: Request) -> tuple[HttpAnswer | None, bool]:
         """The answer, if any, and whether it is a refusal."""
+        methods = ("GET", "HEAD") if request.path in (HEALTH, METRICS) else ("GET",)
+        if request.method not in methods:
+            allowed = ", ".join(methods)
+            text = f"Here only {allowed} is answered."
+            return HttpAnswer(HTTPStatus.METHOD_NOT_ALLOWED, text, (("Allow", allowed),)), True
         if request.path == HEALTH:
             return self._health(), False
         if request.path == METRICS:
@@ -129,17 +140,17 @@ class HttpAnswers:
         """The figures in Prometheus' text exposition format 0.0.4; what is not known yet is left out."""
         vitals = self._vitals
         try:
-            streams, progress = self._store.streams().values(), self._store.progress()
+            (stored_steps, safe_steps), progress = self._store.totals(), self._store.progress()
         except StoreError as error:
             return HttpAnswer(HTTPStatus.SERVICE_UNAVAILABLE, f"The figures cannot be read. {error}", _LATER)
         age = None if vitals.last_stored is None else time.monotonic() - vitals.last_stored
         figures: list[tuple[str, str, float | None]] = [
             ("healthy", "1 when GET /healthz answers ok.", vitals.problem() is None),
             (BRIDGES, "Bridges connected now.", vitals.bridges),
-            (STORED_STEPS, "Environment steps stored since the run began.", sum(one.stored_steps for one in streams)),
-            ("safe_steps", "Environment steps in the bucket.", sum(one.safe_steps for one in streams)),
+            (STORED_STEPS, "Environment steps stored since the run began.", stored_steps),
+            ("safe_steps", "Environment steps in the bucket.", safe_steps),
             ("trained_steps", "Environment steps that learning has kept up with.", progress.trained_steps),
-            ("updates", "Gradient updates since the run began.", progress.updates),
+            (UPDATES, "Gradient updates since the run began.", progress.updates),
             ("weights_version", "Version of the weights that bridges are sent.", vitals.weights_version),
             ("batches_stored_total", "Batches stored by this process.", vitals.batches_stored),
             ("batches_refused_total", "Batches not stored by this process.", vitals.batches_refused),
@@ -170,10 +181,12 @@ def address_of(socket: ServerConnection) -> str:
     return str(socket.remote_address[0]) if socket.remote_address else "unknown"
 
 
-def _response(socket: ServerConnection, answer: HttpAnswer) -> Response:
+def _response(socket: ServerConnection, answer: HttpAnswer, method: str) -> Response:
     response = socket.respond(answer.status, answer.text + "\n")
     for name, value in answer.headers:
         # The library's headers keep every value of a name: replace, so that there is one Content-Type.
         response.headers.pop(name, None)
         response.headers[name] = value
+    if method == "HEAD":
+        response.body = b""
     return response

@@ -20,7 +20,7 @@ from experience.remote_calls import CallError, Make, read_body
 from experience.values import pack
 from runtime.logs import fields
 from runtime.prompt_frames import PromptConnection
-from train_cloud.receiver.connection import Connection, HeardConnection, PeerError, decode_message
+from train_cloud.receiver.connection import Connection, PeerError, decode_message
 from wire.frames import FrameError, decode_down, encode_frame
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
@@ -72,7 +72,7 @@ class Relay:
         if not hello.environments:
             raise PeerError(ErrorCode.BAD_MESSAGE, "This bridge serves environments and names none.", CloseCode.REFUSED)
         socket = connection.socket
-        assert isinstance(socket, HeardConnection)
+        socket.protocol.max_message_size = MAX_UP_FRAME_BYTES
         bridge, before = _Bridge(socket, hello), self._bridges.get(hello.stream)
         self._bridges[hello.stream] = bridge
         if before is not None:

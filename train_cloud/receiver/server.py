@@ -14,12 +14,13 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+from experience.environment import Environment
 from runtime.logs import fields
 from runtime.progress import Progress
 from train_cloud import notify
@@ -27,19 +28,22 @@ from train_cloud.environment import environment_of
 from train_cloud.receiver.admission import agreed, check_alone, hello_in
 from train_cloud.receiver.auth import Gate
 from train_cloud.receiver.collect import Collector
-from train_cloud.receiver.connection import Connection, HeardConnection, News, PeerError, RateLimit
+from train_cloud.receiver.connection import Connection, News, PeerError, RateLimit
+from train_cloud.receiver.door import OUT_OF_FILES, Door
 from train_cloud.receiver.http_answers import WRITER_BUSY_SECONDS, HttpAnswers, Vitals, address_of
+from train_cloud.receiver.intake import BoundedConnection, Memory
 from train_cloud.receiver.plausible import greatest_reward, shortest_lap_on
 from train_cloud.receiver.relay import Relay, listen_for_calls
 from train_cloud.receiver.standings import Standings
 from train_cloud.receiver.writer import Result, Writer
 from train_cloud.run_config import RunConfig
-from train_cloud.run_folder.files import CALLS
+from train_cloud.run_folder.files import CALLS, WARNING
 from train_cloud.run_folder.states import TrainerState
-from train_cloud.store import Store, StoreError, WeightsRow
+from train_cloud.store import Store, StoreError, StreamState, WeightsRow
 from train_cloud.track_table import track
 from wire.frames import encode_frame, encode_text
 from wire.messages import (
+    MAX_HELLO_FRAME_BYTES,
     MAX_UP_FRAME_BYTES,
     PROTOCOL,
     CloseCode,
@@ -53,13 +57,13 @@ from wire.messages import (
 )
 
 HELLO_SECONDS: Final = 10.0
-KEEPALIVE_SECONDS: Final = 5.0
-"""A Ping goes out this often, so that also a peer with nothing to say is heard."""
 SILENCE_SECONDS: Final = 15.0
 """Who was not heard for so long is let go: links that are open on our side only are noticed within 20 s."""
 WEIGHTS_POLL_SECONDS: Final = 0.05
 FLOW_CONTROL_SECONDS: Final = 0.2
 ALIVE_SECONDS: Final = 1.0
+LAPS_KNOWN: Final = 1000
+"""Tracks whose shortest lap is remembered, so that a Hello needs no look at a track's text."""
 FINAL_BACKUP_SECONDS: Final = 20.0
 """The uploads at the end, all of them, may take this long."""
 
@@ -71,7 +75,7 @@ class Receiver:
 
     def __init__(self, config: RunConfig, store: Store, token: str) -> None:
         self.config, self.store = config, store
-        self.environment = environment_of(config, (state.spaces for state in store.streams().values()))
+        self.environment = environment_of(config, store.first_spaces())
         """What the run is trained in; None until the first bridge says what a Gymnasium environment's spaces are."""
         self.crashed = False
         self._roles: Mapping[str, Callable[[Connection, Hello], Awaitable[None]]] = {
@@ -80,13 +84,16 @@ class Receiver:
         }
         self._collectors: dict[str, Collector] = {}
         self._relay = Relay()
+        self._laps: dict[str, float] = {}
         self._weights: WeightsRow | None = None
-        self._frames: dict[bool, bytes | str] = {}
+        self._frames: dict[bool, bytes] = {}
         self._flow = FlowControl(0, 0, config.max_lead_steps)
         self._standings = Standings(store)
+        self._warning = ""
+        self._memory = Memory()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer = Writer(store, partial(self._call, self._written), self._on_crash)
-        self._vitals = Vitals(self._writer.busy_seconds)
+        self._vitals = Vitals(self._writer.busy)
         self._http = HttpAnswers(Gate(token), store, self._vitals, config.max_bridges)
         self._stop = threading.Event()
 
@@ -104,11 +111,11 @@ class Receiver:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(what, *arguments)
 
-    def encoded_weights(self, text: bool) -> bytes | str | None:
+    def encoded_weights(self, text: bool) -> bytes | None:
         """The newest weights as a frame, encoded once for all bridges; None before the first."""
         if self._weights is not None and text not in self._frames:
             update = WeightsUpdate(self._weights.version, self._weights.sha256, self._weights.blob)
-            self._frames[text] = encode_text(update) if text else encode_frame(update)
+            self._frames[text] = encode_text(update).encode() if text else encode_frame(update)
         return self._frames.get(text)
 
     def _newest_version(self) -> int:
@@ -116,15 +123,20 @@ class Receiver:
 
     def _shortest_lap(self, track_hash: str | None) -> float | None:
         """Seconds that a lap takes at least; None on a track that is not known."""
-        text = None if track_hash is None else track(self.store, track_hash)
-        return None if text is None else shortest_lap_on(text)
+        if track_hash is None or track_hash in self._laps:
+            return self._laps.get(track_hash or "")
+        if (text := track(self.store, track_hash)) is None:
+            return None
+        if len(self._laps) >= LAPS_KNOWN:
+            self._laps.clear()
+        return self._laps.setdefault(track_hash, shortest_lap_on(text))
 
     def _written(self, results: list[Result], positions: dict[str, int]) -> None:
         self._vitals.count(results)
         for stream, through in positions.items():
             self._moved(stream, through, 0)
         for result in results:
-            result.job.done(result)
+            result.job.peer.done(result)
 
     def _moved(self, stream: str, stored: int, safe: int) -> None:
         if stream in self._collectors:
@@ -145,31 +157,33 @@ class Receiver:
         says for how long (s) the bucket has been failing. Raises OSError when the address cannot be had.
         """
         self._stop, self._loop, self._vitals.backup_failing = stop, asyncio.get_running_loop(), backup_failing
+        # That of an earlier life says nothing of this one.
+        (self.store.path.parent / WARNING).unlink(missing_ok=True)
         self._poll_store()
         self._writer.start()
         keeping = asyncio.create_task(self._standings.keep())
+        door = Door(self.config.listen_host, self.config.listen_port, self.config.max_bridges)
+        self._loop.set_exception_handler(_on_loop_error)
         server = await serve(
-            self._serve_one,
-            self.config.listen_host,
-            self.config.listen_port,
+            partial(self._serve_one, door),
+            sock=door,
             ssl=context,
             ssl_handshake_timeout=HELLO_SECONDS if context else None,
             process_request=self._http.judge,
             subprotocols=[Subprotocol(PROTOCOL)],
             compression=None,
-            max_size=MAX_UP_FRAME_BYTES,
+            max_size=MAX_HELLO_FRAME_BYTES,
             open_timeout=HELLO_SECONDS,
-            ping_interval=KEEPALIVE_SECONDS,
-            ping_timeout=None,
+            ping_interval=None,
             close_timeout=2.0,
             server_header=None,
-            create_connection=HeardConnection,
+            create_connection=partial(BoundedConnection, memory=self._memory),  # type: ignore[arg-type]  # only called
             logger=_quiet_logger(),
         )
         calls = await listen_for_calls(self._relay, self.store.path.parent / CALLS)
         try:
             on_listening(server.sockets[0].getsockname()[1])
-            with Progress("receiving", self.config.total_timesteps) as progress:
+            with Progress("receiving") as progress:
                 await self._push(progress)
         finally:
             calls.close()
@@ -202,10 +216,11 @@ class Receiver:
         next_flow = next_alive = 0.0
         while not self._stop.is_set():
             now = time.monotonic()
-            busy = self._writer.busy_seconds()
-            if now >= next_alive and busy is not None and busy <= WRITER_BUSY_SECONDS:
+            busy = self._writer.busy()
+            if now >= next_alive and busy is not None and busy[1] <= WRITER_BUSY_SECONDS:
                 next_alive = now + ALIVE_SECONDS
                 notify.alive()
+                self._pass_on_warning()
             try:
                 if self._poll_store():
                     for collector in self._collectors.values():
@@ -215,13 +230,26 @@ class Receiver:
                     if self._poll_flow():
                         for collector in self._collectors.values():
                             collector.connection.tell(News.FLOW_CONTROL, lambda: self._flow)
-                        bridges, trained = len(self._collectors), self._flow.trained_steps
-                        progress.update(self._flow.stored_steps, trained=trained, bridges=bridges)
+                        # How far the run is, and for how long it goes on, is the trainer's to tell.
+                        progress.update(self._flow.stored_steps, bridges=len(self._collectors))
                     self._vitals.store_unreadable = False
             except StoreError as error:
                 self._vitals.store_unreadable = True
                 _log.error("the trainer's news cannot be read", extra=fields(reason=error))
+            self._memory.make_room()
             await asyncio.sleep(WEIGHTS_POLL_SECONDS)
+
+    def _pass_on_warning(self) -> None:
+        """Tell the bridges what the instance's watch has left for them, once."""
+        try:
+            warning = (self.store.path.parent / WARNING).read_text(encoding="utf-8")
+        except OSError:
+            warning = ""
+        if warning and warning != self._warning:
+            _log.warning("bridges are told that the instance is about to end", extra=fields(text=warning))
+            for collector in self._collectors.values():
+                collector.connection.post(Drain(warning))
+        self._warning = warning
 
     def _poll_store(self) -> bool:
         newest = self.store.latest_weights(self._weights.serial if self._weights else 0)
@@ -242,9 +270,11 @@ class Receiver:
         changed, self._flow = flow != self._flow, flow
         return changed
 
-    async def _serve_one(self, socket: ServerConnection) -> None:
+    async def _serve_one(self, door: Door, socket: ServerConnection) -> None:
         self._vitals.connections += 1
-        assert isinstance(socket, HeardConnection)
+        assert isinstance(socket, BoundedConnection)
+        door.let_in(socket.transport.get_extra_info("socket").fileno())
+        socket.begin()
         watch = asyncio.create_task(socket.watch(SILENCE_SECONDS))
         try:
             await self._talk(socket)
@@ -256,12 +286,13 @@ class Receiver:
         finally:
             watch.cancel()
             self._vitals.connections -= 1
-            if socket.gone_silent:
-                _log.warning("a peer was not heard any more", extra=fields(peer=address_of(socket)))
+            socket.end()
+            if socket.let_go_for is not None:
+                _log.warning("let a peer go", extra=fields(peer=address_of(socket), reason=socket.let_go_for))
 
-    async def _talk(self, socket: ServerConnection) -> None:
+    async def _talk(self, socket: BoundedConnection) -> None:
         try:
-            frame = await asyncio.wait_for(socket.recv(), HELLO_SECONDS)
+            frame = await asyncio.wait_for(socket.next_message(), HELLO_SECONDS)
         except TimeoutError:
             await socket.close(CloseCode.POLICY_VIOLATION, "no Hello")
             return
@@ -278,18 +309,22 @@ class Receiver:
         welcome = Welcome(self.config.run_id, 0, 0, 0, 0, self.config.max_lead_steps)
         await self._relay.serve_bridge(connection, hello, welcome)
 
+    def _admit(self, hello: Hello) -> tuple[Environment, float | None, StreamState]:
+        """What bridge and run share, the shortest lap on its track, and where its stream stands; not for the loop."""
+        run = agreed(self.config, self.environment, hello)
+        lap = self._shortest_lap(hello.track)
+        return run, lap, self.store.register_stream(hello.stream, hello.bridge, hello.signature, hello.spaces)
+
     async def _collect(self, connection: Connection, hello: Hello) -> None:
         """Serve a bridge that sends experience; PeerError when it is not for this run."""
         check_alone(hello, (other.hello for other in self._collectors.values()))
-        run = agreed(self.config, self.environment, hello)
-        register = (hello.stream, hello.bridge, hello.signature, hello.spaces)
         try:
-            lap = await asyncio.to_thread(self._shortest_lap, hello.track)
-            state = await asyncio.to_thread(self.store.register_stream, *register)
+            run, lap, state = await asyncio.to_thread(self._admit, hello)
         except StoreError as error:
             text = f"The stream cannot be begun. {error}"
             raise PeerError(ErrorCode.DISK_FULL, text, CloseCode.TRY_AGAIN_LATER) from None
         self.environment = run
+        connection.socket.protocol.max_message_size = MAX_UP_FRAME_BYTES
         reported = partial(self._standings.reported, hello.stream)
         collector = Collector(
             *(connection, hello, run.spaces.layout, state, self.store, self._writer.submit, reported),
@@ -329,6 +364,8 @@ class Receiver:
         try:
             await connection.run(collector.handle)
         finally:
+            # At the end of the receiver, what has come is still stored.
+            collector.ended |= not self._vitals.draining
             if self._collectors.get(hello.stream) is collector:
                 del self._collectors[hello.stream]
                 self._vitals.bridges = len(self._collectors)
@@ -337,6 +374,12 @@ class Receiver:
                 "bridge disconnected",
                 extra=fields(bridge=hello.bridge, stream=hello.stream, code=connection.socket.close_code),
             )
+
+
+def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """The door says once a minute that no file handle is free; asyncio would a hundred times a second, at length."""
+    if getattr(context.get("exception"), "errno", None) not in OUT_OF_FILES:
+        loop.default_exception_handler(context)
 
 
 def _quiet_logger() -> logging.Logger:

@@ -26,6 +26,9 @@ CALLS: Final = "calls.sock"
 """Where the receiver takes the trainer's calls of environments on PCs, while it listens."""
 TENSORBOARD: Final = "tensorboard"
 BUDGET: Final = "budget.json"
+"""What one look at the costs leaves to the next; in RUN while VAR is full."""
+WARNING: Final = "warning"
+"""What the receiver is to tell its bridges: the instance is about to end as idle."""
 CURSOR: Final = "journal.cursor"
 """Behind which entry of the journal the last shipment ended."""
 BOOT_STEPS: Final = "boot_steps"
@@ -46,8 +49,8 @@ LOOKED: Final = "looked"
 
 FOLDERS: Final = {
     ETC: (RUN_CONFIG, INSTANCE_CONFIG, "boot.env", "units.env"),
-    VAR: (RUN_CONFIG, STORE, TLS, PAIRING, CALLS, TENSORBOARD, BUDGET, CURSOR, BOOT_STEPS),
-    RUN: (TOKEN, WANDB_KEY, NOTICE, REBALANCE, ENDING, LOOKED, "launched", "end.lock"),
+    VAR: (RUN_CONFIG, STORE, TLS, PAIRING, CALLS, TENSORBOARD, BUDGET, WARNING, CURSOR, BOOT_STEPS),
+    RUN: (TOKEN, WANDB_KEY, NOTICE, REBALANCE, ENDING, LOOKED, BUDGET, "launched", "end.lock"),
     OPT: ("code", "code.new", "env", "MANIFEST", "requirements.txt"),
     LIBRARY: ("boot.sh", LIFELINE),
 }

@@ -10,6 +10,7 @@ FIGURES_PREFIX: Final = "ac_training_"
 """Of every figure that the receiver tells in Prometheus' text format."""
 BRIDGES: Final = "bridges"
 STORED_STEPS: Final = "stored_steps"
+UPDATES: Final = "updates"
 
 
 class Reason(enum.StrEnum):

@@ -13,6 +13,7 @@ from pathlib import Path
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging, fields
 from runtime.signals import stop_on_signals
+from train_cloud.log_shipping import ship_log
 from train_cloud.run_config import ConfigError, load_run_config
 
 _log = logging.getLogger("train_cloud.trainer")
@@ -32,11 +33,12 @@ def main(arguments: list[str] | None = None) -> ExitCode:
     except ConfigError as error:
         _log.error(str(error))
         return ExitCode.USAGE
+    ship_log(config, "trainer")
     # torch and stable-baselines3 take seconds to import: a wrong option is told before.
     from train_cloud.trainer.session import train_run
 
     _log.info("libraries loaded", extra=fields(seconds=round(time.monotonic() - began, 2)))
-    return train_run(config, options.folder, stop)
+    return train_run(config, options.folder, stop, options.config)
 
 
 if __name__ == "__main__":

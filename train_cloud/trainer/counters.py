@@ -23,6 +23,7 @@ class Counters(msgspec.Struct, kw_only=True):
         laps, clean_laps: completed laps; clean ones never had more than two wheels out.
         best_lap: shortest clean lap, s; None before the first.
         recent_rewards: summed rewards of the newest RECENT_EPISODES episodes, oldest first.
+        recent_metres: metres driven in the newest RECENT_EPISODES episodes of racing, oldest first.
         seconds: wall-clock time that trainers have spent on the run, s.
         consumed: newest batch number counted of each stream.
         weights_version, seen_version: newest version published, and newest believed one that experience came from.
@@ -48,6 +49,7 @@ class Counters(msgspec.Struct, kw_only=True):
     replay_digest: str = ""
     pace: Pace | None = None
     made_by: str = ""
+    recent_metres: list[float] = msgspec.field(default_factory=list)
 
     def count(self, stream: str, number: int, batch: Batch) -> bool:
         """Count batch `number` of `stream`; False, changing nothing, when it was counted before."""
@@ -72,14 +74,17 @@ class Counters(msgspec.Struct, kw_only=True):
         """Share of ended episodes that ended for `reason`; None before the first end."""
         return self.ends.get(reason, 0) / self.episodes if self.episodes else None
 
-    def mean_reward(self) -> float | None:
-        """Mean summed reward of the recent episodes."""
-        return sum(self.recent_rewards) / len(self.recent_rewards) if self.recent_rewards else None
+    def drove(self, metres: list[float]) -> None:
+        """Note how far the episodes of a batch that counted got."""
+        self.recent_metres = (self.recent_metres + metres)[-RECENT_EPISODES:]
 
-    def reward_trend(self) -> float | None:
-        """Mean summed reward of the newer half of the recent episodes, less that of the older half."""
-        half = len(self.recent_rewards) // 2
-        if half == 0:
-            return None
-        older, newer = self.recent_rewards[:half], self.recent_rewards[-half:]
-        return sum(newer) / half - sum(older) / half
+
+def mean(recent: list[float]) -> float | None:
+    """Mean of what recent episodes brought; None before the first."""
+    return sum(recent) / len(recent) if recent else None
+
+
+def trend(recent: list[float]) -> float | None:
+    """Mean of the newer half of recent episodes, less that of the older half; None before there are two."""
+    half = len(recent) // 2
+    return (sum(recent[-half:]) - sum(recent[:half])) / half if half else None

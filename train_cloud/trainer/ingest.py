@@ -14,6 +14,7 @@ from experience.codec import CodecError, Layout, decode_batch
 from runtime.logs import fields
 from train_cloud.store import Store
 from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.distance import Odometer
 from train_cloud.trainer.learning.learner import Learner
 
 BATCHES_A_READ = 64
@@ -25,7 +26,7 @@ _log = logging.getLogger(__name__)
 class Ingest:
     """Follows the store by row id; `counters` are updated in place, and batches of another `layout` passed over.
 
-    `saw` is told the newest version of the policies that a batch came from.
+    `saw` is told the newest version of the policies that a batch came from; the `odometer` is racing's.
     """
 
     store: Store
@@ -33,6 +34,7 @@ class Ingest:
     counters: Counters
     layout: Layout
     saw: Callable[[int], None] = lambda _: None
+    odometer: Odometer | None = None
 
     def __post_init__(self) -> None:
         self._read_through = 0
@@ -74,7 +76,8 @@ class Ingest:
                 # The receiver stores only what it could decode, so the disk has changed the row since.
                 _log.error("batch skipped", extra=fields(stream=row.stream, number=row.number, reason=str(error)))
                 continue
-            self.counters.count(row.stream, row.number, batch)
+            if self.counters.count(row.stream, row.number, batch) and self.odometer is not None:
+                self.counters.drove(self.odometer.read(row.stream, batch))
             self.saw(int(batch.policy_versions.max()))
             self.learner.take(batch)
             self._remember(row.id, batch.steps - int(batch.off_period.sum()))

@@ -15,11 +15,14 @@ from experience.codec import Layout
 from runtime.logs import fields
 from runtime.progress import Progress
 from train_cloud import notify
+from train_cloud.bridge_table import standings
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.states import TrainerState
 from train_cloud.store import Store, StoreFull, TrainerProgress
 from train_cloud.trainer.boot import note_first_gradient
 from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.directions import way_to_drive
+from train_cloud.trainer.distance import Odometer, lap_metres
 from train_cloud.trainer.ingest import Ingest
 from train_cloud.trainer.learning.learner import Learner
 from train_cloud.trainer.pace import pace_of
@@ -35,6 +38,8 @@ PROGRESS_SECONDS = 0.1
 CURVES_SECONDS = 300.0
 """Curves go to the bucket this often, and with each checkpoint."""
 ALIVE_SECONDS = 1.0
+WAITING_SECONDS = 600.0
+"""Without a bridge, that is said this often."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +69,10 @@ class Trainer:
             _log.info("other settings than before: updates are counted from here on", extra=told)
         counters.pace, counters.made_by = self._pace, method_and_networks(self.config)
         self._publisher = Publisher(self.store, self.counters)
-        self._ingest = Ingest(self.store, self.learner, self.counters, layout, self._publisher.saw)
+        racing = self.config.environment.kind == "racing"
+        odometer = Odometer(self.config.task.control_hz) if racing else None
+        self._ingest = Ingest(self.store, self.learner, self.counters, layout, self._publisher.saw, odometer)
+        self._lap_metres: float | None = None
         self._rates = Rates()
         self._rebuilt = False
         self._saved_at_steps = self.counters.steps
@@ -72,6 +80,7 @@ class Trainer:
         """What the checkpoints under way need of the store, by their steps."""
         self._requests_met = self.store.checkpoint_requests()
         self._noted: TrainerProgress | None = None
+        self._unnoted = False
         self._began = time.monotonic() - self.counters.seconds
         """When the run began, were there no time between its lives."""
         self._due: dict[str, float] = {}
@@ -95,6 +104,7 @@ class Trainer:
                 if updates or self._is_due("progress", PROGRESS_SECONDS):
                     self._put_progress(TrainerState.TRAINING)
                 if self._is_due("report", REPORT_SECONDS):
+                    self._say_when_nobody_drives()
                     self._report(TrainerState.TRAINING)
                 if self._checkpoint_is_due():
                     self.save()
@@ -104,7 +114,7 @@ class Trainer:
                     notify.alive()
                 self.uploads.check()
                 self._note_checkpoint()
-                progress.update(self.trained_steps(), **self._story)
+                progress.update(self.trained_steps(), **({"left": None} | self._story))
                 if not read and not updates:
                     self.stop.wait(IDLE_SECONDS)
         done = self.done()
@@ -204,9 +214,12 @@ class Trainer:
             return
         try:
             self.store.put_progress(progress)
-            self._noted = progress
+            self._noted, self._unnoted = progress, False
         except StoreFull as error:
-            _log.error("progress not noted", extra=fields(reason=str(error)))
+            # Ten times a second until there is room: one line says it.
+            if not self._unnoted:
+                _log.error("progress not noted, trying again", extra=fields(reason=str(error)))
+            self._unnoted = True
 
     def _report(self, state: TrainerState) -> None:
         """Put metrics.json up, draw the curves, and make the story that the progress line tells. Raises Diverged."""
@@ -222,9 +235,18 @@ class Trainer:
 
     def _document(self, state: TrainerState) -> dict[str, Any]:
         trained, saved = self.trained_steps(), self.uploads.saved_steps
+        if self._lap_metres is None:
+            self._lap_metres = lap_metres(self.store, self.config.environment.track)
         return metrics_document(
-            self.config, self.counters, self.learner, self._rates, state, trained, saved, self._boot_seconds
+            *(self.config, self.counters, self.learner, self._rates, state, trained, saved),
+            *(self._boot_seconds, self._lap_metres),
         )
+
+    def _say_when_nobody_drives(self) -> None:
+        if any(bridge.connected for bridge in standings(self.store)):
+            self._due.pop("bridge", None)
+        elif self._is_due("bridge", WAITING_SECONDS):
+            _log.info(f"no bridge is connected: waiting for one; {way_to_drive(self.store.path.parent)}")
 
     def _is_due(self, what: str, seconds: float) -> bool:
         """Whether `seconds` have passed since it was last due; the first time at once."""

@@ -24,11 +24,12 @@ from train_cloud.environment import environment_of
 from train_cloud.object_store import PATIENCE_SECONDS, ObjectStore, ObjectStoreError, patiently
 from train_cloud.run_config import ConfigError, RunConfig
 from train_cloud.run_folder.done import is_done
-from train_cloud.run_folder.files import STORE
+from train_cloud.run_folder.files import RUN_CONFIG, STORE
 from train_cloud.run_folder.keys import DONE, run_prefix
 from train_cloud.run_folder.states import TrainerState
 from train_cloud.store import Store, StoreError, StoreFull
 from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.directions import way_to_drive, ways_to_results
 from train_cloud.trainer.learning.arithmetic import choose_matrix_products
 from train_cloud.trainer.learning.export import ExportError
 from train_cloud.trainer.learning.learners import check_device, make_learner
@@ -59,8 +60,8 @@ _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCode:
-    """Train the run of `config` with the store in `folder` until it is done or `stop` is set."""
+def train_run(config: RunConfig, folder: Path, stop: threading.Event, run_file: Path = Path(RUN_CONFIG)) -> ExitCode:
+    """Train the run of `config`, read from `run_file`, with the store in `folder` until it is done or `stop` is set."""
     torch.set_num_threads(config.trainer_threads or max(1, (os.cpu_count() or 1) - 1))
     choose_matrix_products()
     try:
@@ -73,12 +74,16 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
                 store = Store(folder / STORE)
                 store.put_progress(replace(store.progress(), state=TrainerState.DONE))
             notify.ready("the run is done: nothing to train")
+            _show_ways(config, run_file)
             return ExitCode.OK
         if finished is not None:
             _log.info("the run had finished and goes on: total_timesteps is higher than it was")
         _patiently(lambda: probe(objects), "trying what the bucket's server can do", stop)
         store = _wait_for(lambda: _restored(folder / STORE), "the receiver to restore the store", stop)
-        return _train(config, store, objects, stop)
+        code, done = _train(config, store, objects, stop)
+        if done and code == ExitCode.OK:
+            _show_ways(config, run_file)
+        return code
     except GaveUp:
         _log.info("stopped before training began")
         return ExitCode.OK
@@ -87,10 +92,16 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event) -> ExitCod
         return next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))
 
 
-def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threading.Event) -> ExitCode:
+def _show_ways(config: RunConfig, run_file: Path) -> None:
+    for way in ways_to_results(config, run_file):
+        _log.info(way)
+
+
+def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threading.Event) -> tuple[ExitCode, bool]:
+    """Train to the end, or until told to stop; the exit code, and whether the run is done."""
     environment = _wait_for(
-        lambda: environment_of(config, (state.spaces for state in store.streams().values())),
-        "the first bridge: it says what the environment's spaces are",
+        lambda: environment_of(config, store.first_spaces()),
+        f"the first bridge, which says what the environment's spaces are: {way_to_drive(store.path.parent)}",
         stop,
     )
     learner = make_learner(config, environment)
@@ -108,7 +119,7 @@ def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threadin
         trainer = Trainer(config, store, uploads, tracking, learner, counters, stop, environment.spaces.layout)
         done = trainer.run()
         tracking.end()
-        return _finish(done, uploads, objects, trainer.summary, stop)
+        return _finish(done, uploads, objects, trainer.summary, stop), done
     finally:
         uploads.close()
         tracking.close()

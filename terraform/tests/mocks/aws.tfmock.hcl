@@ -20,6 +20,29 @@ mock_data "aws_ssm_parameter" {
   defaults = { insecure_value = "ami-0a1b2c3d4e5f607" }
 }
 
+# All that these tests name exists, and serves for everything.
+mock_data "aws_ec2_instance_types" {
+  defaults = {
+    instance_types = [
+      "c6a.xlarge", "c6i.xlarge", "c7i.xlarge", "g4dn.2xlarge", "g4dn.xlarge", "g5.2xlarge", "g5.xlarge", "g6.2xlarge",
+      "g6.xlarge", "g6e.48xlarge", "g7.xlarge", "m6i.xlarge",
+    ]
+  }
+}
+
+mock_data "aws_ec2_instance_type" {
+  defaults = {
+    gpus                     = [{ count = 1, manufacturer = "NVIDIA", memory_size = 16384, name = "T4" }]
+    supported_architectures  = ["x86_64"]
+    supported_usages_classes = ["on-demand", "spot"]
+  }
+}
+
+# No instance runs.
+mock_data "aws_instances" {
+  defaults = { ids = [] }
+}
+
 mock_resource "aws_eip" {
   override_during = plan
   defaults = {

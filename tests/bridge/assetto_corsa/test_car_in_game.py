@@ -13,6 +13,7 @@ from bridge.assetto_corsa.reading.assumptions import AssumptionCheck, Judgement
 from bridge.assetto_corsa.reading.layout import Status, text
 from bridge.assetto_corsa.reading.pages import GamePages
 from bridge.assetto_corsa.reading.state import StateReader
+from tests.fake_ac.car import PHYSICS_HZ
 from tests.support.fake_game import FakeGame
 from tests.support.idle_backend import IdleBackend
 from tests.support.waiting import wait_until
@@ -36,22 +37,26 @@ def car(game: FakeGame) -> Iterator[AssettoCorsaCar]:
 
 
 def drivable(car: AssettoCorsaCar) -> bool:
+    return not why_not(car)
+
+
+def why_not(car: AssettoCorsaCar) -> str:
+    """Why there is no state; empty when there is one."""
     try:
         car.read()
-    except NotDriving:
-        return False
-    return True
+    except NotDriving as why:
+        return str(why)
+    return ""
 
 
-def read_many(car: AssettoCorsaCar) -> None:
-    for _ in range(100):
-        car.read()
-
-
-def read_while_fast(car: AssettoCorsaCar) -> None:
-    """Read on; a state of a slow car is one of the new session, which may not follow on the old one."""
+def stopped(car: AssettoCorsaCar, slowest: float) -> NotDriving:
+    """Read until there is no state, and why; one of a car that is slower (m/s) may not follow on those before."""
     while True:
-        assert car.read().velocity[0, 0] > 25.0
+        try:
+            state = car.read()
+        except NotDriving as why:
+            return why
+        assert state.velocity[0, 0] >= slowest
 
 
 def test_the_pages_say_what_really_is(game: FakeGame) -> None:
@@ -66,8 +71,17 @@ def test_the_pages_say_what_really_is(game: FakeGame) -> None:
         states = StateReader()
         states.state(pages.read())
         game.tell("human", gas=0.6, steer=0.1)
-        game.tell("put", s=100.0, gap=1.0, speed=25.0, askew=0.05)
-        wait_until(lambda: game.truth()["yaw_rate"] < -0.1, "the car to turn to the right")
+
+        def turns() -> bool:
+            now = game.truth()
+            if now["yaw_rate"] < -0.1:
+                return True
+            if now["velocity"][0] < 20.0:
+                # It has not been put there yet, or a busy machine has not looked until it was in the wall.
+                game.tell("put", s=100.0, gap=1.0, speed=25.0, askew=0.05)
+            return False
+
+        wait_until(turns, "the car to turn to the right")
         game.tell("mode", mode="pause")
         wait_until(lambda: pages.read().status is Status.PAUSE, "the pause")
         state, truth = states.state(pages.read()), game.truth()
@@ -100,19 +114,22 @@ def test_a_game_that_was_killed_leaves_no_state_and_its_successor_is_driven(
     wait_until(lambda: drivable(car), "a state")
     game.crash()
     wait_until(lambda: not drivable(car), "the remains to give no state")
-    with pytest.raises(NotDriving, match="written nothing"):
-        car.read()
+    assert "written nothing" in why_not(car)
     game.start()
     game.live()
     wait_until(lambda: drivable(car), "a state of the successor")
 
 
 def test_a_car_that_is_put_elsewhere_is_noticed(game: FakeGame, car: AssettoCorsaCar) -> None:
-    game.tell("put", s=100.0)
-    wait_until(lambda: drivable(car), "a state")
-    game.tell("put", s=400.0)
-    with pytest.raises(NotDriving, match="moved by"):
-        read_many(car)
+
+    def moved() -> bool:
+        """Whether it is told so; on a busy machine the drive may have been interrupted before."""
+        game.tell("put", s=100.0)
+        wait_until(lambda: drivable(car), "a state")
+        game.tell("put", s=400.0)
+        return "moved by" in str(stopped(car, -1.0))
+
+    wait_until(moved, "it to be told")
 
 
 @pytest.mark.parametrize("metres_before_the_grid", [400.0, 1.0], ids=["elsewhere", "where it would begin"])
@@ -121,13 +138,17 @@ def test_a_restart_of_the_session_is_never_a_state(
     game: FakeGame, car: AssettoCorsaCar, metres_before_the_grid: float, pictures_hz: float
 ) -> None:
     game.tell("rates", graphics_hz=pictures_hz)
-    game.tell("restart", into="live")
-    game.tell("put", s=game.truth()["s"] - metres_before_the_grid, speed=30.0)
-    wait_until(lambda: drivable(car), "a state")
-    game.tell("restart", into="live")
-    with pytest.raises(NotDriving, match="the session was restarted") as caught:
-        read_while_fast(car)
-    assert caught.value.status is Status.LIVE
+
+    def restarted() -> bool:
+        """Whether it is told so; on a busy machine the drive may have been interrupted before."""
+        game.tell("restart", into="live")
+        game.tell("put", s=game.truth()["s"] - metres_before_the_grid, speed=30.0)
+        wait_until(lambda: drivable(car), "a state")
+        game.tell("restart", into="live")
+        why = stopped(car, 25.0)
+        return "the session was restarted" in str(why) and why.status is Status.LIVE
+
+    wait_until(restarted, "it to be told")
     wait_until(lambda: drivable(car), "a state of the new session")
 
 
@@ -139,9 +160,7 @@ def test_a_car_that_csp_lets_go_of_is_driven_again_when_it_is_taken_back(game: F
         wait_until(lambda: drivable(car), "a state")
         game.tell("custom_ai", allowed=False)
         game.tell("restart", into="live")
-        wait_until(lambda: not drivable(car), "the restart to be noticed")
-        with pytest.raises(NotDriving, match="Custom Shaders Patch has let go of the car"):
-            car.read()
+        wait_until(lambda: "Custom Shaders Patch has let go of the car" in why_not(car), "it to be noticed")
         game.tell("custom_ai", allowed=True)
         wait_until(lambda: drivable(car), "a state of the car that was taken back")
     finally:
@@ -149,26 +168,40 @@ def test_a_car_that_csp_lets_go_of_is_driven_again_when_it_is_taken_back(game: F
 
 
 def test_time_goes_on_as_it_does_here(car: AssettoCorsaCar) -> None:
-    wait_until(lambda: drivable(car), "a state")
-    began, first = time.perf_counter(), car.read().time[0]
-    for _ in range(50):
-        last = car.read().time[0]
-    assert last - first == pytest.approx(time.perf_counter() - began, abs=0.05)
+    def goes_on() -> bool:
+        """Whether it does so over fifty states; a busy machine may interrupt the drive, in which it stands still."""
+        try:
+            before, first, began = time.perf_counter(), car.read().time[0], time.perf_counter()
+            for _ in range(50):
+                ended, last, after = time.perf_counter(), car.read().time[0], time.perf_counter()
+        except NotDriving:
+            return False
+        assert ended - began <= last - first <= after - before
+        return True
+
+    wait_until(goes_on, "fifty states")
 
 
 @pytest.mark.slow
 def test_a_weaving_drive_contradicts_no_assumption(game: FakeGame) -> None:
-    check = AssumptionCheck()
+    check, began, first = AssumptionCheck(), time.perf_counter(), game.truth()["physics_packet"]
     game.tell("put", s=100.0, speed=25.0)
     with GamePages() as pages:
         for turn in range(8):
             game.tell("human", steer=0.06 if turn % 2 else -0.06, gas=0.5)
-            until = time.monotonic() + 0.5
-            while time.monotonic() < until:
+            before = game.physics("packetId")
+
+            def weaves() -> bool:
                 check.add(pages.read())
-                time.sleep(0.005)
+                return bool(game.physics("packetId") > before + 150)  # noqa: B023
+
+            wait_until(weaves, "half a second of driving")
     found = {finding.name: finding for finding in check.findings()}
-    assert not [finding for finding in found.values() if finding.verdict is Judgement.CONTRADICTED]
+    contradicted = {name for name, finding in found.items() if finding.verdict is Judgement.CONTRADICTED}
+    if (game.truth()["physics_packet"] - first) / PHYSICS_HZ < 0.98 * (time.perf_counter() - began):
+        # A busy machine lets the fake game's time fall behind ours, which is true, then.
+        contradicted -= {"time"}
+    assert not contradicted
     assert {name for name, finding in found.items() if finding.verdict is Judgement.HOLDS} >= {
         "heading",
         "acceleration",

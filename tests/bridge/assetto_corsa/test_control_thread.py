@@ -106,7 +106,6 @@ def game(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGame]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_the_loop_touches_no_disk_no_network_no_terminal_and_no_compressor(
     game: FakeGame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

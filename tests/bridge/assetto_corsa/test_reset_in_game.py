@@ -18,6 +18,7 @@ from tests.support.waiting import wait_until
 from tests.support.wired_joystick import WiredJoystick
 
 TRACK = Track.generate(7)
+PATIENT = Limits(live=6.0, place=60.0, stand=60.0)
 
 
 def flat(_position: object, _heading: float) -> float:
@@ -40,7 +41,7 @@ def test_the_fake_game_brings_its_car_to_a_start_by_teleport(fake_game: FakeGame
     starts = Starts(TRACK, flat, seed=3)
     drawn = Starts(TRACK, flat, seed=3).draw()
     with GamePages() as pages:
-        start = FreshStart(lambda: sight_of(pages), backend, starts)
+        start = FreshStart(lambda: sight_of(pages), backend, starts, PATIENT)
         start()
         sight = sight_of(pages)
 
@@ -57,7 +58,7 @@ def test_the_fake_game_brings_its_car_to_a_start_by_the_buttons_of_a_joystick(fa
     backend = VJoy(lambda: WiredJoystick(fake_game))
     backend.open()
     with GamePages() as pages:
-        start = FreshStart(lambda: sight_of(pages), backend, None)
+        start = FreshStart(lambda: sight_of(pages), backend, None, PATIENT)
         start()
         sight = sight_of(pages)
     backend.close()

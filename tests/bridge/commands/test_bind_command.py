@@ -112,7 +112,7 @@ def test_each_enter_moves_one_thing_and_ctrl_c_unplugs(tmp_path: Path) -> None:
         bind.answer("")
         bind.shows([0x10, 0.0, 0.0, 0.0], REST)
         bind.process.send_signal(signal.SIGINT)
-        out, err = bind.process.communicate(timeout=30)
+        out, err = bind.process.communicate(timeout=120)
         assert (bind.process.returncode, err) == (0, "")
         assert bind.reports[-2:] == [REST, "unplugged"]
     assert "Throttle" in out
@@ -125,7 +125,7 @@ def test_a_movement_that_is_cut_short_ends_at_rest(tmp_path: Path) -> None:
         bind.answer("3")
         bind.shows([0, 0.0, 1.0, 0.0])
         bind.process.send_signal(signal.SIGTERM)
-        assert bind.process.wait(timeout=30) == 0
+        assert bind.process.wait(120) == 0
         assert bind.reports[-2:] == [REST, "unplugged"]
 
 
@@ -135,7 +135,7 @@ def test_a_driver_that_goes_ends_it_with_a_sentence(tmp_path: Path) -> None:
         bind.answer("3")
         bind.shows([0, 0.0, 1.0, 0.0])
         (tmp_path / "log.lost").touch()
-        out, err = bind.process.communicate(timeout=30)
+        out, err = bind.process.communicate(timeout=120)
         assert bind.process.returncode == 1
         assert bind.reports[-1] == "unplugged"
     assert "takes nothing any more" in err
@@ -146,7 +146,7 @@ def test_a_driver_that_goes_ends_it_with_a_sentence(tmp_path: Path) -> None:
 def test_a_pad_that_is_in_use_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with closing(take("gamepad", 0.0)), bound(tmp_path) as bind:
-        _, err = bind.process.communicate(timeout=30)
+        _, err = bind.process.communicate(timeout=120)
         assert bind.process.returncode == 1
         assert bind.reports == []
     assert err.startswith("another bridge drives through gamepad")

@@ -40,7 +40,7 @@ def start(shm: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 def run(shm: Path, *arguments: str) -> tuple[int, str, str]:
     process = start(shm, *arguments)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     return process.returncode, out, err
 
 
@@ -81,7 +81,7 @@ def test_a_recording_plays_elsewhere_byte_for_byte_and_leaves_nothing_behind(rec
             assert text(pages.static().track) == "fake_ring"
     finally:
         player.terminate()
-        player.communicate(timeout=30)
+        player.communicate(timeout=120)
     # A page is all zeros until the first record is in it.
     assert seen - {bytes(580)} <= original
     assert list(shm.iterdir()) == []
@@ -178,7 +178,7 @@ def test_a_driven_lap_is_kept_elsewhere_where_its_place_is_gone(
         while "The lap has begun" not in process.stdout.readline():
             assert process.poll() is None
         place.rmdir()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     (kept,) = home.glob("my-*.csv")
     assert f"The track is in {kept} instead" in err
@@ -191,7 +191,7 @@ def test_a_lap_that_nobody_ends_makes_no_track(shm: Path, tmp_path: Path) -> Non
     assert process.stdout is not None
     assert "Drive over the line" in process.stdout.readline()
     process.terminate()
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "No lap was driven" in err
 

@@ -1,6 +1,5 @@
 """What the doctor says of the game: of a running fake one in each of its states, and of figures that decide."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -56,9 +55,15 @@ def test_no_game_and_memory_of_something_else_are_told_apart(tmp_path: Path, mon
 def test_a_live_game_is_named_with_its_car_and_track(game: FakeGame) -> None:
     game.live()
     watched = watch(1.0, lambda: False)
+
+    def comes() -> bool:
+        """Whether the game had the time to write; on a busy machine it is looked at again."""
+        nonlocal watched
+        watched = watch(1.0, lambda: False)
+        return watched.packets > 100.0 and watched.pictures > 30.0
+
+    wait_until(comes, "packets and pictures")
     assert watched.live
-    assert watched.packets > 100.0
-    assert watched.pictures > 30.0
     first, second, *_ = game_findings(watched)
     assert first.says == "runs: ks_fake_gt3 on fake_ring"
     assert second.message is Message.LIVE
@@ -144,6 +149,5 @@ def test_assumptions_are_told_by_what_the_drive_showed() -> None:
 def test_waiting_for_a_live_game_ends_with_it_or_with_patience(game: FakeGame) -> None:
     wait_until_live(0.1, lambda: False)
     game.live()
-    began = time.monotonic()
-    wait_until_live(60.0, lambda: False)
-    assert time.monotonic() - began < 30.0
+    # Longer than a test may take.
+    wait_until_live(3600.0, lambda: False)

@@ -51,7 +51,7 @@ class Terminal:
         """Close this process's hold on it, and wait until the rest was read."""
         self.goes_on.set()
         os.close(self.end)
-        self._reader.join(20.0)
+        self._reader.join(120)
         os.close(self._reading_end)
 
     def _read(self) -> None:

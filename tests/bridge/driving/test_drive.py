@@ -20,7 +20,7 @@ from runtime.exit_codes import ExitCode
 from tests.support.policies import policy_file, weights_update
 from tests.support.waiting import wait_until
 from tests.support.wire_server import WireServer
-from wire.messages import Error, ErrorCode, FlowControl, WeightsUpdate
+from wire.messages import Drain, Error, ErrorCode, FlowControl, WeightsUpdate
 from wire.pairing import format_pairing
 
 ROOT = Path(__file__).parents[3]
@@ -47,7 +47,7 @@ class Bridge:
                 stderr=log if stderr is None else stderr,
             )
 
-    def ended(self, seconds: float = 30.0) -> int:
+    def ended(self, seconds: float = 120.0) -> int:
         return self.process.wait(seconds)
 
     @property
@@ -101,6 +101,45 @@ def test_it_waits_for_the_first_policy(server: WireServer, tmp_path: Path) -> No
         server.push(weights_update(SIGNATURE, 1))
         assert child.ended() == ExitCode.OK
     assert stored_steps(server) == 200
+
+
+def test_a_receiver_that_talks_without_end_neither_steers_the_terminal_nor_fills_the_log(
+    server: WireServer, tmp_path: Path
+) -> None:
+    with bridge(server, tmp_path, "--steps", "200") as child:
+        wait_until(lambda: server.connections == 1, "it is connected", 20.0)
+        for number in range(2_000):
+            server.push(Drain(f"{number}\x1b[2J\u2028level=critical\u202egnp.exe"))
+        assert child.ended() == ExitCode.OK
+        lines = child.text.splitlines()
+    assert all(line.startswith("time=") and line.isprintable() for line in lines)
+    assert 60 <= sum("the instance is about to go" in line for line in lines) < 100
+    assert "left_out=" in child.text
+
+
+@answers_sigterm
+def test_bridges_for_the_same_run_and_for_another_drive_at_once_on_one_pc(server: WireServer, tmp_path: Path) -> None:
+    with WireServer() as other:
+        for run, folder in ((server, "first"), (other, "second")):
+            environment = os.environ | {"AC_BRIDGE_CONFIG_DIR": str(tmp_path / folder), "AC_BRIDGE_URI": ""}
+            pair = [sys.executable, "-m", "bridge", "pair"]
+            subprocess.run(pair, cwd=ROOT, env=environment, input=format_pairing(run.pairing).encode(), check=True)
+        bridges = []
+        for folder, *options in (("first",), ("first", "--spool", str(tmp_path / "third")), ("second",)):
+            environment = os.environ | {"AC_BRIDGE_CONFIG_DIR": str(tmp_path / folder), "AC_BRIDGE_URI": ""}
+            drive = [sys.executable, "-m", "bridge", "drive", "--car", "simulated", *options]
+            bridges.append(subprocess.Popen(drive, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True))
+        try:
+            wait_until(lambda: (server.connections, other.connections) == (2, 1), "all are connected", 60.0)
+        finally:
+            for child in bridges:
+                child.terminate()
+        ends = [(child.communicate(timeout=60)[1], child.returncode) for child in bridges]
+        assert [code for _, code in ends] == [0, 0, 0], ends
+    assert len({hello.stream for hello in server.hellos + other.hellos}) == 3
+    shown = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "ac-bridge drive --spool\nsecond" in shown
+    assert "AC_BRIDGE_CONFIG_DIR=second ac-bridge drive" in shown
 
 
 @answers_sigterm
@@ -219,7 +258,7 @@ def test_an_ending_bridge_without_a_receiver_keeps_what_it_has(server: WireServe
         wait_until(lambda: stored_steps(server) > 0, "it drives", 20.0)
         server.vanish()
         child.process.send_signal(signal.SIGTERM)
-        assert child.ended(15.0) == ExitCode.OK
+        assert child.ended() == ExitCode.OK
     with Spool(child.spool) as spool:
         assert spool.total_steps >= stored_steps(server)
 

@@ -68,10 +68,20 @@ def test_a_missing_recording_is_not_told_about_tracks(settings: Settings, tmp_pa
     assert "seed:" not in told
 
 
-@pytest.mark.parametrize(("rate", "complaint"), [(0.0, "10 to 60 Hz"), (17.0, "--rate 17 does not divide")])
+@pytest.mark.parametrize(("rate", "complaint"), [(0.0, "10 to 60 Hz"), (17.0, "no 17 steps a second can be made")])
 def test_a_recording_is_not_played_at_any_rate(settings: Settings, tmp_path: Path, rate: float, complaint: str) -> None:
     recording = write(tmp_path / "drive.csv", along(Track.generate(7, 1200.0), 100))
     assert complaint in str(refusal(replace(settings, recording=recording, rate=rate)))
+
+
+def test_what_is_told_of_a_recording_at_another_rate_than_the_run_s_is_no_circle(
+    settings: Settings, tmp_path: Path
+) -> None:
+    recording = write(tmp_path / "drive.csv", along(Track.generate(7, 1200.0), 100))
+    told = str(refusal(replace(settings, recording=recording, rate=20.0)))
+    assert "For a run that drives at 20 Hz record at a multiple of that." in told
+    # Only a run at 25 Hz can learn from it, and leaving --rate out is no way to learn at 20 Hz.
+    assert "fits runs whose task has another control_hz from their first start on (25)" in told
 
 
 def test_a_recording_off_the_track_is_refused(settings: Settings, tmp_path: Path) -> None:

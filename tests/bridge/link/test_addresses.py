@@ -186,7 +186,7 @@ def test_a_resolver_without_an_answer_does_not_keep_a_link_from_ending(
 
     def never(*_: object, **__: object) -> None:
         asked.release()
-        answered.wait(60.0)
+        answered.wait(120)
         raise socket.gaierror(socket.EAI_AGAIN, "no answer")
 
     monkeypatch.setattr(socket, "getaddrinfo", never)
@@ -195,6 +195,6 @@ def test_a_resolver_without_an_answer_does_not_keep_a_link_from_ending(
         with running(Pairing(NAME, 8765, "x" * 20, "ab" * 32), spool) as link:
             # More than the threads of a pool, in which the spool is read as well.
             for _ in range(40):
-                assert asked.acquire(timeout=30.0)
+                assert asked.acquire(timeout=120)
         assert not link._thread.is_alive()
     answered.set()

@@ -9,6 +9,7 @@ import ssl
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,18 +23,27 @@ from tests.support.links import append, running
 from tests.support.waiting import wait_until
 from tests.support.wire_server import WireServer
 
-SECONDS = 1.0
+DIALS = 10
 
 
 @pytest.fixture(autouse=True)
-def many_dials(monkeypatch: pytest.MonkeyPatch) -> None:
+def dials(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When it was dialled; often."""
+    real, moments = dialing.dial, list[float]()
+
+    async def dial(*arguments: Any) -> Any:
+        moments.append(time.monotonic())
+        return await real(*arguments)
+
+    monkeypatch.setattr(link, "dial", dial)
     for module in (dialing, link):
         monkeypatch.setattr(module, "DIAL_INTERVAL_S", (0.05, 0.07))
     monkeypatch.setattr(link, "SUSPECT_SECONDS", 0.0)
+    return moments
 
 
-def during(fault: str, folder: Path) -> Ticker:
-    """What a ticker felt of a link and its receiver during so many seconds of `fault` on the way between them."""
+def during(fault: str, folder: Path, dials: list[float]) -> Ticker:
+    """What a ticker felt of a link and its receiver during so many dials with `fault` on the way between them."""
     folder.mkdir()
     (context, pin), (strange, _) = certificate(folder, "receiver"), certificate(folder, "stranger")
     with (
@@ -47,16 +57,22 @@ def during(fault: str, folder: Path) -> Ticker:
         wait_until(lambda: linked.all_stored, "the link stands")
         if fault == "stranger":
             proxy.target = ("127.0.0.1", stranger.port)
+        before = len(dials)
+
+        def dialled() -> bool:
+            (proxy.cut if fault == "stranger" else getattr(proxy, fault))()
+            return len(dials) >= before + DIALS
+
         with Ticker() as ticker:
-            for _ in range(10):
-                (proxy.cut if fault == "stranger" else getattr(proxy, fault))()
-                time.sleep(SECONDS / 10)  # the outage itself, not a wait for a condition
+            wait_until(dialled, "it is dialled often enough", every=0.1)
     return ticker
 
 
 @pytest.mark.parametrize("fault", ["refuse", "black_hole", "cut", "stranger"])
-def test_a_dial_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
-    now = during(fault, tmp_path / "now")
+def test_a_dial_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dials: list[float], fault: str
+) -> None:
+    now = during(fault, tmp_path / "now", dials)
 
     def anew(pinned: bool) -> ssl.SSLContext:
         context = ssl.create_default_context()
@@ -64,7 +80,7 @@ def test_a_dial_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         return context
 
     monkeypatch.setattr(dialing, "client_context", anew)
-    once = during(fault, tmp_path / "once")
+    once = during(fault, tmp_path / "once", dials)
     assert now.others_seconds < once.others_seconds / 2, (now.longest(5), once.longest(5))
     assert sum(now.gaps) < sum(once.gaps), (now.longest(5), once.longest(5))
 

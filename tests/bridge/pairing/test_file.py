@@ -19,7 +19,7 @@ RECORDED = [*DRIVE, "--car", "recorded", "--recording", "no.csv"]
 PAIRING = Pairing("example.org", 8765, TOKEN, pin="ab" * 32)
 
 
-def ac_bridge(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def ac_bridge(folder: Path, *arguments: str, piped: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "bridge", *arguments],
         cwd=ROOT,
@@ -27,7 +27,7 @@ def ac_bridge(folder: Path, *arguments: str, **environment: str) -> subprocess.C
         capture_output=True,
         text=True,
         check=False,
-        stdin=subprocess.DEVNULL,
+        input=piped,
     )
 
 
@@ -77,6 +77,20 @@ def test_pair_takes_the_string_from_the_environment_too(tmp_path: Path) -> None:
     done = ac_bridge(tmp_path, "pair", AC_BRIDGE_URI=format_pairing(PAIRING))
     assert done.returncode == 0
     assert parse_pairing(found_uri(None, tmp_path, {})) == PAIRING
+
+
+@pytest.mark.parametrize("before", ["", "\ufeff"])
+def test_pair_takes_the_string_from_a_pipe(tmp_path: Path, before: str) -> None:
+    done = ac_bridge(tmp_path, "pair", piped=f"{before}{format_pairing(PAIRING)}\n", AC_BRIDGE_URI="")
+    assert done.returncode == 0, done.stderr
+    assert TOKEN not in done.stdout + done.stderr
+    assert parse_pairing(found_uri(None, tmp_path, {})) == PAIRING
+
+
+def test_a_pipe_from_which_nothing_comes_is_told_so(tmp_path: Path) -> None:
+    done = ac_bridge(tmp_path, "pair", AC_BRIDGE_URI="")
+    assert done.returncode == 2
+    assert "No pairing string came." in done.stderr
 
 
 @pytest.mark.parametrize(

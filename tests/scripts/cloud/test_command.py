@@ -23,7 +23,7 @@ __all__ = ["operated"]
 
 ROOT = Path(__file__).parents[3]
 SECRET = "AQoDYXdzEJr1K"
-OPERATOR = ("pair", "logs", "start", "stop", "status", "fetch", "cost", "rotate-token")
+OPERATOR = ("pair", "logs", "start", "stop", "status", "fetch", "cost", "rotate-token", "leftovers")
 
 
 def refused(code: str) -> ClientError:
@@ -60,7 +60,7 @@ def module(operated: Operated, name: str, **changes: str) -> subprocess.Complete
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -105,7 +105,7 @@ def test_none_of_the_commands_needs_torch() -> None:
     heavy = "{'torch', 'stable_baselines3', 'websockets', 'cryptography', 'matplotlib'}"
     code = f"import sys, scripts.cloud.cli; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout == "[]\n"
 
@@ -115,20 +115,22 @@ def test_ac_train_and_make_know_the_same_commands() -> None:
     assert sorted(known.commands) == sorted(OPERATOR)
 
 
+def make(target: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Call make with `env` in the place of the Python that would work: it tells what it was given."""
+    need_tools("make")
+    command = ["make", "--no-print-directory", "PYTHON=true", "PY=env #", target, *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def given_by(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    assert done.returncode == 0, done.stderr
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if line.startswith("AC_"))
+
+
 @pytest.mark.parametrize("target", OPERATOR)
 def test_make_hands_the_options_over(target: str) -> None:
-    need_tools("make")
     options = ["DEPLOYMENT=my file.json", "WAIT=3", "JSON=1", "TAIL=5", "FOLLOW=1", "TO=a folder", "BUDGET=7"]
-    done = subprocess.run(
-        ["make", "--no-print-directory", "PYTHON=true", "RUN=env #", target, *options],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    # `env`, in the place of the Python that would work, tells what it was given.
-    given = dict(line.split("=", 1) for line in done.stdout.splitlines() if line.startswith("AC_"))
+    given = given_by(make(target, *options))
     assert given["AC_DEPLOYMENT"] == "my file.json"
     assert given["AC_WAIT_MINUTES"] == "3"
     own = {
@@ -138,3 +140,14 @@ def test_make_hands_the_options_over(target: str) -> None:
         "cost": {"AC_BUDGET": "7"},
     }
     assert own.get(target, {}).items() <= given.items()
+
+
+@pytest.mark.parametrize("target", OPERATOR)
+def test_a_run_of_ones_own_is_named_by_its_file_where_that_can_be(target: str) -> None:
+    done = make(target, "RUN=my run.json")
+    if target in ("status", "logs", "fetch"):
+        assert given_by(done)["AC_RUN_FILE"] == "my run.json"
+    else:
+        # What ends, starts or costs is the cloud's run alone: nobody must stop that one by the name of another.
+        assert done.returncode == ExitCode.USAGE
+        assert f"make {target} is for the cloud's run; RUN= goes with status, logs, fetch" in done.stderr

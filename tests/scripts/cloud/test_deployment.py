@@ -65,7 +65,6 @@ def test_before_an_apply_there_is_no_deployment(tmp_path: Path) -> None:
 
 
 @pytest.mark.terraform
-@pytest.mark.timeout(300)
 def test_what_is_applied_can_be_stopped_and_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-import time
+from types import SimpleNamespace
 
 import pytest
 
 from runtime.exit_codes import ExitCode
 from scripts.cloud import logs as logs_module
+from scripts.cloud import waiting
 from scripts.cloud.logs import logs
+from tests.support.game_pages import Moments
 from tests.support.operated import Operated, operated
 
 __all__ = ["operated"]
@@ -58,11 +59,17 @@ def test_nothing_to_show_is_a_sentence(operated: Operated) -> None:
 
 
 def test_following_shows_what_comes_once(operated: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs_module, "FOLLOW_SECONDS", 0.05)
-    monkeypatch.setattr(logs_module, "FOLLOW_MINUTES", 1.5 / 60)
+    clock, looks = Moments(), 10
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(seconds)
+        if len(slept) == looks // 2:
+            operated.ship_log(NEW, "20261121T100100Z", "second")
+        slept.append(seconds)
+
+    slept: list[float] = []
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=clock, sleep=sleep))
+    monkeypatch.setattr(logs_module, "FOLLOW_MINUTES", looks * logs_module.FOLLOW_SECONDS / 60.0)
     operated.ship_log(NEW, "20261121T100000Z", "first")
-    began = time.monotonic()
-    later = threading.Timer(0.5, lambda: operated.ship_log(NEW, "20261121T100100Z", "second"))
-    later.start()
     assert operated.run(logs, "--follow").out == "first\nsecond\n"
-    assert time.monotonic() - began >= 1.5
+    assert len(slept) == looks

@@ -48,7 +48,7 @@ def test_it_waits_for_the_address_and_then_for_the_receiver(operated: Operated) 
     told = [line[9:] for line in said.err.splitlines()]
     assert told[0].endswith("(g4dn.xlarge in us-east-1a) boots; its receiver has no address yet")
     assert "connection refused: the instance is there, but its receiver does not listen yet" in told[1]
-    assert told[-1] == f"the receiver at {there.host}:{there.port} is healthy"
+    assert told[-1] == f"the receiver at {there.host}:{there.port} is healthy; it works for the run lap-1"
 
 
 def _nobody(pairing: Pairing) -> Pairing:
@@ -114,14 +114,83 @@ def test_after_the_deadline_it_says_what_was_missing(operated: Operated) -> None
             False,
             "create-service-linked-role",
         ),
+        (
+            "Could not launch Spot Instances. InvalidParameterCombination - The specified instance type is not "
+            "eligible for Free Tier. For a list of Free Tier instance types, run 'describe-instance-types' with the "
+            "filter 'free-tier-eligible=true'. Launching EC2 instance failed.",
+            False,
+            "Upgrade to the paid plan",
+        ),
+        (
+            "This account is currently blocked and not recognized as a valid account. Please contact "
+            "https://support.console.aws.amazon.com/support/home if you have questions. Launching EC2 instance failed.",
+            False,
+            "AWS has blocked the account",
+        ),
+        (
+            "You are not subscribed to this service. Please see https://aws.amazon.com/.",
+            False,
+            "sign-up was never finished",
+        ),
+        (
+            "The requested instance type's architecture (arm64) does not match the architecture in the manifest for "
+            "ami-6622f00f (x86_64). Launching ec2 instance failed.",
+            False,
+            "x86_64 instance_types",
+        ),
+        (
+            "Could not launch Spot Instances. InvalidParameterValue - The architecture 'arm64' of the specified "
+            "instance type does not match the architecture 'x86_64' of the specified AMI.",
+            False,
+            "x86_64 instance_types",
+        ),
+        (
+            "Volume of size 20GB is smaller than snapshot 'snap-0a2a6b21a0c4cda56', expect size >= 75GB. Launching EC2 "
+            "instance failed.",
+            False,
+            "Raise volume_gb",
+        ),
+        ("Client.VolumeLimitExceeded: Volume limit exceeded", False, "Lower volume_gb"),
+        (
+            "The specified launch template, with template ID lt-0123456789abcdef0, does not exist. Launching EC2 "
+            "instance failed.",
+            False,
+            "it makes what is missing",
+        ),
+        ("The security group 'sg-0123' does not exist. Launching EC2 instance failed.", False, "makes what is missing"),
+        (
+            "There are not enough free addresses in subnet 'subnet-66d3dd2c' to satisfy the requested number of "
+            "instances. Launching EC2 instance failed.",
+            False,
+            "no address left",
+        ),
+        (
+            "Could not launch Spot Instances. VcpuLimitExceeded - You have requested more vCPU capacity than your "
+            "current vCPU limit of 0 allows for the instance bucket that the specified instance type belongs to.",
+            False,
+            "quotas/L-3819A6DF",
+        ),
         ("Something new. Launching EC2 instance failed.", True, '"Something new.'),
     ],
 )
 def test_auto_scalings_words_become_advice(message: str, passing: bool, advice: str) -> None:
-    cause = explain(message, "us-east-1")
+    cause = explain(message, "us-east-1", ["g4dn.xlarge", "g5.xlarge"])
     assert cause.passing is passing
     assert advice in cause.text
     assert message[:100] in cause.text
+
+
+def test_a_cpu_run_is_sent_to_the_cpu_quota() -> None:
+    text = explain("Max spot instance count exceeded.", "eu-central-1", ["c7a.2xlarge", "m7i.2xlarge"]).text
+    assert "https://eu-central-1.console.aws.amazon.com/servicequotas/home/services/ec2/quotas/L-34B43A08 ;" in text
+    assert "L-3819A6DF" not in text
+
+
+def test_a_blocked_account_ends_the_wait_at_once(operated: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts_fail(operated, monkeypatch, "This account is currently blocked and not recognized as a valid account.")
+    said = operated.run(pair)
+    assert (said.code, said.out) == (ExitCode.FAILED, "")
+    assert said.err.startswith("No instance comes. AWS has blocked the account")
 
 
 def test_a_quota_of_nothing_ends_the_wait_at_once(operated: Operated, monkeypatch: pytest.MonkeyPatch) -> None:

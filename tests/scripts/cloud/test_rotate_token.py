@@ -47,7 +47,7 @@ def test_the_receiver_takes_the_new_token_over(operated: Operated) -> None:
             assert receiver_client.token_accepted(old) is False
             assert parse_pairing(operated.run(pair).out).token == operated.token
         finally:
-            thread.join(30)
+            thread.join(120)
             for follower in followers:
                 follower.kill()
 

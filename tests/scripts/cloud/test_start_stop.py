@@ -36,7 +36,17 @@ def test_start_renews_the_guard_outside_the_instance(operated: Operated) -> None
     assert [action["ScheduledActionName"] for action in actions] == [operated.deployment.schedule]
     assert actions[0]["DesiredCapacity"] == 0
     left = actions[0]["StartTime"] - datetime.now(UTC)
-    assert timedelta(hours=48.9) < left <= timedelta(hours=49), "later than the instance's own limit"
+    assert timedelta(hours=15.9) < left <= timedelta(hours=16), "what the whole budget pays for at the dearest price"
+
+
+def test_the_guard_outside_knows_what_is_spent(operated: Operated) -> None:
+    operated.spend(15.0, hours=10.0)
+    operated.run(start)
+    (action,) = operated.autoscaling.describe_scheduled_actions(AutoScalingGroupName=NAME)[
+        "ScheduledUpdateGroupActions"
+    ]
+    left = action["StartTime"] - datetime.now(UTC)
+    assert timedelta(hours=3.9) < left <= timedelta(hours=4), "$5 at $1.25 an hour"
 
 
 def test_a_started_run_is_left_alone(operated: Operated) -> None:

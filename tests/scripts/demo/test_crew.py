@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -37,9 +36,11 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def check_until_it_raises(crew: Crew) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
+    def checked() -> bool:
         crew.check()
+        return False
+
+    wait_until(checked, "it to raise")
 
 
 def test_a_process_that_is_let_go_ends_in_order(modules: Path) -> None:
@@ -57,6 +58,16 @@ def test_a_process_that_ends_early_is_reported_with_its_last_words(modules: Path
         wait_until(lambda: "no disk" in crew.log_of("worker").read_text(), "the worker says its last words", 30)
         with pytest.raises(EndedEarly, match=r"(?s)worker ended with exit code 1.*no disk left on this machine"):
             check_until_it_raises(crew)
+
+
+def test_a_traceback_on_one_line_is_shown_by_its_beginning_and_its_end(modules: Path) -> None:
+    (modules / "verbose.py").write_text("import sys; sys.exit('it began' + 9_000 * '.' + 'read timed out')")
+    with Crew(modules / "logs") as crew:
+        crew.start("worker", "verbose")
+        wait_until(lambda: "timed out" in crew.log_of("worker").read_text(), "the worker says its last words", 30)
+        with pytest.raises(EndedEarly, match=r"it began\.+ … \.+read timed out") as ended:
+            check_until_it_raises(crew)
+    assert len(str(ended.value)) < 1_000
 
 
 def test_what_is_secret_travels_in_the_environment_only(modules: Path) -> None:
@@ -78,5 +89,5 @@ def test_when_the_starter_is_killed_its_processes_still_end_in_order(modules: Pa
         wait_until((modules / "up").exists, "the worker starts", 30)
     finally:
         starter.send_signal(signal.SIGKILL)
-        starter.wait(10)
+        starter.wait(120)
     wait_until((modules / "saved").exists, "the worker has ended in order", 30)

@@ -114,13 +114,13 @@ def test_a_wall_clock_that_is_wrong_changes_no_price(years: int) -> None:
 
 def test_a_state_survives_being_written_and_read(tmp_path: Path) -> None:
     state = State(boot="b", life_s=60.0, active_s=12.5, stored_steps=7, started="2026-01-01T00:00:00Z")
-    save_state(tmp_path, state)
-    assert load_state(tmp_path, "b") == state
+    save_state(tmp_path, tmp_path / "run", state)
+    assert load_state(tmp_path, tmp_path / "run", "b") == state
 
 
 def test_another_boot_begins_its_clocks_anew(tmp_path: Path) -> None:
-    save_state(tmp_path, State(boot="b", life_s=60.0, price=0.3, active_s=12.5, stored_steps=7))
-    assert load_state(tmp_path, "c") == State(boot="c", price=0.3)
+    save_state(tmp_path, tmp_path / "run", State(boot="b", life_s=60.0, price=0.3, active_s=12.5, stored_steps=7))
+    assert load_state(tmp_path, tmp_path / "run", "c") == State(boot="c", price=0.3)
 
 
 def life(name: str, launched_at: str = "2026-11-20T10:00:00Z", hours: float = 2.0, spend_usd: float = 1.0) -> Life:

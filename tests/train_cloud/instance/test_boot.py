@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.support.scratch_instance import CODE, RUN_ID, ScratchInstance
+from tests.support.scratch_instance import BUCKET, CODE, RUN_ID, ScratchInstance
 from tests.support.scratch_instance import scratch as scratch
 from tests.support.waiting import wait_until
 
@@ -85,6 +85,32 @@ def test_a_launch_too_many_ends_with_that_reason(scratch: ScratchInstance) -> No
     assert scratch.get(f"runs/{RUN_ID}/launches") == b"3\n"
 
 
+def test_the_replacements_of_an_instance_that_cannot_end_its_group_are_counted(scratch: ScratchInstance) -> None:
+    scratch.weather.fail("autoscaling POST")
+    scratch.upload_code("exit 1\n")
+
+    for _ in range(4):
+        scratch.execute("boot.sh")
+        # Each time another machine, whose memory is empty.
+        for file in scratch.run_folder.iterdir():
+            file.unlink()
+
+    scratch.weather.clear()
+    assert [record["reason"] for record in scratch.endings()].count("over_launches") == 1
+    assert scratch.calls().count("systemctl poweroff") == 4
+    assert scratch.desired_capacity() == 1
+
+
+def test_a_boot_without_its_lifeline_powers_the_instance_off(scratch: ScratchInstance) -> None:
+    (scratch.library / "lifeline.sh").write_text("} broken\n")
+    scratch.extra["AC_PATIENCE_SECONDS"] = "0"
+
+    output = scratch.execute("boot.sh")
+
+    assert "boot.sh cannot read lifeline.sh or boot.env" in output
+    assert scratch.calls() == ["systemctl poweroff"]
+
+
 def test_a_fresh_role_and_a_slow_network_are_waited_for(scratch: ScratchInstance) -> None:
     scratch.write_settings(AC_PATIENCE_SECONDS="30")
     scratch.upload_code()
@@ -159,9 +185,11 @@ def test_a_bucket_that_denies_everything_still_costs_nothing(scratch: ScratchIns
 
 def test_a_denied_done_check_is_told(scratch: ScratchInstance) -> None:
     scratch.upload_code()
-    scratch.weather.fail("s3 HEAD")
+    scratch.weather.fail(f"GET /{BUCKET}/runs/{RUN_ID}/DONE")
 
-    assert "S3 does not tell whether the run is done. (tried for 1 s, the last answer: 403)" in _failure(scratch)
+    text = _failure(scratch)
+
+    assert "S3 does not tell whether the run is done. (tried for 1 s, the last answer: 403 MadeUpError)" in text
 
 
 def test_an_address_that_cannot_be_claimed_is_told(scratch: ScratchInstance) -> None:
@@ -227,7 +255,7 @@ def test_a_shutdown_is_no_failure_but_a_killed_boot_is(scratch: ScratchInstance,
         wait_until((scratch.root / "installed").exists, "the boot reaches install.sh", 30)
         (scratch.root / "system_state").write_text(f"{state}\n")
         os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
 
     assert scratch.desired_capacity() == capacity
     assert [record["reason"] for record in scratch.endings()] == ([] if capacity else ["failed"])

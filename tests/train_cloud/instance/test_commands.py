@@ -21,7 +21,7 @@ def run(site: InstanceSite, command: str, *arguments: object, **environment: str
         env=os.environ | {"AC_PATIENCE_SECONDS": "0"} | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     return ended.returncode, ended.stderr

@@ -233,7 +233,7 @@ def test_by_hand_a_failure_is_told_and_ends_nothing(installed: Installed) -> Non
     (scratch.root / "broken_unit").write_text("ac-secrets.service")
 
     with scratch.start("../../../../opt/ac-training/code/train_cloud/instance/install.sh") as process:
-        output = process.communicate(timeout=60)[0]
+        output = process.communicate(timeout=120)[0]
 
     assert process.returncode == 1
     assert "ac-secrets.service failed" in output

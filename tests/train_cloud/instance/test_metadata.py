@@ -1,7 +1,5 @@
 """The metadata service's client: tokens, what is not there, and a service that fails."""
 
-import time
-
 import pytest
 
 from tests.support.imds import Imds
@@ -47,11 +45,10 @@ def test_a_service_that_fails_is_an_error_and_then_answers_again() -> None:
 
 def test_a_service_that_hangs_is_given_up_in_time() -> None:
     with Imds.of(Facts()) as imds:
+        # Long before it answers, or the answer would be one.
         imds.delay_seconds = 30.0
-        began = time.monotonic()
         with pytest.raises(MetadataError, match="did not answer"):
             Metadata(imds.endpoint, timeout=0.2).get("instance-id")
-        assert time.monotonic() - began < 5.0
 
 
 def test_a_service_that_is_not_there_is_an_error() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from tests.support.instance import PRICE, InstanceSite
 from tests.support.instance import site as site
 from tests.support.journal import Journal
 from tests.support.receivers import TOKEN, Client, ReceiverProcess, hello, receiver_process
-from train_cloud.instance.account import State
+from tests.support.small_disk import SmallDisk
+from train_cloud.instance.account import State, load_state
 from train_cloud.instance.config import Deployment
 from train_cloud.instance.endings import decide
 from train_cloud.instance.ledger import Life
@@ -22,6 +24,7 @@ from train_cloud.instance.minute import DutyError, do_duties
 from train_cloud.receiver.tls import load_identity
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.states import Reason
+from wire.messages import Drain
 
 EXTRA = 0.01
 PRICED = PRICE + EXTRA
@@ -159,6 +162,53 @@ def test_a_long_first_boot_is_not_idleness(site: InstanceSite) -> None:
     assert look(site, 10.5 / 60, idle_minutes=5) is None
 
 
+def apply_limits(site: InstanceSite, text: str = "", **changes: float) -> None:
+    """Write the limits parameter as Terraform does, or with `text` instead."""
+    limits = {"budget_usd": 20.0, "max_hours": 72.0, "idle_minutes": 100_000.0} | changes
+    site.put_parameter("limits", text or json.dumps(limits), secret=False)
+
+
+def test_limits_of_a_later_apply_hold_from_the_next_look_on(
+    site: InstanceSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    apply_limits(site, budget_usd=5.0)
+    assert look(site, 2.0, budget_usd=0.5) is None
+    assert "the limits were changed by an apply" in caplog.text
+    caplog.clear()
+    assert look(site, 2.1, budget_usd=0.5) is None
+    assert "changed by an apply" not in caplog.text
+    apply_limits(site, max_hours=2.0)
+    assert look(site, 2.2, budget_usd=0.5) is Reason.OVER_HOURS
+    assert "max_hours is 2." in site.ending()[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"budget_usd": 1}', '{"budget_usd": 1, "max_hours": 1, "idle_minutes": 1e9}', "x" * 4000],
+    ids=["half", "a list", "one of three", "out of bounds", "long"],
+)
+def test_limits_that_are_none_leave_the_last_ones_and_are_said(
+    site: InstanceSite, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    apply_limits(site, budget_usd=2.0)
+    assert look(site, 1.0, budget_usd=0.1) is None
+    apply_limits(site, text)
+    caplog.clear()
+    assert look(site, 2.0, budget_usd=0.1) is None
+    (said,) = [record for record in caplog.records if "the limits stay as they were" in record.message]
+    assert len(str(said.__dict__)) < 3000
+    site.down.add("ssm")
+    assert look(site, 3.0, budget_usd=0.1) is None
+    assert look(site, 5.0, budget_usd=0.1) is Reason.OVER_BUDGET
+    assert "budget_usd is 2." in site.ending()[1]
+
+
+def test_a_limit_that_is_not_known_yet_keeps_no_other_from_being_taken(site: InstanceSite) -> None:
+    apply_limits(site, max_hours=1.0, max_laps=5)
+    assert look(site, 2.0) is Reason.OVER_HOURS
+
+
 def test_each_look_is_noted_for_the_guard_over_the_looks(site: InstanceSite) -> None:
     look(site, 0.5)
     assert (site.run_folder / "looked").read_text() == "1800\n"
@@ -222,6 +272,88 @@ def test_a_full_disk_keeps_no_ending_from_being_decided(site: InstanceSite) -> N
     assert look(site, 100.0) is Reason.OVER_BUDGET
 
 
+@pytest.fixture
+def small(site: InstanceSite) -> Iterator[SmallDisk]:
+    """The disk on which everything of the instance lies that outlives a reboot."""
+    site.folder.rmdir()
+    with SmallDisk(site.folder, mebibytes=32) as disk:
+        yield disk
+
+
+def test_a_disk_that_stays_full_ends_the_instance_and_its_state_is_kept_in_memory(
+    site: InstanceSite, small: SmallDisk
+) -> None:
+    assert look(site, 0.5) is None
+    small.fill()
+    assert look(site, 1.0) is None
+    assert look(site, 1.2) is None
+    assert load_state(site.folder, site.run_folder, "first").life_s == 1.2 * 3600.0
+    assert look(site, 1.3) is Reason.FAILED
+    assert site.ending()[1].startswith("For 18 minutes the disk has been full or could not be written")
+    assert own_record(site)["hours"] == pytest.approx(1.3)
+
+
+def test_a_disk_that_is_full_for_a_while_ends_nothing(site: InstanceSite, small: SmallDisk) -> None:
+    small.fill()
+    assert look(site, 1.0) is None
+    small.empty()
+    assert look(site, 1.2) is None
+    assert not (site.run_folder / "budget.json").exists()
+    small.fill()
+    assert look(site, 1.3) is None
+    assert own_record(site)["hours"] == pytest.approx(1.3)
+
+
+def guard(site: InstanceSite) -> timedelta:
+    """In how long the guard outside acts."""
+    scaling = site.aws.client("autoscaling")
+    (action,) = scaling.describe_scheduled_actions(AutoScalingGroupName="ac-test")["ScheduledUpdateGroupActions"]
+    assert (action["ScheduledActionName"], action["DesiredCapacity"]) == ("ac-test-max-hours", 0)
+    left: timedelta = action["StartTime"] - datetime.now(UTC)
+    return left
+
+
+def moved_to(site: InstanceSite, hours: float) -> bool:
+    return abs(guard(site) - timedelta(hours=hours)) < timedelta(minutes=2)
+
+
+def test_who_counts_its_money_moves_the_guard_outside_on_by_what_is_left(site: InstanceSite) -> None:
+    other_life(site, "i-1", 10.0, 8.0, "2026-01-01T00:00:00Z")
+    look(site, 2.0)
+    assert moved_to(site, 12.0 - 2.0 * PRICED)
+    look(site, 2.1)
+    assert moved_to(site, 12.0 - 2.0 * PRICED), "ten minutes have not passed"
+    look(site, 12.0)
+    assert moved_to(site, 12.0 - 12.0 * PRICED)
+
+
+def test_the_guard_outside_acts_an_hour_after_max_hours_at_the_latest(site: InstanceSite) -> None:
+    other_life(site, "i-1", 60.0, 1.0, "2026-01-01T00:00:00Z")
+    look(site, 2.0)
+    assert moved_to(site, 72.0 - 62.0 + 1.0)
+
+
+def test_the_guard_outside_leaves_time_for_an_end_with_a_reason(site: InstanceSite) -> None:
+    other_life(site, "i-1", 10.0, 19.8, "2026-01-01T00:00:00Z")
+    assert look(site, 0.1) is None
+    assert moved_to(site, 0.5)
+
+
+def test_who_has_decided_to_end_moves_no_guard(site: InstanceSite) -> None:
+    look(site, 2.0)
+    before = guard(site)
+    assert look(site, 60.0) is Reason.OVER_BUDGET
+    assert guard(site) <= before
+
+
+def test_a_guard_that_cannot_be_moved_is_tried_again(site: InstanceSite) -> None:
+    site.down.add("autoscaling")
+    assert look(site, 1.0) is None
+    site.down.clear()
+    look(site, 1.02)
+    assert moved_to(site, 20.0 - 1.02 * PRICED)
+
+
 @pytest.mark.parametrize(
     ("story", "idle"),
     [
@@ -230,8 +362,24 @@ def test_a_full_disk_keeps_no_ending_from_being_decided(site: InstanceSite) -> N
         ([(600, Activity(0, 500)), (660, Activity(0, 500)), (720, Activity(0, 520)), (780, Activity(0, 520))], 60),
         ([(600, Activity(0, 0)), (660, Activity(1, 0)), (720, None), (780, None)], 120),
         ([(600, Activity(0, 0)), (5000, Activity(2, 0))], 0),
+        ([(600, Activity(0, 0)), (660, Activity(1, 0)), (720, Activity(1, 0)), (5000, Activity(2, 0))], 4340),
+        ([(600, Activity(0, 0)), (660, Activity(1, 0)), (720, Activity(0, 0)), (780, Activity(1, 0))], 120),
+        ([(0, Activity(1, 9)), (60, Activity(0, 9)), (660, Activity(1, 9)), (720, Activity(1, 9))], 60),
+        ([(600, Activity(1, 9, 5)), (660, Activity(1, 9, 6)), (720, Activity(1, 9, 6))], 60),
+        ([(600, Activity(0, 9, 5)), (660, Activity(0, 9, 6)), (720, Activity(0, 9, 7))], 120),
     ],
-    ids=["never answered", "first answer begins the count", "stored more", "answers no more", "connected"],
+    ids=[
+        "never answered",
+        "first answer begins the count",
+        "stored more",
+        "answers no more",
+        "connected",
+        "only connected",
+        "comes and goes without driving",
+        "comes again after it has driven",
+        "waits for the trainer",
+        "learns without a bridge",
+    ],
 )
 def test_idle_is_the_time_since_somebody_used_the_receiver(
     story: list[tuple[float, Activity | None]], idle: float
@@ -282,7 +430,9 @@ def test_a_real_receiver_tells_bridges_and_steps_to_who_has_its_pin_and_token(
     assert receiver.ask(port=1) is None
 
 
-def test_with_a_bridge_connected_an_instance_is_not_idle(site: InstanceSite, receiver: RunningReceiver) -> None:
+def test_a_bridge_that_only_stays_is_warned_and_then_the_instance_ends(
+    site: InstanceSite, receiver: RunningReceiver
+) -> None:
     site.put_parameter("token", TOKEN)
 
     def looked(hours: float) -> Reason | None:
@@ -292,10 +442,18 @@ def test_with_a_bridge_connected_an_instance_is_not_idle(site: InstanceSite, rec
         do_duties(here, Metadata(), "first", hours * 3600.0)
         return Reason(site.ending()[0]) if site.ending() else None
 
-    with bridge(receiver, site.deployment().run):
+    with bridge(receiver, site.deployment().run) as client:
         assert looked(5.0) is None
+        client.store(1)
         assert looked(10.0) is None
-    receiver.process.kill()
-    assert looked(10.1) is None
-    assert looked(10.2) is Reason.IDLE
-    assert "no bridge was connected and nothing stored" in site.ending()[1]
+        assert looked(10.1) is None
+        told = client.hear(Drain).reason
+        assert told.startswith("Nothing new was driven for 6 minutes")
+        assert "idle_minutes is 10" in told
+        client.store(2)
+        assert looked(10.2) is None
+        assert not (site.folder / "warning").exists()
+        assert looked(10.36) is None
+        assert client.hear(Drain).reason.startswith("Nothing new was driven for 10 minutes")
+        assert looked(10.4) is Reason.IDLE
+    assert "nothing new was driven" in site.ending()[1]

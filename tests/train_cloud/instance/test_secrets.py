@@ -68,7 +68,7 @@ def test_a_service_that_is_down_for_a_while_is_waited_for(site: InstanceSite, ca
     fetching.start()
     wait_until(lambda: "trying again" in caplog.text, "the first attempt fails")
     site.down.clear()
-    fetching.join(20)
+    fetching.join(120)
     assert (site.run_folder / "token").read_text() == TOKEN
 
 

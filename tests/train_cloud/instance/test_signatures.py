@@ -62,7 +62,7 @@ class Witness:
                 "NO_PROXY": "127.0.0.1",
             }
             text = f"set -u; source {SOURCES}/lifeline.sh; {commands}"
-            subprocess.run(["bash", "-c", text], env=environment, check=True, timeout=60)
+            subprocess.run(["bash", "-c", text], env=environment, check=True, timeout=120)
         (request,) = self.requests
         return request
 

@@ -54,7 +54,7 @@ def watcher(folder: Path, **environment: str) -> Iterator[Watcher]:
             yield Watcher(folder, facts, imds, process)
         finally:
             process.kill()
-            process.wait(10)
+            process.wait(120)
 
 
 def test_without_news_nothing_is_written(tmp_path: Path) -> None:
@@ -106,12 +106,12 @@ def test_an_answer_that_cannot_be_read_is_a_notice_all_the_same(tmp_path: Path) 
 def test_it_tells_systemd_that_it_watches_and_ends_in_order(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
-        systemd.settimeout(10)
+        systemd.settimeout(60)
         with watcher(tmp_path, NOTIFY_SOCKET=str(tmp_path / "notify")) as watching:
             assert b"READY=1" in systemd.recv(4096)
             assert b"WATCHDOG=1" in systemd.recv(4096)
             watching.process.send_signal(signal.SIGTERM)
-            assert watching.process.wait(10) == 0
+            assert watching.process.wait(120) == 0
 
 
 @pytest.mark.parametrize("python", ["/usr/bin/python3"])

@@ -45,7 +45,7 @@ def test_systemd_takes_every_unit_without_a_word(system: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
     # Words about the units of this machine are not about ours.
@@ -64,7 +64,7 @@ def test_an_unknown_key_would_be_told(system: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
     assert "WatchdogSecs" in done.stderr
@@ -78,7 +78,7 @@ def test_each_service_is_sandboxed(system: Path, service: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
     match = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
@@ -127,7 +127,7 @@ def test_shellcheck_finds_nothing() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
     assert (done.returncode, done.stdout) == (0, "")

@@ -17,7 +17,7 @@ from tests.support.experience import made_up_batch
 from tests.support.fault_proxy import FaultProxy
 from tests.support.receivers import CONFIG, Client, ThreadedReceiver, blob, hello
 from tests.support.waiting import wait_until
-from train_cloud.receiver import connection, server
+from train_cloud.receiver import connection, intake, server
 from train_cloud.store import Store, TrainerProgress
 from wire.messages import (
     Ack,
@@ -240,11 +240,11 @@ def test_a_bridge_that_does_not_listen_delays_nobody(receiver: ThreadedReceiver)
 def test_a_silent_link_is_noticed_within_twenty_seconds() -> None:
     # The watch looks once a second.
     assert server.SILENCE_SECONDS + 1 <= 20
-    assert server.KEEPALIVE_SECONDS * 2 < server.SILENCE_SECONDS
+    assert intake.KEEPALIVE_SECONDS * 2 < server.SILENCE_SECONDS
 
 
 def watchful_receiver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ThreadedReceiver:
-    monkeypatch.setattr(server, "KEEPALIVE_SECONDS", 0.2)
+    monkeypatch.setattr(intake, "KEEPALIVE_SECONDS", 0.2)
     monkeypatch.setattr(server, "SILENCE_SECONDS", 1.0)
     return ThreadedReceiver(msgspec.structs.replace(CONFIG, max_bridges=1), tmp_path)
 

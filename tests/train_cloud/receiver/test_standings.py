@@ -15,7 +15,7 @@ from racing.track_text import track_hash, track_of, track_text
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.receivers import CONFIG, Client, ThreadedReceiver, hello
 from tests.support.waiting import wait_until
-from train_cloud.bridge_table import BridgeStanding, standings
+from train_cloud.bridge_table import KEPT, BridgeStanding, put_standings, standings
 from train_cloud.object_store import ObjectStore
 from train_cloud.receiver.backup import Backup
 from train_cloud.store import Store
@@ -93,15 +93,15 @@ def test_a_disk_that_takes_no_news_costs_only_news(receiver: ThreadedReceiver) -
         def hold() -> None:
             with closing(Store(receiver.store.path)) as other, other.writing():
                 held.set()
-                let_go.wait(30)
+                let_go.wait(120)
 
         holder = threading.Thread(target=hold)
         holder.start()
-        held.wait(30)
+        held.wait(120)
         client.say(Report(1, 20.0, 0, 0))
         time_before = client.round_trip()
         let_go.set()
-        holder.join(30)
+        holder.join(120)
         assert time_before is not None
         wait_until(
             lambda: [found.policy_version for found in standings(receiver.store)] == [1],
@@ -177,3 +177,12 @@ def test_a_track_goes_to_the_bucket_with_the_run(receiver: ThreadedReceiver, s3:
     wait_until(lambda: not unsafe_tracks(receiver.store), "the track is in the bucket", 60)
     assert backup.flush(30)
     assert objects.get(f"tracks/{track_hash(TEXT)}.json")[0] == TEXT
+
+
+def test_of_bridges_that_have_gone_the_newest_are_remembered(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "store.db")) as store:
+        gone = [BridgeStanding(f"{n:032x}", f"pc-{n}", "collect", "test", n == 3, float(n)) for n in range(KEPT + 10)]
+        put_standings(store, gone)
+        put_standings(store, [])
+        kept = [standing.heard_at for standing in standings(store)]
+    assert kept == [*range(KEPT + 9, 9, -1), 3.0]

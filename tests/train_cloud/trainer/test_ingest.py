@@ -10,7 +10,7 @@ from experience.environment import racing
 from tests.support.experience import STREAM, incoming, made_up_batch
 from tests.support.runs import run_config
 from train_cloud.store import IncomingBatch, Store
-from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.counters import Counters, trend
 from train_cloud.trainer.ingest import Ingest
 from train_cloud.trainer.learning.learners import make_learner
 from train_cloud.trainer.learning.off_policy import OffPolicyLearner
@@ -64,7 +64,7 @@ def test_laps_ends_and_rewards_are_counted(store: Store) -> None:
     assert (counters.steps, counters.laps, counters.clean_laps, counters.episodes) == (200, 10, 5, 10)
     assert counters.best_lap == pytest.approx(99.9)
     assert counters.share_of_episodes("off_track") == 1.0
-    assert counters.reward_trend() == pytest.approx(5.0)
+    assert trend(counters.recent_rewards) == pytest.approx(5.0)
     assert counters.consumed == {STREAM: 10}
 
 

@@ -62,7 +62,7 @@ class Run:
                 store.add_batches(incoming(range(1, total // 20 + 1), late_share=0.3))
                 wait_until(lambda: self.is_saved(folder, total), f"{total} steps are saved", 30)  # noqa: B023
         stop.set()
-        assert ending.result(60) == ExitCode.OK
+        assert ending.result(300) == ExitCode.OK
 
     def is_saved(self, folder: Path, steps: int) -> bool:
         return max(noted(folder), default=0) == steps and self.counters().steps == steps

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +22,7 @@ from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from tests.support.small_disk import SmallDisk
 from tests.support.waiting import wait_until
+from train_cloud.bridge_table import BridgeStanding, put_standings
 from train_cloud.environment import task_config
 from train_cloud.object_store import ObjectNotFound, ObjectStore
 from train_cloud.run_config import RunConfig
@@ -94,7 +94,7 @@ class Run:
         self.stop.set()
         for process in self._processes:
             process.kill()
-            process.wait(20)
+            process.wait(120)
         self._pool.shutdown()
 
 
@@ -114,12 +114,12 @@ def test_the_first_weights_come_before_any_experience(run: Run) -> None:
     policy = Policy.from_bytes(row.blob, racing(task_config(config)).signature)
     assert policy.version == row.version == 1
     run.stop.set()
-    assert ending.result(30) == ExitCode.OK
+    assert ending.result(300) == ExitCode.OK
 
 
 def test_a_run_is_trained_to_its_end_and_marked_done(run: Run) -> None:
     run.store.add_batches(incoming(range(1, 21)))
-    assert run.start(run.config()).result(60) == ExitCode.OK
+    assert run.start(run.config()).result(300) == ExitCode.OK
     counters = run.counters()
     assert (counters.steps, counters.updates) == (400, 150)
     assert json.loads(run.objects.get("DONE")[0])["steps"] == 400
@@ -142,7 +142,7 @@ def test_a_finished_run_leaves_its_curves_its_boot_and_its_story(run: Run, caplo
     caplog.set_level("INFO")
     (run.folder / "boot_steps").write_text("address\t2.5\n")
     run.store.add_batches(incoming(range(1, 21)))
-    assert run.start(run.config()).result(60) == ExitCode.OK
+    assert run.start(run.config()).result(300) == ExitCode.OK
     names = run.objects.list("tensorboard/")
     assert len(names) == 1
     local = run.folder / names[0]
@@ -156,6 +156,28 @@ def test_a_finished_run_leaves_its_curves_its_boot_and_its_story(run: Run, caplo
     assert {"laps", "clean", "best_lap_s", "mean_reward", "actor_loss", "critic_loss", "entropy_coefficient"} <= set(
         told[0]
     )
+    assert {"metres_an_episode", "metres_trend"} <= set(told[0])
+    *_, done, model, table, picture = (record.getMessage() for record in caplog.records)
+    assert done == "the run is done"
+    assert model.startswith("the model: `make fetch RUN=run.json` brings it into a folder of models/test-run/")
+    assert table.startswith("the table: `make status RUN=run.json`")
+    assert "-m scripts.lap TRACK --policy models/test-run/STEPS/policy.safetensors --picture lap.png" in picture
+
+
+def test_without_a_bridge_it_says_where_the_pairing_string_is(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    ending = run.start(run.config())
+    told = f"no bridge is connected: waiting for one; {run.folder / 'pairing.txt'} holds the pairing string"
+    wait_until(lambda: told in caplog.text, "the pairing is named", 30)
+    run.stop.set()
+    assert ending.result(30) == ExitCode.OK
+    assert caplog.text.count(told) == 1
+    caplog.clear()
+    bridge = BridgeStanding(STREAM, "pc", "collect", "test", connected=True, heard_at=1.0)
+    put_standings(run.store, [bridge])
+    run.store.add_batches(incoming(range(1, 21)))
+    assert run.start(run.config()).result(60) == ExitCode.OK
+    assert "no bridge is connected" not in caplog.text
 
 
 def test_training_follows_the_experience_at_the_wanted_ratio(run: Run) -> None:
@@ -171,7 +193,7 @@ def test_a_done_run_says_so_and_is_not_trained(run: Run, caplog: pytest.LogCaptu
     run.objects.put("DONE", b"{}")
     caplog.set_level("INFO")
     run.store.add_batches(incoming([1]))
-    assert run.start(run.config()).result(30) == ExitCode.OK
+    assert run.start(run.config()).result(300) == ExitCode.OK
     assert "done already" in caplog.text
     assert run.store.latest_weights() is None
     assert run.store.progress().state == "done"
@@ -180,14 +202,14 @@ def test_a_done_run_says_so_and_is_not_trained(run: Run, caplog: pytest.LogCaptu
 def test_a_finished_run_goes_on_when_more_steps_are_asked_for(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     run.store.add_batches(incoming(range(1, 21)))
-    assert run.start(run.config()).result(60) == ExitCode.OK
+    assert run.start(run.config()).result(300) == ExitCode.OK
     run.store.add_batches(incoming(range(21, 31)))
-    assert run.start(run.config(total_timesteps=600)).result(60) == ExitCode.OK
+    assert run.start(run.config(total_timesteps=600)).result(300) == ExitCode.OK
     assert "the run had finished and goes on" in caplog.text
     counters = run.counters()
     assert (counters.steps, counters.updates, counters.resumes) == (600, 250, 1)
     assert json.loads(run.objects.get("DONE")[0])["total_timesteps"] == 600
-    assert run.start(run.config(total_timesteps=500)).result(60) == ExitCode.OK
+    assert run.start(run.config(total_timesteps=500)).result(300) == ExitCode.OK
     assert run.counters().resumes == 1, "all that is asked for is trained"
 
 
@@ -196,13 +218,13 @@ def test_a_stopped_run_goes_on_with_the_same_counters_and_newer_weights(run: Run
     ending = run.start(run.config())
     wait_until(lambda: run.trained() == 200, "half of the run is learned", 30)
     run.stop.set()
-    assert ending.result(30) == ExitCode.OK
+    assert ending.result(300) == ExitCode.OK
     stopped = run.counters()
     assert (stopped.steps, stopped.updates, stopped.consumed, stopped.resumes) == (200, 50, {STREAM: 10}, 0)
     assert (run.metrics()["state"], run.metrics()["checkpoint_steps"]) == ("stopped", 200)
 
     run.store.add_batches(incoming(range(1, 21)))
-    assert run.start(run.config()).result(60) == ExitCode.OK
+    assert run.start(run.config()).result(300) == ExitCode.OK
     done = run.counters()
     assert (done.steps, done.updates, done.laps, done.resumes) == (400, 150, 20, 1)
     assert done.weights_version > stopped.weights_version
@@ -217,7 +239,7 @@ def test_other_settings_count_from_where_the_run_stands(
     ending = run.start(run.config())
     wait_until(lambda: run.trained() == 200, "half of the run is learned", 30)
     run.stop.set()
-    assert ending.result(30) == ExitCode.OK
+    assert ending.result(300) == ExitCode.OK
     before = run.counters().updates
 
     ending = run.start(run.config(updates_per_step=ratio, learning_starts=learning_starts))
@@ -226,7 +248,7 @@ def test_other_settings_count_from_where_the_run_stands(
     wait_until(lambda: run.trained() == 300, "what is there is learned", 30)
     assert run.store.progress().updates == before + more
     run.stop.set()
-    assert ending.result(30) == ExitCode.OK
+    assert ending.result(300) == ExitCode.OK
 
 
 @pytest.mark.parametrize("change", [{"method": "tqc"}, {"network": [32]}, {"critic_network": [8]}])
@@ -239,7 +261,7 @@ def test_another_method_or_network_is_refused_in_a_sentence(
     wait_until(lambda: run.objects.list("checkpoints/LATEST") != [], "a checkpoint is up", 30)
     run.stop.set()
     wait_until(lambda: run.store.progress().state == "stopped", "it has stopped", 30)
-    assert run.start(run.config(**change)).result(30) == ExitCode.FAILED
+    assert run.start(run.config(**change)).result(300) == ExitCode.FAILED
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert "it was made by method sac, network [16, 16] and critic_network [16, 16], and run.json asks for" in said
     assert len(said) < 500
@@ -257,7 +279,7 @@ def test_a_checkpoint_that_is_asked_for_is_saved_at_once(run: Run) -> None:
 
 
 def test_a_missing_gpu_is_told_before_anything_begins(run: Run, caplog: pytest.LogCaptureFixture) -> None:
-    assert run.start(run.config(device="cuda:99")).result(30) == ExitCode.USAGE
+    assert run.start(run.config(device="cuda:99")).result(300) == ExitCode.USAGE
     assert "'cuda:99'" in caplog.text
     assert run.store.latest_weights() is None
 
@@ -283,7 +305,7 @@ def test_experience_of_a_lost_instance_that_comes_again_is_not_counted_again(
     ending = run.start(run.config())
     wait_until(lambda: run.trained() == 200, "half of the run is learned", 30)
     run.stop.set()
-    ending.result(30)
+    ending.result(300)
 
     (tmp_path / "new").mkdir()
     new = Run(tmp_path / "new", s3)
@@ -291,7 +313,7 @@ def test_experience_of_a_lost_instance_that_comes_again_is_not_counted_again(
     ending = new.start(new.config())
     wait_until(lambda: new.store.latest_weights() is not None, "the new instance trains", 30)
     new.store.add_batches(incoming(range(7, 21)))
-    assert ending.result(60) == ExitCode.OK
+    assert ending.result(300) == ExitCode.OK
     assert new.counters().steps == 400
     assert new.counters().laps == 20
 
@@ -302,9 +324,9 @@ def test_a_second_trainer_stops_with_its_own_exit_code(run: Run, tmp_path: Path,
     (tmp_path / "other").mkdir()
     other = Run(tmp_path / "other", s3)
     other.store.add_batches(incoming(range(1, 21)))
-    assert other.start(other.config()).result(60) == ExitCode.OK
+    assert other.start(other.config()).result(300) == ExitCode.OK
     run.store.add_batches(incoming(range(1, 12)))
-    assert ending.result(30) == ExitCode.REFUSED
+    assert ending.result(300) == ExitCode.REFUSED
 
 
 def test_training_goes_on_while_s3_denies_and_is_saved_when_it_is_back(
@@ -317,7 +339,7 @@ def test_training_goes_on_while_s3_denies_and_is_saved_when_it_is_back(
     wait_until(lambda: run.trained() == 400, "all is learned without S3", 60)
     wait_until(lambda: "training goes on" in caplog.text, "the outage is told")
     s3.heal()
-    assert ending.result(60) == ExitCode.OK
+    assert ending.result(300) == ExitCode.OK
     assert run.counters().updates == 150
 
 
@@ -327,20 +349,24 @@ def test_a_stop_while_s3_is_silent_is_told_as_not_saved(run: Run, s3: MotoS3, mo
     wait_until(lambda: run.store.latest_weights() is not None, "the trainer is at work", 30)
     s3.fail()
     run.stop.set()
-    assert ending.result(30) == ExitCode.STORAGE
+    assert ending.result(300) == ExitCode.STORAGE
 
 
 @pytest.mark.slow
-def test_a_stop_while_s3_is_slow_saves_within_a_few_calls(run: Run, s3: MotoS3) -> None:
+def test_a_stop_while_s3_is_slow_saves_within_a_few_calls(
+    run: Run, s3: MotoS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = session.STOP_SECONDS / 2.0
+    monkeypatch.setattr(session, "STOP_SECONDS", 300.0)
     run.store.add_batches(incoming(range(1, 11)))
     ending = run.start(run.config())
     wait_until(lambda: run.trained() == 200, "half of the run is learned", 30)
     s3.slow(2.0)
     run.store.request_checkpoint()
-    began = time.monotonic()
+    before = s3.requests
     run.stop.set()
-    assert ending.result(60) == ExitCode.OK
-    assert time.monotonic() - began < session.STOP_SECONDS
+    assert ending.result(300) == ExitCode.OK
+    assert s3.requests - before < calls, "one after the other they would take longer than a stop may"
     assert run.counters().steps == 200
 
 
@@ -351,7 +377,7 @@ def test_learning_resumes_only_with_the_whole_replay_buffer(run: Run, monkeypatc
     ending = run.start(config)
     wait_until(lambda: run.trained() == 20 * batches, "everything is taken in", 30)
     run.stop.set()
-    assert ending.result(30) == ExitCode.OK
+    assert ending.result(300) == ExitCode.OK
 
     held: list[int] = []
     update = Trainer._update
@@ -362,7 +388,7 @@ def test_learning_resumes_only_with_the_whole_replay_buffer(run: Run, monkeypatc
 
     monkeypatch.setattr(Trainer, "_update", noting)
     run.store.add_batches(incoming(range(1, batches + 6)))
-    assert run.start(config).result(60) == ExitCode.OK
+    assert run.start(config).result(300) == ExitCode.OK
     assert min(held) >= 20 * batches
 
 
@@ -370,7 +396,7 @@ def test_learning_resumes_only_with_the_whole_replay_buffer(run: Run, monkeypatc
 def test_systemd_hears_of_every_phase(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run.store.set_meta("ready", "0")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.settimeout(30)
+        manager.settimeout(60)
         manager.bind(str(run.folder / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(run.folder / "notify"))
 
@@ -387,28 +413,27 @@ def test_systemd_hears_of_every_phase(run: Run, monkeypatch: pytest.MonkeyPatch)
         hear("WATCHDOG=1")
         run.store.add_batches(incoming(range(1, 21)))
         hear("STATUS=done: 400 of 400 steps, 20 laps")
-        assert ending.result(30) == ExitCode.OK
+        assert ending.result(300) == ExitCode.OK
         run.start(run.config())
         hear("READY=1\nWATCHDOG=1\nSTATUS=the run is done: nothing to train")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a process can answer")
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_a_killed_and_a_terminated_trainer_leave_the_same_run_behind(run: Run) -> None:
     config = run.config(total_timesteps=600, save_frequency=100)
     run.store.add_batches(incoming(range(1, 14)))
     process = run.start_process(config)
     wait_until(lambda: saved_steps(run) >= 260, "a checkpoint is up", 90)
     process.kill()
-    process.wait(20)
+    process.wait(120)
     saved = run.counters()
 
     run.store.add_batches(incoming(range(1, 21)))
     process = run.start_process(config)
     wait_until(lambda: run.trained() == 400, "the resumed trainer catches up", 90)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == ExitCode.OK
+    assert process.wait(120) == ExitCode.OK
     assert rebuilt_digest(run) == saved.replay_digest
     saved = run.counters()
     assert saved.steps == 400
@@ -442,6 +467,6 @@ def saved_steps(run: Run) -> int:
 def test_a_wrong_configuration_is_told_before_anything_is_loaded(run: Run) -> None:
     (run.folder / "run.json").write_text('{"run_id": "x", "speed": 3}')
     command = [sys.executable, "-m", "train_cloud.trainer", "--config", str(run.folder / "run.json"), "--folder", "."]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert ended.returncode == ExitCode.USAGE
     assert "unknown field `speed`" in ended.stderr

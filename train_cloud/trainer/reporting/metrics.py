@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
+from runtime.progress import duration
 from train_cloud.run_config import RunConfig
-from train_cloud.trainer.counters import CRASHED, OFF_TRACK, Counters
+from train_cloud.trainer.counters import CRASHED, OFF_TRACK, Counters, mean, trend
 from train_cloud.trainer.learning.learner import Learner
 
 RATE_SECONDS = 30.0
@@ -32,10 +33,20 @@ class Rates:
             del self._marks[0]
 
     def per_second(self) -> tuple[float, float, float]:
-        """(trained steps, taken-in steps, updates) a second; zeros before there is an interval."""
-        seconds, *gained = (last - first for first, last in zip(self._marks[0], self._marks[-1], strict=True))
-        trained, steps, updates = (gain / seconds if seconds > 0 else 0.0 for gain in gained)
+        """(trained steps, taken-in steps, updates) a second; zeros before there is an interval.
+
+        What is collected before the first update comes faster than learning goes, and is not taken for training.
+        """
+        _, steps, updates = _gained(self._marks)
+        trained, _, _ = _gained([mark for mark in self._marks if mark[3] > 0] or self._marks[:1])
         return trained, steps, updates
+
+
+def _gained(marks: list[tuple[float, float, int, int]]) -> tuple[float, float, float]:
+    """What a second brought between the first mark and the last."""
+    seconds, *gained = (last - first for first, last in zip(marks[0], marks[-1], strict=True))
+    trained, steps, updates = (gain / seconds if seconds > 0 else 0.0 for gain in gained)
+    return trained, steps, updates
 
 
 def software_versions() -> dict[str, str | None]:
@@ -59,13 +70,15 @@ def metrics_document(
     trained_steps: int,
     saved_steps: int | None,
     boot_seconds: Mapping[str, float] | None = None,
+    lap_metres: float | None = None,
 ) -> dict[str, Any]:
     """The document; times in s, rates in 1/s, rewards in the task's unit, None where nothing is known yet.
 
-    `boot_seconds`: when each step of the instance's boot was over, where there was one.
+    `boot_seconds`: when each step of the instance's boot was over, where there was one; `lap_metres`: of the track.
     """
     figures = learner.figures()
     trained_rate, steps_rate, updates_rate = rates.per_second()
+    metres = mean(counters.recent_metres)
     steps_left = max(0, config.total_timesteps - trained_steps)
     return {
         "run_id": config.run_id,
@@ -85,8 +98,11 @@ def metrics_document(
         "laps": counters.laps,
         "clean_laps": counters.clean_laps,
         "best_lap_s": counters.best_lap,
-        "mean_reward": counters.mean_reward(),
-        "reward_trend": counters.reward_trend(),
+        "mean_metres": metres,
+        "metres_trend": trend(counters.recent_metres),
+        "mean_laps": metres / lap_metres if metres is not None and lap_metres else None,
+        "mean_reward": mean(counters.recent_rewards),
+        "reward_trend": trend(counters.recent_rewards),
         "losses": figures.losses,
         "seconds": round(counters.seconds, 3),
         "steps_per_second": round(steps_rate, 3),
@@ -103,8 +119,10 @@ def metrics_document(
 
 
 STORY = {
-    "taken_in": "steps",
     "updates_per_second": "updates_per_second",
+    "metres_an_episode": "mean_metres",
+    "of_a_lap": "mean_laps",
+    "metres_trend": "metres_trend",
     "mean_reward": "mean_reward",
     "laps": "laps",
     "clean": "clean_laps",
@@ -114,14 +132,16 @@ STORY = {
     "saved_at": "checkpoint_steps",
     "off_period": "off_period_steps",
 }
-"""Words of the log's progress line, and the field of the document that each tells."""
+"""Words of the log's progress line, and the field of the document that each tells; steps are the line's own."""
 LOSSES = {"actor_loss": "actor_loss", "critic_loss": "critic_loss", "entropy_coefficient": "ent_coef"}
 
 
 def story(document: Mapping[str, Any]) -> dict[str, Any]:
     """What a person who follows the log wants to know of a document; what is not known yet is left out."""
-    told = {word: document[field] for word, field in STORY.items()}
+    told = {word: document.get(field) for word, field in STORY.items()}
     told |= {word: document["losses"].get(name) for word, name in LOSSES.items()}
+    left = document.get("seconds_left")
+    told["left"] = None if left is None else duration(left)
     return {word: float(f"{v:.4g}") if isinstance(v, float) else v for word, v in told.items() if v is not None}
 
 

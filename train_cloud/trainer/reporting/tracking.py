@@ -27,7 +27,16 @@ _QUEUE = 10_000
 """Points that may wait for the disk; only beyond it would a new one have to wait too."""
 
 _CURVES = {
-    "drive": ("mean_reward", "laps", "clean_laps", "best_lap_s", "episodes", "off_track_rate", "collision_rate"),
+    "drive": (
+        "mean_metres",
+        "mean_reward",
+        "laps",
+        "clean_laps",
+        "best_lap_s",
+        "episodes",
+        "off_track_rate",
+        "collision_rate",
+    ),
     "run": ("updates", "replay_rows", "off_period_steps", "weights_version", "seconds"),
     "rate": ("steps_per_second", "updates_per_second"),
 }

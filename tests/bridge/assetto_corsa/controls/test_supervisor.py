@@ -5,23 +5,30 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bridge.assetto_corsa.controls import supervisor
 from bridge.assetto_corsa.controls.controls import BackendUnavailable, Button, Vector
 from bridge.assetto_corsa.controls.csp import CustomAI
-from bridge.assetto_corsa.controls.guard import HEARTBEAT_SECONDS
+from bridge.assetto_corsa.controls.guard import APPLY, HEARTBEAT_SECONDS, MESSAGE, Mailbox, guard
 from bridge.assetto_corsa.controls.supervisor import GuardLost, Supervised
 from tests.support.custom_ai import CONTROLS, answering, pedals
 from tests.support.fake_game import FakeGame
-from tests.support.guarded_bridge import ROOT, commanded_until_lost, end, gone, started
+from tests.support.guarded_bridge import ROOT, commanded, commanded_until_lost, end, gone, started
+from tests.support.idle_backend import IdleBackend
 from tests.support.waiting import wait_until
 
 NEUTRAL = pytest.approx((0.0, 0.3, 0.0, 0.0, 0.0))
 FLAT_OUT = (1.0, 0.0, 0.0, -1.0, 0.0)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guard on a busy machine is late, and hangs not."""
+    monkeypatch.setattr(supervisor, "ANSWER_SECONDS", 60.0)
 
 
 @pytest.fixture
@@ -38,10 +45,9 @@ def test_a_killed_bridge_leaves_a_neutral_car_and_after_a_while_no_page(memory: 
     bridge.send_signal(signal.SIGKILL)
     # The page goes in the end; a game has it mapped until then.
     with (memory / CONTROLS).open("rb"):
-        took = wait_until(lambda: pedals(memory) == NEUTRAL, "the controls are neutral", seconds=5.0)
+        wait_until(lambda: pedals(memory) == NEUTRAL, "the controls are neutral")
     wait_until(lambda: gone(guard), "the guard ends")
 
-    assert took < HEARTBEAT_SECONDS + 0.5
     assert not (memory / CONTROLS).exists()
     end(bridge)
 
@@ -77,8 +83,7 @@ def test_a_closed_bridge_is_neutral_and_leaves_no_page_and_no_guard_after_a_whil
     backend = Supervised(CustomAI(), hold_seconds=0.2)
     backend.open()
     guard = backend.guard_pid
-    backend.apply(1.0, 1.0, 0.0)
-    assert pedals(memory) == FLAT_OUT
+    commanded(backend, lambda: pedals(memory) == FLAT_OUT, "it drives")
     with (memory / CONTROLS).open("rb") as game:
         backend.close()
         backend.close()
@@ -103,8 +108,7 @@ def test_the_car_of_a_closed_bridge_is_held_and_the_next_one_takes_it_meanwhile(
     assert guard is not None
     os.kill(guard, signal.SIGKILL)
     wait_until(lambda: gone(guard), "the first guard ends")
-    successor.apply(1.0, 1.0, 0.0)
-    assert pedals(memory) == FLAT_OUT
+    commanded(successor, lambda: pedals(memory) == FLAT_OUT, "the next one drives")
     successor.close()
     wait_until(lambda: not (memory / CONTROLS).exists(), "the page goes")
 
@@ -130,16 +134,16 @@ def test_nobody_drives_unguarded(memory: Path) -> None:
     wait_until(lambda: not (memory / CONTROLS).exists(), "the page goes after a while")
 
 
-def test_a_guard_that_hangs_is_found_out_and_nobody_waits_for_it(memory: Path) -> None:
+def test_a_guard_that_hangs_is_found_out_and_nobody_waits_for_it(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = Supervised(CustomAI(), hold_seconds=0.2)
     backend.open()
     assert backend.guard_pid is not None
-    backend.apply(1.0, 1.0, 0.0)
-    assert pedals(memory) == FLAT_OUT
+    commanded(backend, lambda: pedals(memory) == FLAT_OUT, "it drives")
     guard = backend.guard_pid
+    monkeypatch.setattr(supervisor, "ANSWER_SECONDS", 0.5)
     os.kill(guard, signal.SIGSTOP)
 
-    assert commanded_until_lost(backend) < 0.5
+    assert commanded_until_lost(backend) < 0.05, "nobody waits for it"
 
     wait_until(lambda: gone(guard), "it is ended")
     assert pedals(memory) == NEUTRAL
@@ -165,11 +169,10 @@ def test_ctrl_c_in_the_terminal_is_not_for_the_guard(memory: Path) -> None:
 
     assert os.getsid(backend.guard_pid) != os.getsid(0)
     os.kill(backend.guard_pid, signal.SIGINT)
-    deadline = time.monotonic() + 0.1
-    while time.monotonic() < deadline:
-        backend.apply(0.0, 0.5, 0.0)
+    for _ in range(20):
+        commanded(backend, lambda: pedals(memory) == FLAT_OUT, "it drives on")
 
-    assert pedals(memory) == (0.5, 0.0, 0.0, 0.0, 0.0)
+    assert not gone(backend.guard_pid)
     backend.close()
 
 
@@ -186,8 +189,7 @@ def test_renewed_controls_are_a_new_page_with_a_new_guard(memory: Path) -> None:
 
     assert gone(guard)
     assert backend.guard_pid not in (None, guard)
-    backend.apply(1.0, 1.0, 0.0)
-    assert pedals(memory) == FLAT_OUT
+    commanded(backend, lambda: pedals(memory) == FLAT_OUT, "it drives")
     backend.close()
     wait_until(lambda: not (memory / CONTROLS).exists(), "the page goes")
 
@@ -230,6 +232,32 @@ def test_the_car_of_a_killed_bridge_comes_to_a_stop_in_the_game(
         wait_until(lambda: gone(guard), "the guard ends")
         wait_until(lambda: game.physics("speedKmh") < 1.0, "it stands")
         end(bridge)
+
+
+class Script(Mailbox):
+    """What comes through the pipe, one list a call; None at the end. Attributes: waits, for how long each would, s."""
+
+    def __init__(self, *messages: list[bytes] | None) -> None:
+        self.waits: list[float] = []
+        self._script = iter(messages)
+
+    def take(self, seconds: float) -> list[bytes] | None:
+        self.waits.append(seconds)
+        return next(self._script)
+
+
+def test_the_controls_are_neutral_after_so_long_a_silence_and_no_longer_one() -> None:
+    backend, answered = IdleBackend(), list[int]()
+    drive = MESSAGE.pack(APPLY, 0, 1.0, 1.0, 0.0)
+    inbox = Script([drive], [drive, drive], [], [drive], None)
+
+    guard(backend, inbox, answered.append)
+
+    assert inbox.waits[:3] == [HEARTBEAT_SECONDS] * 3
+    assert inbox.waits[3] < HEARTBEAT_SECONDS, "neutral over and over, however long it lasts"
+    assert inbox.waits[4] == HEARTBEAT_SECONDS
+    assert backend.sent == [*[(1.0, 1.0, 0.0)] * 3, "neutral", "neutral", (1.0, 1.0, 0.0), "neutral"]
+    assert answered == [1, 2, 1]
 
 
 def test_the_guard_needs_no_numpy() -> None:

@@ -180,7 +180,7 @@ def test_a_missing_file_is_refused_with_a_sentence(tmp_path: Path) -> None:
         read_fast_lane(tmp_path / "ai" / "fast_lane.ai")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_no_damage_ends_in_anything_but_a_track_or_a_sentence(tmp_path: Path, data: st.DataObject) -> None:
     changed = bytearray(GOOD[: data.draw(st.integers(0, len(GOOD)))])

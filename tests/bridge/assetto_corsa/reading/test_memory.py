@@ -59,7 +59,7 @@ def test_a_page_of_ours_is_zeroed_and_read_by_another_process() -> None:
         reading = "from bridge.assetto_corsa.reading.memory import open_page"
         program = f"{reading}; print(open_page('controls', 72).read().hex(), end='')"
         seen = subprocess.run(
-            [sys.executable, "-c", program], env=os.environ, capture_output=True, text=True, check=True, timeout=30
+            [sys.executable, "-c", program], env=os.environ, capture_output=True, text=True, check=True, timeout=120
         ).stdout
         assert struct.unpack_from("<f", bytes.fromhex(seen), 12) == (0.5,)
 

@@ -38,7 +38,7 @@ def written(path: Path, records: list[Record]) -> Path:
 
 
 @given(records=st.lists(RECORDS, max_size=30))
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_what_was_written_is_read_again(tmp_path: Path, records: list[Record]) -> None:
     reader = RecordingReader(written(tmp_path / "pages", records))
     assert list(reader) == records

@@ -87,7 +87,7 @@ class Lives:
         try:
             stop, layout = threading.Event(), racing().spaces.layout
             assert Trainer(config, self.store, uploads, tracking, learner, counters, stop, layout).run()
-            assert uploads.wait(20)
+            assert uploads.wait(120)
         finally:
             uploads.close()
             tracking.close()

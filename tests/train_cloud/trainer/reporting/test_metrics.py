@@ -1,5 +1,7 @@
 """metrics.json says how far a run is, how well it goes, and with which software."""
 
+import time
+
 import msgspec
 import pytest
 
@@ -7,7 +9,21 @@ from experience.environment import racing
 from tests.support.runs import run_config
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learners import make_learner
-from train_cloud.trainer.reporting.metrics import Rates, metrics_bytes, metrics_document
+from train_cloud.trainer.reporting.metrics import Rates, metrics_bytes, metrics_document, story
+
+
+def test_the_time_left_goes_by_learning_and_not_by_what_is_collected_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 10.0, 20.0, 30.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    config, rates = run_config(network=[8], buffer_size=100, total_timesteps=10_000), Rates()
+    left = []
+    for steps, updates in ((0, 0), (2000, 0), (2400, 100), (2600, 300)):
+        counters = Counters(steps=steps, updates=updates)
+        rates.mark(steps, counters)
+        document = metrics_document(config, counters, make_learner(config, racing()), rates, "training", steps, None)
+        left.append((document["steps_per_second"], document["seconds_left"], story(document).get("left")))
+    assert left[:3] == [(0.0, None, None), (200.0, None, None), (120.0, None, None)]
+    assert left[3] == (pytest.approx(86.667), 370.0, "6m10s")
 
 
 def test_the_document_holds_what_the_readme_promises() -> None:
@@ -16,10 +32,13 @@ def test_the_document_holds_what_the_readme_promises() -> None:
     counters.steps, counters.updates, counters.laps, counters.clean_laps = 400, 200, 3, 2
     counters.best_lap, counters.episodes = 35.5, 4
     counters.ends = {"off_track": 3, "crash": 1}
+    counters.drove([100.0, 200.0, 300.0, 600.0])
     rates = Rates()
     rates.mark(400, counters)
 
-    document = metrics_document(config, counters, make_learner(config, racing()), rates, "training", 400, 300)
+    document = metrics_document(
+        config, counters, make_learner(config, racing()), rates, "training", 400, 300, lap_metres=1200.0
+    )
     read = msgspec.json.decode(metrics_bytes(document))
 
     assert read["steps"] == 400
@@ -31,5 +50,8 @@ def test_the_document_holds_what_the_readme_promises() -> None:
     assert read["steps_left"] == 600
     assert read["seconds_left"] is None, "one mark tells no rate"
     assert read["reward_trend"] is None
+    assert (read["mean_metres"], read["mean_laps"], read["metres_trend"]) == (300.0, 0.25, 300.0)
+    told = story(document)
+    assert (told["metres_an_episode"], told["of_a_lap"], told["metres_trend"]) == (300.0, 0.25, 300.0)
     assert read["versions"]["torch"].startswith("2.")
     assert set(read["versions"]) == {"python", "ac-training", "torch", "stable-baselines3", "sb3-contrib", "numpy"}

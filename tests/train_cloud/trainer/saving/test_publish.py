@@ -59,7 +59,7 @@ class Life:
 
     def saved(self) -> tuple[Counters, bytes]:
         """The newest checkpoint's counters and policy."""
-        assert self.uploads.wait(20)
+        assert self.uploads.wait(120)
         found = find_newest(self._objects).checkpoint
         assert found is not None
         return (
