@@ -174,8 +174,8 @@ class Store(StoreFile):
         """
         batches: list[StoredBatch] = []
         size = 0
-        with errors_as_sentences(self.path):
-            rows = self.connection().execute(
+        with errors_as_sentences(self.path), self.using() as connection:
+            rows = connection.execute(
                 "SELECT id, stream, number, steps, blob FROM batches WHERE stream = ? AND number > "
                 "(SELECT safe_through FROM streams WHERE stream = ?) ORDER BY number LIMIT ?",
                 (stream, stream, limit),

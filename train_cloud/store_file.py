@@ -89,7 +89,9 @@ class StoreFile:
         self._lock = threading.Lock()
         self._turn = threading.Lock()
         """Threads that write take turns by it: SQLite lets who waits sleep for up to 0.1 s between two looks."""
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: list[tuple[sqlite3.Connection, threading.RLock]] = []
+        """Each with a lock that its thread holds while it uses it: closed under a query, it would end the process."""
+        self._closed = False
         if read_only and not self.path.is_file():
             raise StoreError(
                 f"There is no store at {self.path} to read. The receiver or the trainer makes it when it starts: start "
@@ -106,8 +108,10 @@ class StoreFile:
     def close(self) -> None:
         """Close the connections of every thread; the store must not be used afterwards."""
         with self._lock:
-            for connection in self._connections:
-                connection.close()
+            self._closed = True
+            for connection, in_use in self._connections:
+                with in_use:
+                    connection.close()
             self._connections.clear()
 
     def size_bytes(self) -> int:
@@ -117,16 +121,15 @@ class StoreFile:
 
     def rows(self, sql: str, values: tuple[object, ...] = ()) -> list[Any]:
         """What a query answers."""
-        with errors_as_sentences(self.path):
-            return self.connection().execute(sql, values).fetchall()
+        with errors_as_sentences(self.path), self.using() as connection:
+            return connection.execute(sql, values).fetchall()
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction, committed at the end of the block unless it raises."""
         if self._read_only:
             raise StoreError(f"The store {self.path} was opened for reading only, so nothing can be written to it.")
-        with self._turn, errors_as_sentences(self.path):
-            db = self.connection()
+        with self._turn, errors_as_sentences(self.path), self.using() as db:
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
@@ -136,15 +139,24 @@ class StoreFile:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
 
+    @contextmanager
+    def using(self) -> Iterator[sqlite3.Connection]:
+        """This thread's own connection, which `close` leaves alone inside the block."""
+        connection = self.connection()
+        with self._local.in_use:
+            yield connection
+
     def connection(self) -> sqlite3.Connection:
         """This thread's own connection."""
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
+            if self._closed:
+                raise StoreError(f"The store {self.path} is closed.")
             reading = self._read_only
             connection = open_for_reading(self.path) if reading else open_for_writing(self.path, self._max_bytes)
-            self._local.connection = connection
+            self._local.connection, self._local.in_use = connection, threading.RLock()
             with self._lock:
-                self._connections.append(connection)
+                self._connections.append((connection, self._local.in_use))
         return connection
 
 

@@ -226,11 +226,10 @@ def demo(
         print(error, file=sys.stderr)
         code = ExitCode.FAILED
     except OSError as error:
-        print(
-            f"The demo cannot go on in {output}: {error.strerror or error}. The logs are in {output}/logs.",
-            file=sys.stderr,
-        )
-        code = ExitCode.DISK_FULL if error.errno == errno.ENOSPC else ExitCode.FAILED
+        full = error.errno == errno.ENOSPC
+        why = "its disk is full; free some space, or name another folder with OUTPUT=" if full else error.strerror
+        print(f"The demo cannot go on in {output}: {why or error}. The logs are in {output}/logs.", file=sys.stderr)
+        code = ExitCode.DISK_FULL if full else ExitCode.FAILED
     # The judge may still be driving in its thread: it holds nothing that needs an orderly end.
     _log.info("demo ended", extra=fields(code=int(code), seconds=time.monotonic() - began))
     raise typer.Exit(int(code))

@@ -153,7 +153,7 @@ run "assumes_a_high_price_for_a_type_that_is_not_listed_and_leaves_time_to_say_w
   command = plan
 
   variables {
-    instance_types = ["g5.xlarge", "p9.48xlarge"]
+    instance_types = ["g5.xlarge", "g7.xlarge"]
     budget_usd     = 5
   }
 
@@ -167,7 +167,7 @@ run "believes_the_users_own_limit_of_the_price" {
   command = plan
 
   variables {
-    instance_types = ["g5.xlarge", "p9.48xlarge"]
+    instance_types = ["g5.xlarge", "g7.xlarge"]
     max_spot_price = 0.5
   }
 

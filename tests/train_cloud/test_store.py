@@ -10,10 +10,12 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import wait_until
 from train_cloud.store import (
     IncomingBatch,
     Store,
@@ -391,3 +393,27 @@ def test_nothing_that_is_asked_often_looks_at_all_streams(store: Store) -> None:
         for row in store.rows(f"EXPLAIN QUERY PLAN {sql}"):
             whole = row[3].startswith("SCAN streams") and "unsafe_streams" not in row[3]
             assert not whole, sql
+
+
+def test_closing_while_others_use_it_is_an_error_for_them_and_no_crash(tmp_path: Path) -> None:
+    for _ in range(20):
+        store = Store(tmp_path / "store.db")
+        store.register_stream(A, "pc", "sig")
+        ended: list[StoreError] = []
+
+        def use(store: Store = store, ended: list[StoreError] = ended) -> None:
+            try:
+                while True:
+                    store.streams()
+                    store.unsafe_batches(A, 10)
+            except StoreError as error:
+                ended.append(error)
+
+        users = [threading.Thread(target=use) for _ in range(4)]
+        for user in users:
+            user.start()
+        wait_until(partial(lambda store: len(store._connections) > 4, store), "all use it")
+        store.close()
+        for user in users:
+            user.join()
+        assert len(ended) == 4

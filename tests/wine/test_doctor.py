@@ -22,7 +22,7 @@ def test_a_pc_that_can_drive_is_well_and_its_wheels_turn(windows: Windows, run: 
         with bridge(windows, run, *_DOCTOR, "--move") as doctor:
             code = doctor.wait(300.0)
         # A busy machine gives the game too little of its time, which is true.
-        starved = "wrong    packets: " in doctor.output
+        starved = any(words in doctor.output for words in ("wrong    packets: ", "the game's clock runs at 0."))
     assert code == ExitCode.OK, doctor.output + doctor.errors
     lines = dict(line.split(": ", 1) for line in doctor.output.splitlines() if ": " in line)
     well = {name.split()[-1] for name in lines if name.startswith("ok ")}
