@@ -1,7 +1,8 @@
 """Turns a torch policy into the safetensors file that `racing.policy` runs without torch.
 
-Covers the actors of SAC, TQC and CrossQ and PPO's ActorCriticPolicy. Batch normalisation is folded into the
-linear layer that follows it, so that the PC multiplies nothing in vain. Matrices are float16, vectors float32.
+Covers the actors of SAC, TQC and CrossQ, PPO's ActorCriticPolicy over Box and Discrete actions, and DQN's values, all
+of observations that are one row of numbers. Batch normalisation is folded into the linear layer that follows it, so
+that the PC multiplies nothing in vain. Matrices are float16, vectors float32.
 """
 
 import json
@@ -15,11 +16,22 @@ from gymnasium import spaces
 from safetensors.numpy import save
 from sb3_contrib.common.torch_layers import BatchRenorm
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.dqn.policies import DQNPolicy
 from torch import nn
 
-from racing.policy import GAUSSIAN_CLIPPED, POLICY_FORMAT, SQUASHED_GAUSSIAN, Policy, PolicyError
-from racing.task import ACTION_STEP
+from racing.policy import (
+    CATEGORICAL,
+    EPSILON_GREEDY,
+    GAUSSIAN_CLIPPED,
+    POLICY_FORMAT,
+    SQUASHED_GAUSSIAN,
+    Policy,
+    PolicyError,
+)
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -30,12 +42,13 @@ class ExportError(Exception):
     """The policy cannot be expressed in the file's format, or its weights are no longer finite."""
 
 
-def export_policy(model: BaseAlgorithm, version: int, signature: str, action_step: float = ACTION_STEP) -> bytes:
+def export_policy(model: BaseAlgorithm, version: int, signature: str, action_step: float | None = None) -> bytes:
     """The policy of `model` as a file for `racing.policy.Policy.from_bytes`; `version` rises over the run.
 
-    `model` is SAC, TQC, CrossQ, or any algorithm with an ActorCriticPolicy over Box spaces; the driver compares the
-    task's `signature` with its own, and `action_step` is the actions' grid. Raises ExportError when a layer has no
-    counterpart in the format, a weight is not finite in float16, or no bridge would take the policy.
+    `model` is SAC, TQC, CrossQ, DQN (which explores at its `exploration_rate`), or any algorithm with an
+    ActorCriticPolicy; the driver compares the task's `signature` with its own, and `action_step` is the actions' grid,
+    None for none. Raises ExportError when a layer has no counterpart in the format, a weight is not finite in float16,
+    or no bridge would take the policy.
     """
     modules, extra, distribution = _parts(model)
     layers, tensors = _fold(modules)
@@ -53,10 +66,10 @@ def export_policy(model: BaseAlgorithm, version: int, signature: str, action_ste
         "signature": signature,
         "observation_size": sizes[0],
         "action_size": sizes[1],
-        "action_step": repr(action_step),
-        "distribution": distribution,
+        "action_step": repr(action_step or 0.0),
         "layers": json.dumps(layers),
     }
+    metadata |= distribution
     blob = save(tensors, metadata)
     try:
         Policy.from_bytes(blob, signature, (model.observation_space, model.action_space))
@@ -65,20 +78,34 @@ def export_policy(model: BaseAlgorithm, version: int, signature: str, action_ste
     return blob
 
 
-def _parts(model: BaseAlgorithm) -> tuple[list[nn.Module], dict[str, npt.NDArray[Any]], str]:
+def _parts(model: BaseAlgorithm) -> tuple[list[nn.Module], dict[str, npt.NDArray[Any]], dict[str, str]]:
     """The policy's modules in order (the two heads of a squashed Gaussian as one), other tensors, distribution."""
     policy = model.policy
-    actor: Any = policy if isinstance(policy, ActorCriticPolicy) else policy.actor
+    critic_acts = isinstance(policy, DQNPolicy)
+    actor: Any = policy.q_net if critic_acts else policy if isinstance(policy, ActorCriticPolicy) else policy.actor
+    if type(actor.features_extractor) is not FlattenExtractor or is_image_space(model.observation_space):
+        raise ExportError(
+            f"A policy on the PC takes one row of numbers, not {str(model.observation_space)[:200]} through a "
+            f"{type(actor.features_extractor).__name__}. Let the cloud step this environment (`ac-bridge serve-env`)."
+        )
+    if critic_acts:
+        chance: Any = model
+        return [*actor.q_net], {}, {"distribution": EPSILON_GREEDY, "epsilon": repr(float(chance.exploration_rate))}
     if actor.use_sde:
         raise ExportError("A policy with state-dependent exploration (use_sde) has no counterpart here.")
     if isinstance(policy, ActorCriticPolicy):
+        modules = [*policy.mlp_extractor.policy_net, policy.action_net]
+        if isinstance(policy.action_dist, CategoricalDistribution):
+            return modules, {}, {"distribution": CATEGORICAL}
+        if type(policy.action_dist) is not DiagGaussianDistribution:
+            raise ExportError(f"Actions of {str(model.action_space)[:200]} have no counterpart in the policy format.")
         log_std = {"log_std": _numpy(policy.log_std).astype(np.float32)}
-        return [*policy.mlp_extractor.policy_net, policy.action_net], log_std, GAUSSIAN_CLIPPED
+        return modules, log_std, {"distribution": GAUSSIAN_CLIPPED}
     heads = nn.Linear(actor.mu.in_features, 2 * actor.mu.out_features, device="meta").to_empty(device=model.device)
     with torch.no_grad():
         heads.weight.copy_(torch.cat([actor.mu.weight, actor.log_std.weight]))
         heads.bias.copy_(torch.cat([actor.mu.bias, actor.log_std.bias]))
-    return [*actor.latent_pi, heads], {}, SQUASHED_GAUSSIAN
+    return [*actor.latent_pi, heads], {}, {"distribution": SQUASHED_GAUSSIAN}
 
 
 def _fold(modules: Iterable[nn.Module]) -> tuple[list[dict[str, str]], dict[str, npt.NDArray[Any]]]:

@@ -47,7 +47,8 @@ def make_learner(config: RunConfig, environment: Environment) -> OffPolicyLearne
 
     Raises ConfigError when the device is not there, or the method cannot act in such an environment.
     """
-    return OffPolicyLearner(make_algorithm(config, environment.spaces), config.batch_size, environment.signature)
+    algorithm, step = make_algorithm(config, environment.spaces), environment.spaces.action.step
+    return OffPolicyLearner(algorithm, config.batch_size, environment.signature, step)
 
 
 def make_algorithm(config: RunConfig, spaces: Spaces) -> Algorithm:

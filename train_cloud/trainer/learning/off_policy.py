@@ -22,18 +22,18 @@ Algorithm = SAC | TQC | CrossQ
 
 
 class OffPolicyLearner:
-    """`algorithm`, fed with batches; the task's `signature` is written into every policy.
+    """`algorithm`, fed with batches; the task's `signature` and the actions' grid are written into every policy.
 
     ValueError for an algorithm whose replay buffer is not a PackedReplayBuffer.
     """
 
-    def __init__(self, algorithm: Algorithm, batch_size: int, signature: str) -> None:
+    def __init__(self, algorithm: Algorithm, batch_size: int, signature: str, action_step: float | None = None) -> None:
         if not isinstance(algorithm.replay_buffer, PackedReplayBuffer):
             raise ValueError("an off-policy learner takes experience in by a PackedReplayBuffer")
         self.algorithm = algorithm
         self.replay = algorithm.replay_buffer
         self._batch_size = batch_size
-        self._signature = signature
+        self._signature, self._action_step = signature, action_step
 
     @property
     def remembers(self) -> int:
@@ -43,9 +43,12 @@ class OffPolicyLearner:
     def take(self, batch: Batch) -> None:
         """Put the steps of `batch` into the replay buffer, except those off the control period."""
         wanted = slice(None) if not batch.off_period.any() else np.flatnonzero(~batch.off_period)
+        actions = batch.actions[wanted]
+        # The algorithms learn in -1 to 1, whatever the environment's bounds.
+        scaled = self.algorithm.policy.scale_action(actions.reshape(-1, *(self.algorithm.action_space.shape or ())))
         self.replay.insert(
             batch.current_observations()[wanted],
-            batch.actions[wanted],
+            scaled.reshape(actions.shape),
             batch.rewards[wanted],
             batch.next_observations()[wanted],
             batch.terminated[wanted],
@@ -81,7 +84,7 @@ class OffPolicyLearner:
 
     def policy(self, version: int) -> bytes:
         """The actor as a file. Raises ExportError when its weights are not finite."""
-        return export_policy(self.algorithm, version, self._signature)
+        return export_policy(self.algorithm, version, self._signature, self._action_step)
 
     def state(self, counters: Counters) -> bytes:
         """A zip in stable-baselines3's format, which plain stable-baselines3 opens; without the replay buffer."""
