@@ -62,7 +62,13 @@ class EnvironmentSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tr
     kind: Literal["racing", "gymnasium"] = "racing"
     """racing, whose settings are `task`; or any Gymnasium environment, which only the bridge makes."""
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] | None = None
-    """Name of a Gymnasium environment; racing has none."""
+    """Name of a Gymnasium environment, as the PC's `--env` names it; racing has none."""
+    source: Literal["bridge", "remote"] = "bridge"
+    """Who acts: a bridge, by weights that it is sent; or the trainer, which steps what a PC serves by `serve-env`."""
+    kwargs: dict[str, Any] = {}
+    """Arguments with which the PC makes a remote environment, by name."""
+    num_envs: Annotated[int, _in("environments", ge=1, le=1024)] = 1
+    """Remote environments that are stepped at once, on one PC."""
     track: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
     """SHA-256 of racing's track as bridges announce it; left out, whichever they drive."""
 
@@ -164,6 +170,17 @@ def _checked(config: RunConfig, source: str) -> RunConfig:
         problem = (
             f"the field `environment.id` has the value {json.dumps(chosen.id)}, but `environment.kind` is "
             f"{json.dumps(chosen.kind)}: expected an id for a Gymnasium environment, and none for racing."
+        )
+    elif chosen.source == "remote" and chosen.kind == "racing":
+        problem = (
+            'the field `environment.source` has the value "remote": expected "bridge", because a car drives on its own '
+            "PC by weights that it is sent. Only a Gymnasium environment is stepped from here."
+        )
+    elif chosen.source == "bridge" and (chosen.kwargs or chosen.num_envs > 1):
+        problem = (
+            "the fields `environment.kwargs` and `environment.num_envs` are of an environment that is stepped from "
+            'here, but `environment.source` is "bridge": expected "remote", or neither of them, because a bridge makes '
+            "its environment by itself."
         )
     elif config.updates_per_step * (config.total_timesteps - config.learning_starts) < 1:
         problem = (
