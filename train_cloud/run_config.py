@@ -62,7 +62,13 @@ class EnvironmentSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tr
     kind: Literal["racing", "gymnasium"] = "racing"
     """racing, whose settings are `task`; or any Gymnasium environment, which only the bridge makes."""
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] | None = None
-    """Name of a Gymnasium environment; racing has none."""
+    """Name of a Gymnasium environment, as the PC's `--env` names it; racing has none."""
+    source: Literal["bridge", "remote"] = "bridge"
+    """Who acts: a bridge, by weights that it is sent; or the trainer, which steps what a PC serves by `serve-env`."""
+    kwargs: dict[str, Any] = {}
+    """Arguments with which the PC makes a remote environment, by name."""
+    num_envs: Annotated[int, _in("environments", ge=1, le=1024)] = 1
+    """Remote environments that are stepped at once, on one PC."""
     track: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
     """SHA-256 of racing's track as bridges announce it; left out, whichever they drive."""
 
@@ -184,7 +190,7 @@ def parse_run_config(text: bytes, source: str = RUN_CONFIG) -> RunConfig:
 
 def _checked(config: RunConfig, source: str) -> RunConfig:
     """`config`, unless its fields contradict each other, which no single field's type can say: then ConfigError."""
-    chosen, steps, problem = config.environment, config.ppo.rollout_steps, ""
+    chosen, problem = config.environment, ""
     if not is_host(config.public_host):
         problem = (
             f"the field `public_host` has the value {json.dumps(config.public_host)}: expected a name or an IP address "
@@ -195,18 +201,19 @@ def _checked(config: RunConfig, source: str) -> RunConfig:
             f"the field `environment.id` has the value {json.dumps(chosen.id)}, but `environment.kind` is "
             f"{json.dumps(chosen.kind)}: expected an id for a Gymnasium environment, and none for racing."
         )
-    elif config.method == "ppo" and not config.batch_size <= steps <= min(
-        config.max_lead_steps, config.total_timesteps
-    ):
+    elif chosen.source == "remote" and chosen.kind == "racing":
         problem = (
-            f"the field `ppo.rollout_steps` has the value {steps}: expected at least `batch_size` "
-            f"({config.batch_size}) and at most `max_lead_steps` ({config.max_lead_steps}), beyond which a simulated "
-            f"car waits, and `total_timesteps` ({config.total_timesteps})."
+            'the field `environment.source` has the value "remote": expected "bridge", because a car drives on its own '
+            "PC by weights that it is sent. Only a Gymnasium environment is stepped from here."
         )
-    elif config.method == "ppo" and config.batch_size < 2:
+    elif chosen.source == "bridge" and (chosen.kwargs or chosen.num_envs > 1):
         problem = (
-            "the field `batch_size` has the value 1: expected 2 or more, as PPO compares the steps of a minibatch."
+            "the fields `environment.kwargs` and `environment.num_envs` are of an environment that is stepped from "
+            'here, but `environment.source` is "bridge": expected "remote", or neither of them, because a bridge makes '
+            "its environment by itself."
         )
+    elif config.method == "ppo" and _problem_of_ppo(config):
+        problem = _problem_of_ppo(config)
     elif config.method != "ppo" and config.updates_per_step * (config.total_timesteps - config.learning_starts) < 1:
         problem = (
             f"the field `total_timesteps` has the value {config.total_timesteps}: expected so many steps beyond "
@@ -221,3 +228,16 @@ def _checked(config: RunConfig, source: str) -> RunConfig:
     if problem:
         raise ConfigError(f"{source}: {problem}")
     return config
+
+
+def _problem_of_ppo(config: RunConfig) -> str:
+    steps, most = config.ppo.rollout_steps, min(config.max_lead_steps, config.total_timesteps)
+    if config.batch_size < 2:
+        return "the field `batch_size` has the value 1: expected 2 or more, as PPO compares the steps of a minibatch."
+    if config.batch_size <= steps <= most:
+        return ""
+    return (
+        f"the field `ppo.rollout_steps` has the value {steps}: expected at least `batch_size` ({config.batch_size}) and "
+        f"at most `max_lead_steps` ({config.max_lead_steps}), beyond which a simulated car waits, and `total_timesteps` "
+        f"({config.total_timesteps})."
+    )
