@@ -5,6 +5,7 @@ uint8 column, so that batches, store and delivery know only rows. Values are bat
 batch them: arrays with a first axis of N, in a Dict's or Tuple's own structure.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,8 +20,10 @@ def to_rows(space: gym.Space[Any], values: Any) -> AnyArray:
     """Batched values as (N, D) rows of the dtype of the space's column. Raises SpacesError for a space without one."""
     if isinstance(space, ROW):
         array = np.asarray(values, space.dtype)
-        return array.reshape(len(array), -1)
-    parts = [np.asarray(value, _dtype(leaf)) for leaf, value in zip(leaves(space), _parts(space, values), strict=True)]
+        return array.reshape(len(array), math.prod(space.shape or ()))
+    parts = [
+        np.asarray(value, _dtype(leaf)) for leaf, value in zip(leaves(space), leaf_values(space, values), strict=True)
+    ]
     sizes = [(len(part), leaf_bytes(leaf)) for leaf, part in zip(leaves(space), parts, strict=True)]
     columns = [np.ndarray(size, np.uint8, part.tobytes()) for size, part in zip(sizes, parts, strict=True)]
     return np.concatenate(columns, axis=1)
@@ -43,14 +46,14 @@ def _dtype(leaf: gym.Space[Any]) -> np.dtype[Any]:
     return np.dtype(leaf.dtype).newbyteorder("<")
 
 
-def _parts(space: gym.Space[Any], values: Any) -> Iterator[Any]:
-    """The values of each leaf, in the order of `leaves`."""
+def leaf_values(space: gym.Space[Any], values: Any) -> Iterator[Any]:
+    """The batched values of each leaf, in the order of `leaves`."""
     if isinstance(space, gym.Dict):
         for key, inner in space.spaces.items():
-            yield from _parts(inner, values[key])
+            yield from leaf_values(inner, values[key])
     elif isinstance(space, gym.Tuple):
         for inner, value in zip(space.spaces, values, strict=True):
-            yield from _parts(inner, value)
+            yield from leaf_values(inner, value)
     else:
         yield values
 

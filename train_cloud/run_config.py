@@ -237,7 +237,7 @@ def _problem_of_ppo(config: RunConfig) -> str:
     if config.batch_size <= steps <= most:
         return ""
     return (
-        f"the field `ppo.rollout_steps` has the value {steps}: expected at least `batch_size` ({config.batch_size}) and "
-        f"at most `max_lead_steps` ({config.max_lead_steps}), beyond which a simulated car waits, and `total_timesteps` "
-        f"({config.total_timesteps})."
+        f"the field `ppo.rollout_steps` has the value {steps}: expected at least `batch_size` ({config.batch_size}), "
+        f"at most `max_lead_steps` ({config.max_lead_steps}), beyond which a simulated car waits, and at most "
+        f"`total_timesteps` ({config.total_timesteps})."
     )

@@ -102,3 +102,9 @@ def test_a_nested_space_has_a_layout_that_its_text_tells() -> None:
     assert again.layout == spaces.layout
     rows = to_rows(space, {"z": np.array([1]), "a": np.ones((1, 3), np.float32)})
     assert same(from_rows(again.observation.space, rows), from_rows(space, rows))
+
+
+def test_no_rows_are_rows_as_well() -> None:
+    for space in (gym.Discrete(3), gym.Box(0.0, 1.0, (2, 2)), gym.Dict({"a": gym.MultiBinary(2)})):
+        rows = np.empty((0, SpaceSpec(space).column.size), SpaceSpec(space).column.dtype)
+        assert to_rows(space, from_rows(space, rows)).shape == rows.shape

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from safetensors.numpy import save
+from safetensors.torch import save as save_tensors
 from sb3_contrib.common.torch_layers import BatchRenorm
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution
@@ -35,6 +36,7 @@ from racing.policy import (
 
 Float64Array = npt.NDArray[np.float64]
 
+STATE_FORMAT = "ac-training.torch.v1"
 _ACTIVATIONS: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.ELU: "elu"}
 
 
@@ -55,10 +57,7 @@ def export_policy(model: BaseAlgorithm, version: int, signature: str, action_ste
     tensors |= extra
     for name, values in tensors.items():
         if not np.isfinite(values).all():
-            raise ExportError(
-                f"The policy's tensor {name} is not finite: training has diverged. Lower the learning rate; the "
-                "last checkpoint is still good."
-            )
+            raise _diverged(name)
     sizes = [str(spaces.flatdim(space)) for space in (model.observation_space, model.action_space)]
     metadata = {
         "format": POLICY_FORMAT,
@@ -76,6 +75,42 @@ def export_policy(model: BaseAlgorithm, version: int, signature: str, action_ste
     except PolicyError as error:
         raise ExportError(f"No bridge could drive by the policy of now. {error}") from error
     return blob
+
+
+def export_state(model: BaseAlgorithm, version: int, signature: str) -> bytes:
+    """All tensors of the library's policy as a safetensors file, where `export_policy` has no place for them.
+
+    Its metadata name the format (STATE_FORMAT), version, signature, method and policy class; a tensor that a module
+    shares with another is there once, and `same` (JSON) names the one that it is. Raises ExportError when a number is
+    not finite.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    same: dict[str, str] = {}
+    held: dict[tuple[int, torch.Size], str] = {}
+    for name, tensor in model.policy.state_dict().items():
+        first = held.setdefault((tensor.data_ptr(), tensor.shape), name)
+        if first != name and tensor.numel():
+            same[name] = first
+            continue
+        if not torch.isfinite(tensor).all():
+            raise _diverged(name)
+        tensors[name] = tensor.detach().cpu().contiguous().clone()
+    metadata = {
+        "format": STATE_FORMAT,
+        "version": str(version),
+        "signature": signature,
+        "method": type(model).__name__,
+        "policy": type(model.policy).__name__,
+        "same": json.dumps(same),
+    }
+    return save_tensors(tensors, metadata)
+
+
+def _diverged(name: str) -> ExportError:
+    return ExportError(
+        f"The policy's tensor {name} is not finite: training has diverged. Lower the learning rate; the last "
+        "checkpoint is still good."
+    )
 
 
 def _parts(model: BaseAlgorithm) -> tuple[list[nn.Module], dict[str, npt.NDArray[Any]], dict[str, str]]:
@@ -97,7 +132,7 @@ def _parts(model: BaseAlgorithm) -> tuple[list[nn.Module], dict[str, npt.NDArray
         modules = [*policy.mlp_extractor.policy_net, policy.action_net]
         if isinstance(policy.action_dist, CategoricalDistribution):
             return modules, {}, {"distribution": CATEGORICAL}
-        if type(policy.action_dist) is not DiagGaussianDistribution:
+        if not isinstance(policy.action_dist, DiagGaussianDistribution):
             raise ExportError(f"Actions of {str(model.action_space)[:200]} have no counterpart in the policy format.")
         log_std = {"log_std": _numpy(policy.log_std).astype(np.float32)}
         return modules, log_std, {"distribution": GAUSSIAN_CLIPPED}
