@@ -25,6 +25,7 @@ from train_cloud.run_config import ConfigError
 from train_cloud.trainer.learning.export import STATE_FORMAT, ExportError
 from train_cloud.trainer.learning.learners import check_bridges_can_act, make_learner
 from train_cloud.trainer.learning.on_policy import PpoLearner
+from train_cloud.trainer.learning.views import View
 
 
 def test_what_local_weights_cannot_do_is_a_file_of_tensors() -> None:
@@ -138,6 +139,43 @@ def test_all_of_racings_methods_take_racings_batches() -> None:
         assert taker.update(1) >= 1
         taker.check()
         assert taker.figures().losses
+
+
+def test_what_is_seen_is_what_was_shown() -> None:
+    toy = Collector("dict", "discrete", count=3)
+    toy.collect(toy_learner("ppo", toy, **SMALL), 5)
+    shown, view = toy.seen, View(toy.spaces)
+    # torch's dictionaries of modules have keys of their own.
+    assert list(view.spaces.observation.space) == ["at", "camera/front", "part 2"]  # type: ignore[call-overload]
+    seen = view.observed(shown)
+    assert np.array_equal(seen["at"], shown["at"])
+    assert np.array_equal(seen["camera/front"], shown["camera"]["front"].transpose(0, 3, 1, 2))
+    assert np.array_equal(seen["part 2"], shown["keys"])
+    rows = to_rows(toy.spaces.observation.space, shown)
+    assert all(np.array_equal(value, seen[key]) for key, value in view.observed_rows(rows).items())
+    small = View(of(spaces.Box(0, 255, (4, 5), np.uint8), TWO).spaces)
+    assert np.allclose(small.observed(np.full((2, 4, 5), 51, np.uint8)), np.full((2, 20), 0.2))
+    assert (view.policy, small.policy) == ("MultiInputPolicy", "MlpPolicy")
+
+
+def test_choices_are_counted_from_0_and_come_back_as_the_environment_counts_them() -> None:
+    for action in (
+        spaces.Discrete(3, start=-1),
+        spaces.MultiDiscrete([3, 2], start=[1, -1]),
+        spaces.MultiDiscrete(np.array([[3, 2], [4, 5]]), dtype=np.int32),
+        spaces.MultiBinary(3),
+        spaces.Box(-3, 3, (2,), np.int16),
+        spaces.Box(-3.0, 3.0, (2, 2), np.float64),
+    ):
+        view = View(of(LINE, action).spaces)
+        taken = batch_space(action, 4).sample()
+        rows = to_rows(action, taken)
+        chosen = view.chosen(rows)
+        assert all(view.spaces.action.space.contains(row.reshape(view.spaces.action.space.shape)) for row in chosen)
+        done = view.done(chosen)
+        assert np.array_equal(done, taken)
+        assert done.dtype == action.dtype
+        assert done.shape == (4, *(action.shape or ()))
 
 
 def test_spaces_of_the_same_size_are_learned_from_alike() -> None:
