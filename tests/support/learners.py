@@ -12,6 +12,7 @@ from train_cloud.trainer.learning.on_policy import PpoLearner
 from train_cloud.trainer.learning.replay import PackedReplayBuffer
 
 Made = OffPolicyLearner | DqnLearner | PpoLearner
+REMOTE = {"kind": "gymnasium", "id": "toys/Reach-v0", "source": "remote"}
 SMALL: dict[str, Any] = {
     "batch_size": 16,
     "buffer_size": 200,
@@ -37,6 +38,7 @@ def replay_of(learner: OffPolicyLearner) -> PackedReplayBuffer:
 def toy_learner(method: str, collector: Collector, steps: int = 2_000, **settings: Any) -> Made:
     """A learner of the collector's toy that has published version 1; quick to learn, unless `settings` say else."""
     usual: dict[str, Any] = {
+        "environment": REMOTE,
         "network": [32, 32],
         "batch_size": 64,
         "buffer_size": 5_000,

@@ -19,7 +19,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 
 from experience.environment import Environment
-from experience.spaces import Spaces, leaf_bytes, leaves
+from experience.spaces import Spaces, SpacesError, leaf_bytes, leaves
 from train_cloud.run_config import ConfigError, RunConfig
 from train_cloud.trainer.learning.fast_sac import FastSAC
 from train_cloud.trainer.learning.off_policy import Algorithm, DqnLearner, OffPolicyLearner
@@ -57,11 +57,21 @@ def check_device(name: str) -> None:
 def make_learner(config: RunConfig, environment: Environment) -> OffPolicyLearner | DqnLearner | PpoLearner:
     """A freshly initialised learner for `config`, which has seen nothing yet.
 
-    Raises ConfigError when the device is not there, the method cannot act in such an environment or the replay buffer
-    takes more memory than there is, SpacesError for spaces whose values are not of one size.
+    Raises ConfigError when the device is not there, the method cannot act in such an environment, the replay buffer
+    takes more memory than there is, or bridges are to act where their weights cannot.
     """
     check_device(config.device)
-    view, signature = View(environment.spaces), environment.signature
+    try:
+        view, signature = View(environment.spaces), environment.signature
+    except SpacesError as error:
+        raise ConfigError(str(error)) from None
+    learner = _learner(config, view, signature)
+    if config.environment.source == "bridge":
+        _check_bridges_can_act(environment, view)
+    return learner
+
+
+def _learner(config: RunConfig, view: View, signature: str) -> OffPolicyLearner | DqnLearner | PpoLearner:
     if config.method == "ppo":
         return PpoLearner(_ppo(config, view), view, config.ppo.rollout_steps, asked_by(config)[0], signature)
     if config.method == "dqn":
@@ -69,9 +79,8 @@ def make_learner(config: RunConfig, environment: Environment) -> OffPolicyLearne
     return OffPolicyLearner(_continuous(config, view), view, config.batch_size, signature)
 
 
-def check_bridges_can_act(environment: Environment) -> None:
-    """Raise ConfigError where no bridge could act in this environment by weights that it is sent."""
-    if not local_weights_can_act(View(environment.spaces)):
+def _check_bridges_can_act(environment: Environment, view: View) -> None:
+    if not local_weights_can_act(view):
         sides = environment.spaces.observation, environment.spaces.action
         observation, action = (str(side.space)[:200] for side in sides)
         raise ConfigError(

@@ -12,6 +12,7 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.distributions import DiagGaussianDistribution
 
 from experience.batches import Batch
+from tests.support.learners import REMOTE
 from tests.support.runs import run_config
 from tests.support.toys import Collector
 from train_cloud.trainer.learning.learners import make_learner
@@ -23,7 +24,9 @@ PPO_SETTINGS = {"rollout_steps": 64, "gae_lambda": LAMBDA, "epochs": 2}
 
 
 def ppo(collector: Collector, **settings: Any) -> PpoLearner:
-    config = run_config(method="ppo", network=[8], batch_size=32, gamma=GAMMA, ppo=PPO_SETTINGS | settings)
+    config = run_config(
+        method="ppo", environment=REMOTE, network=[8], batch_size=32, gamma=GAMMA, ppo=PPO_SETTINGS | settings
+    )
     learner = make_learner(config, collector.toys[0].environment)
     assert isinstance(learner, PpoLearner)
     learner.policy(1)

@@ -15,15 +15,15 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from experience.environment import Environment, racing
 from experience.rows import from_rows, to_rows
-from experience.spaces import Spaces, SpacesError, SpaceSpec
+from experience.spaces import Spaces, SpaceSpec
 from racing.policy import Policy
 from tests.support.experience import made_up_batch
-from tests.support.learners import SMALL, toy_learner
+from tests.support.learners import REMOTE, SMALL, toy_learner
 from tests.support.runs import boxes, run_config
 from tests.support.toys import Collector
 from train_cloud.run_config import ConfigError
 from train_cloud.trainer.learning.export import STATE_FORMAT, ExportError
-from train_cloud.trainer.learning.learners import check_bridges_can_act, make_learner
+from train_cloud.trainer.learning.learners import make_learner
 from train_cloud.trainer.learning.on_policy import PpoLearner
 from train_cloud.trainer.learning.views import View
 
@@ -54,9 +54,8 @@ def test_what_local_weights_cannot_do_is_a_file_of_tensors() -> None:
 def test_what_local_weights_can_do_drives_a_pc() -> None:
     for method, moved in (("ppo", "box"), ("ppo", "discrete"), ("dqn", "discrete"), ("sac", "box")):
         collector = Collector(moved=moved, count=50)
-        taker = toy_learner(method, collector, **SMALL)
+        taker = toy_learner(method, collector, **SMALL | {"environment": REMOTE | {"source": "bridge"}})
         environment = collector.toys[0].environment
-        check_bridges_can_act(environment)
         policy: Policy = environment.policy(taker.policy(3))
         ours, theirs = policy.act(collector.seen), taker.act(collector.seen, False)
         assert np.allclose(ours.reshape(theirs.shape), theirs, atol=2e-3)
@@ -67,11 +66,10 @@ def test_what_local_weights_can_do_drives_a_pc() -> None:
 )
 def test_a_bridge_is_refused_what_its_weights_cannot_do(seen: str, moved: str) -> None:
     with pytest.raises(ConfigError, match='to "remote", and serve the environment by `ac-bridge serve-env`'):
-        check_bridges_can_act(Collector(seen, moved).toys[0].environment)
+        toy_learner("ppo", Collector(seen, moved), environment=REMOTE | {"source": "bridge"})
 
 
 def test_racing_by_ppo_is_what_a_pc_drives() -> None:
-    check_bridges_can_act(racing())
     taker = make_learner(run_config(method="ppo", network=[8]), racing())
     assert racing().policy(taker.policy(1)).version == 1
 
@@ -97,19 +95,19 @@ def test_a_method_that_cannot_act_there_is_refused_in_a_sentence(
     method: str, observation: spaces.Space[Any], action: spaces.Space[Any], told: str
 ) -> None:
     with pytest.raises(ConfigError, match=told):
-        make_learner(run_config(method=method), of(observation, action))
+        make_learner(run_config(method=method, environment=REMOTE), of(observation, action))
 
 
 def test_an_observation_without_a_size_is_refused() -> None:
-    with pytest.raises(SpacesError, match="are not of one size"):
-        make_learner(run_config(method="dqn"), of(spaces.Sequence(LINE), TWO))
+    with pytest.raises(ConfigError, match="are not of one size"):
+        make_learner(run_config(method="dqn", environment=REMOTE), of(spaces.Sequence(LINE), TWO))
 
 
 def test_a_replay_buffer_beyond_the_memory_is_refused_before_it_is_made() -> None:
     images = of(spaces.Box(0, 255, (96, 96, 3), np.uint8), TWO)
     with pytest.raises(ConfigError, match=r"`buffer_size` has the value 100000000: .* can hold at most \d+"):
-        make_learner(run_config(method="dqn", buffer_size=100_000_000), images)
-    taker = make_learner(run_config(method="dqn", buffer_size=1_000), images)
+        make_learner(run_config(method="dqn", environment=REMOTE, buffer_size=100_000_000), images)
+    taker = make_learner(run_config(method="dqn", environment=REMOTE, buffer_size=1_000), images)
     assert taker.remembers == 1_000
 
 
@@ -193,5 +191,5 @@ def test_spaces_of_the_same_size_are_learned_from_alike() -> None:
     )
     for observation in shapes:
         environment = of(observation, TWO)
-        taker = make_learner(run_config(method="dqn", **SMALL | {"buffer_size": 50}), environment)
+        taker = make_learner(run_config(method="dqn", environment=REMOTE, **SMALL | {"buffer_size": 50}), environment)
         assert taker.act(batch_space(observation, 3).sample(), True).shape == (3,)
