@@ -73,7 +73,7 @@ def make_learner(config: RunConfig, environment: Environment) -> OffPolicyLearne
 
 def _learner(config: RunConfig, view: View, signature: str) -> OffPolicyLearner | DqnLearner | PpoLearner:
     if config.method == "ppo":
-        return PpoLearner(_ppo(config, view), view, config.ppo.rollout_steps, asked_by(config)[0], signature)
+        return PpoLearner(_ppo(config, view), view, signature, asked_by(config)[0], config.total_timesteps)
     if config.method == "dqn":
         return DqnLearner(_dqn(config, view), view, config.batch_size, signature, config.total_timesteps)
     return OffPolicyLearner(_continuous(config, view), view, config.batch_size, signature)

@@ -46,14 +46,21 @@ class ClippedGaussian(DiagGaussianDistribution):
 
 
 class PpoLearner(LibraryLearner):
-    """`algorithm` learns each time that its policy has made `rollout_steps`; `updates_per_step` is the run's pace."""
+    """`algorithm` learns each time that its policy has made `n_steps`, until the run has its `total_timesteps`.
+
+    `updates_per_step` is the run's pace.
+    """
 
     waits_for_version = True
 
-    def __init__(self, algorithm: PPO, view: View, rollout_steps: int, updates_per_step: float, signature: str) -> None:
+    def __init__(
+        self, algorithm: PPO, view: View, signature: str, updates_per_step: float, total_timesteps: int
+    ) -> None:
         super().__init__(algorithm, view, signature)
         self.algorithm = algorithm
-        self._wanted, self._ratio = rollout_steps, updates_per_step
+        self._wanted, self._ratio, self._total = algorithm.n_steps, updates_per_step, total_timesteps
+        self._taken = 0
+        """Steps of the run."""
         self._runs: list[Run] = []
         self._steps = 0
         self._versions: set[int] = set()
@@ -82,17 +89,24 @@ class PpoLearner(LibraryLearner):
         self._runs += runs_of(batch, wanted)
         self._steps += kept
         if new:
+            self._taken += batch.steps
             self._dropped += batch.steps - kept - int(batch.off_period.sum())
             self._open += self._ratio * (batch.steps - kept)
 
     def update(self, budget: int) -> int:
-        """Learn from a full rollout, in one go whatever the `budget`; returns the updates that are done with."""
+        """Learn from a full rollout, in one go whatever the `budget`; returns the updates that are done with.
+
+        A rollout that the run's end leaves unfinished is dropped.
+        """
         if self._steps >= self._wanted and budget > 0:
             self.algorithm.rollout_buffer = rollout_buffer(self.algorithm, self.view, self._runs)
             self.algorithm.train()
-            self._open += self._ratio * self._steps
-            self._runs, self._steps = [], 0
+            self._use_up()
             self._versions.clear()
+        elif self._taken >= self._total:
+            # Nobody makes more of it, and to learn from too little would unmake what was learned.
+            self._dropped += self._steps
+            self._use_up()
         done = int(self._open + _ROUNDING)
         self._open -= done
         return done
@@ -108,4 +122,8 @@ class PpoLearner(LibraryLearner):
     def restore(self, state: bytes, counters: Counters) -> None:
         """Take networks and optimiser from `state`; they are those of the newest version."""
         super().restore(state, counters)
-        self._versions = {counters.weights_version}
+        self._versions, self._taken = {counters.weights_version}, counters.steps
+
+    def _use_up(self) -> None:
+        self._open += self._ratio * self._steps
+        self._runs, self._steps = [], 0

@@ -154,6 +154,27 @@ def test_only_steps_of_the_policy_in_force_are_learned_from_and_the_others_are_c
     assert learner.figures()[1:] == (64, 25 + 64 + 64), "a full rollout takes no more"
 
 
+def test_a_rollout_that_the_end_of_the_run_leaves_unfinished_owes_nothing() -> None:
+    collector = Collector()
+    config = run_config(
+        method="ppo", environment=REMOTE, network=[8], batch_size=32, total_timesteps=100, ppo=PPO_SETTINGS
+    )
+    learner = make_learner(config, collector.toys[0].environment)
+    learner.policy(1)
+    learner.take(collector.collect(learner, 64))
+    done = learner.update(4)
+    learner.policy(2)
+    learner.take(collector.collect(learner, 35, version=2))
+    assert learner.update(1) == 0
+    learner.take(collector.collect(learner, 1, version=2))
+    weight = learner.algorithm.policy.get_parameter("action_net.weight")
+    before = weight.clone()
+    done += learner.update(1)
+    assert done == int(100 * 2 / 32)
+    assert learner.figures()[1:] == (0, 36)
+    assert torch.equal(weight, before), "nothing is learned from so little"
+
+
 def test_a_bound_is_as_likely_as_all_that_lies_beyond_it() -> None:
     space = spaces.Box(np.array([-2.0, -1.0], np.float32), np.array([2.0, 1.0], np.float32))
     mean, log_std = torch.tensor([[1.0, 0.2]]), torch.tensor([0.5, -1.0])
