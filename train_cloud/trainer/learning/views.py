@@ -51,8 +51,8 @@ class View:
 
     @property
     def is_plain(self) -> bool:
-        """Whether observations are learned from as they are, vectors of numbers: local weights can act on such."""
-        return self.spaces.observation.space is self._observation and self.policy == "MlpPolicy"
+        """Whether observations are learned from as the numbers that they are: local weights can act on such."""
+        return isinstance(self._observation, gym.Box) and not _is_shades(self._observation)
 
     def observed(self, values: Any) -> Any:
         """Batched values of the environment as stable-baselines3 takes them: an array (N, ...), or a dict of them."""
@@ -125,7 +125,7 @@ def _seen(space: gym.Space[Any]) -> tuple[gym.Space[Any], Convert]:
         case gym.MultiBinary():
             count = int(np.prod(space.shape))
             return gym.MultiBinary(count), lambda values: values.reshape(len(values), count)
-        case gym.Box() if space.dtype == np.uint8 and bool((space.low == 0).all() and (space.high == 255).all()):
+        case gym.Box() if _is_shades(space):
             return _seen_image(space)
         case gym.Box() if space.dtype == np.float32 and space.shape:
             return space, _same
@@ -134,6 +134,11 @@ def _seen(space: gym.Space[Any]) -> tuple[gym.Space[Any], Convert]:
     with np.errstate(over="ignore"):
         low, high = (end.astype(np.float32).reshape(shape) for end in (space.low, space.high))
     return gym.Box(low, high, shape, np.float32), lambda values: values.astype(np.float32).reshape(len(values), *shape)
+
+
+def _is_shades(space: gym.Box) -> bool:
+    """Whether its numbers are from 0 to 255, as images have them."""
+    return bool(space.dtype == np.uint8 and (space.low == 0).all() and (space.high == 255).all())
 
 
 def _seen_image(space: gym.Box) -> tuple[gym.Space[Any], Convert]:

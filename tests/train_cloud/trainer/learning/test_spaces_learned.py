@@ -69,6 +69,12 @@ def test_a_bridge_is_refused_what_its_weights_cannot_do(seen: str, moved: str) -
         toy_learner("ppo", Collector(seen, moved), environment=REMOTE | {"source": "bridge"})
 
 
+def test_numbers_of_any_dtype_are_numbers_on_a_pc() -> None:
+    doubles = of(spaces.Box(-np.inf, np.inf, (2, 3), np.float64), TWO)
+    taker = make_learner(run_config(method="ppo", network=[8]), doubles)
+    assert doubles.policy(taker.policy(1)).observation_size == 6
+
+
 def test_racing_by_ppo_is_what_a_pc_drives() -> None:
     taker = make_learner(run_config(method="ppo", network=[8]), racing())
     assert racing().policy(taker.policy(1)).version == 1
