@@ -25,6 +25,8 @@ MAX_NUMBERS: Final = 2**20
 """Most numbers that the spaces of one text may describe: a text of 30 characters could ask for any memory."""
 MAX_DEPTH: Final = 8
 MAX_AGENTS: Final = 4096
+ROW: Final = (gym.Box, gym.Discrete, gym.MultiBinary, gym.MultiDiscrete)
+"""Spaces whose values are rows of numbers, all of one size."""
 _INFINITE: Final = {"inf": math.inf, "-inf": -math.inf}
 
 
@@ -48,14 +50,15 @@ class SpaceSpec:
 
     @cached_property
     def column(self) -> Column:
-        """A row of it in a batch. Raises SpacesError for a space whose values are no row of numbers."""
-        if not isinstance(self.space, (gym.Box, gym.Discrete, gym.MultiBinary, gym.MultiDiscrete)):
-            raise SpacesError(
-                f"A {type(self.space).__name__} space is no row of numbers, so it cannot be recorded. Flatten it, with "
-                "gymnasium.wrappers.FlattenObservation for example."
-            )
+        """A row of it in a batch; a Dict's or Tuple's is the bytes of its parts in order (see `experience.rows`).
+
+        Raises SpacesError for a space whose values are not all of one size.
+        """
+        parts = leaves(self.space)
         try:
-            return Column(math.prod(self.space.shape or ()), str(self.space.dtype), self.step)
+            if isinstance(self.space, ROW):
+                return Column(math.prod(self.space.shape or ()), str(self.space.dtype), self.step)
+            return Column(sum(map(leaf_bytes, parts)), "uint8", self.step)
         except CodecError as error:
             raise SpacesError(str(error)) from None
 
@@ -115,6 +118,27 @@ class Spaces:
             raise
         except (ValueError, TypeError, KeyError, IndexError, AssertionError, OverflowError, RecursionError) as error:
             raise SpacesError(f"The description of the spaces cannot be read ({error}).") from None
+
+
+def leaves(space: gym.Space[Any]) -> list[gym.Space[Any]]:
+    """The parts of a Dict or Tuple, nested ones too, in order; of a space that is a row of numbers, itself.
+
+    Raises SpacesError where a part is neither.
+    """
+    if isinstance(space, ROW):
+        return [space]
+    if isinstance(space, (gym.Dict, gym.Tuple)):
+        inner = space.spaces.values() if isinstance(space, gym.Dict) else space.spaces
+        return [leaf for part in inner for leaf in leaves(part)]
+    raise SpacesError(
+        f"The values of a {type(space).__name__} space are not of one size, so they cannot be recorded as rows. Wrap "
+        "the environment so that it gives arrays of a fixed shape."
+    )
+
+
+def leaf_bytes(leaf: gym.Space[Any]) -> int:
+    """Bytes of one value of a space that is a row of numbers."""
+    return math.prod(leaf.shape or ()) * np.dtype(leaf.dtype).itemsize
 
 
 def canonical(value: Any) -> str:

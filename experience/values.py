@@ -7,6 +7,7 @@ imported or evaluated, and nothing is allocated beyond what the bytes themselves
 """
 
 import math
+import re
 import struct
 from collections.abc import Callable
 from functools import lru_cache
@@ -19,6 +20,7 @@ from gymnasium.spaces import GraphInstance
 _ARRAY, _SCALAR, _TUPLE, _PAIRS, _GRAPH, _OBJECTS, _INTEGER = range(1, 8)
 _KINDS: Final = "biufcmMUS"
 """Kinds of dtypes whose items are plain bytes."""
+_DTYPE_NAME: Final = re.compile(rb"[<>|][%s][0-9]+(\[[0-9]*[A-Za-z]+\])?" % _KINDS.encode())
 _MOST_AXES: Final = 32
 _MOST_DIGITS: Final = 4096
 _LAST_CHARACTER: Final = 0x10FFFF
@@ -206,8 +208,9 @@ def _shape(sizes: Any, count: int | None) -> tuple[int, ...]:
 
 @lru_cache(maxsize=256)
 def _dtype(name: bytes) -> np.dtype[Any]:
-    dtype = np.dtype(name.decode("ascii"))
-    if dtype.kind not in _KINDS or dtype.str.encode() != name:
+    # NumPy reads far more than this, as Python's own literals: nothing of a stranger's is for that.
+    dtype = np.dtype(name.decode("ascii")) if _DTYPE_NAME.fullmatch(name) else None
+    if dtype is None or dtype.kind not in _KINDS or dtype.str.encode() != name:
         raise ValuesError(f"No array that travels has the dtype {name!r}.")
     return dtype
 

@@ -22,8 +22,13 @@ if TYPE_CHECKING:
 POLICY_FORMAT = "ac-training.policy.v1"
 SQUASHED_GAUSSIAN = "squashed_gaussian"
 GAUSSIAN_CLIPPED = "gaussian_clipped"
-_OUTPUTS = {SQUASHED_GAUSSIAN: 2, GAUSSIAN_CLIPPED: 1}
-"""What the last layer gives for each action: mean and log standard deviation, or the mean."""
+CATEGORICAL = "categorical"
+EPSILON_GREEDY = "epsilon_greedy"
+_OUTPUTS = {SQUASHED_GAUSSIAN: 2, GAUSSIAN_CLIPPED: 1, CATEGORICAL: 1, EPSILON_GREEDY: 1}
+"""What the last layer gives for each number of an action: mean and log standard deviation, or the mean; or for each
+choice of a Discrete action: its logit, or its value."""
+_CHOICES = (CATEGORICAL, EPSILON_GREEDY)
+"""What acts in a Discrete space; the others act in a Box."""
 LOG_STD_MIN, LOG_STD_MAX = -20.0, 2.0
 """Limits of a squashed Gaussian's log standard deviation: those of stable-baselines3 and sb3-contrib."""
 
@@ -44,6 +49,8 @@ _HEADER_LENGTH_BYTES = 8
 _DTYPES: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 
 Float32Array = npt.NDArray[np.float32]
+Actions = npt.NDArray[Any]
+"""Numbers of a Box, float32, or choices of a Discrete, int64."""
 
 
 class PolicyError(ValueError):
@@ -72,8 +79,11 @@ _Layer = _Linear | Callable[[Float32Array], object]
 class Policy:
     """A deterministic and an exploring driver over (N, observation_size) observations.
 
-    Built by `from_bytes`, which has checked everything; log_std (A,) is None where the layers give (mean, log_std).
+    Built by `from_bytes`, which has checked everything; log_std (A,) is None but in a clipped Gaussian.
     Not thread-safe: the layers' outputs are kept between calls, so that a step allocates only its result.
+
+    Attributes: action_size: A, numbers of an action, or how many choices there are; action_step: the actions' grid, 0
+    for none; reach: what is possible; epsilon: how often an epsilon-greedy driver explores.
     """
 
     version: int
@@ -81,8 +91,11 @@ class Policy:
     observation_size: int
     action_size: int
     action_step: float
+    distribution: str
+    reach: "_Reach" = field(repr=False)
     layers: list[_Layer] = field(repr=False)
     log_std: Float32Array | None = field(repr=False)
+    epsilon: float = 0.0
 
     def __post_init__(self) -> None:
         self._std = None if self.log_std is None else np.exp(self.log_std)
@@ -112,35 +125,55 @@ class Policy:
             )
         action_size = _whole_number(metadata, "action_size", 1, MAX_WIDTH)
         observation_size = _whole_number(metadata, "observation_size", 1, MAX_OBSERVATION_SIZE)
-        low, high = _bounds(observation_size, action_size, spaces)
         distribution = _text(metadata, "distribution")
         if distribution not in _OUTPUTS:
             raise PolicyError(
-                f"The policy's distribution is {distribution!r}; known are {SQUASHED_GAUSSIAN!r} and "
-                f"{GAUSSIAN_CLIPPED!r}: update this program."
+                f"The policy's distribution is {distribution[:40]!r}; known are {', '.join(_OUTPUTS)}: update this "
+                "program."
             )
+        low, high = _bounds(observation_size, action_size, spaces)
+        action_step = _number(metadata, "action_step", MIN_ACTION_STEP)
         policy = cls(
             version=_whole_number(metadata, "version", 0, MAX_VERSION),
             signature=theirs,
             observation_size=observation_size,
             action_size=action_size,
-            action_step=_action_step(metadata),
+            action_step=action_step,
+            distribution=distribution,
+            reach=_reach(distribution, action_size, action_step, None if spaces is None else spaces[1]),
+            epsilon=_number(metadata, "epsilon", 0.0) if distribution == EPSILON_GREEDY else 0.0,
             log_std=_log_std(tensors, action_size) if distribution == GAUSSIAN_CLIPPED else None,
             layers=_layers(metadata, tensors, observation_size, _OUTPUTS[distribution] * action_size),
         )
         policy._check(low, high)
         return policy
 
-    def act(self, observation: Float32Array, rng: np.random.Generator | None = None) -> Float32Array:
+    def act(self, observation: Float32Array, rng: np.random.Generator | None = None) -> Actions:
         """Choose actions, by a generator an exploring sample, without one the deterministic action.
 
-        (N, observation_size) or (observation_size,) float32 gives (N, action_size) or (action_size,) float32 in
-        [-1, 1 - action_step], multiples of action_step. Raises ValueError for an observation of another size.
+        (N, observation_size) or (observation_size,) float32 gives (N, A) or (A,). In a Box that is float32 within its
+        bounds, -1 and 1 where the driver's spaces are not known; on a grid they are multiples of action_step below the
+        upper bound. In a Discrete space A is 1: the choice, int64. Raises ValueError for an observation of another
+        size.
         """
         rows = observation if observation.ndim == 2 else observation[None, :]
         if rows.ndim != 2 or rows.shape[1] != self.observation_size:
             raise ValueError(f"the observation's shape is {observation.shape}; (N, {self.observation_size}) expected")
         output = self._forward(rows)
+        actions = self._choices(output, rng) if self.distribution in _CHOICES else self._numbers(output, rng)
+        return actions if observation.ndim == 2 else actions[0]
+
+    def _choices(self, output: Float32Array, rng: np.random.Generator | None) -> npt.NDArray[np.int64]:
+        # The greatest of logits with noise like this is a sample of their softmax, whose numbers float32 may not hold.
+        noise = rng.gumbel(size=output.shape) if rng is not None and self.distribution == CATEGORICAL else 0.0
+        best: npt.NDArray[np.int64] = (output + noise).argmax(axis=1, keepdims=True).astype(np.int64)
+        if rng is not None and self.epsilon:
+            aside = rng.random(best.shape) < self.epsilon
+            best[aside] = rng.integers(self.action_size, size=np.count_nonzero(aside))
+        best += self.reach.first
+        return best
+
+    def _numbers(self, output: Float32Array, rng: np.random.Generator | None) -> Float32Array:
         mean = output[:, : self.action_size]
         if rng is None:
             raw = mean.copy()
@@ -154,11 +187,14 @@ class Policy:
             raw += mean
         if self._std is None:
             np.tanh(raw, out=raw)
-        raw /= np.float32(self.action_step)
-        np.rint(raw, out=raw)
-        raw *= np.float32(self.action_step)
-        np.clip(raw, np.float32(-1.0), np.float32(1.0 - self.action_step), out=raw)
-        return raw if observation.ndim == 2 else raw[0]
+            if self.reach.half is not None:
+                raw *= self.reach.half
+                raw += self.reach.middle
+        if self.action_step:
+            raw /= np.float32(self.action_step)
+            np.rint(raw, out=raw)
+            raw *= np.float32(self.action_step)
+        return np.clip(raw, self.reach.low, self.reach.high, out=raw)
 
     def _check(self, low: Float32Array, high: Float32Array) -> None:
         """PolicyError unless every observation (D,) from `low` to `high` leads to finite numbers.
@@ -294,31 +330,68 @@ def _whole_number(metadata: dict[str, str], key: str, least: int, most: int) -> 
     return int(text)
 
 
+class _Reach(NamedTuple):
+    """What an action can be: in a Box from `low` to `high`, (A,) each; in a Discrete space from `first` on.
+
+    tanh's -1 to 1 become `middle` plus `half` of it, (A,) each; `half` is None where they are the action's own.
+    """
+
+    low: Float32Array
+    high: Float32Array
+    middle: Float32Array
+    half: Float32Array | None
+    first: int = 0
+
+
+def _reach(distribution: str, size: int, step: float, space: "Space[Any] | None") -> _Reach:
+    """What an action can be in `space`, by this many numbers; PolicyError where the distribution is not of its kind."""
+    if space is not None and type(space).__name__ != ("Discrete" if distribution in _CHOICES else "Box"):
+        raise PolicyError(
+            f"The policy's distribution is {distribution!r}, which gives no action of {str(space)[:200]}: it was "
+            "trained for another environment."
+        )
+    low, high = _ends(space, size, 1.0)
+    middle, half = ((low + high) / 2.0).astype(np.float32), ((high - low) / 2.0).astype(np.float32)
+    if distribution == SQUASHED_GAUSSIAN and not np.isfinite(half + middle).all():
+        raise PolicyError(
+            f"The policy gives actions between two bounds, and {str(space)[:200]} lacks one. Bound the actions."
+        )
+    if step:
+        low, high = np.ceil(low / step) * step, (np.ceil(high / step) - 1.0) * step
+    own = (half == 1.0).all() and (middle == 0.0).all()
+    ends = low.astype(np.float32), high.astype(np.float32)
+    return _Reach(*ends, middle, None if own else half, int(getattr(space, "start", 0)))
+
+
+def _ends(space: "Space[Any] | None", size: int, most: float) -> tuple[npt.NDArray[np.float64], ...]:
+    """Least and greatest numbers of a space, (size,) each, or `most` either way where it does not say."""
+    ends = getattr(space, "low", -most), getattr(space, "high", most)
+    return tuple(np.broadcast_to(np.ravel(np.asarray(end, np.float64)), size) for end in ends)
+
+
 def _bounds(
     observation_size: int, action_size: int, spaces: "tuple[Space[Any], Space[Any]] | None"
 ) -> tuple[Float32Array, Float32Array]:
     """Least and greatest observation, (D,) each, of a driver with these spaces; PolicyError where sizes differ."""
-    if spaces is None:
-        return np.full(observation_size, -_UNBOUNDED, np.float32), np.full(observation_size, _UNBOUNDED, np.float32)
-    # Whoever has spaces has paid for the import.
-    from gymnasium.spaces import flatdim
+    if spaces is not None:
+        # Whoever has spaces has paid for the import.
+        from gymnasium.spaces import flatdim
 
-    wanted = tuple(flatdim(space) for space in spaces)
-    if wanted != (observation_size, action_size):
-        raise PolicyError(
-            f"The policy takes {observation_size} numbers and gives {action_size} for an action; this driver has "
-            f"{wanted[0]} and {wanted[1]}. Bring both sides to one version."
-        )
-    ends = []
-    for end in ("low", "high"):
-        values = np.ravel(getattr(spaces[0], end, -_UNBOUNDED if end == "low" else _UNBOUNDED))
-        ends.append(np.broadcast_to(np.clip(values, -_UNBOUNDED, _UNBOUNDED).astype(np.float32), observation_size))
-    return ends[0], ends[1]
+        wanted = tuple(flatdim(space) for space in spaces)
+        if wanted != (observation_size, action_size):
+            raise PolicyError(
+                f"The policy takes {observation_size} numbers and gives {action_size} for an action; this driver has "
+                f"{wanted[0]} and {wanted[1]}. Bring both sides to one version."
+            )
+    ends = np.clip(_ends(spaces and spaces[0], observation_size, _UNBOUNDED), -_UNBOUNDED, _UNBOUNDED)
+    low, high = ends.astype(np.float32)
+    return low, high
 
 
-def _action_step(metadata: dict[str, str]) -> float:
-    text = _text(metadata, "action_step")
+def _number(metadata: dict[str, str], key: str, least: float) -> float:
+    """A number from `least` to 1, or 0."""
+    text = _text(metadata, key)
     with suppress(ValueError):
-        if MIN_ACTION_STEP <= (step := float(text)) <= 1.0:
-            return step
-    raise PolicyError(f"The policy's metadata has action_step={text[:40]!r}; {MIN_ACTION_STEP} to 1 expected.")
+        if (number := float(text)) == 0.0 or least <= number <= 1.0:
+            return number
+    raise PolicyError(f"The policy's metadata has {key}={text[:40]!r}; 0, or {least} to 1, expected.")

@@ -27,8 +27,8 @@ _HEAD = f"""# The settings of a run
 {_NOTE}
 
 They stand in `run.json`; on AWS Terraform writes it, from the variable `training` and, for those marked *, from others.
-What begins with `task.` is an object there, `"task": {{"control_hz": 25}}`, and is said to each bridge as well:
-`--rate 25` for `task.control_hz`, `--task progress_scale=0.2` and so on for the others.
+A dot stands for an object there, `"task": {{"control_hz": 25}}`. What begins with `task.` is said to each bridge as
+well: `--rate 25` for `task.control_hz`, `--task progress_scale=0.2` and so on for the others.
 
 | setting | default | unit | expected | what it means |
 |---|---|---|---|---|

@@ -19,7 +19,7 @@ from gymnasium import spaces
 from bridge.link.exchange import Introduction
 from bridge.link.link import Link
 from bridge.spool import Spool
-from experience.batches import Batch
+from experience.batches import AnyArray, Batch
 from experience.environment import Environment
 from experience.recorder import Recorder
 from experience.spaces import Spaces, SpaceSpec
@@ -75,11 +75,15 @@ class Table:
     """A learner that is no neural network: mean reward of each (cell, move)."""
 
     remembers = 10_000
+    waits_for_version = False
 
     def __init__(self) -> None:
         self.sums, self.counts, self.updates = np.zeros((CELLS, MOVES)), np.zeros((CELLS, MOVES)), 0
 
-    def take(self, batch: Batch) -> None:
+    def act(self, observations: Any, explore: bool) -> AnyArray:
+        raise NotImplementedError
+
+    def take(self, batch: Batch, _new: bool = True, /) -> None:
         images = batch.current_observations().reshape(-1, CELLS, 3)
         assert images.dtype == np.uint8
         assert batch.actions.dtype == np.int64

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from experience.environment import Environment, racing
-from experience.spaces import Spaces
+from experience.spaces import Spaces, canonical
 from racing.task import TaskConfig
 from train_cloud.run_config import RunConfig, TaskSettings
 
@@ -21,13 +21,16 @@ def task_config(config: RunConfig) -> TaskConfig:
 def environment_of(config: RunConfig, spaces: Iterable[str] = ()) -> Environment | None:
     """The run's environment; None while nobody knows its spaces.
 
-    Racing's are known. Another environment's are those of the first bridge, which `spaces` (of streams, canonical JSON)
-    remember. Raises SpacesError when a text is none.
+    Racing's are known. Another environment's are those of the first bridge, or of the first that was made, which
+    `spaces` (of streams, canonical JSON) remember. Raises SpacesError when a text is none.
     """
     if config.environment.id is None:
         return racing(task_config(config))
     known = next(filter(None, spaces), None)
-    return None if known is None else Environment(config.environment.id, Spaces.parse(known))
+    if known is None:
+        return None
+    settings = {"kwargs": canonical(config.environment.kwargs)} if config.environment.kwargs else {}
+    return Environment(config.environment.id, Spaces.parse(known), settings)
 
 
 def bridge_options(config: RunConfig) -> str:

@@ -62,9 +62,41 @@ class EnvironmentSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tr
     kind: Literal["racing", "gymnasium"] = "racing"
     """racing, whose settings are `task`; or any Gymnasium environment, which only the bridge makes."""
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] | None = None
-    """Name of a Gymnasium environment; racing has none."""
+    """Name of a Gymnasium environment, as the PC's `--env` names it; racing has none."""
+    source: Literal["bridge", "remote"] = "bridge"
+    """Who acts: a bridge, by weights that it is sent; or the trainer, which steps what a PC serves by `serve-env`."""
+    kwargs: dict[str, Any] = {}
+    """Arguments with which the PC makes a remote environment, by name."""
+    num_envs: Annotated[int, _in("environments", ge=1, le=1024)] = 1
+    """Remote environments that are stepped at once, on one PC."""
     track: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
     """SHA-256 of racing's track as bridges announce it; left out, whichever they drive."""
+
+
+class DqnSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """What only DQN asks for."""
+
+    target_update_interval: Steps = 1_000
+    """Environment steps between two copies of DQN's network into its target."""
+    exploration_fraction: Rate = 0.1
+    """Share of the run over which DQN's random actions become fewer."""
+    final_epsilon: Annotated[float, Meta(ge=0, le=1)] = 0.05
+    """Share of random actions that DQN explores with after that."""
+
+
+class PpoSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """What only PPO asks for."""
+
+    rollout_steps: Steps = 1_024
+    """Environment steps, of all environments together, that one policy of PPO makes before they are learned from."""
+    epochs: Annotated[int, Meta(ge=1, le=1_000)] = 10
+    """Passes over these steps, in minibatches of `batch_size`; they take the place of `updates_per_step`."""
+    gae_lambda: Annotated[float, Meta(ge=0, le=1)] = 0.95
+    """Trade-off of generalized advantage estimation: 0 trusts the value network, 1 what was met."""
+    clip_range: Rate = 0.2
+    """How far the probability of an action may move in one round of learning."""
+    entropy_coefficient: Annotated[float, _in("rewards/nat", ge=0, le=1000)] = 0.0
+    """What PPO's entropy is worth."""
 
 
 class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -79,26 +111,30 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     task: TaskSettings = TaskSettings()
     """What the driver is asked to do."""
 
-    method: Literal["sac", "tqc", "crossq"] = "sac"
-    """Learning method."""
+    method: Literal["sac", "tqc", "crossq", "dqn", "ppo"] = "sac"
+    """Learning method: SAC, TQC and CrossQ for continuous actions, DQN for one choice of several, PPO for both."""
+    dqn: DqnSettings = DqnSettings()
+    """What only DQN asks for."""
+    ppo: PpoSettings = PpoSettings()
+    """What only PPO asks for."""
     total_timesteps: Steps = 200_000
     """Environment steps after which the run is done."""
     save_frequency: Steps = 20_000
     """Environment steps between two checkpoints."""
     learning_starts: Annotated[int, _in("steps", ge=0, le=10**12)] = 2_000
-    """Environment steps collected before the first update."""
+    """Environment steps collected before the first update (PPO: its first rollout)."""
     updates_per_step: Annotated[float, _in("updates/step", gt=0, le=100)] = 1.0
-    """Gradient updates for each environment step (the update-to-data ratio that the trainer aims for)."""
+    """Gradient updates for each environment step, the update-to-data ratio that the trainer aims for (not PPO)."""
     batch_size: Annotated[int, _in("transitions", ge=1, le=65_536)] = 256
     """Transitions in one update."""
     buffer_size: Annotated[int, _in("transitions", ge=1, le=100_000_000)] = 1_000_000
-    """Transitions that the replay buffer holds."""
+    """Transitions that the replay buffer holds (PPO has none); images take much memory."""
     learning_rate: Rate = 3e-4
     """Step size of the optimiser."""
     gamma: Rate = 0.99
     """Discount of one control step."""
     tau: Rate = 0.005
-    """Share of the critics that their targets take over in each update (SAC and TQC; CrossQ has no targets)."""
+    """Share of the critics that their targets take over in each update (SAC and TQC)."""
     target_entropy: Annotated[float, _in("nats")] | Literal["auto"] = "auto"
     """Entropy in nats that the policy is held at; "auto" is minus the number of action components."""
     initial_entropy_coefficient: Annotated[float, _in("rewards/nat", gt=0, le=1000)] = 1.0
@@ -106,7 +142,7 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     network: Network = msgspec.field(default_factory=lambda: [256, 256])
     """Units of each hidden layer of the policy."""
     critic_network: Network | None = None
-    """Units of each hidden layer of each critic; left out, those of `network`."""
+    """Units of each hidden layer of each critic; left out, those of `network` (DQN has none)."""
     gradient_chunk: Annotated[int, _in("updates", ge=1, le=10_000)] = 32
     """Updates at a stretch, between which the trainer reads experience, reports and publishes."""
     trainer_threads: Annotated[int, _in("threads", ge=0, le=256)] = 0
@@ -165,7 +201,20 @@ def _checked(config: RunConfig, source: str) -> RunConfig:
             f"the field `environment.id` has the value {json.dumps(chosen.id)}, but `environment.kind` is "
             f"{json.dumps(chosen.kind)}: expected an id for a Gymnasium environment, and none for racing."
         )
-    elif config.updates_per_step * (config.total_timesteps - config.learning_starts) < 1:
+    elif chosen.source == "remote" and chosen.kind == "racing":
+        problem = (
+            'the field `environment.source` has the value "remote": expected "bridge", because a car drives on its own '
+            "PC by weights that it is sent. Only a Gymnasium environment is stepped from here."
+        )
+    elif chosen.source == "bridge" and (chosen.kwargs or chosen.num_envs > 1):
+        problem = (
+            "the fields `environment.kwargs` and `environment.num_envs` are of an environment that is stepped from "
+            'here, but `environment.source` is "bridge": expected "remote", or neither of them, because a bridge makes '
+            "its environment by itself."
+        )
+    elif config.method == "ppo" and _problem_of_ppo(config):
+        problem = _problem_of_ppo(config)
+    elif config.method != "ppo" and config.updates_per_step * (config.total_timesteps - config.learning_starts) < 1:
         problem = (
             f"the field `total_timesteps` has the value {config.total_timesteps}: expected so many steps beyond "
             f"`learning_starts` ({config.learning_starts}) that there is at least one update at `updates_per_step` "
@@ -179,3 +228,16 @@ def _checked(config: RunConfig, source: str) -> RunConfig:
     if problem:
         raise ConfigError(f"{source}: {problem}")
     return config
+
+
+def _problem_of_ppo(config: RunConfig) -> str:
+    steps, most = config.ppo.rollout_steps, min(config.max_lead_steps, config.total_timesteps)
+    if config.batch_size < 2:
+        return "the field `batch_size` has the value 1: expected 2 or more, as PPO compares the steps of a minibatch."
+    if config.batch_size <= steps <= most:
+        return ""
+    return (
+        f"the field `ppo.rollout_steps` has the value {steps}: expected at least `batch_size` ({config.batch_size}), "
+        f"at most `max_lead_steps` ({config.max_lead_steps}), beyond which a simulated car waits, and at most "
+        f"`total_timesteps` ({config.total_timesteps})."
+    )

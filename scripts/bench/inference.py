@@ -26,7 +26,7 @@ from experience.environment import racing
 from racing.driving import VectorDriving
 from racing.policy import Policy
 from racing.simulator import SimulatedCar
-from racing.task import OBSERVATION_SIZE, Float32Array, Task
+from racing.task import ACTION_STEP, OBSERVATION_SIZE, Float32Array, Task
 from racing.track import Track
 from scripts.bench.measuring import head, medians, options, row
 from scripts.bench.setting import setting
@@ -48,7 +48,7 @@ def step_times(steps: int, seed: int = 0) -> dict[str, npt.NDArray[np.float64]]:
         "MlpPolicy", SpacesOnly(racing().spaces), seed=seed, device="cpu", policy_kwargs={"net_arch": [256, 256]}
     )
     task = Task(Track.generate(7))
-    policy = Policy.from_bytes(export_policy(model, 1, racing().signature), racing().signature)
+    policy = Policy.from_bytes(export_policy(model, 1, racing().signature, ACTION_STEP), racing().signature)
     actor = model.policy.actor
     explore = np.random.default_rng(seed)
 

@@ -22,6 +22,7 @@ from racing.task import Task, TaskConfig
 from racing.track import parse_track
 from runtime.exit_codes import ExitCode
 from tests.support.fault_proxy import FaultProxy
+from tests.support.learners import off_policy_learner, replay_of
 from tests.support.links import check_back_within, running
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.policies import weights_update
@@ -34,7 +35,6 @@ from train_cloud.run_config import RunConfig
 from train_cloud.store import Store
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.ingest import Ingest
-from train_cloud.trainer.learning.learners import make_learner
 from train_cloud.trainer.learning.replay import PackedReplayBuffer
 
 __all__ = ["s3"]
@@ -67,7 +67,7 @@ def stored(receiver: ReceiverProcess) -> list[Batch]:
 
 def replayed(receiver: ReceiverProcess) -> PackedReplayBuffer:
     """The stored experience as a trainer takes it in."""
-    learner = make_learner(run_config(network=[8], buffer_size=10_000), racing())
+    learner = off_policy_learner(run_config(network=[8], buffer_size=10_000), racing())
     store = Store(receiver.store_file)
     try:
         ingest = Ingest(store, learner, Counters(), racing().spaces.layout)
@@ -75,7 +75,7 @@ def replayed(receiver: ReceiverProcess) -> PackedReplayBuffer:
             pass
     finally:
         store.close()
-    return learner.replay
+    return replay_of(learner)
 
 
 def publish(receiver: ReceiverProcess, config: RunConfig) -> None:

@@ -77,8 +77,10 @@ def test_what_is_a_row_of_numbers_has_a_column() -> None:
     assert of(gym.Discrete(4)).layout.observation == Column(1, "int64")
     assert of(gym.MultiDiscrete([2, 3])).layout.observation == Column(2, "int64")
     assert of(gym.MultiBinary(3)).layout.observation == Column(3, "int8")
-    with pytest.raises(SpacesError, match="Flatten it"):
-        _ = of(gym.Dict({"a": gym.Discrete(2)})).layout
+    nested = gym.Dict({"a": gym.Discrete(2), "b": gym.Tuple([gym.Box(0, 255, (2, 2), np.uint8), gym.MultiBinary(3)])})
+    assert of(nested).layout.observation == Column(8 + 4 + 3, "uint8")
+    with pytest.raises(SpacesError, match="Text space are not of one size"):
+        _ = of(gym.Dict({"a": gym.Discrete(2), "b": gym.Text(3)})).layout
     with pytest.raises(SpacesError, match="1 to 65536 numbers"):
         _ = of(gym.Box(0.0, 1.0, (0,))).layout
 

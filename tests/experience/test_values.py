@@ -234,3 +234,11 @@ def test_a_graph_keeps_its_parts() -> None:
     graph = GraphInstance(np.zeros((2, 1), np.float32), None, None)
     assert same(tuple(unpack(pack(graph))), tuple(graph))
     assert isinstance(unpack(pack(graph)), GraphInstance)
+
+
+@pytest.mark.parametrize("name", [b",f4", b"1,1", b"3f4", b"(f4", b"<f(", b"<U'"])
+def test_a_dtype_is_a_name_and_nothing_that_is_evaluated(name: bytes) -> None:
+    packed = pack(np.zeros(2, np.float32))
+    assert packed.count(b"\x03<f4") == 1
+    with pytest.raises(ValuesError, match=r"has the dtype|hold no value"):
+        unpack(packed.replace(b"\x03<f4", b"\x03" + name))

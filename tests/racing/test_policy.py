@@ -7,12 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from racing.policy import GAUSSIAN_CLIPPED, POLICY_FORMAT, SQUASHED_GAUSSIAN, Policy, PolicyError
+from racing.policy import (
+    CATEGORICAL,
+    EPSILON_GREEDY,
+    GAUSSIAN_CLIPPED,
+    POLICY_FORMAT,
+    SQUASHED_GAUSSIAN,
+    Policy,
+    PolicyError,
+)
 
 STEP = 2.0**-15
 SIZE, ACTIONS, HIDDEN = 7, 2, 16
@@ -242,3 +250,106 @@ def spaces(observation: int, action: int, bound: float = 8.0) -> tuple[Box, Box]
 def test_a_wrong_observation_size_is_told() -> None:
     with pytest.raises(ValueError, match=r"\(N, 7\) expected"):
         Policy.from_bytes(policy_file()).act(np.zeros((2, 6), np.float32))
+
+
+def test_a_squashed_action_spans_the_drivers_own_bounds() -> None:
+    low, high = np.array([-2.0, 0.0], np.float32), np.array([2.0, 10.0], np.float32)
+    sides = Box(-8.0, 8.0, (SIZE,), np.float32), Box(low, high)
+    rows = observations(50)
+    actions = Policy.from_bytes(policy_file(action_step="0"), spaces=sides).act(rows)
+    squashed = np.tanh(expected(rows, tensors())[:, :ACTIONS])
+    assert np.abs(actions - (low + (squashed + 1.0) / 2.0 * (high - low))).max() < 1e-5
+    assert not np.array_equal(actions / STEP, np.rint(actions / STEP))
+    coarse = Policy.from_bytes(policy_file(tensors(scale=30.0), action_step="0.25"), spaces=sides).act(rows)
+    assert np.array_equal(coarse / 0.25, np.rint(coarse / 0.25))
+    assert (coarse >= low).all()
+    assert (coarse <= high - 0.25).all()
+    assert (coarse[:, 0].min(), coarse[:, 0].max()) == (-2.0, 1.75)
+
+
+def test_a_clipped_gaussian_has_the_actions_own_units() -> None:
+    values = tensors(outputs=ACTIONS, scale=1.0) | {"log_std": np.zeros(ACTIONS, np.float32)}
+    sides = Box(-8.0, 8.0, (SIZE,), np.float32), Box(-2.0, np.inf, (ACTIONS,), np.float32)
+    data = policy_file(values, distribution=GAUSSIAN_CLIPPED, action_step="0")
+    actions = Policy.from_bytes(data, spaces=sides).act(observations(50))
+    assert np.allclose(actions, np.maximum(expected(observations(50), values), -2.0), rtol=1e-5)
+    with pytest.raises(PolicyError, match="Bound the actions"):
+        Policy.from_bytes(policy_file(), spaces=sides)
+
+
+CHOICES = 4
+
+
+def choosing(scale: float = 0.3, distribution: str = CATEGORICAL, start: int = 0, **changes: str) -> Policy:
+    data = policy_file(
+        tensors(CHOICES, scale), action_size=str(CHOICES), action_step="0", distribution=distribution, **changes
+    )
+    return Policy.from_bytes(data, spaces=(Box(-8.0, 8.0, (SIZE,), np.float32), Discrete(CHOICES, start=start)))
+
+
+@pytest.mark.parametrize("distribution", [CATEGORICAL, EPSILON_GREEDY])
+def test_a_discrete_action_is_the_greatest_output_counted_from_the_spaces_start(distribution: str) -> None:
+    rows = observations(50)
+    actions = choosing(start=-3, distribution=distribution, epsilon="1").act(rows)
+    assert actions.shape == (50, 1)
+    assert actions.dtype == np.int64
+    assert np.array_equal(actions[:, 0] + 3, expected(rows, tensors(CHOICES)).argmax(axis=1))
+    assert choosing().act(rows[0]).shape == (1,)
+
+
+def test_a_categorical_driver_explores_by_the_softmax() -> None:
+    row = np.full((1, SIZE), 0.25, np.float32)
+    drawn = choosing().act(np.repeat(row, 100_000, axis=0), np.random.default_rng(5))
+    wanted = np.exp(expected(row, tensors(CHOICES))[0])
+    shares = np.bincount(drawn[:, 0], minlength=CHOICES) / len(drawn)
+    assert np.abs(shares - wanted / wanted.sum()).max() < 0.01
+
+
+def test_an_epsilon_greedy_driver_explores_so_often() -> None:
+    row = np.full((1, SIZE), 0.25, np.float32)
+    policy = choosing(distribution=EPSILON_GREEDY, epsilon="0.25")
+    drawn = policy.act(np.repeat(row, 100_000, axis=0), np.random.default_rng(5))
+    shares = np.bincount(drawn[:, 0], minlength=CHOICES) / len(drawn)
+    best = policy.act(row)[0, 0]
+    assert abs(shares[best] - (0.75 + 0.25 / CHOICES)) < 0.01
+    assert np.abs(np.delete(shares, best) - 0.25 / CHOICES).max() < 0.01
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data(), scale=st.floats(1e-3, 1e12), distribution=st.sampled_from([CATEGORICAL, EPSILON_GREEDY]))
+def test_a_discrete_policy_that_could_be_read_makes_a_choice_for_every_observation(
+    data: st.DataObject, scale: float, distribution: str
+) -> None:
+    values = {name: value.astype(np.float32) * np.float32(scale) for name, value in tensors(CHOICES).items()}
+    policy = Policy.from_bytes(
+        policy_file(values, action_size=str(CHOICES), action_step="0", distribution=distribution, epsilon="0.5"),
+        spaces=(Box(-8.0, 8.0, (SIZE,), np.float32), Discrete(CHOICES, start=1)),
+    )
+    row = data.draw(st.lists(st.floats(-8.0, 8.0, width=32), min_size=SIZE, max_size=SIZE))
+    for random in (None, np.random.default_rng(1)):
+        assert policy.act(np.array([row], np.float32), random)[0, 0] in range(1, CHOICES + 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"distribution": EPSILON_GREEDY}, "lacks 'epsilon'"),
+        ({"distribution": EPSILON_GREEDY, "epsilon": "1.5"}, "epsilon='1.5'"),
+        ({"distribution": EPSILON_GREEDY, "epsilon": "nan"}, "epsilon='nan'"),
+        ({"layers": json.dumps(LAYERS[:1])}, "give 16 numbers; its distribution needs 4"),
+    ],
+)
+def test_a_discrete_policy_that_cannot_drive_is_refused(changes: dict[str, str], sentence: str) -> None:
+    with pytest.raises(PolicyError, match=sentence):
+        choosing(**changes)  # type: ignore[arg-type]
+
+
+def test_a_policy_for_another_kind_of_action_is_refused() -> None:
+    values = tensors(outputs=2 * CHOICES)
+    with pytest.raises(PolicyError, match="'squashed_gaussian', which gives no action of Discrete"):
+        Policy.from_bytes(
+            policy_file(values, action_size=str(CHOICES)),
+            spaces=(Box(-8.0, 8.0, (SIZE,), np.float32), Discrete(CHOICES)),
+        )
+    with pytest.raises(PolicyError, match="'categorical', which gives no action of Box"):
+        Policy.from_bytes(policy_file(tensors(ACTIONS), distribution=CATEGORICAL), spaces=spaces(SIZE, ACTIONS))

@@ -57,7 +57,12 @@ def test_an_unknown_field_in_a_part_is_refused_with_its_whole_path() -> None:
     [
         ({"batch_size": 0}, "`batch_size`", "0", ">= 1"),
         ({"gamma": 1.5}, "`gamma`", "1.5", "<= 1"),
-        ({"method": "ppo"}, "`method`", '"ppo"', "'sac', 'tqc' or 'crossq'"),
+        ({"method": "a2c"}, "`method`", '"a2c"', "'sac', 'tqc', 'crossq', 'dqn' or 'ppo'"),
+        ({"ppo": {"epochs": 0}}, "`ppo.epochs`", "0", ">= 1"),
+        ({"dqn": {"final_epsilon": 2}}, "`dqn.final_epsilon`", "2", "<= 1"),
+        ({"method": "ppo", "ppo": {"rollout_steps": 128}}, "`ppo.rollout_steps`", "128", "`batch_size` (256)"),
+        ({"method": "ppo", "ppo": {"rollout_steps": 4096}}, "`ppo.rollout_steps`", "4096", "`max_lead_steps` (2000)"),
+        ({"method": "ppo", "batch_size": 1}, "`batch_size`", "1", "2 or more"),
         ({"target_entropy": "low"}, "`target_entropy`", '"low"', "expected a number or 'auto'"),
         ({"public_host": "1.2.3.4:8765"}, "`public_host`", '"1.2.3.4:8765"', "without a scheme or a port"),
         ({"public_host": "wss://pc"}, "`public_host`", '"wss://pc"', "without a scheme or a port"),

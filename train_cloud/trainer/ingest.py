@@ -76,10 +76,11 @@ class Ingest:
                 # The receiver stores only what it could decode, so the disk has changed the row since.
                 _log.error("batch skipped", extra=fields(stream=row.stream, number=row.number, reason=str(error)))
                 continue
-            if self.counters.count(row.stream, row.number, batch) and self.odometer is not None:
+            new = self.counters.count(row.stream, row.number, batch)
+            if new and self.odometer is not None:
                 self.counters.drove(self.odometer.read(row.stream, batch))
             self.saw(int(batch.policy_versions.max()))
-            self.learner.take(batch)
+            self.learner.take(batch, new)
             self._remember(row.id, batch.steps - int(batch.off_period.sum()))
         return len(rows)
 

@@ -29,12 +29,19 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
         return int(self.from_steps + (updates - self.from_updates) / self.updates_per_step)
 
 
+def asked_by(config: RunConfig) -> tuple[float, int]:
+    """Updates for each step beyond the first so many; PPO's follow from its passes over each rollout."""
+    if config.method == "ppo":
+        return config.ppo.epochs / config.batch_size, 0
+    return config.updates_per_step, config.learning_starts
+
+
 def pace_of(config: RunConfig, known: Pace | None, steps: int, updates: int) -> Pace:
     """The pace at which a run goes on by `config` that has `steps` and `updates`, until now at `known`.
 
     None: a new run, or a checkpoint of an earlier version, whose settings are taken for today's if they can be.
     """
-    ratio, begin = config.updates_per_step, config.learning_starts
+    ratio, begin = asked_by(config)
     if known is not None and (known.updates_per_step, known.learning_starts) == (ratio, begin):
         return known
     whole = Pace(updates_per_step=ratio, learning_starts=begin, from_steps=begin)

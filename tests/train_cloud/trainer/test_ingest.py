@@ -8,11 +8,11 @@ import pytest
 from experience.codec import encode_batch
 from experience.environment import racing
 from tests.support.experience import STREAM, incoming, made_up_batch
+from tests.support.learners import off_policy_learner, replay_of
 from tests.support.runs import run_config
 from train_cloud.store import IncomingBatch, Store
 from train_cloud.trainer.counters import Counters, trend
 from train_cloud.trainer.ingest import Ingest
-from train_cloud.trainer.learning.learners import make_learner
 from train_cloud.trainer.learning.off_policy import OffPolicyLearner
 
 
@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def learner(capacity: int = 1000) -> OffPolicyLearner:
-    return make_learner(run_config(network=[8], buffer_size=capacity), racing())
+    return off_policy_learner(run_config(network=[8], buffer_size=capacity), racing())
 
 
 def take_in(store: Store, learner: OffPolicyLearner, counters: Counters) -> None:
@@ -39,7 +39,7 @@ def test_rows_arrive_as_they_were_driven(store: Store) -> None:
     taker, counters = learner(), Counters()
     take_in(store, taker, counters)
     first, second = made_up_batch(1), made_up_batch(2)
-    held = taker.replay.unpack(taker.replay.rows[:40])
+    held = replay_of(taker).unpack(replay_of(taker).rows[:40])
     wanted = np.concatenate([first.current_observations(), second.current_observations()])
     assert np.array_equal(held.observations.numpy(), wanted)
     wanted = np.concatenate([first.next_observations(), second.next_observations()])
@@ -54,7 +54,9 @@ def test_only_terminated_steps_end_the_return(store: Store) -> None:
     taker = learner()
     store.add_batches([IncomingBatch(STREAM, 1, batch.steps, encode_batch(batch))])
     take_in(store, taker, Counters())
-    assert np.array_equal(taker.replay.unpack(taker.replay.rows[:15]).dones[:, 0].numpy() == 1.0, batch.terminated)
+    assert np.array_equal(
+        replay_of(taker).unpack(replay_of(taker).rows[:15]).dones[:, 0].numpy() == 1.0, batch.terminated
+    )
 
 
 def test_laps_ends_and_rewards_are_counted(store: Store) -> None:
@@ -75,7 +77,7 @@ def test_late_steps_count_but_are_not_learned_from(store: Store) -> None:
     batch = made_up_batch(1, late_share=0.4)
     assert counters.steps == 20
     assert counters.off_period_steps == batch.off_period.sum() > 0
-    kept = taker.replay.unpack(taker.replay.rows[: taker.replay.size()])
+    kept = replay_of(taker).unpack(replay_of(taker).rows[: taker.replay.size()])
     assert np.array_equal(kept.observations.numpy(), batch.current_observations()[~batch.off_period])
 
 
@@ -100,7 +102,7 @@ def test_a_rebuilt_buffer_holds_the_newest_transitions_like_the_one_that_lived(s
     while read := ingest.read():
         reads.append(read)
     room = lived.replay.buffer_size
-    assert np.array_equal(rebuilt.replay.newest(room), lived.replay.newest(room))
+    assert np.array_equal(replay_of(rebuilt).newest(room), replay_of(lived).newest(room))
     assert resumed.steps == before
     assert sum(reads) < 40, "a rebuild reads what the buffer can hold, not the whole run"
 

@@ -1,12 +1,13 @@
 """What the trainer's loop asks of a learner, so that it need not know how the learner learns.
 
-The loop paces, publishes, saves and stops; a learner takes experience in, makes updates of it, and tells its policy and
-its state as bytes. Methods that learn from a replay buffer are off_policy.py's; learners.py makes what a run asks for.
+The loop paces, publishes, saves and stops; a learner takes experience in, makes updates of it, acts, and tells its
+policy and its state as bytes. Methods that learn from a replay buffer are off_policy.py's, PPO is on_policy.py's;
+learners.py makes what a run asks for.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from experience.batches import Batch
+from experience.batches import AnyArray, Batch
 from train_cloud.trainer.counters import Counters
 
 
@@ -17,6 +18,8 @@ class Figures(NamedTuple):
     """Means over the latest call of `update`, by name; empty before the first."""
     replay_rows: int
     """Transitions held to learn from."""
+    dropped_steps: int = 0
+    """Steps that this process took in and will not learn from, except those off the control period."""
 
 
 class Learner(Protocol):
@@ -26,11 +29,31 @@ class Learner(Protocol):
     def remembers(self) -> int:
         """How many of the newest steps it goes on learning from, and so needs again after a restart."""
 
-    def take(self, batch: Batch) -> None:
-        """Take the steps of `batch` in, in their order; those off the control period are not for learning."""
+    @property
+    def waits_for_version(self) -> bool:
+        """Whether it learns only from steps of its policy of now, published by `policy`.
+
+        Such a learner makes all the updates of its steps at once. Then they are used up, and whoever acts waits for the
+        next version.
+        """
+
+    def act(self, observations: Any, explore: bool) -> AnyArray:
+        """Actions (N, ...) of the action space's shape and dtype for batched values of the observation space.
+
+        Values are batched as Gymnasium's vector environments batch them; without `explore` the policy does its best.
+        """
+
+    def take(self, batch: Batch, new: bool = True, /) -> None:
+        """Take the steps of `batch` in, in their order; those off the control period are not for learning.
+
+        Not `new` is what the run has counted before, taken in again to be remembered.
+        """
 
     def update(self, budget: int) -> int:
-        """Make up to `budget` gradient updates; returns how many, 0 while there is nothing to learn from."""
+        """Make up to `budget` gradient updates; returns how many, 0 while there is nothing to learn from.
+
+        One that waits for its version may return more, and counts the updates that dropped steps asked for as made.
+        """
 
     def figures(self) -> Figures:
         """How learning goes now."""
@@ -42,7 +65,10 @@ class Learner(Protocol):
         """SHA-256 (hex) of the experience held: equal once a resumed run has taken the same in again."""
 
     def policy(self, version: int) -> bytes:
-        """The policy of now as a file for `racing.policy`. Raises ExportError when learning has diverged."""
+        """The policy of now as a file, for `racing.policy` where local weights can act in the environment.
+
+        Raises ExportError when learning has diverged.
+        """
 
     def state(self, counters: Counters) -> bytes:
         """All that learning goes on from, except the experience; `counters` say how far the run is."""

@@ -1,53 +1,55 @@
-"""A learner over a replay buffer: stable-baselines3's or sb3-contrib's algorithm behind the words of learner.py.
+"""Learners over a replay buffer: stable-baselines3's or sb3-contrib's algorithm behind the words of learner.py.
 
-It learns from random samples of the newest experience, as many updates at a time as it is allowed.
+They learn from random samples of the newest experience, as many updates at a time as they are allowed.
 """
 
-import io
+from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Discrete
 from sb3_contrib import TQC, CrossQ
-from stable_baselines3 import SAC
-from stable_baselines3.common.save_util import load_from_zip_file
-from torch import Tensor
+from stable_baselines3 import DQN, SAC
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from experience.batches import Batch
+from experience.batches import AnyArray, Batch
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.learning.export import export_policy
 from train_cloud.trainer.learning.learner import Figures
-from train_cloud.trainer.learning.replay import PackedReplayBuffer
-from train_cloud.trainer.learning.sanity import check_sane
+from train_cloud.trainer.learning.library import LibraryLearner
+from train_cloud.trainer.learning.replay import PackedReplayBuffer, digest_of, insert
+from train_cloud.trainer.learning.views import View
 
 Algorithm = SAC | TQC | CrossQ
 
 
-class OffPolicyLearner:
-    """`algorithm`, fed with batches; the task's `signature` is written into every policy.
+class ReplayLearner(LibraryLearner):
+    """What all of them have in common; `batch_size` transitions are in one update."""
 
-    ValueError for an algorithm whose replay buffer is not a PackedReplayBuffer.
-    """
-
-    def __init__(self, algorithm: Algorithm, batch_size: int, signature: str) -> None:
-        if not isinstance(algorithm.replay_buffer, PackedReplayBuffer):
-            raise ValueError("an off-policy learner takes experience in by a PackedReplayBuffer")
-        self.algorithm = algorithm
-        self.replay = algorithm.replay_buffer
-        self._batch_size = batch_size
-        self._signature = signature
+    def __init__(self, algorithm: OffPolicyAlgorithm, view: View, batch_size: int, signature: str) -> None:
+        super().__init__(algorithm, view, signature)
+        assert algorithm.replay_buffer is not None
+        self.replay: ReplayBuffer = algorithm.replay_buffer
+        self._learning, self._batch_size = algorithm, batch_size
 
     @property
     def remembers(self) -> int:
         """As many steps as the replay buffer has room for."""
         return self.replay.buffer_size
 
-    def take(self, batch: Batch) -> None:
+    def take(self, batch: Batch, new: bool = True, /) -> None:
         """Put the steps of `batch` into the replay buffer, except those off the control period."""
+        if new:
+            self._count(batch.steps)
+        if not self._is_sound(batch):
+            self._dropped += batch.steps
+            return
         wanted = slice(None) if not batch.off_period.any() else np.flatnonzero(~batch.off_period)
-        self.replay.insert(
-            batch.current_observations()[wanted],
-            batch.actions[wanted],
+        insert(
+            self.replay,
+            self.view.observed_rows(batch.current_observations()[wanted]),
+            self._actions(self.view.chosen(batch.actions[wanted])),
             batch.rewards[wanted],
-            batch.next_observations()[wanted],
+            self.view.observed_rows(batch.next_observations()[wanted]),
             batch.terminated[wanted],
         )
 
@@ -55,47 +57,70 @@ class OffPolicyLearner:
         """Make `budget` updates, or none while the replay buffer is empty."""
         if self.replay.size() == 0:
             return 0
-        self.algorithm.train(gradient_steps=budget, batch_size=self._batch_size)
+        self._learning.train(gradient_steps=budget, batch_size=self._batch_size)
         return budget
 
     def figures(self) -> Figures:
-        """The means that the latest call of `train` recorded, named without `train/`, and the buffer's rows."""
-        recorded = self.algorithm.logger.name_to_value
-        losses = {name.removeprefix("train/"): float(value) for name, value in recorded.items() if value is not None}
-        return Figures(losses, self.replay.size())
-
-    def check(self) -> None:
-        """Raise Diverged when the latest losses, a weight or a moment of an optimiser is no longer sane."""
-        algorithm = self.algorithm
-        optimizers = [algorithm.actor.optimizer, algorithm.critic.optimizer, algorithm.ent_coef_optimizer]
-        weights: list[Tensor] = list(algorithm.policy.parameters())
-        if algorithm.log_ent_coef is not None:
-            weights.append(algorithm.log_ent_coef)
-        states = (state for one in optimizers if one is not None for state in one.state.values())
-        moments = (value for state in states for value in state.values() if isinstance(value, Tensor))
-        check_sane(self.figures().losses, {"a weight": weights, "a moment of an optimiser": moments})
+        """The losses, and the buffer's rows."""
+        return Figures(self.losses(), self.replay.size(), self._dropped)
 
     def memory_digest(self) -> str:
         """The replay buffer's digest."""
-        return self.replay.digest()
+        return self.replay.digest() if isinstance(self.replay, PackedReplayBuffer) else digest_of(self.replay)
 
-    def policy(self, version: int) -> bytes:
-        """The actor as a file. Raises ExportError when its weights are not finite."""
-        return export_policy(self.algorithm, version, self._signature)
+    def _count(self, steps: int) -> None:
+        """So many steps more are in the run; what goes by updates alone need not know."""
 
-    def state(self, counters: Counters) -> bytes:
-        """A zip in stable-baselines3's format, which plain stable-baselines3 opens; without the replay buffer."""
-        self.algorithm.num_timesteps = counters.steps
-        model = io.BytesIO()
-        self.algorithm.save(model)
-        return model.getvalue()
+    def _actions(self, chosen: AnyArray) -> AnyArray:
+        """Actions (N, A) as the networks learn from them."""
+        return chosen
+
+
+class OffPolicyLearner(ReplayLearner):
+    """SAC, TQC or CrossQ, which learn from continuous actions in -1 to 1, whatever the environment's bounds."""
+
+    def __init__(self, algorithm: Algorithm, view: View, batch_size: int, signature: str) -> None:
+        super().__init__(algorithm, view, batch_size, signature)
+        self.algorithm = algorithm
+
+    def _actions(self, chosen: AnyArray) -> AnyArray:
+        shape = self.algorithm.action_space.shape or ()
+        scaled: AnyArray = self.algorithm.policy.scale_action(chosen.reshape(len(chosen), *shape))
+        return scaled.reshape(chosen.shape)
+
+
+class DqnLearner(ReplayLearner):
+    """DQN, whose target and exploration go by the steps that the run has taken in, of `total_timesteps`."""
+
+    def __init__(self, algorithm: DQN, view: View, batch_size: int, signature: str, total_timesteps: int) -> None:
+        super().__init__(algorithm, view, batch_size, signature)
+        self.algorithm, self._total = algorithm, total_timesteps
+        self._explore()
+
+    def act(self, observations: Any, explore: bool) -> AnyArray:
+        """The best actions, with `explore` each of them a random one with the probability of now."""
+        best, _ = self.algorithm.policy.predict(self.view.observed(observations), deterministic=True)
+        space = self.algorithm.action_space
+        if explore and isinstance(space, Discrete):
+            # The library would draw once for all, and from a generator that no checkpoint holds.
+            others = np.random.randint(int(space.n), size=best.shape)
+            best = np.where(np.random.random(best.shape) < self.algorithm.exploration_rate, others, best)
+        return self.view.done(best)
 
     def restore(self, state: bytes, counters: Counters) -> None:
-        """Take networks and optimisers from `state`; only tensors are read, nothing that could execute."""
+        """As any learner of the library's; goes on counting steps."""
+        super().restore(state, counters)
+        self.algorithm._n_calls = counters.steps
+        self._explore()
+
+    def _count(self, steps: int) -> None:
+        """Each step may be the one at which the target follows."""
+        for _ in range(steps):
+            self.algorithm.num_timesteps += 1
+            self._explore()
+            self.algorithm._on_step()
+
+    def _explore(self) -> None:
         algorithm = self.algorithm
-        _, params, variables = load_from_zip_file(io.BytesIO(state), load_data=False, device=algorithm.device)
-        algorithm.set_parameters(params, exact_match=True, device=algorithm.device)
-        if algorithm.log_ent_coef is not None:
-            algorithm.log_ent_coef.data.copy_((variables or {})["log_ent_coef"].data)
-        algorithm._n_updates = counters.updates
-        algorithm.num_timesteps = counters.steps
+        algorithm._update_current_progress_remaining(algorithm.num_timesteps, self._total)
+        algorithm.exploration_rate = algorithm.exploration_schedule(algorithm._current_progress_remaining)

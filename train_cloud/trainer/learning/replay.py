@@ -1,10 +1,12 @@
 """The replay buffer: stable-baselines3's, with each transition as one packed float32 row of a torch tensor.
 
-A whole batch of experience is inserted with a few array copies and a sample is one index_select, on the device that
-learns. It promises the newest `buffer_size` transitions in the order of insertion. It does not read the store.
+Images and dictionaries are kept in stable-baselines3's own buffers, which hold them as they come. Of vectors a whole
+batch of experience is inserted with a few array copies and a sample is one index_select, on the device that learns.
+Both keep the newest `buffer_size` transitions in the order of insertion. They do not read the store.
 """
 
 import hashlib
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +19,9 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 DIGEST_ROWS: Final = 20_000
 """A digest tells of this many rows at most: hashing all of a large buffer would hold learning up."""
+
+DIGEST_IMAGES: Final = 200
+"""The same where rows are large."""
 
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -103,3 +108,40 @@ class PackedReplayBuffer(ReplayBuffer):
     def digest(self) -> str:
         """SHA-256 (hex) of how many rows there are and of the newest DIGEST_ROWS of them, in order."""
         return hashlib.sha256(self.size().to_bytes(8, "little") + self.newest(DIGEST_ROWS).tobytes()).hexdigest()
+
+
+def insert(
+    buffer: ReplayBuffer,
+    observations: Any,
+    actions: npt.NDArray[Any],
+    rewards: Float32Array,
+    next_observations: Any,
+    terminated: BoolArray,
+) -> None:
+    """Append T transitions to either kind of buffer: values as stable-baselines3 takes them, actions (T, A)."""
+    if isinstance(buffer, PackedReplayBuffer):
+        size = math.prod(observations.shape[1:])
+        before, after = (values.reshape(len(rewards), size) for values in (observations, next_observations))
+        buffer.insert(before, actions, rewards, after, terminated)
+        return
+    for row in range(len(rewards)):
+        one = slice(row, row + 1)
+        buffer.add(
+            _part(observations, one), _part(next_observations, one), actions[one], rewards[one], terminated[one], [{}]
+        )
+
+
+def _part(values: Any, rows: slice) -> Any:
+    return {key: part[rows] for key, part in values.items()} if isinstance(values, dict) else values[rows]
+
+
+def digest_of(buffer: ReplayBuffer) -> str:
+    """SHA-256 (hex) of how many transitions one of stable-baselines3's own buffers holds, and of the newest of them."""
+    newest = np.arange(buffer.pos - min(buffer.size(), DIGEST_IMAGES), buffer.pos) % buffer.buffer_size
+    told = hashlib.sha256(buffer.size().to_bytes(8, "little"))
+    for held in (buffer.observations, buffer.next_observations):
+        for _, part in sorted(held.items()) if isinstance(held, dict) else [("", held)]:
+            told.update(part[newest].tobytes())
+    for column in (buffer.actions, buffer.rewards, buffer.dones):
+        told.update(column[newest].tobytes())
+    return told.hexdigest()

@@ -90,6 +90,7 @@ def metrics_document(
         "total_timesteps": config.total_timesteps,
         "off_period_steps": counters.off_period_steps,
         "replay_rows": figures.replay_rows,
+        "dropped_steps": figures.dropped_steps,
         "updates": counters.updates,
         "episodes": counters.episodes,
         "episode_ends": counters.ends,
@@ -133,7 +134,14 @@ STORY = {
     "off_period": "off_period_steps",
 }
 """Words of the log's progress line, and the field of the document that each tells; steps are the line's own."""
-LOSSES = {"actor_loss": "actor_loss", "critic_loss": "critic_loss", "entropy_coefficient": "ent_coef"}
+LOSSES = {
+    "actor_loss": "actor_loss",
+    "critic_loss": "critic_loss",
+    "entropy_coefficient": "ent_coef",
+    "loss": "loss",
+    "value_loss": "value_loss",
+    "exploration": "exploration_rate",
+}
 
 
 def story(document: Mapping[str, Any]) -> dict[str, Any]:

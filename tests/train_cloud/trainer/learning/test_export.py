@@ -7,11 +7,12 @@ import pytest
 import torch
 from gymnasium import spaces
 from sb3_contrib import CrossQ
-from stable_baselines3 import PPO
+from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
-from racing.policy import Policy
+from experience.spaces import Spaces, SpaceSpec
+from racing.policy import Actions, Policy
 from racing.task import ACTION_STEP
 from tests.support.runs import boxes, run_config
 from train_cloud.trainer.learning.export import ExportError, export_policy
@@ -50,7 +51,7 @@ def observations(model: BaseAlgorithm) -> np.ndarray[Any, Any]:
 
 def agreement(model: BaseAlgorithm) -> float:
     rows = observations(model)
-    ours = Policy.from_bytes(export_policy(model, 1, SIGNATURE), SIGNATURE).act(rows)
+    ours = Policy.from_bytes(export_policy(model, 1, SIGNATURE, ACTION_STEP), SIGNATURE).act(rows)
     theirs, _ = model.predict(rows, deterministic=True)
     assert np.ptp(theirs, axis=0).min() > 0.1, "a policy that always does the same shows nothing"
     return float(np.abs(ours - np.clip(theirs, -1.0, 1.0 - ACTION_STEP)).max())
@@ -98,3 +99,71 @@ def test_a_policy_without_counterpart_is_refused() -> None:
     )
     with pytest.raises(ExportError, match="SiLU"):
         export_policy(model, 1, SIGNATURE)
+
+
+def spaces_of(action: spaces.Space[Any]) -> SpacesOnly:
+    return SpacesOnly(Spaces(boxes(12, 2).observation, SpaceSpec(action)))
+
+
+def acted(
+    model: BaseAlgorithm, random: np.random.Generator | None = None, count: int = 2000
+) -> tuple[Actions, Actions]:
+    """What the exported policy and torch do on the same observations; with `random` both explore, `count` on one."""
+    rows = observations(model)
+    if random is not None:
+        rows = np.repeat(rows[:1] / np.float32(8.0), count, axis=0)
+    sides = model.observation_space, model.action_space
+    ours = Policy.from_bytes(export_policy(model, 1, SIGNATURE), SIGNATURE, sides).act(rows, random)
+    theirs, _ = model.predict(rows, deterministic=random is None)
+    return ours, theirs
+
+
+def enlarged(model: BaseAlgorithm, name: str, factor: float) -> BaseAlgorithm:
+    """With weights so large that what it does depends on what it sees."""
+    with torch.no_grad():
+        model.policy.get_parameter(name).mul_(factor)
+    return model
+
+
+def test_actions_of_any_bounds_agree_and_lie_on_no_grid() -> None:
+    action = spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 300.0], np.float32))
+    squashed = enlarged(SAC("MlpPolicy", spaces_of(action), seed=1, device="cpu"), "actor.mu.weight", 3.0)
+    ppo = PPO("MlpPolicy", spaces_of(action), seed=1, device="cpu")
+    for model in (squashed, enlarged(ppo, "action_net.weight", 30.0)):
+        ours, theirs = acted(model)
+        assert np.ptp(theirs, axis=0).min() > 0.1
+        assert np.abs((ours - np.clip(theirs, action.low, action.high)) / (action.high - action.low)).max() < 1e-3
+        assert not np.array_equal(ours / ACTION_STEP, np.rint(ours / ACTION_STEP))
+
+
+def test_a_categorical_policy_agrees_and_explores_as_torch_does() -> None:
+    action = spaces.Discrete(4, start=-1)
+    model = enlarged(PPO("MlpPolicy", spaces_of(action), seed=1, device="cpu"), "action_net.weight", 30.0)
+    ours, theirs = acted(model)
+    assert len(np.unique(theirs)) > 1
+    # stable-baselines3 counts from 0, and leaves it to the environment's wrapper to begin elsewhere.
+    assert (ours[:, 0] == theirs + action.start).mean() > 0.99
+    drawn, wanted = acted(model, np.random.default_rng(1), 50_000)
+    shares = [np.bincount(values, minlength=4) / len(values) for values in (drawn[:, 0] - action.start, wanted)]
+    assert np.abs(shares[0] - shares[1]).max() < 0.02
+
+
+def test_dqn_agrees_and_explores_at_its_rate() -> None:
+    model = DQN("MlpPolicy", spaces_of(spaces.Discrete(4)), seed=1, device="cpu", buffer_size=10)
+    ours, theirs = acted(model)
+    assert len(np.unique(theirs)) > 1
+    assert (ours[:, 0] == theirs).mean() > 0.99
+    model.exploration_rate = 0.4
+    drawn, _ = acted(model, np.random.default_rng(1), 50_000)
+    shares = np.sort(np.bincount(drawn[:, 0], minlength=4) / len(drawn))
+    assert np.abs(shares - [0.1, 0.1, 0.1, 0.7]).max() < 0.01
+
+
+def test_images_and_actions_without_counterpart_are_refused() -> None:
+    image = spaces.Box(0, 255, (36, 36, 3), np.uint8)
+    drawn = SpacesOnly(Spaces(SpaceSpec(image), SpaceSpec(spaces.Discrete(2))))
+    for policy in ("CnnPolicy", "MlpPolicy"):
+        with pytest.raises(ExportError, match="serve-env"):
+            export_policy(PPO(policy, drawn, device="cpu"), 1, SIGNATURE)
+    with pytest.raises(ExportError, match=r"MultiDiscrete.*no counterpart"):
+        export_policy(PPO("MlpPolicy", spaces_of(spaces.MultiDiscrete([2, 3])), device="cpu"), 1, SIGNATURE)

@@ -4,10 +4,11 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from experience.codec import Batch
+from experience.batches import AnyArray, Batch
 from experience.environment import racing
 from tests.support.experience import STREAM, incoming, made_up_batch
 from tests.support.moto_s3 import MotoS3, s3
@@ -34,12 +35,16 @@ class Summer:
     """Learns the sum of all rewards, and so needs no step a second time."""
 
     remembers = 0
+    waits_for_version = False
 
     def __init__(self) -> None:
         self.total = 0.0
         self.steps = self.updates = 0
 
-    def take(self, batch: Batch) -> None:
+    def act(self, observations: Any, explore: bool) -> AnyArray:
+        raise NotImplementedError
+
+    def take(self, batch: Batch, _new: bool = True, /) -> None:
         self.total += float(batch.rewards.sum())
         self.steps += batch.steps
 

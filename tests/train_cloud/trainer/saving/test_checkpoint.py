@@ -11,6 +11,7 @@ from stable_baselines3 import SAC
 
 from experience.environment import Environment
 from racing.policy import Policy
+from tests.support.learners import off_policy_learner, replay_of
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import boxes, run_config
 from tests.support.waiting import wait_until
@@ -34,9 +35,9 @@ ENVIRONMENT = Environment("six", boxes(6, 2))
 
 def learner_with_experience(method: str = "sac", seed: int = 0) -> OffPolicyLearner:
     config = run_config(method=method, network=[16, 16], batch_size=32, buffer_size=500, seed=seed)
-    learner = make_learner(config, ENVIRONMENT)
+    learner = off_policy_learner(config, ENVIRONMENT)
     rng = np.random.default_rng(8)
-    learner.replay.insert(
+    replay_of(learner).insert(
         rng.normal(size=(400, 6)).astype(np.float32),
         rng.uniform(-1, 1, (400, 2)).astype(np.float32),
         rng.normal(size=400).astype(np.float32),
