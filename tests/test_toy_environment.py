@@ -91,6 +91,9 @@ class Table:
         self.updates += budget
         return budget
 
+    def act(self, observations: Any, explore: bool) -> Any:
+        raise NotImplementedError("nobody acts here")
+
     def figures(self) -> Figures:
         return Figures({"value": float(self.sums.sum())}, int(self.counts.sum()))
 

@@ -4,7 +4,7 @@ The loop paces, publishes, saves and stops; a learner takes experience in, makes
 its state as bytes. Methods that learn from a replay buffer are off_policy.py's; learners.py makes what a run asks for.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from experience.batches import Batch
 from train_cloud.trainer.counters import Counters
@@ -31,6 +31,9 @@ class Learner(Protocol):
 
     def update(self, budget: int) -> int:
         """Make up to `budget` gradient updates; returns how many, 0 while there is nothing to learn from."""
+
+    def act(self, observations: Any, explore: bool) -> Any:
+        """Actions (N, ...) for observations (N, ...), by the weights of now; the best where it is not to `explore`."""
 
     def figures(self) -> Figures:
         """How learning goes now."""

@@ -4,8 +4,10 @@ It learns from random samples of the newest experience, as many updates at a tim
 """
 
 import io
+from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
 from sb3_contrib import TQC, CrossQ
 from stable_baselines3 import SAC
 from stable_baselines3.common.save_util import load_from_zip_file
@@ -34,6 +36,10 @@ class OffPolicyLearner:
         self.replay = algorithm.replay_buffer
         self._batch_size = batch_size
         self._signature = signature
+        space = algorithm.action_space
+        assert isinstance(space, Box)
+        self._bounds = space.low.ravel(), space.high.ravel()
+        self._scales = bool((space.low != -1.0).any() or (space.high != 1.0).any())
 
     @property
     def remembers(self) -> int:
@@ -43,9 +49,14 @@ class OffPolicyLearner:
     def take(self, batch: Batch) -> None:
         """Put the steps of `batch` into the replay buffer, except those off the control period."""
         wanted = slice(None) if not batch.off_period.any() else np.flatnonzero(~batch.off_period)
+        actions = batch.actions
+        if self._scales:
+            # Networks know actions between -1 and 1 alone.
+            low, high = self._bounds
+            actions = 2.0 * ((actions - low) / (high - low)) - 1.0
         self.replay.insert(
             batch.current_observations()[wanted],
-            batch.actions[wanted],
+            actions[wanted],
             batch.rewards[wanted],
             batch.next_observations()[wanted],
             batch.terminated[wanted],
@@ -57,6 +68,10 @@ class OffPolicyLearner:
             return 0
         self.algorithm.train(gradient_steps=budget, batch_size=self._batch_size)
         return budget
+
+    def act(self, observations: Any, explore: bool) -> Any:
+        """Actions (N, ...) for observations (N, ...), by the actor of now."""
+        return self.algorithm.policy.predict(observations, deterministic=not explore)[0]
 
     def figures(self) -> Figures:
         """The means that the latest call of `train` recorded, named without `train/`, and the buffer's rows."""

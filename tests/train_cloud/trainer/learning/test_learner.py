@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,9 @@ class Summer:
         made = min(budget, AT_ONCE)
         self.updates += made
         return made
+
+    def act(self, observations: Any, explore: bool) -> Any:
+        raise NotImplementedError("nobody acts here")
 
     def figures(self) -> Figures:
         return Figures({"surprise": 0.5}, 0)
