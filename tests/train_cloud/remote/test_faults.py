@@ -15,7 +15,7 @@ from bridge.serve_env.offers import offers_of
 from bridge.serve_env.serving import Serving
 from tests.support import counting_env
 from tests.support.fault_proxy import FaultProxy
-from tests.support.receivers import CONFIG, TOKEN, ThreadedReceiver
+from tests.support.receivers import REMOTE, TOKEN, ThreadedReceiver
 from train_cloud.remote.env import RemoteEnv
 from train_cloud.remote.errors import RemoteEnvError
 from train_cloud.run_folder.files import CALLS
@@ -43,7 +43,7 @@ def serving(port: int, most: int = 8) -> Iterator[None]:
 
 @pytest.fixture
 def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreadedReceiver]:
-    receiver = ThreadedReceiver(CONFIG, tmp_path_factory.mktemp("r"))
+    receiver = ThreadedReceiver(REMOTE, tmp_path_factory.mktemp("r"))
     yield receiver
     receiver.close()
 
