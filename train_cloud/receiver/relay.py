@@ -28,6 +28,7 @@ from wire.messages import (
     MAX_UP_FRAME_BYTES,
     PROTOCOL,
     CloseCode,
+    Drain,
     EnvAction,
     EnvCall,
     EnvErrorCode,
@@ -80,6 +81,17 @@ class Relay:
         self._clients: dict[str, _Client] = {}
         self._met: set[str] = set()
         """Streams of the processes that were here."""
+
+    def drain(self, reason: str) -> None:
+        """Tell all bridges that the instance is going away, for this reason."""
+        for bridge in self._bridges.values():
+            bridge.socket.send_now(encode_frame(Drain(reason)))
+
+    def close(self) -> None:
+        """Let all bridges go."""
+        for bridge in self._bridges.values():
+            bridge.socket.protocol.fail(CloseCode.GOING_AWAY, "draining")
+            bridge.socket.send_data()
 
     def serves(self, stream: str) -> bool:
         """Whether a bridge is connected under this stream."""

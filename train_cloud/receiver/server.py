@@ -200,10 +200,12 @@ class Receiver:
         server.close(close_connections=False)
         for collector in self._collectors.values():
             collector.connection.post(Drain("The instance is going away; keep driving, keep the spool, dial again."))
+        self._relay.drain("The instance is going away; dial again.")
         # The bridges stay while segments go up: what becomes safe now, they need not send again.
         all_safe = await asyncio.to_thread(flush, FINAL_BACKUP_SECONDS)
         for collector in list(self._collectors.values()):
             collector.connection.close(CloseCode.GOING_AWAY, "draining")
+        self._relay.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(5.0):
                 while self._vitals.connections:

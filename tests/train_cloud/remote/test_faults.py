@@ -134,7 +134,8 @@ def test_another_process_of_the_pc_makes_the_environment_anew(receiver: Threaded
     with serving(receiver.port):
         with pytest.raises(RemoteEnvError) as raised:
             env.step(0)
-        assert raised.value.is_recoverable
+        # Said by the new process itself, at once.
+        assert (raised.value.code, raised.value.is_recoverable) == (EnvErrorCode.UNKNOWN_CLIENT, True)
         assert env.reset()[0].tolist() == [0.0]
         assert env.step(0)[0].tolist() == [1.0]
 

@@ -20,9 +20,9 @@ NAME = "tests.support.logged_env:Point"
 ENVS = 2
 
 
-def remote_site(folder: Path, s3: MotoS3, **changes: object) -> Site:
+def remote_site(folder: Path, s3: MotoS3, **changes: Any) -> Site:
     """A run of Point whose steps are written to `folder`'s steps.jsonl."""
-    environment = {
+    environment: dict[str, Any] = {
         "kind": "gymnasium",
         "id": NAME,
         "source": "remote",
@@ -111,9 +111,36 @@ def test_whoever_is_killed_no_step_is_doubled_or_invented(tmp_path: Path, s3: Mo
         steps, on_the_pc = recorded(site), made(site.folder)
         assert max(steps.values()) == max(on_the_pc.values()) == 1
         assert not steps - on_the_pc, "steps that the PC has not made"
-        # What a killed trainer had not committed, and what was under way at an end, is lost.
-        assert sum((on_the_pc - steps).values()) <= 0.5 * sum(on_the_pc.values())
+        # What the killed trainer had not committed is lost, and what was under way at each end.
+        assert sum((on_the_pc - steps).values()) <= site.config.max_lead_steps + 4 * ENVS
         check_chains(site)
+
+
+@pytest.mark.slow
+def test_pendulum_is_learned(tmp_path: Path, s3: MotoS3) -> None:
+    settings: dict[str, Any] = {
+        "environment": {"kind": "gymnasium", "id": "Pendulum-v1", "source": "remote"},
+        "total_timesteps": 8_000,
+        "learning_starts": 500,
+        "updates_per_step": 1.0,
+        "learning_rate": 1e-3,
+        "batch_size": 256,
+        "network": [64, 64],
+        "save_frequency": 2_000,
+    }
+    with Site(tmp_path / "run", s3, **settings) as site:
+        site.start_receiver()
+        site.wait_for_receiver()
+        site.start(BRIDGE, "bridge", "serve-env", "--env", "Pendulum-v1")
+        site.start_trainer()
+        wait_until(lambda: site.consumed_steps() >= 3_000, "learning is under way", 120.0, 0.1)
+        site.kill(TRAINER)
+        site.start_trainer()
+        assert site.wait_for_end(TRAINER, 240.0) == 0
+        counters = site.checkpoint_counters()
+        assert (counters.steps, counters.updates, counters.resumes) == (8_000, 7_500, 1)
+        # With the noise by which it explores.
+        assert np.mean(counters.recent_rewards[-10:]) >= -250.0, counters.recent_rewards
 
 
 def ended(site: Site, reason: str) -> int:

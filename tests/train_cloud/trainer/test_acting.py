@@ -1,0 +1,145 @@
+"""The actor, against a real receiver and a PC in threads: what it records when something goes wrong."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from gymnasium.spaces import Box
+
+from experience.batches import Batch
+from experience.codec import decode_batch
+from experience.environment import Environment
+from experience.recorder import Recorder
+from experience.sink import SinkFull
+from experience.spaces import Spaces, SpaceSpec
+from tests.support.counting_env import Counting
+from tests.support.receivers import REMOTE, ThreadedReceiver, blob
+from tests.support.waiting import wait_until
+from tests.train_cloud.remote.test_faults import NAME, calls_of, serving
+from train_cloud.run_config import EnvironmentSettings
+from train_cloud.store import Store
+from train_cloud.trainer.acting.actor import Actor
+from train_cloud.trainer.acting.store_sink import StoreSink
+from train_cloud.trainer.learning.sanity import Diverged
+
+CHOSEN = EnvironmentSettings(kind="gymnasium", id=NAME, source="remote", kwargs={"name": "acting"})
+CONFIG = msgspec.structs.replace(REMOTE, environment=CHOSEN, total_timesteps=1000)
+COUNTING = Environment(NAME, Spaces(SpaceSpec(Counting.observation_space), SpaceSpec(Counting.action_space)))
+
+
+class Listed:
+    """A sink that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+
+    def append(self, blob: bytes, steps: int, steps_by_car: Mapping[int, int] | None = None) -> int:
+        assert steps == sum((steps_by_car or {}).values())
+        self.batches.append(decode_batch(blob, COUNTING.spaces.layout))
+        return len(self.batches)
+
+    def steps_of_car(self, car: int) -> int:
+        assert car == 0
+        return sum(batch.steps for batch in self.batches)
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[ThreadedReceiver]:
+    receiver = ThreadedReceiver(CONFIG, tmp_path)
+    yield receiver
+    receiver.close()
+
+
+def turned(actor: Actor, until: Callable[[], bool], what: str) -> None:
+    """Let the actor go on until then."""
+
+    def turn() -> bool:
+        actor.turn(0, 0.01)
+        return until()
+
+    wait_until(turn, what)
+
+
+def begun(actor: Actor, environment: Environment, act: Callable[[Any], Any], sink: Listed | None = None) -> Listed:
+    sink = sink or Listed()
+    actor.begin(environment, Recorder(sink, environment.spaces.layout, 1), act, lambda: 1, 0)
+    return sink
+
+
+def test_an_environment_that_raises_ends_its_episode_and_is_made_anew(receiver: ThreadedReceiver) -> None:
+    actions = iter([0, 0, 0, 1] + [0] * 10**6)
+    actor = Actor(CONFIG, calls_of(receiver))
+    assert "ac-bridge serve-env --env" in (actor.waits_for() or "")
+    sink = begun(actor, COUNTING, lambda _: np.array([next(actions)]))
+    with serving(receiver.port):
+        turned(actor, lambda: "the wheel came off" in (actor.waits_for() or ""), "it says why it waits")
+        turned(actor, lambda: actor.waits_for() is None, "it goes on")
+        turned(actor, lambda: sink.steps_of_car(0) > 3, "it steps")
+        actor.close()
+    ends = [episode for batch in sink.batches for episode in batch.episodes]
+    assert (ends[0].steps, ends[0].reason, ends[-1].reason) == (3, "interrupted", "stopped")
+    seen = np.concatenate([batch.current_observations()[:, 0] for batch in sink.batches])
+    assert seen[:4].tolist() == [0.0, 1.0, 2.0, 0.0]
+
+
+def test_a_pc_with_other_spaces_is_not_stepped(receiver: ThreadedReceiver) -> None:
+    other = Environment(NAME, Spaces(SpaceSpec(Box(0.0, 1.0, (2,))), SpaceSpec(Box(0.0, 1.0, (1,)))))
+    actor = Actor(CONFIG, calls_of(receiver))
+    begun(actor, other, lambda _: pytest.fail("it acts"))
+    with serving(receiver.port):
+        turned(actor, lambda: "has other spaces than the run's" in (actor.waits_for() or ""), "it says so")
+        actor.close()
+
+
+def test_an_action_that_is_none_reaches_no_environment(receiver: ThreadedReceiver) -> None:
+    actor = Actor(CONFIG, calls_of(receiver))
+    sink = begun(actor, COUNTING, lambda _: np.array([np.nan]))
+    with serving(receiver.port):
+        with pytest.raises(Diverged, match="action"):
+            turned(actor, lambda: False, "it acts")
+        actor.close()
+    assert sink.batches == []
+
+
+def test_it_waits_while_it_leads_learning_by_too_much(receiver: ThreadedReceiver) -> None:
+    acted = []
+
+    def act(observations: Any) -> Any:
+        acted.append(observations)
+        return np.array([0])
+
+    config = msgspec.structs.replace(CONFIG, max_lead_steps=30, total_timesteps=40)
+    actor = Actor(config, calls_of(receiver))
+    begun(actor, COUNTING, act)
+    with serving(receiver.port):
+        turned(actor, lambda: len(acted) == 31, "it acts")
+        for _ in range(20):
+            actor.turn(0, 0.01)
+        assert len(acted) == 31
+        for _ in range(100):
+            actor.turn(40, 0.01)
+        assert len(acted) == 40
+        assert actor.waits_for() is None
+        actor.close()
+
+
+def test_a_full_store_is_a_full_sink(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.db", 400_000)
+    sink = StoreSink(store, COUNTING)
+    appended = 0
+
+    def fill() -> None:
+        nonlocal appended
+        while True:
+            assert sink.append(blob(appended + 1), 20, {0: 20}) == appended + 1
+            appended += 1
+
+    with pytest.raises(SinkFull):
+        fill()
+    (state,) = store.streams().values()
+    assert (state.stored_through, state.bridge) == (appended, "trainer")
+    assert sink.steps_of_car(0) == state.stored_steps == 20 * appended > 0
+    store.close()
