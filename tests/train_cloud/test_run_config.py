@@ -92,12 +92,10 @@ POINT = {"kind": "gymnasium", "id": "my_game:Point", "source": "remote"}
 
 
 def test_a_remote_environment_is_made_with_its_arguments() -> None:
-    chosen = parse_run_config(
-        json.dumps(
-            SMALLEST | {"environment": POINT | {"kwargs": {"g": 9.8, "deep": {"a": [1]}}, "num_envs": 4}}
-        ).encode()
-    ).environment
-    assert (chosen.source, chosen.kwargs, chosen.num_envs) == ("remote", {"g": 9.8, "deep": {"a": [1]}}, 4)
+    kwargs = {"g": 9.8, "deep": {"a": [1]}}
+    point = POINT | {"kwargs": kwargs, "num_envs": 4}
+    chosen = parse_run_config(json.dumps(SMALLEST | {"environment": point}).encode()).environment
+    assert (chosen.source, chosen.kwargs, chosen.num_envs) == ("remote", kwargs, 4)
 
 
 @pytest.mark.parametrize(

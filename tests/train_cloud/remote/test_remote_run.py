@@ -106,6 +106,11 @@ def test_whoever_is_killed_no_step_is_doubled_or_invented(tmp_path: Path, s3: Mo
         wait_for_more(site, 300)
         assert 1 <= ended(site, "interrupted") - interrupted <= ENVS
 
+        site.freeze(BRIDGE, True)
+        wait_until(lambda: "it was not heard any more" in site.log(RECEIVER), "the silence is noticed")
+        site.freeze(BRIDGE, False)
+        wait_for_more(site, 300)
+
         site.check_running(RECEIVER, TRAINER, BRIDGE)
         assert site.terminate(TRAINER) == 0
         steps, on_the_pc = recorded(site), made(site.folder)
@@ -141,6 +146,32 @@ def test_pendulum_is_learned(tmp_path: Path, s3: MotoS3) -> None:
         assert (counters.steps, counters.updates, counters.resumes) == (8_000, 7_500, 1)
         # With the noise by which it explores.
         assert np.mean(counters.recent_rewards[-10:]) >= -250.0, counters.recent_rewards
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_on_another_instance(tmp_path: Path, s3: MotoS3) -> None:
+    with remote_site(tmp_path / "run", s3, updates_per_step=0.25, max_lead_steps=300) as site:
+        site.start_receiver()
+        site.wait_for_receiver()
+        start_pc(site)
+        site.start_trainer()
+        wait_for_more(site, 700)
+        saved = site.checkpoint_counters()
+        site.lose_instance()
+        site.start_receiver()
+        site.wait_for_receiver()
+        site.start_trainer()
+        wait_until(lambda: site.consumed_steps() >= saved.steps + 300, "the counters go on", 60.0, 0.05)
+        assert site.terminate(TRAINER) == 0
+        assert site.terminate(RECEIVER) == 0
+        counters, on_the_pc = site.checkpoint_counters(), made(site.folder)
+        assert counters.steps > saved.steps
+        assert counters.resumes == 1
+        steps = recorded(site)
+        assert max(steps.values()) == 1
+        assert not steps - on_the_pc
+        assert {batch.stream for batch in site.stored_batches()} == {stream for stream, _ in site.batches_in_bucket()}
+        check_chains(site)
 
 
 def ended(site: Site, reason: str) -> int:
