@@ -224,7 +224,7 @@ class Trainer:
     def _update(self) -> int:
         """Do some of the updates that are owed; returns how many."""
         chunk = self.config.gradient_chunk
-        if self.actor is not None:
+        if self.actor is not None and self.actor.is_stepping:
             # What one step of the PC asks for: the next action is not to wait for longer.
             chunk = max(1, round(self.config.updates_per_step * self.config.environment.num_envs))
         budget = min(self._updates_owed(), chunk)

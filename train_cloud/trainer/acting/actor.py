@@ -60,8 +60,8 @@ class Actor:
         """
         self._steps, self._totals = np.zeros(self._count, np.int64), np.zeros(self._count)
         """Of the open episodes."""
-        self._answers = 0
-        self._seconds = np.zeros(2)
+        self._answers, self._seconds = 0, np.zeros(2)
+        self._means: list[float | None] = [None, None]
 
     def spaces(self) -> list[str]:
         """The canonical text of the made environment's spaces; none while a PC is waited for. Call it on and on."""
@@ -93,6 +93,11 @@ class Actor:
         assert self._recorder is not None
         self._stored_before = steps - self._recorder.collected_steps
 
+    @property
+    def is_stepping(self) -> bool:
+        """Whether the PC makes a step now, after which it waits for the next action."""
+        return self._call is EnvAction.STEP
+
     def waits_for(self) -> str | None:
         """What it waits for outside of this process, in words; None while it goes on."""
         if self._refusal is not None:
@@ -107,13 +112,14 @@ class Actor:
         return None
 
     def figures(self) -> dict[str, float | None]:
-        """Means over the vector steps since the last time, s; None without one.
+        """Means over the vector steps since the last time there were any, s; None before the first.
 
         `environment_seconds` were spent on the PC, `round_trip_seconds` until the answer was taken here.
         """
-        means = (self._seconds / self._answers).tolist() if self._answers else [None, None]
+        if self._answers:
+            self._means = (self._seconds / self._answers).tolist()
         self._answers, self._seconds = 0, np.zeros(2)
-        return {"environment_seconds": means[0], "round_trip_seconds": means[1]}
+        return {"environment_seconds": self._means[0], "round_trip_seconds": self._means[1]}
 
     def turn(self, trained_steps: int, seconds: float = 0.0) -> None:
         """Take an answer, waited for at most `seconds`, and ask for what comes next.
