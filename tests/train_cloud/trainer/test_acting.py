@@ -1,6 +1,9 @@
 """The actor, against a real receiver and a PC in threads: what it records when something goes wrong."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +18,25 @@ from experience.environment import Environment
 from experience.recorder import Recorder
 from experience.sink import SinkFull
 from experience.spaces import Spaces, SpaceSpec
+from tests.support import counting_env
 from tests.support.counting_env import Counting
+from tests.support.moto_s3 import MotoS3, s3
 from tests.support.receivers import REMOTE, ThreadedReceiver, blob
 from tests.support.waiting import wait_until
 from tests.train_cloud.remote.test_faults import NAME, calls_of, serving
+from tests.train_cloud.trainer.learning.test_learner import Summer
+from train_cloud.object_store import ObjectStore
 from train_cloud.run_config import EnvironmentSettings
 from train_cloud.store import Store
 from train_cloud.trainer.acting.actor import Actor
 from train_cloud.trainer.acting.store_sink import StoreSink
+from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.sanity import Diverged
+from train_cloud.trainer.loop import Trainer
+from train_cloud.trainer.reporting.tracking import Tracking
+from train_cloud.trainer.saving.uploads import Uploads
+
+__all__ = ["s3"]
 
 CHOSEN = EnvironmentSettings(kind="gymnasium", id=NAME, source="remote", kwargs={"name": "acting"})
 CONFIG = msgspec.structs.replace(REMOTE, environment=CHOSEN, total_timesteps=1000)
@@ -124,6 +137,51 @@ def test_it_waits_while_it_leads_learning_by_too_much(receiver: ThreadedReceiver
         assert len(acted) == 40
         assert actor.waits_for() is None
         actor.close()
+
+
+class Patient(Summer):
+    """Learns only after it has chosen the 150th action, by which the environment hangs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.acted = 0
+
+    def act(self, observations: Any, explore: bool) -> Any:
+        assert explore
+        assert observations.shape == (1, 1)
+        self.acted += 1
+        return np.array([2 if self.acted == 150 else 0])
+
+    def update(self, budget: int) -> int:
+        return super().update(budget) if self.acted >= 150 else 0
+
+
+def test_updates_are_made_while_the_pc_steps(receiver: ThreadedReceiver, s3: MotoS3) -> None:
+    config = msgspec.structs.replace(
+        CONFIG, bucket=s3.bucket, total_timesteps=200, learning_starts=10, updates_per_step=0.5
+    )
+    objects, learner, counters, stop = ObjectStore(s3.bucket, "runs/acting/"), Patient(), Counters(), threading.Event()
+    uploads, tracking = Uploads(objects, None), Tracking(config, receiver.store.path.parent, objects, 0)
+    actor = Actor(config, calls_of(receiver))
+    recorder = Recorder(StoreSink(receiver.store, COUNTING), COUNTING.spaces.layout, 1)
+    actor.begin(COUNTING, recorder, partial(learner.act, explore=True), lambda: 1, 0)
+    trainer = Trainer(
+        *(config, receiver.store, uploads, tracking, learner, counters, stop, COUNTING.spaces.layout, actor)
+    )
+    counting_env.RELEASED.clear()
+    with serving(receiver.port), ThreadPoolExecutor(1) as pool:
+        training = pool.submit(trainer.run)
+        try:
+            # The steps before the one that hangs, and not the one that may yet turn out to be the last.
+            wait_until(lambda: learner.updates == (148 - 10) // 2 or training.done(), "it learns meanwhile")
+            assert (learner.acted, learner.steps) == (150, 148)
+        finally:
+            counting_env.RELEASED.set()
+        assert training.result(300)
+        actor.close()
+    uploads.close()
+    tracking.close()
+    assert (counters.steps, counters.updates, learner.acted) == (200, 95, 200)
 
 
 def test_a_full_store_is_a_full_sink(tmp_path: Path) -> None:
