@@ -82,13 +82,16 @@ def begun(actor: Actor, environment: Environment, act: Callable[[Any], Any], sin
     return sink
 
 
-def test_an_environment_that_raises_ends_its_episode_and_is_made_anew(receiver: ThreadedReceiver) -> None:
-    actions = iter([0, 0, 0, 1] + [0] * 10**6)
+@pytest.mark.parametrize(("wrong", "said"), [(1, "the wheel came off"), (5, "holds NaN or an infinite number")])
+def test_an_environment_that_cannot_go_on_ends_its_episode_and_is_made_anew(
+    receiver: ThreadedReceiver, wrong: int, said: str
+) -> None:
+    actions = iter([0, 0, 0, wrong] + [0] * 10**6)
     actor = Actor(CONFIG, calls_of(receiver))
     assert "ac-bridge serve-env --env" in (actor.waits_for() or "")
     sink = begun(actor, COUNTING, lambda _: np.array([next(actions)]))
     with serving(receiver.port):
-        turned(actor, lambda: "the wheel came off" in (actor.waits_for() or ""), "it says why it waits")
+        turned(actor, lambda: said in (actor.waits_for() or ""), "it says why it waits")
         turned(actor, lambda: actor.waits_for() is None, "it goes on")
         turned(actor, lambda: sink.steps_of_car(0) > 3, "it steps")
         actor.close()

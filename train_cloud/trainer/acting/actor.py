@@ -213,6 +213,8 @@ class Actor:
         space = self._spaces.observation.space
         if values.shape != (self._count, *(space.shape or ())) or values.dtype != space.dtype:
             raise ValueError(f"the observations are {values.dtype} {values.shape}, not {self._count} of {space}")
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ValueError("an observation holds NaN or an infinite number, on which nobody can act")
         return values
 
     def _take_step(self, observations: Any, rewards: Any, terminated: Any, truncated: Any, infos: Any) -> None:
