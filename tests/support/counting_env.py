@@ -13,7 +13,7 @@ RELEASED = threading.Event()
 
 
 class Counting(gymnasium.Env[np.ndarray[Any, Any], np.int64]):
-    """Its observation is how many steps it has made. Actions: 0 steps, 1 raises, 2 hangs until RELEASED, 5 shows NaN."""
+    """Shows how many steps it has made. Actions: 0 steps, 1 raises, 2 hangs until RELEASED, 5 shows NaN."""
 
     observation_space = spaces.Box(0, np.inf, (1,), np.float64)
     action_space = spaces.Discrete(6)

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import torch
 
+from experience.batches import most_steps
 from experience.recorder import Recorder
 from experience.spaces import SpacesError
 from runtime.exit_codes import ExitCode
@@ -113,6 +114,12 @@ def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threadin
     environment = _wait_for(
         lambda: environment_of(config, store.first_spaces() or (actor.spaces() if actor else [])), waits_for, stop
     )
+    layout, count = environment.spaces.layout, config.environment.num_envs
+    if count > most_steps(layout):
+        raise ConfigError(
+            f"The field `environment.num_envs` has the value {count}, but a batch of experience holds at most "
+            f"{most_steps(layout)} steps of observations as large as these. Ask for fewer, or make them smaller."
+        )
     learner = make_learner(config, environment)
     found = _patiently(lambda: find_newest(objects), "looking for a checkpoint", stop)
     counters = Counters()
@@ -131,10 +138,10 @@ def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threadin
         if actor is not None:
             # Beside the receiver, whose limit it keeps.
             sink = StoreSink(Store(store.path, config.max_store_bytes), environment)
-            recorder = Recorder(sink, environment.spaces.layout, config.environment.num_envs)
+            recorder = Recorder(sink, layout, count)
             act = partial(learner.act, explore=True)
             actor.begin(environment, recorder, act, lambda: counters.weights_version, store.total_steps())
-        trainer = Trainer(config, store, uploads, tracking, learner, counters, stop, environment.spaces.layout, actor)
+        trainer = Trainer(config, store, uploads, tracking, learner, counters, stop, layout, actor)
         try:
             done = trainer.run()
         finally:
