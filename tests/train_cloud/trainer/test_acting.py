@@ -18,6 +18,7 @@ from experience.environment import Environment
 from experience.recorder import Recorder
 from experience.sink import SinkFull
 from experience.spaces import Spaces, SpaceSpec
+from runtime.exit_codes import ExitCode
 from tests.support import counting_env
 from tests.support.counting_env import Counting
 from tests.support.moto_s3 import MotoS3, s3
@@ -35,6 +36,7 @@ from train_cloud.trainer.learning.sanity import Diverged
 from train_cloud.trainer.loop import Trainer
 from train_cloud.trainer.reporting.tracking import Tracking
 from train_cloud.trainer.saving.uploads import Uploads
+from train_cloud.trainer.session import train_run
 
 __all__ = ["s3"]
 
@@ -185,6 +187,20 @@ def test_updates_are_made_while_the_pc_steps(receiver: ThreadedReceiver, s3: Mot
     uploads.close()
     tracking.close()
     assert (counters.steps, counters.updates, learner.acted) == (200, 95, 200)
+
+
+def test_more_environments_than_a_batch_can_hold_are_refused(
+    tmp_path: Path, s3: MotoS3, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = Spaces(SpaceSpec(Box(0, 255, (96, 96, 3), np.uint8)), SpaceSpec(Box(-1.0, 1.0, (3,))))
+    store = Store(tmp_path / "store.db")
+    store.register_stream("a" * 32, "trainer", "signature", images.text)
+    store.set_ready()
+    store.close()
+    many = msgspec.structs.replace(CHOSEN, num_envs=64)
+    config = msgspec.structs.replace(CONFIG, environment=many, bucket=s3.bucket, run_id="many")
+    assert train_run(config, tmp_path, threading.Event()) == ExitCode.USAGE
+    assert "`environment.num_envs` has the value 64, but a batch of experience holds at most 18" in caplog.text
 
 
 def test_a_full_store_is_a_full_sink(tmp_path: Path) -> None:
