@@ -75,6 +75,7 @@ class Table:
     """A learner that is no neural network: mean reward of each (cell, move)."""
 
     remembers = 10_000
+    waits_for_version = False
 
     def __init__(self) -> None:
         self.sums, self.counts, self.updates = np.zeros((CELLS, MOVES)), np.zeros((CELLS, MOVES)), 0

@@ -103,7 +103,7 @@ class Trainer:
             while not self.stop.is_set() and not self.done():
                 read = self._act()
                 updates = self._update()
-                if self._is_due("publish", self.config.publish_seconds):
+                if (updates and self.learner.waits_for_version) or self._is_due("publish", self.config.publish_seconds):
                     self._publisher.publish(self.learner)
                 if (updates and self.actor is None) or self._is_due("progress", PROGRESS_SECONDS):
                     self._put_progress(TrainerState.TRAINING)

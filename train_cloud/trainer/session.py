@@ -140,7 +140,8 @@ def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threadin
             sink = StoreSink(Store(store.path, config.max_store_bytes), environment)
             recorder = Recorder(sink, layout, count)
             act = partial(learner.act, explore=True)
-            actor.begin(environment, recorder, act, lambda: counters.weights_version, store.total_steps())
+            most = learner.remembers if learner.waits_for_version else None
+            actor.begin(environment, recorder, act, lambda: counters.weights_version, store.total_steps(), most)
         trainer = Trainer(config, store, uploads, tracking, learner, counters, stop, layout, actor)
         try:
             done = trainer.run()

@@ -144,6 +144,30 @@ def test_it_waits_while_it_leads_learning_by_too_much(receiver: ThreadedReceiver
         actor.close()
 
 
+def test_it_waits_for_the_next_version_where_a_learner_needs_it(receiver: ThreadedReceiver) -> None:
+    by_version: dict[int, int] = {}
+    version = 1
+
+    def act(_: Any) -> Any:
+        by_version[version] = by_version.get(version, 0) + 1
+        return np.array([0])
+
+    def made_by(newest: int) -> bool:
+        # One is held until the next is there.
+        return sink.steps_of_car(0) == 11 * newest - 1
+
+    actor, sink = Actor(CONFIG, calls_of(receiver)), Listed()
+    recorder = Recorder(sink, COUNTING.spaces.layout, 1, flush_seconds=0.05)
+    actor.begin(COUNTING, recorder, act, lambda: version, 0, 10)
+    with serving(receiver.port):
+        for version in (1, 2, 3):
+            turned(actor, partial(made_by, version), "it makes what is learned from")
+            assert by_version[version] == 11
+        actor.close()
+    versions = np.concatenate([batch.policy_versions for batch in sink.batches])
+    assert np.bincount(versions).tolist() == [0, 11, 11, 11]
+
+
 class Patient(Summer):
     """Learns only after it has chosen the 150th action, by which the environment hangs."""
 

@@ -60,6 +60,8 @@ class Actor:
         """
         self._steps, self._totals = np.zeros(self._count, np.int64), np.zeros(self._count)
         """Of the open episodes."""
+        self._acting = self._acted = 0
+        """The newest version that acted, and the steps that it has chosen."""
         self._answers, self._seconds = 0, np.zeros(2)
         self._means: list[float | None] = [None, None]
 
@@ -75,13 +77,15 @@ class Actor:
         act: Callable[[Any], Any],
         version: Callable[[], int],
         stored_steps: int,
+        steps_of_version: int | None = None,
     ) -> None:
         """Act from now on, in an `environment` of these spaces alone.
 
         `act` chooses the actions for observations, by the policy that `version` names; `stored_steps` are in the store.
+        Where no more than `steps_of_version` are learned from, it waits for the next version then.
         """
         self._environment, self._recorder, self._act, self._version = environment, recorder, act, version
-        self._stored_before = stored_steps
+        self._stored_before, self._most = stored_steps, steps_of_version
 
     @property
     def pending_steps(self) -> int:
@@ -166,7 +170,11 @@ class Actor:
             self._stepping.begin_reset((self._config.seed + self._stored_before + recorder.collected_steps) % 2**31)
             self._called(EnvAction.RESET)
         else:
-            self._actions, self._acting = self._act(self._observations), self._version()
+            version = self._version()
+            if version != self._acting:
+                self._acting, self._acted = version, 0
+            self._acted += self._count
+            self._actions = self._act(self._observations)
             check_sane({"action": float(np.abs(self._actions).max())}, {})
             self._stepping.begin_step(self._actions)
             self._called(EnvAction.STEP)
@@ -178,6 +186,9 @@ class Actor:
         made = self._stored_before + recorder.collected_steps + (0 if self._held is None else self._count)
         if made >= self._config.total_timesteps:
             self._interrupt("stopped")
+            return True
+        # One vector step more than are wanted, because the newest is held.
+        if self._most is not None and self._version() == self._acting and self._acted >= self._most + self._count:
             return True
         return made - trained_steps > max(self._config.max_lead_steps, 2 * self._count)
 

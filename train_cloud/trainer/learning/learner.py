@@ -26,6 +26,10 @@ class Learner(Protocol):
     def remembers(self) -> int:
         """How many of the newest steps it goes on learning from, and so needs again after a restart."""
 
+    @property
+    def waits_for_version(self) -> bool:
+        """Whether it learns only from steps of the newest version, `remembers` of them: who acts waits for the next."""
+
     def take(self, batch: Batch) -> None:
         """Take the steps of `batch` in, in their order; those off the control period are not for learning."""
 

@@ -29,6 +29,8 @@ class OffPolicyLearner:
     ValueError for an algorithm whose replay buffer is not a PackedReplayBuffer.
     """
 
+    waits_for_version = False
+
     def __init__(self, algorithm: Algorithm, batch_size: int, signature: str) -> None:
         if not isinstance(algorithm.replay_buffer, PackedReplayBuffer):
             raise ValueError("an off-policy learner takes experience in by a PackedReplayBuffer")
