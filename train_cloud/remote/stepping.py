@@ -69,12 +69,13 @@ class Stepping:
         return self._waited()
 
     def close(self, seconds: float | None = None) -> None:
-        """Have the PC close it, in at most `seconds`; one that is gone has done so."""
+        """Have the PC close it, in at most `seconds`; one that is gone has done so. The next reset makes it anew."""
         try:
             if not self._lost:
                 self._begin(EnvAction.CLOSE, b"", seconds or self._step_seconds)
                 self._waited()
         finally:
+            self._lost = True
             self.channel.close()
 
     def begin_make(self) -> None:
