@@ -210,6 +210,11 @@ def check_size(layout: Layout, steps: int, runs: int) -> None:
         raise CodecError(f"A batch holds at most {MAX_NUMBERS} numbers, not {numbers}; send fewer steps in one.")
 
 
+def most_steps(layout: Layout) -> int:
+    """How many steps any batch of this layout has room for, however many runs they are; 0 where a row is too large."""
+    return min(MAX_STEPS_PER_BATCH, MAX_NUMBERS // (2 * (layout.observation.words + layout.action.words)))
+
+
 def _check_shapes(batch: Batch, steps: int, runs: int) -> None:
     observation, action = batch.layout.observation, batch.layout.action
     for name, shape, dtype in (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experience.batches import MAX_STEPS_PER_BATCH, Batch, CodecError, Float32Array, Layout
+from experience.batches import Batch, CodecError, Float32Array, Layout, most_steps
 from experience.chunks import Chunk, assemble
 from experience.codec import encode_batch
 from experience.sink import Sink, SinkFull
@@ -34,7 +34,7 @@ class Recorder:
 
     Args:
         sink: where batches go; a spool on the gaming PC.
-        cars: N, at most MAX_STEPS_PER_BATCH.
+        cars: N, at most `most_steps(layout)`.
         on_commit: called in the writer's thread after each committed batch.
         flush_seconds: a step is committed at most about this much later, s.
         flush_steps: a batch holds at most this many steps.
@@ -52,7 +52,7 @@ class Recorder:
         flush_steps: int = 1024,
         chunks: int = 8,
     ) -> None:
-        capacity = max(1, min(flush_steps, MAX_STEPS_PER_BATCH) // cars)
+        capacity = max(1, min(flush_steps, most_steps(layout)) // cars)
         self._sink, self._layout, self._on_commit = sink, layout, on_commit
         self._flush_seconds = flush_seconds
         self._changed = threading.Condition()

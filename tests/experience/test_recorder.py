@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from bridge.spool import Spool
-from experience.batches import MAX_ACTION_AGE
+from experience.batches import MAX_ACTION_AGE, most_steps
 from experience.chunks import Chunk, assemble
 from experience.codec import Batch, Column, Layout, decode_batch, encode_batch
 from experience.recorder import Recorder
@@ -84,9 +84,9 @@ def drive(
         observation = following
 
 
-def stored(spool: Spool) -> list[Batch]:
+def stored(spool: Spool, layout: Layout = LAYOUT) -> list[Batch]:
     found = [spool.read(number) for number in range(1, spool.last_number + 1)]
-    return [decode_batch(batch.blob, LAYOUT) for batch in found if batch is not None]
+    return [decode_batch(batch.blob, layout) for batch in found if batch is not None]
 
 
 def rows_of_car(batches: list[Batch], car: int) -> list[tuple[Any, ...]]:
@@ -233,6 +233,20 @@ def test_a_gap_in_what_is_recorded_begins_a_new_run(spool: Spool) -> None:
     recorder.close()
     (batch,) = stored(spool)
     assert list(batch.run_lengths) == [5, 4]
+
+
+def test_a_batch_of_images_holds_as_many_steps_as_there_is_room_for(spool: Spool) -> None:
+    images, steps, cars = Layout(Column(96 * 96 * 3, "uint8"), Column(3)), 60, 3
+    recorder = Recorder(spool, images, cars)
+    rows = np.random.default_rng(1).integers(0, 256, (steps + 1, cars, 96, 96, 3), np.uint8)
+    for before, after, (_, step) in zip(rows, rows[1:], drive(cars, steps), strict=False):
+        wait_until(recorder.ready, "there is room")
+        recorder.record(before, replace(step, next_observation=after, action=np.zeros((cars, 3), np.float32)), 1)
+    recorder.close()
+    assert recorder.lost_steps == 0
+    batches = stored(spool, images)
+    assert sum(batch.steps for batch in batches) == steps * cars
+    assert all(batch.steps <= most_steps(images) for batch in batches)
 
 
 def test_a_full_spool_never_makes_the_control_loop_wait(tmp_path: Path) -> None:

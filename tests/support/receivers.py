@@ -36,6 +36,12 @@ from wire.pairing import Pairing, basic_auth_header, parse_pairing
 TOKEN = "0123456789abcdefToken"
 CONFIG = run_config(run_id="receiver-test", max_bridges=8)
 """What a ThreadedReceiver of the fixture `receiver` runs."""
+REMOTE = run_config(
+    run_id="receiver-test",
+    max_bridges=8,
+    environment={"kind": "gymnasium", "id": "Pendulum-v1", "source": "remote"},
+)
+"""As CONFIG, of a run that steps environments of PCs."""
 _Down = TypeVar("_Down", bound=DownMessage)
 
 

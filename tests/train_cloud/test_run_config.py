@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from racing.task import TaskConfig
+from tests.support.runs import boxes
+from train_cloud.environment import environment_of
 from train_cloud.run_config import ConfigError, RunConfig, TaskSettings, load_run_config, parse_run_config
 
 SMALLEST: dict[str, Any] = {"run_id": "monza-1", "bucket": {"name": "my-bucket"}}
@@ -89,6 +91,40 @@ def test_a_wrong_value_is_refused_with_its_field_and_what_is_allowed(
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "2001:db8::7", "pc", "my-pc.example.org"])
 def test_a_receiver_is_reached_by_a_name_or_an_address(host: str) -> None:
     assert parse_run_config(json.dumps(SMALLEST | {"public_host": host}).encode()).public_host == host
+
+
+POINT = {"kind": "gymnasium", "id": "my_game:Point", "source": "remote"}
+
+
+def test_a_remote_environment_is_made_with_its_arguments() -> None:
+    kwargs = {"g": 9.8, "deep": {"a": [1]}}
+    point = POINT | {"kwargs": kwargs, "num_envs": 4}
+    chosen = parse_run_config(json.dumps(SMALLEST | {"environment": point}).encode()).environment
+    assert (chosen.source, chosen.kwargs, chosen.num_envs) == ("remote", kwargs, 4)
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"source": "remote"}, "a car drives on its own PC"),
+        (POINT | {"source": "bridge", "kwargs": {"g": 9.8}}, "a bridge makes its environment by itself"),
+        (POINT | {"source": "bridge", "num_envs": 2}, "a bridge makes its environment by itself"),
+        (POINT | {"source": "cloud"}, "expected 'bridge' or 'remote'"),
+    ],
+)
+def test_who_acts_and_where_must_fit_together(environment: dict[str, object], words: str) -> None:
+    assert words in refusal(environment=environment)
+
+
+def test_the_arguments_of_a_remote_environment_are_part_of_its_signature() -> None:
+    known = [boxes(2, 1).text]
+    signatures = set()
+    for kwargs in ({}, {"g": 9.8}, {"g": 9.81}):
+        config = parse_run_config(json.dumps(SMALLEST | {"environment": POINT | {"kwargs": kwargs}}).encode())
+        environment = environment_of(config, known)
+        assert environment is not None
+        signatures.add(environment.signature)
+    assert len(signatures) == 3
 
 
 def test_a_missing_field_is_named() -> None:

@@ -7,7 +7,7 @@ from experience.spaces import Spaces, SpacesError
 from train_cloud.environment import bridge_options
 from train_cloud.receiver.connection import PeerError, decode_message
 from train_cloud.run_config import RunConfig
-from wire.messages import CloseCode, ErrorCode, Hello
+from wire.messages import CloseCode, ErrorCode, Hello, Role
 
 
 def hello_in(frame: bytes | str, roles: Iterable[str]) -> Hello:
@@ -23,6 +23,23 @@ def hello_in(frame: bytes | str, roles: Iterable[str]) -> Hello:
             CloseCode.REFUSED,
         )
     return hello
+
+
+def check_source(config: RunConfig, hello: Hello) -> None:
+    """PeerError when it is not by this bridge's role that the run gets its experience."""
+    chosen, text = config.environment, ""
+    if chosen.source == "remote" and hello.role == Role.COLLECT:
+        text = (
+            f"This run steps {chosen.id} by itself, on a PC that serves it: start `ac-bridge serve-env --env "
+            f'{chosen.id}` there, or give the run the `environment.source` "bridge" for bridges that drive.'
+        )
+    elif chosen.source == "bridge" and hello.role == Role.SERVE_ENV:
+        text = (
+            "This run steps no environment of a PC: bridges that drive send it experience. Start `ac-bridge drive`, or "
+            'give the run an `environment` with the id of yours and the `source` "remote".'
+        )
+    if text:
+        raise PeerError(ErrorCode.UNKNOWN_ROLE, text, CloseCode.REFUSED)
 
 
 def agreed(config: RunConfig, known: Environment | None, hello: Hello) -> Environment:

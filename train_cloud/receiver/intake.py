@@ -112,6 +112,8 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
         super().__init__(*arguments, **options)
         self.held = 0
         """Bytes received, with what Python needs to hold them, that are not dealt with."""
+        self.silence_seconds = float("inf")
+        """Who is not heard for so long is let go by `watch`."""
         self.let_go_for: str | None = None
         """Why the connection was ended from this side, for the log; None when it was not."""
         self._memory, self._raw = memory, memoryview(b"")
@@ -237,7 +239,10 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
         self._settle()
 
     async def watch(self, seconds: float) -> None:
-        """Ping, and cut the connection off once nothing was heard for `seconds`; runs until it is cancelled."""
+        """Ping, and cut the connection off once nothing was heard for `seconds`, or for `silence_seconds` if less.
+
+        Runs until it is cancelled.
+        """
         next_ping = time.monotonic() + KEEPALIVE_SECONDS
         while True:
             now = time.monotonic()
@@ -245,7 +250,7 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
             # While we do not read, because the disk or the rate limit holds us up, the silence is our own.
             if not self.transport.is_reading():
                 self._heard = now
-            left = self._heard + seconds - now
+            left = self._heard + min(seconds, self.silence_seconds) - now
             if left <= 0:
                 self.let_go_for = self.let_go_for or "it was not heard any more"
                 self.transport.abort()

@@ -3,11 +3,12 @@
 The trainer's side is a Unix socket in the run's folder, which only this machine's users reach; the PC's side is a
 bridge's connection. Promises that a call is on its way until it is answered: a bridge that comes back is asked again
 what it has not answered, and does it once. A bridge that stays away, or comes back as another process, is an error
-that the trainer can recover from.
+that the trainer can recover from. After a start of the receiver, the bridge that knows a client is found by asking.
 """
 
 import asyncio
 import logging
+import socket
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,12 +21,14 @@ from experience.remote_calls import CallError, Make, read_body
 from experience.values import pack
 from runtime.logs import fields
 from runtime.prompt_frames import PromptConnection
+from runtime.socket_path import short_path
 from train_cloud.receiver.connection import Connection, PeerError, decode_message
 from wire.frames import FrameError, decode_down, encode_frame
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
     PROTOCOL,
     CloseCode,
+    Drain,
     EnvAction,
     EnvCall,
     EnvErrorCode,
@@ -39,6 +42,10 @@ from wire.messages import (
 
 GONE_SECONDS: Final = 10.0
 """A bridge that has not come back for so long is gone, and the trainer is told so."""
+SILENCE_SECONDS: Final = 4.5
+"""A bridge that was not heard for so long is let go; it speaks twice a second. Somebody waits for its answer."""
+CLOSE_SECONDS: Final = 10.0
+MET_KEPT: Final = 10_000
 _log = logging.getLogger(__name__)
 
 
@@ -52,10 +59,16 @@ class _Bridge:
 
 @dataclass(eq=False)
 class _Client:
-    """Who steps an environment. Attributes: socket: where it asks; stream: of the process that made its environment."""
+    """Who steps an environment.
+
+    Attributes: socket: where it asks; stream: of the process that made its environment, empty when that is not known;
+    bridge: the PC of that process; newest: number of its newest call.
+    """
 
     socket: PromptConnection
     stream: str = ""
+    bridge: str = ""
+    newest: int = 0
     pending: EnvCall | None = None
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
 
@@ -66,6 +79,23 @@ class Relay:
     def __init__(self) -> None:
         self._bridges: dict[str, _Bridge] = {}
         self._clients: dict[str, _Client] = {}
+        self._met: set[str] = set()
+        """Streams of the processes that were here."""
+
+    def drain(self, reason: str) -> None:
+        """Tell all bridges that the instance is going away, for this reason."""
+        for bridge in self._bridges.values():
+            bridge.socket.send_now(encode_frame(Drain(reason)))
+
+    def close(self) -> None:
+        """Let all bridges go."""
+        for bridge in self._bridges.values():
+            bridge.socket.protocol.fail(CloseCode.GOING_AWAY, "draining")
+            bridge.socket.send_data()
+
+    def serves(self, stream: str) -> bool:
+        """Whether a bridge is connected under this stream."""
+        return stream in self._bridges
 
     async def serve_bridge(self, connection: Connection, hello: Hello, welcome: Welcome) -> None:
         """Talk to a bridge that serves environments, until its connection ends; may raise PeerError."""
@@ -77,6 +107,7 @@ class Relay:
         self._bridges[hello.stream] = bridge
         if before is not None:
             before.socket.transport.abort()
+        socket.silence_seconds = SILENCE_SECONDS
         socket.on_message = partial(self._heard, bridge)
         await socket.send(encode_frame(welcome))
         self._greet(bridge)
@@ -108,7 +139,19 @@ class Relay:
         """Take the calls of one trainer's connection, until it ends."""
         assert isinstance(socket, TrainerConnection)
         socket.on_message = partial(self._called, socket)
-        await socket.wait_closed()
+        try:
+            await socket.wait_closed()
+        finally:
+            self._forget(socket)
+
+    def _forget(self, socket: PromptConnection) -> None:
+        """A trainer is gone: have its environments closed, which may be all that a PC steps at the same time."""
+        for name, client in [one for one in self._clients.items() if one[1].socket is socket]:
+            del self._clients[name]
+            self._no_timer(client)
+            if (bridge := self._bridges.get(client.stream)) is not None:
+                closing = EnvCall(name, client.newest + 1, EnvAction.CLOSE, CLOSE_SECONDS)
+                bridge.socket.send_now(encode_frame(closing))
 
     def _called(self, socket: PromptConnection, frame: bytes) -> None:
         try:
@@ -120,36 +163,51 @@ class Relay:
 
     def _asked(self, call: EnvCall, socket: PromptConnection) -> None:
         client = self._clients.setdefault(call.client, _Client(socket))
-        client.socket, client.pending = socket, call
-        if call.what is EnvAction.MAKE and client.stream not in self._bridges:
-            client.stream = self._choose(call)
+        client.socket, client.pending, client.newest = socket, call, call.number
+        if call.what is EnvAction.MAKE:
+            self._choose(client, call)
         self._ask(client)
 
-    def _choose(self, call: EnvCall) -> str:
-        """The process that is to make an environment: of those that offer it, the one with the fewest clients."""
+    def _choose(self, client: _Client, call: EnvCall) -> None:
+        """Say which process is to make an environment: of those that offer it the last one, else the least busy."""
         try:
             name = read_body(call.body, Make).name
         except CallError:
             name = ""
         busy = [client.stream for client in self._clients.values()]
         offering = [stream for stream, bridge in self._bridges.items() if name in bridge.hello.environments]
-        return min(offering, key=busy.count, default="")
+        if client.stream not in offering:
+            self._belongs(client, self._bridges.get(min(offering, key=busy.count, default="")))
+
+    @staticmethod
+    def _belongs(client: _Client, bridge: _Bridge | None) -> None:
+        client.stream, client.bridge = ("", "") if bridge is None else (bridge.hello.stream, bridge.hello.bridge)
 
     def _ask(self, client: _Client) -> None:
         """Send what the client asks for, or wait a moment for the bridge that it is for."""
         assert client.pending is not None
+        making = client.pending.what is EnvAction.MAKE
         bridge = self._bridges.get(client.stream)
-        if bridge is not None:
+        asked = [] if bridge is None else [bridge]
+        if not client.stream and not making:
+            asked = list(self._bridges.values())
+        for one in asked:
             # Over a connection that ends just now it is lost, and asked again over the next.
-            bridge.socket.send_now(encode_frame(client.pending))
-        elif client.timer is None and client.pending.what is not EnvAction.MAKE:
+            one.socket.send_now(encode_frame(client.pending))
+        if bridge is None and client.timer is None and not making:
             client.timer = asyncio.get_running_loop().call_later(GONE_SECONDS, self._give_up, client)
 
     def _answered(self, result: EnvResult, bridge: _Bridge) -> None:
         client = self._clients.get(result.client)
-        if client is None or client.pending is None or client.stream != bridge.hello.stream:
+        if client is None or client.pending is None or client.stream not in ("", bridge.hello.stream):
             return
         if client.pending.number == result.number:
+            if not client.stream:
+                if result.error == EnvErrorCode.UNKNOWN_CLIENT:
+                    # Another bridge may know it, or come back.
+                    return
+                self._belongs(client, bridge)
+                self._no_timer(client)
             if client.pending.what is EnvAction.CLOSE:
                 del self._clients[result.client]
             client.pending = None
@@ -157,17 +215,28 @@ class Relay:
 
     def _greet(self, bridge: _Bridge) -> None:
         """Ask a bridge that has come, or come back, what waits for it."""
-        stream = bridge.hello.stream
+        stream, is_new = bridge.hello.stream, bridge.hello.stream not in self._met
+        if len(self._met) >= MET_KEPT:
+            self._met.clear()
+        self._met.add(stream)
         for client in list(self._clients.values()):
-            if client.timer is not None and client.stream == stream:
-                client.timer.cancel()
-                client.timer = None
+            if is_new and client.bridge == bridge.hello.bridge and client.stream not in self._bridges:
+                # A new process of the same PC, which says at once that it does not know the client.
+                self._belongs(client, bridge)
+            if client.stream == stream:
+                self._no_timer(client)
             if client.pending is None:
                 continue
             if client.pending.what is EnvAction.MAKE and client.stream not in self._bridges:
-                client.stream = self._choose(client.pending)
-            if client.stream == stream:
+                self._choose(client, client.pending)
+            if client.stream in ("", stream):
                 self._ask(client)
+
+    @staticmethod
+    def _no_timer(client: _Client) -> None:
+        if client.timer is not None:
+            client.timer.cancel()
+            client.timer = None
 
     def _lost(self, stream: str) -> None:
         for client in self._clients.values():
@@ -192,9 +261,12 @@ class TrainerConnection(PromptConnection, ServerConnection):
 async def listen_for_calls(relay: Relay, path: Path) -> Server:
     """The trainer's listener at `path`; a socket that an earlier process left there is replaced."""
     path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with short_path(path) as short:
+        listening.bind(short)
     return await unix_serve(
         relay.serve_trainer,
-        str(path),
+        sock=listening,
         create_connection=TrainerConnection,
         subprotocols=[Subprotocol(PROTOCOL)],
         compression=None,

@@ -25,7 +25,7 @@ from runtime.logs import fields
 from runtime.progress import Progress
 from train_cloud import notify
 from train_cloud.environment import environment_of
-from train_cloud.receiver.admission import agreed, check_alone, hello_in
+from train_cloud.receiver.admission import agreed, check_alone, check_source, hello_in
 from train_cloud.receiver.auth import Gate
 from train_cloud.receiver.collect import Collector
 from train_cloud.receiver.connection import Connection, News, PeerError, RateLimit
@@ -200,10 +200,12 @@ class Receiver:
         server.close(close_connections=False)
         for collector in self._collectors.values():
             collector.connection.post(Drain("The instance is going away; keep driving, keep the spool, dial again."))
+        self._relay.drain("The instance is going away; dial again.")
         # The bridges stay while segments go up: what becomes safe now, they need not send again.
         all_safe = await asyncio.to_thread(flush, FINAL_BACKUP_SECONDS)
         for collector in list(self._collectors.values()):
             collector.connection.close(CloseCode.GOING_AWAY, "draining")
+        self._relay.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(5.0):
                 while self._vitals.connections:
@@ -299,6 +301,7 @@ class Receiver:
         connection = Connection(socket, isinstance(frame, str), RateLimit(self.config.max_messages_per_second))
         try:
             hello = hello_in(frame, self._roles)
+            check_source(self.config, hello)
             await self._roles[hello.role](connection, hello)
         except PeerError as error:
             _log.warning("refused a bridge", extra=fields(peer=address_of(socket), reason=error))
@@ -307,7 +310,12 @@ class Receiver:
     async def _serve_env(self, connection: Connection, hello: Hello) -> None:
         """Serve a bridge whose environments are stepped from here."""
         welcome = Welcome(self.config.run_id, 0, 0, 0, 0, self.config.max_lead_steps)
-        await self._relay.serve_bridge(connection, hello, welcome)
+        self._standings.joined(hello)
+        try:
+            await self._relay.serve_bridge(connection, hello, welcome)
+        finally:
+            if not self._relay.serves(hello.stream):
+                self._standings.left(hello.stream)
 
     def _admit(self, hello: Hello) -> tuple[Environment, float | None, StreamState]:
         """What bridge and run share, the shortest lap on its track, and where its stream stands; not for the loop."""

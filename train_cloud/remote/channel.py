@@ -1,8 +1,8 @@
 """The way from the trainer to the receiver on the same machine, and back: one call at a time, done once.
 
 A WebSocket over a Unix socket in the run's folder, spoken without threads or an event loop: a call is one write and one
-read. Where it is cut, because the receiver begins anew, the same call is asked again, and whoever has done it answers
-from memory.
+read, between which there may be other work. Where it is cut, because the receiver begins anew, the same call is asked
+again, and whoever has done it answers from memory.
 """
 
 import secrets
@@ -20,12 +20,15 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from experience.values import ValuesError, unpack
+from runtime.socket_path import short_path
 from train_cloud.remote.errors import NO_ANSWER, RemoteEnvError
 from wire.frames import FrameError, decode_up, encode_frame
 from wire.messages import MAX_UP_FRAME_BYTES, PROTOCOL, EnvAction, EnvCall, EnvResult
 
 RETRY_SECONDS = 0.2
 """Between two tries to reach the receiver."""
+WRITE_SECONDS = 10.0
+"""A receiver that takes nothing for so long counts as one that hung up."""
 _CHUNK_BYTES = 2**20
 _URI = parse_uri("ws://localhost/")
 
@@ -38,6 +41,11 @@ class Channel:
         self._client, self._number = secrets.token_hex(16), 0
         self._socket: socket.socket | None = None
         self._frames: deque[Frame] = deque()
+        self._frame = b""
+        self._asked = False
+        """Whether the call was sent over the connection that there is now."""
+        self._result: EnvResult | None = None
+        self._began = self._deadline = self._retry_at = 0.0
         self.remote_seconds = 0.0
         """Spent in the environment by the newest call."""
         self.overhead_seconds = 0.0
@@ -45,12 +53,36 @@ class Channel:
 
     def call(self, what: EnvAction, body: bytes, seconds: float) -> bytes:
         """The answer's body. Raises RemoteEnvError, also when there is none within `seconds`."""
+        self.send(what, body, seconds)
+        while (answer := self.receive(seconds)) is None:
+            pass
+        return answer
+
+    def send(self, what: EnvAction, body: bytes, seconds: float) -> None:
+        """Begin a call, whose answer `receive` brings; one that is under way is given up."""
         self._number += 1
-        frame = encode_frame(EnvCall(self._client, self._number, what, seconds, body))
-        began = time.monotonic()
-        result = self._answer(frame, began + seconds)
-        self.remote_seconds = result.seconds
-        self.overhead_seconds = time.monotonic() - began - result.seconds
+        self._frame, self._asked = encode_frame(EnvCall(self._client, self._number, what, seconds, body)), False
+        self._result = None
+        self._began = time.monotonic()
+        self._deadline = self._began + seconds
+        self._advance(self._began)
+
+    def receive(self, seconds: float) -> bytes | None:
+        """The answer's body, waited for at most `seconds`; None when it is not there by then.
+
+        Raises RemoteEnvError, also when the call's own time is over.
+        """
+        self._advance(min(self._deadline, time.monotonic() + seconds))
+        result, now = self._result, time.monotonic()
+        if result is None and now < self._deadline:
+            return None
+        if result is None:
+            raise RemoteEnvError(
+                NO_ANSWER,
+                "The PC's environment did not answer in time. It may be gone, hang, or need longer than it is given: "
+                "look at the bridge's log.",
+            )
+        self.remote_seconds, self.overhead_seconds = result.seconds, now - self._began - result.seconds
         if result.error is not None:
             raise RemoteEnvError(result.error, _text(result.body))
         return result.body
@@ -61,62 +93,65 @@ class Channel:
             self._socket.close()
             self._socket = None
 
-    def _answer(self, frame: bytes, deadline: float) -> EnvResult:
-        while time.monotonic() < deadline:
+    def _advance(self, until: float) -> None:
+        """Bring the call on its way and its answer here, as far as that goes until then; over a cut, once more."""
+        while self._result is None:
             try:
-                self._send(frame, deadline)
-                while (result := self._receive(deadline)).number != self._number:
-                    # It answers a call that was given up.
-                    pass
-                return result
+                if self._socket is None and time.monotonic() >= self._retry_at:
+                    self._connect()
+                while self._socket is not None:
+                    if not self._asked and self._protocol.state is State.OPEN:
+                        self._asked = True
+                        self._protocol.send_binary(self._frame)
+                        self._write()
+                    self._result = self._heard()
+                    if self._result is not None or not self._read(until):
+                        return
             except (OSError, InvalidHandshake, FrameError):
                 self.close()
-                time.sleep(min(RETRY_SECONDS, max(0.0, deadline - time.monotonic())))
-        raise RemoteEnvError(
-            NO_ANSWER,
-            "The PC's environment did not answer in time. It may be gone, hang, or need longer than it is given: look "
-            "at the bridge's log.",
-        )
+                self._retry_at = time.monotonic() + RETRY_SECONDS
+            now = time.monotonic()
+            if now >= until:
+                return
+            time.sleep(max(0.0, min(self._retry_at, until) - now))
 
-    def _send(self, frame: bytes, deadline: float) -> None:
-        if self._socket is None:
-            self._connect(deadline)
-        self._protocol.send_binary(frame)
-        self._write(deadline)
+    def _heard(self) -> EnvResult | None:
+        """The answer among what has come; what answers a call that was given up is passed over."""
+        while self._frames:
+            frame = self._frames.popleft()
+            if frame.opcode is Opcode.BINARY and frame.fin:
+                message = decode_up(bytes(frame.data))
+                if isinstance(message, EnvResult) and message.number == self._number:
+                    return message
+            elif frame.opcode is Opcode.CLOSE:
+                raise ConnectionError("the receiver hung up")
+        return None
 
-    def _receive(self, deadline: float) -> EnvResult:
-        while True:
-            while self._frames:
-                frame = self._frames.popleft()
-                if frame.opcode is Opcode.BINARY and frame.fin:
-                    message = decode_up(bytes(frame.data))
-                    if isinstance(message, EnvResult):
-                        return message
-                elif frame.opcode is Opcode.CLOSE:
-                    raise ConnectionError("the receiver hung up")
-            self._read(deadline)
-
-    def _connect(self, deadline: float) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(_left(deadline))
-        self._socket.connect(str(self._path))
+    def _connect(self) -> None:
+        self._socket, self._asked = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), False
+        self._socket.settimeout(WRITE_SECONDS)
+        with short_path(self._path) as path:
+            self._socket.connect(path)
         self._protocol = ClientProtocol(_URI, subprotocols=[Subprotocol(PROTOCOL)], max_size=MAX_UP_FRAME_BYTES)
         self._frames.clear()
         self._protocol.send_request(self._protocol.connect())
-        self._write(deadline)
-        while self._protocol.state is State.CONNECTING:
-            self._read(deadline)
+        self._write()
 
-    def _write(self, deadline: float) -> None:
+    def _write(self) -> None:
+        """Send what is to be sent. On the same machine that takes no time, unless the receiver is stuck: a cut."""
         assert self._socket is not None
-        self._socket.settimeout(_left(deadline))
+        self._socket.settimeout(WRITE_SECONDS)
         for data in self._protocol.data_to_send():
             self._socket.sendall(data)
 
-    def _read(self, deadline: float) -> None:
+    def _read(self, until: float) -> bool:
+        """Take in what comes until then; whether anything did."""
         assert self._socket is not None
-        self._socket.settimeout(_left(deadline))
-        data = self._socket.recv(_CHUNK_BYTES)
+        self._socket.settimeout(max(0.0, until - time.monotonic()))
+        try:
+            data = self._socket.recv(_CHUNK_BYTES)
+        except (TimeoutError, BlockingIOError):
+            return False
         if not data:
             raise ConnectionError("the receiver hung up")
         self._protocol.receive_data(data)
@@ -126,11 +161,8 @@ class Channel:
                     raise self._protocol.handshake_exc
             elif isinstance(event, Frame):
                 self._frames.append(event)
-        self._write(deadline)
-
-
-def _left(deadline: float) -> float:
-    return max(1e-3, deadline - time.monotonic())
+        self._write()
+        return True
 
 
 def _text(body: bytes) -> str:

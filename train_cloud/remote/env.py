@@ -36,8 +36,9 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
     ) -> None:
         make = Make(name, kwargs or {}, render_mode=render_mode, outside=outside)
         self._stepping = Stepping(path, make, step_seconds, make_seconds)
-        self.observation_space, self.action_space = self._stepping.made.spaces()
-        self.metadata, self.render_mode = self._stepping.made.metadata, render_mode
+        made = self._stepping.make()
+        self.observation_space, self.action_space = made.spaces()
+        self.metadata, self.render_mode = made.metadata, render_mode
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""

@@ -4,8 +4,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from experience.remote_calls import Made, Make, Reset, body_of, read_body
-from experience.values import pack, unpack
+from experience.remote_calls import CallError, Made, Make, Reset, body_of, read_body
+from experience.values import ValuesError, pack, unpack
 from runtime.logs import fields
 from train_cloud.remote.channel import Channel
 from train_cloud.remote.errors import RemoteEnvError
@@ -15,6 +15,7 @@ STEP_SECONDS = 30.0
 """An environment that has not come back from a step after so long is given up."""
 MAKE_SECONDS = 300.0
 """Making and resetting a game may take its time, and a PC that is about to be connected is waited for."""
+_LONG_SECONDS = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -23,14 +24,22 @@ class Stepping:
     """Calls `make`'s environment over the receiver's socket at `path`. Everything raises RemoteEnvError.
 
     After an error that is recoverable the environment is made anew by the next reset: on a PC that has come back, or
-    on another one.
+    on another one. Each `begin_...` starts a call and `answer` brings what it returns, with time for other work between
+    the two; the methods without it wait.
     """
 
     def __init__(self, path: Path, make: Make, step_seconds: float, make_seconds: float) -> None:
         self.channel = Channel(path)
         self._asked, self._step_seconds, self._make_seconds = make, step_seconds, make_seconds
-        self._lost = False
-        self.made = self._make()
+        self._making = self._lost = False
+        self._made: Made | None = None
+
+    def make(self) -> Made:
+        """Have a PC make the environment; what it tells of it."""
+        self.begin_make()
+        made: Made = self._waited()
+        self._made, self._lost = made, False
+        return made
 
     def reset(self, seed: int | list[int | None] | None, options: dict[str, Any] | None) -> list[Any]:
         """What the environment's reset returns."""
@@ -46,40 +55,84 @@ class Stepping:
 
     def step(self, action: Any) -> list[Any]:
         """What the environment's step returns."""
-        stepped: list[Any] = unpack(self._call(EnvAction.STEP, pack(action), self._step_seconds))
+        self.begin_step(action)
+        return self.stepped()
+
+    def stepped(self) -> list[Any]:
+        """What the step that was begun returns."""
+        stepped: list[Any] = self._waited()
         return stepped
 
     def render(self) -> Any:
         """What the environment's render returns."""
-        return unpack(self._call(EnvAction.RENDER, b"", self._step_seconds))
+        self._begin(EnvAction.RENDER, b"", self._step_seconds)
+        return self._waited()
 
-    def close(self) -> None:
-        """Have the PC close it; one that is gone has done so."""
-        if not self._lost:
-            self._call(EnvAction.CLOSE, b"", self._step_seconds)
-        self.channel.close()
+    def close(self, seconds: float | None = None) -> None:
+        """Have the PC close it, in at most `seconds`; one that is gone has done so. The next reset makes it anew."""
+        try:
+            if not self._lost:
+                self._begin(EnvAction.CLOSE, b"", seconds or self._step_seconds)
+                self._waited()
+        finally:
+            self._lost = True
+            self.channel.close()
+
+    def begin_make(self) -> None:
+        """Begin `make`."""
+        self._begin(EnvAction.MAKE, body_of(self._asked), self._make_seconds)
+
+    def begin_reset(self, seed: int | list[int | None] | None, options: dict[str, Any] | None = None) -> None:
+        """Begin a reset."""
+        self._begin(EnvAction.RESET, body_of(Reset(seed, options)), self._make_seconds)
+
+    def begin_step(self, action: Any) -> None:
+        """Begin a step."""
+        self._begin(EnvAction.STEP, pack(action), self._step_seconds)
+
+    def answer(self, seconds: float) -> Any:
+        """What the make, reset or step that was begun returns; None when it has not after `seconds`."""
+        body = self._body(seconds)
+        if body is None:
+            return None
+        if (answer := self._read(body)) is None:
+            raise RemoteEnvError("bad_answer", "The PC answers with nothing.")
+        return answer
+
+    def _body(self, seconds: float) -> bytes | None:
+        try:
+            return self.channel.receive(seconds)
+        except RemoteEnvError as error:
+            self._lost = self._lost or error.is_recoverable
+            raise
+
+    def _read(self, body: bytes) -> Any:
+        try:
+            return read_body(body, Made) if self._making else unpack(body)
+        except (ValuesError, CallError) as error:
+            raise RemoteEnvError("bad_answer", f"The PC's answer cannot be read: {error}.") from None
+
+    def _begin(self, what: EnvAction, body: bytes, seconds: float) -> None:
+        self._making = what is EnvAction.MAKE
+        self.channel.send(what, body, seconds)
+
+    def _waited(self) -> Any:
+        while (body := self._body(_LONG_SECONDS)) is None:
+            pass
+        return self._read(body)
 
     def _reset(self, seed: int | list[int | None] | None, options: dict[str, Any] | None) -> list[Any]:
-        begun: list[Any] = unpack(self._call(EnvAction.RESET, body_of(Reset(seed, options)), self._make_seconds))
+        self.begin_reset(seed, options)
+        begun: list[Any] = self._waited()
         return begun
-
-    def _make(self) -> Made:
-        return read_body(self._call(EnvAction.MAKE, body_of(self._asked), self._make_seconds), Made)
 
     def _make_anew(self) -> None:
         _log.warning("the environment is made anew", extra=fields(environment=self._asked.name))
-        made = self._make()
-        if (made.observation_space, made.action_space) != (self.made.observation_space, self.made.action_space):
+        before, made = self._made, self.make()
+        if before and (made.observation_space, made.action_space) != (before.observation_space, before.action_space):
+            self._made, self._lost = before, True
             raise RemoteEnvError(
                 "other_spaces",
                 f"{self._asked.name} on the PC has other spaces than before: its code was changed. Go on with the old "
                 "one, or begin another run.",
             )
-        self._lost = False
-
-    def _call(self, what: EnvAction, body: bytes, seconds: float) -> bytes:
-        try:
-            return self.channel.call(what, body, seconds)
-        except RemoteEnvError as error:
-            self._lost = self._lost or error.is_recoverable
-            raise

@@ -33,9 +33,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         mode = AutoresetMode(autoreset_mode)
         make = Make(name, kwargs or {}, num_envs, mode.value, render_mode, outside)
         self._stepping = Stepping(path, make, step_seconds, make_seconds)
+        made = self._stepping.make()
         self.num_envs, self.render_mode = num_envs, render_mode
-        self.metadata = self._stepping.made.metadata | {"autoreset_mode": mode}
-        self.single_observation_space, self.single_action_space = self._stepping.made.spaces()
+        self.metadata = made.metadata | {"autoreset_mode": mode}
+        self.single_observation_space, self.single_action_space = made.spaces()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
@@ -49,7 +50,16 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Step all of them once."""
-        observations, rewards, terminations, truncations, infos = self._stepping.step(actions)
+        self.step_async(actions)
+        return self.step_wait()
+
+    def step_async(self, actions: Any) -> None:
+        """Begin a step of all of them; there is time for other work until `step_wait`."""
+        self._stepping.begin_step(actions)
+
+    def step_wait(self) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """What the step that was begun returns."""
+        observations, rewards, terminations, truncations, infos = self._stepping.stepped()
         return observations, rewards, terminations, truncations, infos
 
     def render(self) -> tuple[Any, ...] | None:

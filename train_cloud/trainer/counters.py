@@ -30,6 +30,7 @@ class Counters(msgspec.Struct, kw_only=True):
         replay_digest: PackedReplayBuffer.digest() when the checkpoint was made; a resumed run rebuilds the same.
         pace: how many updates the steps ask for; None in checkpoints of earlier versions.
         made_by: the method and networks, in words; empty in checkpoints of earlier versions.
+        signature: of the environment; empty in checkpoints of earlier versions.
     """
 
     steps: int = 0
@@ -49,6 +50,7 @@ class Counters(msgspec.Struct, kw_only=True):
     replay_digest: str = ""
     pace: Pace | None = None
     made_by: str = ""
+    signature: str = ""
     recent_metres: list[float] = msgspec.field(default_factory=list)
 
     def count(self, stream: str, number: int, batch: Batch) -> bool:

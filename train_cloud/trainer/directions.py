@@ -10,8 +10,17 @@ from train_cloud.run_folder.keys import POLICY
 
 def way_to_drive(folder: Path) -> str:
     """Where the pairing string is; `folder` is the one that receiver and trainer share."""
+    return f"{_way_in(folder)}, for `make bridge URI=...` on the PC that drives"
+
+
+def way_to_serve(folder: Path) -> str:
+    """As way_to_drive, for a PC whose environment is stepped from here."""
+    return f"{_way_in(folder)}, for `ac-bridge pair` on that PC"
+
+
+def _way_in(folder: Path) -> str:
     where = "`make pair` prints" if INSTANCE_FILE.exists() else f"{folder / PAIRING} holds"
-    return f"{where} the pairing string, a secret, for `make bridge URI=...` on the PC that drives"
+    return f"{where} the pairing string, a secret"
 
 
 def ways_to_results(config: RunConfig, run_file: Path) -> list[str]:

@@ -19,6 +19,7 @@ from train_cloud.bridge_table import standings
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.states import TrainerState
 from train_cloud.store import Store, StoreFull, TrainerProgress
+from train_cloud.trainer.acting.actor import Actor
 from train_cloud.trainer.boot import note_first_gradient
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.directions import way_to_drive
@@ -49,7 +50,7 @@ class Trainer:
     """One run being trained by one process.
 
     `learner` and `counters` are in the state to go on from, the counters updated in place; `layout` says what a row of
-    experience holds.
+    experience holds. An `actor`, which has begun, makes experience here.
     """
 
     config: RunConfig
@@ -60,6 +61,7 @@ class Trainer:
     counters: Counters
     stop: threading.Event
     layout: InitVar[Layout]
+    actor: Actor | None = None
 
     def __post_init__(self, layout: Layout) -> None:
         counters = self.counters
@@ -86,6 +88,8 @@ class Trainer:
         self._due: dict[str, float] = {}
         self._boot_seconds: dict[str, float] | None = None
         self._story: dict[str, Any] = {}
+        self._remote: dict[str, Any] = {}
+        self._waits_for: str | None = None
 
     def run(self) -> bool:
         """Train until done or told to stop; True when the run is done. The final checkpoint is handed to uploads.
@@ -97,14 +101,15 @@ class Trainer:
         notify.ready(f"training the run {self.config.run_id}")
         with Progress("training", self.config.total_timesteps) as progress:
             while not self.stop.is_set() and not self.done():
-                read = self._ingest.read()
+                read = self._act()
                 updates = self._update()
-                if self._is_due("publish", self.config.publish_seconds):
+                if (updates and self.learner.waits_for_version) or self._is_due("publish", self.config.publish_seconds):
                     self._publisher.publish(self.learner)
-                if updates or self._is_due("progress", PROGRESS_SECONDS):
+                if (updates and self.actor is None) or self._is_due("progress", PROGRESS_SECONDS):
                     self._put_progress(TrainerState.TRAINING)
                 if self._is_due("report", REPORT_SECONDS):
-                    self._say_when_nobody_drives()
+                    if self.actor is None:
+                        self._say_when_nobody_drives()
                     self._report(TrainerState.TRAINING)
                 if self._checkpoint_is_due():
                     self.save()
@@ -112,11 +117,12 @@ class Trainer:
                     self.uploads.curves(self.tracking.upload)
                 if self._is_due("alive", ALIVE_SECONDS):
                     notify.alive()
+                    self._say_what_the_actor_waits_for()
                 self.uploads.check()
                 self._note_checkpoint()
                 progress.update(self.trained_steps(), **({"left": None} | self._story))
                 if not read and not updates:
-                    self.stop.wait(IDLE_SECONDS)
+                    self._idle()
         done = self.done()
         self._publisher.publish(self.learner)
         state = TrainerState.DONE if done else TrainerState.STOPPED
@@ -127,6 +133,23 @@ class Trainer:
         self.uploads.curves(self.tracking.upload)
         _log.info(state, extra=fields(done=f"{self.trained_steps()}/{self.config.total_timesteps}", **self._story))
         return done
+
+    def _act(self) -> int:
+        """Have the actor go on, if there is one, and take in what is new; returns how many batches."""
+        if self.actor is None:
+            return self._ingest.read()
+        self.actor.turn(self.trained_steps())
+        pending = self.actor.pending_steps
+        read = self._ingest.read()
+        if not read and not pending:
+            self.actor.all_are_counted(self.counters.steps)
+        return read
+
+    def _idle(self) -> None:
+        if self.actor is None:
+            self.stop.wait(IDLE_SECONDS)
+        else:
+            self.actor.turn(self.trained_steps(), IDLE_SECONDS)
 
     def _rebuild(self) -> None:
         """Take in again what the checkpoint's replay buffer held, before anything is learned from the buffer."""
@@ -200,7 +223,11 @@ class Trainer:
 
     def _update(self) -> int:
         """Do some of the updates that are owed; returns how many."""
-        budget = min(self._updates_owed(), self.config.gradient_chunk)
+        chunk = self.config.gradient_chunk
+        if self.actor is not None and self.actor.is_stepping:
+            # What one step of the PC asks for: the next action is not to wait for longer.
+            chunk = max(1, round(self.config.updates_per_step * self.config.environment.num_envs))
+        budget = min(self._updates_owed(), chunk)
         updates = self.learner.update(budget) if budget > 0 else 0
         self.counters.updates += updates
         if updates and self._boot_seconds is None:
@@ -226,6 +253,8 @@ class Trainer:
         self.learner.check()
         self.counters.seconds = time.monotonic() - self._began
         self._rates.mark(self.trained_steps(), self.counters)
+        if self.actor is not None:
+            self._remote = {"remote": self.actor.figures()}
         document = self._document(state)
         self.uploads.metrics(lambda saved: metrics_bytes(document | {"checkpoint_steps": saved}))
         self.tracking.draw(document)
@@ -237,16 +266,25 @@ class Trainer:
         trained, saved = self.trained_steps(), self.uploads.saved_steps
         if self._lap_metres is None:
             self._lap_metres = lap_metres(self.store, self.config.environment.track)
-        return metrics_document(
+        document = metrics_document(
             *(self.config, self.counters, self.learner, self._rates, state, trained, saved),
             *(self._boot_seconds, self._lap_metres),
         )
+        return document | self._remote
 
     def _say_when_nobody_drives(self) -> None:
         if any(bridge.connected for bridge in standings(self.store)):
             self._due.pop("bridge", None)
         elif self._is_due("bridge", WAITING_SECONDS):
             _log.info(f"no bridge is connected: waiting for one; {way_to_drive(self.store.path.parent)}")
+
+    def _say_what_the_actor_waits_for(self) -> None:
+        before = self._waits_for
+        self._waits_for = waits = None if self.actor is None else self.actor.waits_for()
+        if waits is None:
+            self._due.pop("waits", None)
+        elif self._is_due("waits", WAITING_SECONDS) or waits != before:
+            _log.info(f"waiting for {waits}")
 
     def _is_due(self, what: str, seconds: float) -> bool:
         """Whether `seconds` have passed since it was last due; the first time at once."""

@@ -10,11 +10,15 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
+from experience.batches import most_steps
+from experience.recorder import Recorder
+from experience.spaces import SpacesError
 from runtime.exit_codes import ExitCode
 from runtime.logs import fields
 from runtime.retry import GaveUp
@@ -24,12 +28,14 @@ from train_cloud.environment import environment_of
 from train_cloud.object_store import PATIENCE_SECONDS, ObjectStore, ObjectStoreError, patiently
 from train_cloud.run_config import ConfigError, RunConfig
 from train_cloud.run_folder.done import is_done
-from train_cloud.run_folder.files import RUN_CONFIG, STORE
+from train_cloud.run_folder.files import CALLS, RUN_CONFIG, STORE
 from train_cloud.run_folder.keys import DONE, run_prefix
 from train_cloud.run_folder.states import TrainerState
 from train_cloud.store import Store, StoreError, StoreFull
+from train_cloud.trainer.acting.actor import Actor
+from train_cloud.trainer.acting.store_sink import StoreSink
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.directions import way_to_drive, ways_to_results
+from train_cloud.trainer.directions import way_to_drive, way_to_serve, ways_to_results
 from train_cloud.trainer.learning.arithmetic import choose_matrix_products
 from train_cloud.trainer.learning.export import ExportError
 from train_cloud.trainer.learning.learners import check_device, make_learner
@@ -46,6 +52,7 @@ NOTICE_SECONDS = 1.0
 
 _EXIT_CODES: dict[type[Exception], ExitCode] = {
     ConfigError: ExitCode.USAGE,
+    SpacesError: ExitCode.REFUSED,
     AnotherWriter: ExitCode.REFUSED,
     ObjectStoreError: ExitCode.STORAGE,
     StoreFull: ExitCode.DISK_FULL,
@@ -99,25 +106,48 @@ def _show_ways(config: RunConfig, run_file: Path) -> None:
 
 def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threading.Event) -> tuple[ExitCode, bool]:
     """Train to the end, or until told to stop; the exit code, and whether the run is done."""
+    folder = store.path.parent
+    actor = Actor(config, folder / CALLS) if config.environment.source == "remote" else None
+    waits_for = f"the first bridge, which says what the environment's spaces are: {way_to_drive(folder)}"
+    if actor is not None:
+        waits_for = f"{actor.waits_for()}; {way_to_serve(folder)}"
     environment = _wait_for(
-        lambda: environment_of(config, store.first_spaces()),
-        f"the first bridge, which says what the environment's spaces are: {way_to_drive(store.path.parent)}",
-        stop,
+        lambda: environment_of(config, store.first_spaces() or (actor.spaces() if actor else [])), waits_for, stop
     )
+    layout, count = environment.spaces.layout, config.environment.num_envs
+    if count > most_steps(layout):
+        raise ConfigError(
+            f"The field `environment.num_envs` has the value {count}, but a batch of experience holds at most "
+            f"{most_steps(layout)} steps of observations as large as these. Ask for fewer, or make them smaller."
+        )
     learner = make_learner(config, environment)
     found = _patiently(lambda: find_newest(objects), "looking for a checkpoint", stop)
     counters = Counters()
     if found.checkpoint is not None:
-        counters = restore_learner(learner, found.checkpoint, method_and_networks(config))
+        counters = restore_learner(
+            learner, found.checkpoint, method_and_networks(config), environment.signature if actor else ""
+        )
         counters.resumes += 1
         begin = fields(steps=counters.steps, updates=counters.updates, folder=found.checkpoint.manifest.folder)
         _log.info("resuming", extra=begin)
+    counters.signature = environment.signature
     saved = None if found.checkpoint is None else found.checkpoint.manifest.steps
     uploads = Uploads(objects, found.latest_etag, saved)
-    tracking = Tracking(config, store.path.parent, objects, counters.steps)
+    tracking = Tracking(config, folder, objects, counters.steps)
     try:
-        trainer = Trainer(config, store, uploads, tracking, learner, counters, stop, environment.spaces.layout)
-        done = trainer.run()
+        if actor is not None:
+            # Beside the receiver, whose limit it keeps.
+            sink = StoreSink(Store(store.path, config.max_store_bytes), environment)
+            recorder = Recorder(sink, layout, count)
+            act = partial(learner.act, explore=True)
+            most = learner.remembers if learner.waits_for_version else None
+            actor.begin(environment, recorder, act, lambda: counters.weights_version, store.total_steps(), most)
+        trainer = Trainer(config, store, uploads, tracking, learner, counters, stop, layout, actor)
+        try:
+            done = trainer.run()
+        finally:
+            if actor is not None:
+                actor.close()
         tracking.end()
         return _finish(done, uploads, objects, trainer.summary, stop), done
     finally:

@@ -15,7 +15,7 @@ from bridge.serve_env.offers import offers_of
 from bridge.serve_env.serving import Serving
 from tests.support import counting_env
 from tests.support.fault_proxy import FaultProxy
-from tests.support.receivers import CONFIG, TOKEN, ThreadedReceiver
+from tests.support.receivers import REMOTE, TOKEN, ThreadedReceiver
 from train_cloud.remote.env import RemoteEnv
 from train_cloud.remote.errors import RemoteEnvError
 from train_cloud.run_folder.files import CALLS
@@ -43,7 +43,7 @@ def serving(port: int, most: int = 8) -> Iterator[None]:
 
 @pytest.fixture
 def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreadedReceiver]:
-    receiver = ThreadedReceiver(CONFIG, tmp_path_factory.mktemp("r"))
+    receiver = ThreadedReceiver(REMOTE, tmp_path_factory.mktemp("r"))
     yield receiver
     receiver.close()
 
@@ -134,7 +134,8 @@ def test_another_process_of_the_pc_makes_the_environment_anew(receiver: Threaded
     with serving(receiver.port):
         with pytest.raises(RemoteEnvError) as raised:
             env.step(0)
-        assert raised.value.is_recoverable
+        # Said by the new process itself, at once.
+        assert (raised.value.code, raised.value.is_recoverable) == (EnvErrorCode.UNKNOWN_CLIENT, True)
         assert env.reset()[0].tolist() == [0.0]
         assert env.step(0)[0].tolist() == [1.0]
 

@@ -15,7 +15,7 @@ from bridge.serve_env.host import Host
 from bridge.serve_env.offers import offers_of
 from bridge.serve_env.serving import Serving
 from tests.experience.test_values import same
-from tests.support.receivers import CONFIG, ThreadedReceiver
+from tests.support.receivers import REMOTE, ThreadedReceiver
 from train_cloud.remote.env import RemoteEnv
 from train_cloud.remote.vector import RemoteVectorEnv
 from train_cloud.run_folder.files import CALLS
@@ -27,7 +27,7 @@ NAMES = ["Pendulum-v1", "CartPole-v1", "MountainCar-v0", "MountainCarContinuous-
 @pytest.fixture(scope="module")
 def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("r")
-    receiver = ThreadedReceiver(CONFIG, folder)
+    receiver = ThreadedReceiver(REMOTE, folder)
     stop = threading.Event()
     hello = Hello("pc", secrets.token_hex(16), Role.SERVE_ENV, "", "", False, 8, 0, 0, "test", environments=(*NAMES,))
     offers = offers_of(NAMES, folder)

@@ -40,11 +40,11 @@ def method_and_networks(config: RunConfig) -> str:
     return f"method {config.method}, network {config.network} and critic_network {critics}"
 
 
-def restore_learner(learner: Learner, checkpoint: Checkpoint, wanted: str = "") -> Counters:
+def restore_learner(learner: Learner, checkpoint: Checkpoint, wanted: str = "", signature: str = "") -> Counters:
     """Put a freshly made learner and the random generators into the checkpoint's state; returns its counters.
 
-    Raises CheckpointError when it was made by something else than `wanted` (see method_and_networks), or the networks
-    do not fit.
+    Raises CheckpointError when it was made by something else than `wanted` (see method_and_networks), in another
+    environment than that of `signature`, or the networks do not fit.
     """
     folder, advice = checkpoint.manifest.folder, "Restore what the run began with, or begin a run with another run_id."
     try:
@@ -53,6 +53,11 @@ def restore_learner(learner: Learner, checkpoint: Checkpoint, wanted: str = "") 
             raise CheckpointError(
                 f"The checkpoint {folder} does not fit this configuration: it was made by {counters.made_by}, and "
                 f"run.json asks for {wanted}. {advice}"
+            )
+        if signature and counters.signature not in ("", signature):
+            raise CheckpointError(
+                f"The checkpoint {folder} does not fit this configuration: it was made in the environment "
+                f"{counters.signature!r}, and this one is {signature!r}: its spaces or its kwargs are others. {advice}"
             )
         learner.restore(checkpoint.files[MODEL], counters)
         restore_generators(checkpoint.files[GENERATORS])

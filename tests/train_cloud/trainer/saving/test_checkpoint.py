@@ -61,6 +61,14 @@ def objects(s3: MotoS3) -> ObjectStore:
     return ObjectStore(s3.bucket, "runs/test-run/")
 
 
+def test_a_checkpoint_of_another_environment_is_refused() -> None:
+    learner = learner_with_experience()
+    saved = make_checkpoint(learner, Counters(steps=400, signature="six 0123"), learner.policy(1))
+    assert restore_learner(learner_with_experience(), saved, signature="six 0123").steps == 400
+    with pytest.raises(CheckpointError, match="its spaces or its kwargs are others"):
+        restore_learner(learner_with_experience(), saved, signature="six 4567")
+
+
 def upload(objects: ObjectStore, checkpoint: Checkpoint) -> None:
     uploads = Uploads(objects, find_newest(objects).latest_etag)
     uploads.checkpoint(checkpoint)

@@ -1,0 +1,196 @@
+"""A run that steps the environments of a PC by itself: real receiver, trainer and PC, each of which may be killed."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experience.batches import Batch
+from experience.codec import decode_batch
+from tests.support.moto_s3 import MotoS3, s3
+from tests.support.site import BRIDGE, RECEIVER, TRAINER, Site
+from tests.support.waiting import wait_until
+
+__all__ = ["s3"]
+
+NAME = "tests.support.logged_env:Point"
+ENVS = 2
+
+
+def remote_site(folder: Path, s3: MotoS3, **changes: Any) -> Site:
+    """A run of Point whose steps are written to `folder`'s steps.jsonl."""
+    environment: dict[str, Any] = {
+        "kind": "gymnasium",
+        "id": NAME,
+        "source": "remote",
+        "kwargs": {"log": str(folder.parent / "steps.jsonl")},
+        "num_envs": ENVS,
+    }
+    return Site(folder, s3, **({"environment": environment} | changes))
+
+
+def start_pc(site: Site) -> None:
+    site.start(BRIDGE, "bridge", "serve-env", "--env", NAME, "--num-envs", ENVS)
+
+
+def made(folder: Path) -> Counter[str]:
+    """The steps that the PC made."""
+    return Counter((folder.parent / "steps.jsonl").read_text().splitlines())
+
+
+def batches(site: Site) -> list[Batch]:
+    return [decode_batch(batch.blob) for batch in site.stored_batches()]
+
+
+def recorded(site: Site) -> Counter[str]:
+    """The steps that were recorded, in the words of the PC."""
+    rows: Counter[str] = Counter()
+    for batch in batches(site):
+        columns: tuple[Any, ...] = (batch.current_observations(), batch.actions, batch.next_observations())
+        rows.update(json.dumps(row) for row in zip(*(column.tolist() for column in columns), strict=True))
+    return rows
+
+
+def wait_for_more(site: Site, steps: int) -> None:
+    """Wait until the trainer has taken in so many steps more."""
+    before = site.consumed_steps()
+    wait_until(lambda: site.consumed_steps() >= before + steps, f"{steps} steps more than {before}", 60.0, 0.05)
+
+
+def test_a_run_is_trained_to_its_end_by_a_pc_that_is_stepped(tmp_path: Path, s3: MotoS3) -> None:
+    with remote_site(tmp_path / "run", s3, total_timesteps=600, learning_starts=100, updates_per_step=0.25) as site:
+        site.start_receiver()
+        site.start_trainer()
+        wait_until(lambda: "waiting for a PC that serves" in site.log(TRAINER), "the trainer says what it waits for")
+        site.wait_for_receiver()
+        start_pc(site)
+        assert site.wait_for_end(TRAINER, 120.0) == 0
+        counters, steps = site.checkpoint_counters(), recorded(site)
+        assert counters.steps == sum(steps.values()) == 600
+        assert counters.updates == 125
+        assert max(steps.values()) == 1
+        assert steps == made(site.folder)
+        assert counters.ends["truncated"] == 600 // 20
+        document = json.loads(site.objects.get("metrics.json")[0])
+        assert 0.0 < document["remote"]["environment_seconds"] < document["remote"]["round_trip_seconds"]
+        assert sum(batch.steps for batch in map(decode_batch, site.batches_in_bucket().values())) == 600
+
+
+@pytest.mark.slow
+def test_whoever_is_killed_no_step_is_doubled_or_invented(tmp_path: Path, s3: MotoS3) -> None:
+    with remote_site(tmp_path / "run", s3, updates_per_step=0.25, max_lead_steps=300) as site:
+        site.start_receiver()
+        site.wait_for_receiver()
+        start_pc(site)
+        site.start_trainer()
+        wait_for_more(site, 700)
+
+        site.kill(TRAINER)
+        saved = site.checkpoint_counters()
+        site.start_trainer()
+        wait_until(lambda: site.consumed_steps() > saved.steps, "the counters go on", 60.0, 0.05)
+        wait_for_more(site, 300)
+        assert f"resuming steps={saved.steps} " in site.log(TRAINER)
+
+        interrupted = ended(site, "interrupted")
+        site.kill(RECEIVER)
+        site.start_receiver()
+        wait_for_more(site, 300)
+        assert ended(site, "interrupted") == interrupted, "a receiver that begins anew ends no episode"
+
+        site.kill(BRIDGE)
+        start_pc(site)
+        wait_for_more(site, 300)
+        assert 1 <= ended(site, "interrupted") - interrupted <= ENVS
+
+        site.freeze(BRIDGE, True)
+        wait_until(lambda: "it was not heard any more" in site.log(RECEIVER), "the silence is noticed")
+        site.freeze(BRIDGE, False)
+        wait_for_more(site, 300)
+
+        site.check_running(RECEIVER, TRAINER, BRIDGE)
+        assert site.terminate(TRAINER) == 0
+        steps, on_the_pc = recorded(site), made(site.folder)
+        assert max(steps.values()) == max(on_the_pc.values()) == 1
+        assert not steps - on_the_pc, "steps that the PC has not made"
+        # What the killed trainer had not committed is lost, and what was under way at each end.
+        assert sum((on_the_pc - steps).values()) <= site.config.max_lead_steps + 4 * ENVS
+        check_chains(site)
+
+
+@pytest.mark.slow
+def test_pendulum_is_learned(tmp_path: Path, s3: MotoS3) -> None:
+    settings: dict[str, Any] = {
+        "environment": {"kind": "gymnasium", "id": "Pendulum-v1", "source": "remote"},
+        "total_timesteps": 8_000,
+        "learning_starts": 500,
+        "updates_per_step": 1.0,
+        "learning_rate": 1e-3,
+        "batch_size": 256,
+        "network": [64, 64],
+        "save_frequency": 2_000,
+    }
+    with Site(tmp_path / "run", s3, **settings) as site:
+        site.start_receiver()
+        site.wait_for_receiver()
+        site.start(BRIDGE, "bridge", "serve-env", "--env", "Pendulum-v1")
+        site.start_trainer()
+        wait_until(lambda: site.consumed_steps() >= 3_000, "learning is under way", 120.0, 0.1)
+        site.kill(TRAINER)
+        site.start_trainer()
+        assert site.wait_for_end(TRAINER, 240.0) == 0
+        counters = site.checkpoint_counters()
+        assert (counters.steps, counters.updates, counters.resumes) == (8_000, 7_500, 1)
+        # With the noise by which it explores.
+        assert np.mean(counters.recent_rewards[-10:]) >= -250.0, counters.recent_rewards
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_on_another_instance(tmp_path: Path, s3: MotoS3) -> None:
+    with remote_site(tmp_path / "run", s3, updates_per_step=0.25, max_lead_steps=300) as site:
+        site.start_receiver()
+        site.wait_for_receiver()
+        start_pc(site)
+        site.start_trainer()
+        wait_for_more(site, 700)
+        saved = site.checkpoint_counters()
+        site.lose_instance()
+        site.start_receiver()
+        site.wait_for_receiver()
+        site.start_trainer()
+        wait_until(lambda: site.consumed_steps() >= saved.steps + 300, "the counters go on", 60.0, 0.05)
+        assert site.terminate(TRAINER) == 0
+        assert site.terminate(RECEIVER) == 0
+        counters, on_the_pc = site.checkpoint_counters(), made(site.folder)
+        assert counters.steps > saved.steps
+        assert counters.resumes == 1
+        steps = recorded(site)
+        assert max(steps.values()) == 1
+        assert not steps - on_the_pc
+        assert {batch.stream for batch in site.stored_batches()} == {stream for stream, _ in site.batches_in_bucket()}
+        check_chains(site)
+
+
+def ended(site: Site, reason: str) -> int:
+    return sum(episode.reason == reason for batch in batches(site) for episode in batch.episodes)
+
+
+def check_chains(site: Site) -> None:
+    """Each episode that ended is whole: as many steps as its record says, each begun where the one before led."""
+    open_steps: dict[tuple[str, int], tuple[int, Any]] = {}
+    for row in site.stored_batches():
+        batch = decode_batch(row.blob)
+        ends = {episode.row: episode for episode in batch.episodes}
+        current, following = batch.current_observations(), batch.next_observations()
+        cars = np.repeat(batch.run_cars, batch.run_lengths).tolist()
+        for at, car in enumerate(cars):
+            steps, led_to = open_steps.get((row.stream, car), (0, None))
+            assert led_to is None or np.array_equal(led_to, current[at])
+            open_steps[row.stream, car] = steps + 1, following[at]
+            assert (at in ends) == bool(batch.terminated[at] | batch.truncated[at])
+            if at in ends:
+                assert ends[at].steps == steps + 1
+                del open_steps[row.stream, car]

@@ -1,0 +1,246 @@
+"""The actor, against a real receiver and a PC in threads: what it records when something goes wrong."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from gymnasium.spaces import Box
+
+from experience.batches import Batch
+from experience.codec import decode_batch
+from experience.environment import Environment
+from experience.recorder import Recorder
+from experience.sink import SinkFull
+from experience.spaces import Spaces, SpaceSpec
+from runtime.exit_codes import ExitCode
+from tests.support import counting_env
+from tests.support.counting_env import Counting
+from tests.support.moto_s3 import MotoS3, s3
+from tests.support.receivers import REMOTE, ThreadedReceiver, blob
+from tests.support.waiting import wait_until
+from tests.train_cloud.remote.test_faults import NAME, calls_of, serving
+from tests.train_cloud.trainer.learning.test_learner import Summer
+from train_cloud.object_store import ObjectStore
+from train_cloud.run_config import EnvironmentSettings
+from train_cloud.store import Store
+from train_cloud.trainer.acting.actor import Actor
+from train_cloud.trainer.acting.store_sink import StoreSink
+from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.learning.sanity import Diverged
+from train_cloud.trainer.loop import Trainer
+from train_cloud.trainer.reporting.tracking import Tracking
+from train_cloud.trainer.saving.uploads import Uploads
+from train_cloud.trainer.session import train_run
+
+__all__ = ["s3"]
+
+CHOSEN = EnvironmentSettings(kind="gymnasium", id=NAME, source="remote", kwargs={"name": "acting"})
+CONFIG = msgspec.structs.replace(REMOTE, environment=CHOSEN, total_timesteps=1000)
+COUNTING = Environment(NAME, Spaces(SpaceSpec(Counting.observation_space), SpaceSpec(Counting.action_space)))
+
+
+class Listed:
+    """A sink that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+
+    def append(self, blob: bytes, steps: int, steps_by_car: Mapping[int, int] | None = None) -> int:
+        assert steps == sum((steps_by_car or {}).values())
+        self.batches.append(decode_batch(blob, COUNTING.spaces.layout))
+        return len(self.batches)
+
+    def steps_of_car(self, car: int) -> int:
+        assert car == 0
+        return sum(batch.steps for batch in self.batches)
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[ThreadedReceiver]:
+    receiver = ThreadedReceiver(CONFIG, tmp_path)
+    yield receiver
+    receiver.close()
+
+
+def turned(actor: Actor, until: Callable[[], bool], what: str) -> None:
+    """Let the actor go on until then."""
+
+    def turn() -> bool:
+        actor.turn(0, 0.01)
+        return until()
+
+    wait_until(turn, what)
+
+
+def begun(actor: Actor, environment: Environment, act: Callable[[Any], Any], sink: Listed | None = None) -> Listed:
+    sink = sink or Listed()
+    actor.begin(environment, Recorder(sink, environment.spaces.layout, 1), act, lambda: 1, 0)
+    return sink
+
+
+@pytest.mark.parametrize(("wrong", "said"), [(1, "the wheel came off"), (5, "holds NaN or an infinite number")])
+def test_an_environment_that_cannot_go_on_ends_its_episode_and_is_made_anew(
+    receiver: ThreadedReceiver, wrong: int, said: str
+) -> None:
+    actions = iter([0, 0, 0, wrong] + [0] * 10**6)
+    actor = Actor(CONFIG, calls_of(receiver))
+    assert "ac-bridge serve-env --env" in (actor.waits_for() or "")
+    sink = begun(actor, COUNTING, lambda _: np.array([next(actions)]))
+    with serving(receiver.port):
+        turned(actor, lambda: said in (actor.waits_for() or ""), "it says why it waits")
+        turned(actor, lambda: actor.waits_for() is None, "it goes on")
+        turned(actor, lambda: sink.steps_of_car(0) > 3, "it steps")
+        actor.close()
+    ends = [episode for batch in sink.batches for episode in batch.episodes]
+    assert (ends[0].steps, ends[0].reason, ends[-1].reason) == (3, "interrupted", "stopped")
+    seen = np.concatenate([batch.current_observations()[:, 0] for batch in sink.batches])
+    assert seen[:4].tolist() == [0.0, 1.0, 2.0, 0.0]
+
+
+def test_a_pc_with_other_spaces_is_not_stepped(receiver: ThreadedReceiver) -> None:
+    other = Environment(NAME, Spaces(SpaceSpec(Box(0.0, 1.0, (2,))), SpaceSpec(Box(0.0, 1.0, (1,)))))
+    actor = Actor(CONFIG, calls_of(receiver))
+    begun(actor, other, lambda _: pytest.fail("it acts"))
+    with serving(receiver.port):
+        turned(actor, lambda: "has other spaces than the run's" in (actor.waits_for() or ""), "it says so")
+        actor.close()
+
+
+def test_an_action_that_is_none_reaches_no_environment(receiver: ThreadedReceiver) -> None:
+    actor = Actor(CONFIG, calls_of(receiver))
+    sink = begun(actor, COUNTING, lambda _: np.array([np.nan]))
+    with serving(receiver.port):
+        with pytest.raises(Diverged, match="action"):
+            turned(actor, lambda: False, "it acts")
+        actor.close()
+    assert sink.batches == []
+
+
+def test_it_waits_while_it_leads_learning_by_too_much(receiver: ThreadedReceiver) -> None:
+    acted = []
+
+    def act(observations: Any) -> Any:
+        acted.append(observations)
+        return np.array([0])
+
+    config = msgspec.structs.replace(CONFIG, max_lead_steps=30, total_timesteps=40)
+    actor = Actor(config, calls_of(receiver))
+    begun(actor, COUNTING, act)
+    with serving(receiver.port):
+        turned(actor, lambda: len(acted) == 31, "it acts")
+        for _ in range(20):
+            actor.turn(0, 0.01)
+        assert len(acted) == 31
+        for _ in range(100):
+            actor.turn(40, 0.01)
+        assert len(acted) == 40
+        assert actor.waits_for() is None
+        actor.close()
+
+
+def test_it_waits_for_the_next_version_where_a_learner_needs_it(receiver: ThreadedReceiver) -> None:
+    by_version: dict[int, int] = {}
+    version = 1
+
+    def act(_: Any) -> Any:
+        by_version[version] = by_version.get(version, 0) + 1
+        return np.array([0])
+
+    def made_by(newest: int) -> bool:
+        # One is held until the next is there.
+        return sink.steps_of_car(0) == 11 * newest - 1
+
+    actor, sink = Actor(CONFIG, calls_of(receiver)), Listed()
+    recorder = Recorder(sink, COUNTING.spaces.layout, 1, flush_seconds=0.05)
+    actor.begin(COUNTING, recorder, act, lambda: version, 0, 10)
+    with serving(receiver.port):
+        for version in (1, 2, 3):
+            turned(actor, partial(made_by, version), "it makes what is learned from")
+            assert by_version[version] == 11
+        actor.close()
+    versions = np.concatenate([batch.policy_versions for batch in sink.batches])
+    assert np.bincount(versions).tolist() == [0, 11, 11, 11]
+
+
+class Patient(Summer):
+    """Learns only after it has chosen the 150th action, by which the environment hangs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.acted = 0
+
+    def act(self, observations: Any, explore: bool) -> Any:
+        assert explore
+        assert observations.shape == (1, 1)
+        self.acted += 1
+        return np.array([2 if self.acted == 150 else 0])
+
+    def update(self, budget: int) -> int:
+        return super().update(budget) if self.acted >= 150 else 0
+
+
+def test_updates_are_made_while_the_pc_steps(receiver: ThreadedReceiver, s3: MotoS3) -> None:
+    config = msgspec.structs.replace(
+        CONFIG, bucket=s3.bucket, total_timesteps=200, learning_starts=10, updates_per_step=0.5
+    )
+    objects, learner, counters, stop = ObjectStore(s3.bucket, "runs/acting/"), Patient(), Counters(), threading.Event()
+    uploads, tracking = Uploads(objects, None), Tracking(config, receiver.store.path.parent, objects, 0)
+    actor = Actor(config, calls_of(receiver))
+    recorder = Recorder(StoreSink(receiver.store, COUNTING), COUNTING.spaces.layout, 1)
+    actor.begin(COUNTING, recorder, partial(learner.act, explore=True), lambda: 1, 0)
+    trainer = Trainer(
+        *(config, receiver.store, uploads, tracking, learner, counters, stop, COUNTING.spaces.layout, actor)
+    )
+    counting_env.RELEASED.clear()
+    with serving(receiver.port), ThreadPoolExecutor(1) as pool:
+        training = pool.submit(trainer.run)
+        try:
+            # The steps before the one that hangs, and not the one that may yet turn out to be the last.
+            wait_until(lambda: learner.updates == (148 - 10) // 2 or training.done(), "it learns meanwhile")
+            assert (learner.acted, learner.steps) == (150, 148)
+        finally:
+            counting_env.RELEASED.set()
+        assert training.result(300)
+        actor.close()
+    uploads.close()
+    tracking.close()
+    assert (counters.steps, counters.updates, learner.acted) == (200, 95, 200)
+
+
+def test_more_environments_than_a_batch_can_hold_are_refused(
+    tmp_path: Path, s3: MotoS3, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = Spaces(SpaceSpec(Box(0, 255, (96, 96, 3), np.uint8)), SpaceSpec(Box(-1.0, 1.0, (3,))))
+    store = Store(tmp_path / "store.db")
+    store.register_stream("a" * 32, "trainer", "signature", images.text)
+    store.set_ready()
+    store.close()
+    many = msgspec.structs.replace(CHOSEN, num_envs=64)
+    config = msgspec.structs.replace(CONFIG, environment=many, bucket=s3.bucket, run_id="many")
+    assert train_run(config, tmp_path, threading.Event()) == ExitCode.USAGE
+    assert "`environment.num_envs` has the value 64, but a batch of experience holds at most 18" in caplog.text
+
+
+def test_a_full_store_is_a_full_sink(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store.db", 400_000)
+    sink = StoreSink(store, COUNTING)
+    appended = 0
+
+    def fill() -> None:
+        nonlocal appended
+        while True:
+            assert sink.append(blob(appended + 1), 20, {0: 20}) == appended + 1
+            appended += 1
+
+    with pytest.raises(SinkFull):
+        fill()
+    (state,) = store.streams().values()
+    assert (state.stored_through, state.bridge) == (appended, "trainer")
+    assert sink.steps_of_car(0) == state.stored_steps == 20 * appended > 0
+    store.close()
