@@ -101,8 +101,10 @@ class EnvironmentDriver:
         reward, ends = np.empty(count, np.float32), np.empty((2, count), np.bool_)
         for number, env in enumerate(self._envs):
             with self._lived("step"):
-                observation, reward[number], ended, cut_off, info = env.step(self._in_space(action[number]))
-                self._rows[number], ends[:, number] = self._row(observation), (ended, cut_off)
+                observation, earned, ended, cut_off, info = env.step(self._in_space(action[number]))
+                # None would become a number that is none, without a word.
+                self._rows[number], reward[number] = self._row(observation), float(earned)
+                ends[:, number] = ended, cut_off
                 off_period |= info.get("off_period") is True
         self._read_at = self._now()
         self._steps += 1

@@ -39,8 +39,11 @@ def declared(env: gymnasium.Env[Any, Any]) -> Declared:
     """What the environment's metadata say. Raises NotDrivable for what cannot be meant."""
     said = env.metadata.get(METADATA, {})
     known = {field.name for field in fields(Declared)}
-    if not isinstance(said, dict) or not said.keys() <= known:
-        raise NotDrivable(f'metadata["{METADATA}"] is {said!r}; a dictionary of {", ".join(sorted(known))} expected.')
+    numbers = isinstance(said, dict) and all(isinstance(value, int | float) for value in said.values())
+    if not numbers or not said.keys() <= known:
+        raise NotDrivable(
+            f'metadata["{METADATA}"] is {said!r}; a dictionary of {", ".join(sorted(known))} expected, with numbers or booleans.'
+        )
     return Declared(**said)
 
 
@@ -67,10 +70,10 @@ def driven_environment(name: str, env: gymnasium.Env[Any, Any]) -> Environment:
         raise NotDrivable(str(error)) from None
     if said.action_step is not None and isinstance(action, Box):
         low, high = action.low / said.action_step, action.high / said.action_step
-        if (low < -_GRID_STEPS).any() or (high > _GRID_STEPS).any() or (np.ceil(low) > np.ceil(high) - 1).any():
+        if (low < -_GRID_STEPS).any() or (high > _GRID_STEPS).any() or (np.ceil(low) >= np.ceil(high) - 1).any():
             raise NotDrivable(
                 f"Its actions are {_short(action)}, which a grid of {said.action_step} does not cover: each bound must "
-                f"lie within {_GRID_STEPS} steps of 0, and a step or more between them."
+                f"lie within {_GRID_STEPS} steps of 0, with some steps between them."
             )
     return Environment(name, spaces)
 
