@@ -41,9 +41,8 @@ def declared(env: gymnasium.Env[Any, Any]) -> Declared:
     known = {field.name for field in fields(Declared)}
     numbers = isinstance(said, dict) and all(isinstance(value, int | float) for value in said.values())
     if not numbers or not said.keys() <= known:
-        raise NotDrivable(
-            f'metadata["{METADATA}"] is {said!r}; a dictionary of {", ".join(sorted(known))} expected, with numbers or booleans.'
-        )
+        names = ", ".join(sorted(known))
+        raise NotDrivable(f'metadata["{METADATA}"] is {said!r}; a dictionary of numbers expected: {names}.')
     return Declared(**said)
 
 
