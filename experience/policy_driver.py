@@ -8,7 +8,7 @@ import numpy as np
 
 from experience.recorder import Recorder
 from racing.driving import Step, VectorDriving
-from racing.policy import Policy
+from racing.policy import Actions, Policy
 from racing.task import ACTION_SIZE, Float32Array, controls_of
 from runtime.logs import fields
 
@@ -35,6 +35,18 @@ class RunView(Protocol):
         """How far it may lead; None while that is not known."""
 
 
+def wait_for_run(run: RunView, recorder: Recorder, real_time: bool) -> str | None:
+    """What a step waits for: the first policy, and where time is simulated the trainer or room; None for nothing."""
+    if run.policy is None:
+        return "the first policy"
+    if real_time:
+        return None
+    if not recorder.ready():
+        return "room in the spool"
+    most = run.max_lead_steps
+    return "the trainer" if most is not None and run.lead_steps + recorder.pending_steps > most else None
+
+
 class CheckedActions:
     """Actions of the newest policy, each looked at before it is applied.
 
@@ -43,14 +55,14 @@ class CheckedActions:
     """
 
     def __init__(
-        self, newest: Callable[[], Policy | None], random: np.random.Generator | None, otherwise: Float32Array
+        self, newest: Callable[[], Policy | None], random: np.random.Generator | None, otherwise: Actions
     ) -> None:
         self._newest, self._random, self._otherwise = newest, random, otherwise
         self._met: Policy | None = None
         self._sound: list[Policy] = []
         """The newest policy and the one before, unless they gave something else than an action."""
 
-    def choose(self, observation: Float32Array) -> tuple[Float32Array, int]:
+    def choose(self, observation: Float32Array) -> tuple[Actions, int]:
         """The actions (N, A) for observations (N, D), and the version of the policy that chose them; 0 for none."""
         newest = self._newest()
         if newest is not None and newest is not self._met:
@@ -95,16 +107,7 @@ class PolicyDriver:
 
     def waits_for(self) -> str | None:
         """The first policy, the trainer, or room; nothing in real time."""
-        if self._real_time:
-            return None
-        if self._run.policy is None:
-            return "the first policy"
-        if not self._recorder.ready():
-            return "room in the spool"
-        most = self._run.max_lead_steps
-        if most is not None and self._run.lead_steps + self._recorder.pending_steps > most:
-            return "the trainer"
-        return None
+        return None if self._real_time else wait_for_run(self._run, self._recorder, False)
 
     def step(self) -> Step | None:
         """One step of all cars; None for one that is no experience: driven without a policy, or after the run."""

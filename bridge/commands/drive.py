@@ -3,12 +3,16 @@
 The parts are imported when the command runs, so that `--help` and `pair` answer at once.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bridge.assetto_corsa.session import Stopped
+from bridge.commands.environment_options import NumEnvs, Outside, OutsideOption, OwnEnvironment, check_options
 from bridge.commands.game_options import Car, CarKind, GameOptions, chosen_car, game_settings, with_game_options
 from bridge.commands.options import AllowPlain, PairingCommand, Rate, TaskOptions, Uri, give_up, look_up_of, pairing_of
 from bridge.commands.pair import pair_unless_paired
@@ -24,6 +28,9 @@ _TRACK = "seed:7"
 def drive(
     *,
     uri: Uri = None,
+    env: OwnEnvironment = None,
+    num_envs: NumEnvs = None,
+    outside: OutsideOption = None,
     car: Car = CarKind.AUTO,
     track: Annotated[
         str | None,
@@ -50,31 +57,46 @@ def drive(
     allow_plain: AllowPlain = False,
 ) -> None:
     """Drive for a run: experience up, weights down. Ends with Ctrl-C, orderly."""
+    from bridge.driving.drive import Drive
+    from bridge.driving.environment_garage import EnvironmentSettings, assembled_environment_drive
     from bridge.driving.garage import Settings, SettingsError, assembled_drive
 
+    of_cars = {"--track": track, "--cars": cars, "--task": task, "--recording": recording}
+    given = [name for name, value in of_cars.items() if value is not None]
+    given += ["--car"] * (car is not CarKind.AUTO) + ["An option of the game"] * (game != GameOptions())
+    check_options(env, num_envs, outside, rate, real_time, given)
     configure_logging("bridge")
     if uri is None and pairing_command is None:
         pair_unless_paired(allow_plain)
     stop = stop_on_signals()
-    car = chosen_car(car, track, cars, game.wait)
-    recording = _recording_for(car, recording, track, {"--cars": cars, "--seed": seed})
-    settings = Settings(
-        recording=recording,
-        track=track or _TRACK,
-        cars=1 if cars is None else cars,
-        rate=rate,
-        real_time=real_time,
-        task=tuple(task or ()),
-        spool=spool or config_folder() / "spool",
-        spool_limit_bytes=spool_limit_mib * 2**20,
-        steps=steps,
-        seed=seed,
-        game=game_settings(game, car, track, cars),
-    )
+    shared: dict[str, Any] = {
+        "rate": rate,
+        "spool": spool or config_folder() / "spool",
+        "spool_limit_bytes": spool_limit_mib * 2**20,
+        "steps": steps,
+        "seed": seed,
+    }
+    assembled: Callable[..., AbstractContextManager[Drive]]
+    if env is not None:
+        outside = outside or Outside.WARN
+        own = EnvironmentSettings(name=env, count=num_envs or 1, outside=outside.value, **shared)
+        assembled = partial(assembled_environment_drive, settings=own)
+    else:
+        car = chosen_car(car, track, cars, game.wait)
+        settings = Settings(
+            recording=_recording_for(car, recording, track, {"--cars": cars, "--seed": seed}),
+            track=track or _TRACK,
+            cars=1 if cars is None else cars,
+            real_time=real_time,
+            task=tuple(task or ()),
+            game=game_settings(game, car, track, cars),
+            **shared,
+        )
+        assembled = partial(assembled_drive, settings=settings)
     look_up = look_up_of(uri, pairing_command, allow_plain, stop)
     pairing = pairing_of(uri, allow_plain, look_up, stop)
     try:
-        with assembled_drive(pairing, settings, stop, look_up) as ready:
+        with assembled(pairing, stop=stop, look_up=look_up) as ready:
             ended = ready.run()
     except Stopped:
         ended = ExitCode.OK

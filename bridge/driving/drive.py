@@ -12,7 +12,8 @@ spool.
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -21,7 +22,6 @@ import numpy as np
 
 from bridge.link.link import Driven, Link
 from experience.recorder import Recorder
-from racing.car import Car
 from racing.driving import EpisodeEnd, Step, VectorDriving
 from racing.recorded_car import RecordedCar
 from racing.task import Float32Array
@@ -35,6 +35,7 @@ LAST_SEND_SECONDS = 5.0
 _WAIT_SECONDS = 0.005
 _SHOW_SECONDS = 0.25
 _SAY_SECONDS = 10.0
+_RETURNS = 20
 
 _log = logging.getLogger(__name__)
 
@@ -112,6 +113,9 @@ class Tally:
     """What a drive has brought so far; shown while it goes on and logged at its end."""
 
     steps: int = 0
+    episodes: int = 0
+    returns: deque[float] = field(default_factory=lambda: deque(maxlen=_RETURNS))
+    """Summed rewards of the newest episodes."""
     laps: int = 0
     clean_laps: int = 0
     best_lap: float | None = None
@@ -125,11 +129,18 @@ class Tally:
         self.steps += len(step.reward)
         self.off_period_steps += step.off_period
         self.action_age = step.action_age
+        self.episodes += len(step.episodes)
+        self.returns.extend(end.total_reward for end in step.episodes)
         for lap in step.laps:
             self.laps += 1
             if lap.clean:
                 self.clean_laps += 1
                 self.best_lap = min(lap.time, self.best_lap or lap.time)
+
+    @property
+    def mean_return(self) -> float | None:
+        """Of the newest episodes; None before the first has ended."""
+        return sum(self.returns) / len(self.returns) if self.returns else None
 
 
 @dataclass
@@ -138,22 +149,24 @@ class Drive:
 
     Args:
         driver: steps the car.
-        car: the same car, to let go of at the end.
+        let_go: releases what is driven at the end; safe to call twice.
         link, recorder: running; closed at the end.
         stop: set by signals.
         steps: end after so many steps; None to go on until told to stop or until the driver is over.
         real_time: go on driving, without collecting, when the run is done.
         until_safe: wait at the end until everything is in S3, not only on the instance.
+        laps: tell of laps; else of the episodes' returns.
     """
 
     driver: Driver
-    car: Car
+    let_go: Callable[[], None]
     link: Link
     recorder: Recorder
     stop: threading.Event
     steps: int | None = None
     real_time: bool = False
     until_safe: bool = False
+    laps: bool = True
     tally: Tally = field(default_factory=Tally)
     _told_done: bool = field(default=False, init=False)
     _failure: CannotDrive | None = field(default=None, init=False)
@@ -162,7 +175,7 @@ class Drive:
         """Drive; returns how it ended. What went wrong is in the log, in a sentence."""
         with logging_aside(), self._shown(), ExitStack() as closing:
             # Everything is committed and closed, whatever of it fails.
-            closing.callback(self.car.close)
+            closing.callback(self.let_go)
             closing.callback(self.link.close, LAST_SEND_SECONDS)
             closing.callback(self.recorder.close)
             with control_thread(self.real_time):
@@ -237,24 +250,25 @@ class Drive:
         state, tally = self.link.state, self.tally
         age = None if tally.action_age is None else max(0.0, float(np.nan_to_num(tally.action_age.mean(), posinf=0.0)))
         self.link.driven = Driven(tally.steps, tally.off_period_steps, age)
+        best = "-" if tally.best_lap is None else f"{tally.best_lap:.2f}s"
+        returns = {"episodes": tally.episodes, "mean_return": tally.mean_return}
         progress.update(
             tally.steps,
             version=self.driver.version,
-            laps=f"{tally.clean_laps}/{tally.laps}",
-            best_lap="-" if tally.best_lap is None else f"{tally.best_lap:.2f}s",
+            **({"laps": f"{tally.clean_laps}/{tally.laps}", "best_lap": best} if self.laps else returns),
             unsent=self.link.unsent_steps,
             link="done" if state.done else "draining" if state.draining else "up" if state.connected else "down",
         )
 
     def _judged(self) -> ExitCode:
         tally, link = self.tally, self.link
+        laps = {"laps": tally.laps, "clean_laps": tally.clean_laps, "best_lap": tally.best_lap}
+        returns = {"episodes": tally.episodes, "mean_return": tally.mean_return}
         _log.info(
             "the drive has ended",
             extra=fields(
                 steps=tally.steps,
-                laps=tally.laps,
-                clean_laps=tally.clean_laps,
-                best_lap=tally.best_lap,
+                **(laps if self.laps else returns),
                 off_period_steps=tally.off_period_steps,
                 not_collected=self.recorder.lost_steps,
                 waiting_in_spool=link.unsent_steps,

@@ -145,7 +145,14 @@ def assembled_drive(
             driver = PolicyDriver(driving, link, recorder, real_time, settings.seed)
         link.start()
         yield Drive(
-            driver, car, link, recorder, stop, settings.steps, real_time=real_time and not played, until_safe=played
+            driver,
+            car.close,
+            link,
+            recorder,
+            stop,
+            settings.steps,
+            real_time=real_time and not played,
+            until_safe=played,
         )
 
 

@@ -45,7 +45,7 @@ _PATIENCE = 3
 """So many refusals in a row of what should have been right, before the conversation starts anew."""
 
 _FINAL: dict[str, str] = {
-    ErrorCode.WRONG_SIGNATURE: "Give the settings of the run's task on this side too, with --rate and --task.",
+    ErrorCode.WRONG_SIGNATURE: "Give the settings of the run's task on this side too, with --rate and --task or --env.",
     ErrorCode.DUPLICATE_BRIDGE: "End the other bridge, or give this one a spool of its own with --spool.",
     ErrorCode.BAD_BATCH: "Bring both sides to the same version of this project; the spool keeps the batch.",
     ErrorCode.TOO_LARGE: "Bring both sides to the same version of this project; the spool keeps the batch.",

@@ -77,7 +77,8 @@ def agreed(config: RunConfig, known: Environment | None, hello: Hello) -> Enviro
 def _mend(config: RunConfig) -> str:
     if config.environment.id is None:
         return f"Start the bridge with `{bridge_options(config)}`"
-    return f"Start the bridge on {config.environment.id} with the spaces of the run's first bridge"
+    name = config.environment.id
+    return f"Start the bridge with `--env {name}`, on {name} with the spaces of the run's first bridge"
 
 
 def check_alone(hello: Hello, others: Iterable[Hello]) -> None:

@@ -102,7 +102,7 @@ def prepared(folder: Path, kind: type[PolicyDriver], steps: int | None = None) -
         )
         driver = kind(VectorDriving(car, Task(track)), link, recorder, real_time=False, seed=1)
         link.start()
-        yield Prepared(Drive(driver, car, link, recorder, threading.Event(), steps), car, server, spool)
+        yield Prepared(Drive(driver, car.close, link, recorder, threading.Event(), steps), car, server, spool)
 
 
 @pytest.mark.parametrize("kind", [PolicyDriver, HoldingDriver])
