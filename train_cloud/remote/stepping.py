@@ -54,9 +54,10 @@ class Stepping:
         return unpack(self._call(EnvAction.RENDER, b"", self._step_seconds))
 
     def close(self) -> None:
-        """Have the PC close it; one that is gone has done so."""
+        """Have the PC close it; one that is gone has done so. The next reset makes it anew."""
         if not self._lost:
             self._call(EnvAction.CLOSE, b"", self._step_seconds)
+        self._lost = True
         self.channel.close()
 
     def _reset(self, seed: int | list[int | None] | None, options: dict[str, Any] | None) -> list[Any]:
