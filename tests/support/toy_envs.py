@@ -31,8 +31,9 @@ class Echo(gymnasium.Env[Anything, Anything]):
         return self._drawn(), {"options": options}
 
     def step(self, action: Anything) -> tuple[Anything, float, bool, bool, dict[str, Anything]]:
+        # In a list: infos of a vector are arrays, and those of one shape only, unless they are something else.
         TAKEN.setdefault(self._key, []).append(action)
-        return self._drawn(), float(self.np_random.random()), next(self._left) == 0, False, {"action": action}
+        return self._drawn(), float(self.np_random.random()), next(self._left) == 0, False, {"action": [action]}
 
     def render(self) -> Anything:
         return np.zeros((8, 8, 3), np.uint8)
