@@ -38,17 +38,15 @@ class ServedHere:
 class RemotePc:
     """Attributes: receiver; calls: its socket for the trainer's calls."""
 
-    def __init__(self, receiver: ThreadedReceiver, names: Sequence[str], most: int) -> None:
-        self.receiver = receiver
-        self.calls = receiver.store.path.parent / CALLS
-        self._pairing = receiver.pairing
+    def __init__(self, receiver: ThreadedReceiver, calls: Path, names: Sequence[str], most: int) -> None:
+        self.receiver, self.calls = receiver, calls
         self._names, self._most = names, most
-        self._served = ServedHere(self._pairing, names, most)
+        self._served = ServedHere(receiver.pairing, names, most)
 
     def restart(self) -> None:
         """Another process of the PC takes over, which knows nothing of what the one before had made."""
         self._served.end()
-        self._served = ServedHere(self._pairing, self._names, self._most)
+        self._served = ServedHere(self.receiver.pairing, self._names, self._most)
 
     def end(self) -> None:
         """The PC goes."""
@@ -56,14 +54,21 @@ class RemotePc:
 
 
 @contextmanager
-def remote_pc(names: Sequence[str], folder: Path, most: int = 64) -> Iterator[RemotePc]:
-    """A receiver in `folder`, and a PC that serves `names` to it."""
+def receiver_here(folder: Path) -> Iterator[tuple[ThreadedReceiver, Path]]:
+    """A receiver in `folder`, and its socket for the trainer's calls."""
     receiver = ThreadedReceiver(CONFIG, folder)
     try:
-        pc = RemotePc(receiver, names, most)
+        yield receiver, folder / CALLS
+    finally:
+        receiver.close()
+
+
+@contextmanager
+def remote_pc(names: Sequence[str], folder: Path, most: int = 64) -> Iterator[RemotePc]:
+    """A receiver in `folder`, and a PC that serves `names` to it."""
+    with receiver_here(folder) as (receiver, calls):
+        pc = RemotePc(receiver, calls, names, most)
         try:
             yield pc
         finally:
             pc.end()
-    finally:
-        receiver.close()
