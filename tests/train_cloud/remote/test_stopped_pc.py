@@ -1,0 +1,92 @@
+"""A bridge process that stands still is noticed in seconds, and what it does once it goes on is right."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.fault_proxy import FaultProxy
+from tests.support.receivers import ThreadedReceiver
+from tests.support.remote_pc import receiver_here
+from tests.support.waiting import wait_until
+from train_cloud.remote.env import RemoteEnv
+from train_cloud.remote.errors import RemoteEnvError
+from wire.pairing import Pairing, format_pairing
+
+NAME = "tests.support.counting_env:Counting"
+NOTICED_SECONDS = 5.0
+
+
+@contextmanager
+def bridge_process(pairing: Pairing, log: Path, *names: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`ac-bridge serve-env`, killed at the block's end if it still runs then."""
+    arguments = [argument for name in names for argument in ("--env", name)]
+    environment = os.environ | {"AC_BRIDGE_URI": format_pairing(pairing)}
+    with log.open("wb") as errors:
+        command = [sys.executable, "-m", "bridge", "serve-env", "--num-envs", "4", *arguments]
+        process = subprocess.Popen(command, env=environment, stderr=errors)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(120)
+
+
+@pytest.fixture
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ThreadedReceiver, Path]]:
+    with receiver_here(tmp_path_factory.mktemp("r")) as running:
+        yield running
+
+
+@pytest.mark.xfail(strict=True, reason="the receiver lets a silent bridge go after 15 s")
+def test_a_stopped_bridge_is_let_go_within_seconds_and_goes_on_where_it_stood(
+    receiver: tuple[ThreadedReceiver, Path], tmp_path: Path
+) -> None:
+    running, calls = receiver
+    with (
+        FaultProxy(("127.0.0.1", running.port)) as proxy,
+        bridge_process(replace(running.pairing, port=proxy.port), tmp_path / "log", NAME) as process,
+    ):
+        env = RemoteEnv(calls, NAME, step_seconds=300.0)
+        env.reset()
+        assert env.step(0)[0].tolist() == [1.0]
+        process.send_signal(signal.SIGSTOP)
+        answers: list[float] = []
+        step = threading.Thread(target=lambda: answers.append(env.step(0)[0].item()))
+        step.start()
+        try:
+            # The proxy's connection ends when the receiver, which alone can, has hung up.
+            took = wait_until(lambda: proxy.open_connections == 0, "the stopped bridge is noticed", 15.0)
+        finally:
+            process.send_signal(signal.SIGCONT)
+            step.join(300.0)
+        assert answers == [2.0], "the same process goes on in mid-episode, and the step is done once"
+        assert env.step(0)[0].tolist() == [3.0]
+        assert took < NOTICED_SECONDS + 1.0
+        env.close()
+
+
+@pytest.mark.slow
+def test_a_pc_that_stays_stopped_is_an_error_to_recover_from(
+    receiver: tuple[ThreadedReceiver, Path], tmp_path: Path
+) -> None:
+    running, calls = receiver
+    with bridge_process(running.pairing, tmp_path / "log", NAME) as process:
+        env = RemoteEnv(calls, NAME, step_seconds=300.0)
+        env.reset()
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(RemoteEnvError, match="has been gone for") as raised:
+            env.step(0)
+        assert raised.value.is_recoverable
+        with bridge_process(running.pairing, tmp_path / "other log", NAME):
+            # Whoever comes instead begins anew.
+            assert env.reset()[0].tolist() == [0.0]
+            assert env.step(0)[0].tolist() == [1.0]
+            env.close()
