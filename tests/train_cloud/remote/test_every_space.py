@@ -34,7 +34,7 @@ def pc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemotePc]:
 
 @st.composite
 def boxes(draw: st.DrawFn) -> gym.Box:
-    dtype = np.dtype(draw(st.sampled_from(["f2", "f4", "f8", "u1", "u2", "u4", "i1", "i2", "i4", "i8"])))
+    dtype: np.dtype[Any] = np.dtype(draw(st.sampled_from(["f2", "f4", "f8", "u1", "u2", "u4", "i1", "i2", "i4", "i8"])))
     if dtype.kind == "f":
         numbers: Any = st.floats(-1000.0, 1000.0, width=16)
         limits = st.one_of(numbers, st.sampled_from([-np.inf, np.inf]))
@@ -50,7 +50,7 @@ def boxes(draw: st.DrawFn) -> gym.Box:
 
 @st.composite
 def multi_discretes(draw: st.DrawFn) -> gym.MultiDiscrete:
-    dtype = np.dtype(draw(st.sampled_from(["i4", "i8", "u1"])))
+    dtype: np.dtype[Any] = np.dtype(draw(st.sampled_from(["i4", "i8", "u1"])))
     shape = draw(hnp.array_shapes(max_dims=2, max_side=3))
     counts = draw(hnp.arrays(dtype, shape, elements=st.integers(1, 9)))
     starts = draw(hnp.arrays(dtype, shape, elements=st.integers(0 if dtype.kind == "u" else -9, 9)))
