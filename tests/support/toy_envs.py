@@ -55,7 +55,7 @@ class Camera(Echo):
 
 SPACES["camera"] = spaces.Dict(
     front=spaces.Box(0, 255, (64, 48, 3), np.uint8),
-    rear=spaces.Box(0, 255, (1, 40, 40), np.uint8),
+    rear=spaces.Box(0, 255, (40, 40, 1), np.uint8),
     speed=spaces.Box(0.0, 1.0, (1,)),
 )
 SPACES["tuple"] = spaces.Tuple([spaces.Discrete(3, start=-1), spaces.Box(-1.0, 1.0, (2, 2), np.float64)])

@@ -1,10 +1,11 @@
-"""A bridge process that stands still is noticed in seconds, and what it does once it goes on is right."""
+"""A bridge process that stands still, or a link that leads nowhere, is noticed in seconds; no step is done twice."""
 
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,10 +16,12 @@ import pytest
 from tests.support.fault_proxy import FaultProxy
 from tests.support.receivers import ThreadedReceiver
 from tests.support.remote_pc import receiver_here
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 from train_cloud.remote.env import RemoteEnv
 from train_cloud.remote.errors import RemoteEnvError
 from wire.pairing import Pairing, format_pairing
+
+pytestmark = pytest.mark.slow
 
 NAME = "tests.support.counting_env:Counting"
 NOTICED_SECONDS = 5.0
@@ -73,7 +76,6 @@ def test_a_stopped_bridge_is_let_go_within_seconds_and_goes_on_where_it_stood(
         env.close()
 
 
-@pytest.mark.slow
 def test_a_pc_that_stays_stopped_is_an_error_to_recover_from(
     receiver: tuple[ThreadedReceiver, Path], tmp_path: Path
 ) -> None:
@@ -90,3 +92,24 @@ def test_a_pc_that_stays_stopped_is_an_error_to_recover_from(
             assert env.reset()[0].tolist() == [0.0]
             assert env.step(0)[0].tolist() == [1.0]
             env.close()
+
+
+def test_a_link_that_leads_nowhere_is_left_within_seconds(
+    receiver: tuple[ThreadedReceiver, Path], tmp_path: Path
+) -> None:
+    running, calls = receiver
+    with (
+        FaultProxy(("127.0.0.1", running.port)) as proxy,
+        bridge_process(replace(running.pairing, port=proxy.port), tmp_path / "log", NAME),
+    ):
+        env = RemoteEnv(calls, NAME, step_seconds=300.0)
+        env.reset()
+        # The connection stays mute for ever, as one that a router has forgotten; new ones work.
+        proxy.black_hole()
+        proxy.resume()
+        began = time.monotonic()
+        assert env.step(0)[0].tolist() == [1.0]
+        assert time.monotonic() - began < PATIENCE * NOTICED_SECONDS
+        assert proxy.accepted == 2
+        assert env.step(0)[0].tolist() == [2.0]
+        env.close()

@@ -14,6 +14,7 @@ from train_cloud.remote.errors import RemoteEnvError
 from train_cloud.remote.vec_env import RemoteVecEnv
 
 NAMES = ("CartPole-v1", "Pendulum-v1", f"{__name__}:Talking")
+CAMERA = "tests.support.toy_envs:Camera"
 
 
 class Talking(gymnasium.Env[Any, Any]):
@@ -46,7 +47,7 @@ class Talking(gymnasium.Env[Any, Any]):
 
 @pytest.fixture(scope="module")
 def pc(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    with remote_pc(NAMES, tmp_path_factory.mktemp("r")) as running:
+    with remote_pc([*NAMES, CAMERA, "CarRacing-v3"], tmp_path_factory.mktemp("r")) as running:
         yield running
 
 
@@ -113,11 +114,16 @@ def test_what_the_pc_does_not_tell_is_refused_in_a_sentence(pc: RemotePc) -> Non
     env.close()
 
 
-def test_ppo_learns_over_it(pc: RemotePc) -> None:
-    env = RemoteVecEnv(pc.calls, "CartPole-v1", 2)
-    model = PPO("MlpPolicy", env, n_steps=32, batch_size=32, n_epochs=1, seed=1, device="cpu")
-    model.learn(128)
-    assert model.num_timesteps == 128
+@pytest.mark.parametrize(
+    ("policy", "name"), [("MlpPolicy", "CartPole-v1"), ("MultiInputPolicy", CAMERA), ("CnnPolicy", "CarRacing-v3")]
+)
+def test_ppo_learns_over_it(pc: RemotePc, policy: str, name: str) -> None:
+    if name == "CarRacing-v3":
+        pytest.importorskip("Box2D", reason="Box2D has no wheel for this Python")
+    env = RemoteVecEnv(pc.calls, name, 2)
+    model = PPO(policy, env, n_steps=16, batch_size=32, n_epochs=1, seed=1, device="cpu")
+    model.learn(64)
+    assert model.num_timesteps == 64
     env.close()
 
 
