@@ -13,7 +13,7 @@ import pytest
 from tests.support.remote_pc import remote_pc
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-PROGRAMS = sorted(path.stem for path in EXAMPLES.glob("[a-z]*_*.py"))
+PROGRAMS = ("cartpole_ppo", "minigrid_ppo", "pendulum_sac")
 
 
 def offered(program: str) -> list[str]:
