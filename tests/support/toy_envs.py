@@ -17,7 +17,7 @@ LENGTH = 5
 
 
 class Echo(gymnasium.Env[Anything, Anything]):
-    """Observes samples of the space SPACES[key], acts in it too, and tells in its infos which action came."""
+    """Observes samples of the space SPACES[key], acts in it too, and tells in its infos what came."""
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
 
@@ -28,12 +28,14 @@ class Echo(gymnasium.Env[Anything, Anything]):
     def reset(self, *, seed: int | None = None, options: Anything = None) -> tuple[Anything, dict[str, Anything]]:
         super().reset(seed=seed)
         self._left = itertools.count(LENGTH, -1)
+        self._reward = (options or {}).get("reward")
         return self._drawn(), {"options": options}
 
     def step(self, action: Anything) -> tuple[Anything, float, bool, bool, dict[str, Anything]]:
         # In a list: infos of a vector are arrays, and those of one shape only, unless they are something else.
         TAKEN.setdefault(self._key, []).append(action)
-        return self._drawn(), float(self.np_random.random()), next(self._left) == 0, False, {"action": [action]}
+        reward = float(self.np_random.random()) if self._reward is None else self._reward
+        return self._drawn(), reward, next(self._left) == 0, False, {"action": [action]}
 
     def render(self) -> Anything:
         return np.zeros((8, 8, 3), np.uint8)

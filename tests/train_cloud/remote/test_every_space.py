@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from experience.spaces import space_text
 from tests.experience.test_spaces import EVERY_KIND
-from tests.experience.test_values import same
+from tests.experience.test_values import VALUES, same
 from tests.support.remote_pc import RemotePc, remote_pc
 from tests.support.toy_envs import LENGTH, SPACES, TAKEN, Echo
 from train_cloud.remote.env import RemoteEnv
@@ -30,6 +30,15 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8
 def pc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemotePc]:
     with remote_pc([ECHO], tmp_path_factory.mktemp("r")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def echo(pc: RemotePc) -> Iterator[RemoteEnv]:
+    """One whose infos of a reset are the options, and whose rewards they may hold."""
+    SPACES["any"] = gym.Discrete(2)
+    env = RemoteEnv(pc.calls, ECHO, kwargs={"key": "any"})
+    yield env
+    env.close()
 
 
 @st.composite
@@ -119,3 +128,16 @@ def test_a_vector_of_any_space_steps_as_gymnasiums_own(pc: RemotePc, space: Spac
         actions = own.action_space.sample()
         assert same(remote.step(actions), own.step(actions))
     remote.close()
+
+
+@settings(deadline=None)
+@given(VALUES)
+def test_options_and_infos_are_exact_over_the_way_there_and_back(echo: RemoteEnv, value: Any) -> None:
+    assert same(echo.reset(options={"value": value})[1], {"options": {"value": value}})
+
+
+@settings(deadline=None)
+@given(st.one_of(st.floats(), st.floats(width=32).map(np.float32), st.floats().map(np.float64)))
+def test_a_reward_is_exact_in_its_own_kind(echo: RemoteEnv, reward: Any) -> None:
+    echo.reset(options={"reward": reward})
+    assert same(echo.step(0)[1], reward)
