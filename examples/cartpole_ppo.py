@@ -35,7 +35,8 @@ def main() -> None:
             print(f"{error} Waiting for it.")
             # Given anew, it is reset before it is stepped: new episodes begin, on the PC that comes back.
             model.set_env(env)
-    print(f"mean return of the newest episodes: {np.mean([one['r'] for one in model.ep_info_buffer or ()]):.0f}")
+    newest = list(model.ep_info_buffer or ())[-10:]
+    print(f"mean return of the last 10 episodes: {np.mean([one['r'] for one in newest]):.0f}")
     env.close()
 
 

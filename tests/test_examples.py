@@ -44,7 +44,7 @@ def test_an_example_learns(program: str, tmp_path_factory: pytest.TempPathFactor
     with remote_pc(offered(program), folder), learning(program, folder, 600) as process:
         said, _ = process.communicate(timeout=500)
     assert process.returncode == 0, said
-    assert re.search(r"mean return of the newest episodes: -?[\d.]+\n", said), said
+    assert re.search(r"mean return of the last 10 episodes: -?[\d.]+\n", said), said
 
 
 @pytest.mark.slow
@@ -58,4 +58,4 @@ def test_an_example_goes_on_when_the_pc_comes_back(tmp_path_factory: pytest.Temp
         said = process.stdout.read()
         assert process.wait(500) == 0, said
     assert "Waiting for it." in said
-    assert "mean return of the newest episodes" in said
+    assert "mean return of the last 10 episodes" in said
