@@ -89,8 +89,10 @@ def test_what_goes_wrong_is_told_and_the_next_call_is_served(pc: RemotePc, where
     env.reset()
     if where == "step":
         refused(lambda: env.step(0), WORDS[manner])
-    env.step(0), other.step(0)
-    env.close(), other.close()
+    env.step(0)
+    other.step(0)
+    env.close()
+    other.close()
 
 
 @pytest.mark.parametrize("manner", ["raises", "ends the process, as it thinks", "recurses"])
