@@ -77,6 +77,7 @@ def stepping(calls: Path) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_our_receiver_and_trainer_do(tmp_path_factory: pytest.TempPathFactory) -> None:
     with (
         receiver_here(tmp_path_factory.mktemp("r")) as (receiver, calls),
@@ -87,6 +88,7 @@ def test_our_receiver_and_trainer_do(tmp_path_factory: pytest.TempPathFactory) -
     assert failed == 0, told
 
 
+@pytest.mark.slow
 def test_the_program_says_how_to_begin_and_ends_with_what_it_found() -> None:
     command = [sys.executable, "-u", "-m", "tests.conformance", "bridge"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:

@@ -72,7 +72,8 @@ def test_a_stopped_bridge_is_let_go_within_seconds_and_goes_on_where_it_stood(
             step.join(300.0)
         assert answers == [2.0], "the same process goes on in mid-episode, and the step is done once"
         assert env.step(0)[0].tolist() == [3.0]
-        assert took < NOTICED_SECONDS + 1.0
+        # On a busy machine everything takes longer; all other silences of the link are longer still.
+        assert took < 2.0 * NOTICED_SECONDS
         env.close()
 
 

@@ -127,6 +127,7 @@ def test_ppo_learns_over_it(pc: RemotePc, policy: str, name: str) -> None:
     env.close()
 
 
+@pytest.mark.slow
 def test_a_pc_that_is_lost_is_a_typed_error_and_the_next_reset_begins_anew(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
