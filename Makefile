@@ -11,7 +11,7 @@ PY := $(IN_VENV)python
 BENCHES := wire receiver simulator inference learner realtime
 OPERATOR := pair logs start stop status fetch cost rotate-token leftovers
 
-.PHONY: help setup settings demo test test-all test-cloud test-wine test-game lint bench $(addprefix bench-,$(BENCHES)) bridge $(OPERATOR) constraints clean
+.PHONY: help setup settings protocol demo test test-all test-cloud test-wine test-game lint bench $(addprefix bench-,$(BENCHES)) bridge $(OPERATOR) constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make test-wine  the bridge in Windows' Python under Wine (Linux; minutes)"
 	@echo "make test-game  learning from what several PCs drive in the fake game (Linux; minutes)"
 	@echo "make settings  after a change of a run's settings: what Terraform and docs/settings.md say of them"
+	@echo "make protocol  after a change of what is said about remote environments: docs/protocol for other languages"
 	@echo "make lint      ruff, mypy --strict and the floors of the house"
 	@echo "make bench     every figure of docs/performance.md; bench-wire and so on for one of: $(BENCHES)"
 	@echo "make bridge    drive for a training run, the game if it runs here; asks for the pairing string once (ARGS=... for ac-bridge drive)"
@@ -73,6 +74,9 @@ test-game: setup
 
 settings: setup
 	@$(PY) -m scripts.settings
+
+protocol: setup
+	@$(PY) -m scripts.protocol
 
 lint: setup
 	$(PY) -m ruff check

@@ -1,7 +1,8 @@
 """Which environments this PC may make: those that its own command line names, and no others.
 
-A name is an id that is registered with Gymnasium, or `module:attribute` of the person's own code, whose attribute is
-called with the keyword arguments of whoever asks. Nothing that arrives over the network is imported.
+A name is an id that is registered with Gymnasium (`module:id` where only importing the module registers it), or
+`module:attribute` of the person's own code, whose attribute is called with the keyword arguments of whoever asks.
+Nothing that arrives over the network is imported.
 """
 
 import importlib
@@ -51,6 +52,8 @@ def _own(name: str) -> Maker:
     module, _, attribute = name.partition(":")
     try:
         found: Any = importlib.import_module(module)
+        if _registered(attribute):
+            return _of_gymnasium(attribute)
         for part in attribute.split("."):
             found = getattr(found, part)
     except ModuleNotFoundError as error:

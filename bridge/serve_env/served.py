@@ -93,7 +93,8 @@ class Served:
             code, text = EnvErrorCode.CANNOT_TRAVEL, f"What the environment returned cannot travel: {error}."
         except (CallError, ValuesError, SpacesError) as error:
             code, text = EnvErrorCode.BAD_CALL, str(error)
-        except Exception:
+        except BaseException:
+            # A game whose window is closed ends its process, as it thinks.
             code, text = EnvErrorCode.RAISED, "".join(traceback.format_exc().splitlines(True)[-_TRACEBACK_LINES:])
         return EnvResult(call.client, call.number, time.perf_counter() - began, pack(text), code)
 

@@ -84,7 +84,7 @@ class _Pipe:
                 while data := await source.read(_CHUNK):
                     if self._swallows():
                         continue
-                    data, cut = self._proxy._allowed(data) if upwards else (data, False)
+                    data, cut = self._proxy._allowed(data, upwards)
                     await due.put((loop.time() + self._proxy.one_way_delay(), data))
                     if cut:
                         # What still passes must leave before the reset, which would overtake it.
@@ -132,7 +132,7 @@ class FaultProxy:
         self.accepted = 0
         """Connections accepted so far."""
         self._random = random.Random(seed)
-        self._bytes_left: int | None = None
+        self._bytes_left: dict[bool, int] = {}
         # Nothing else refers to the task of a mute pipe: collected as garbage, it would close its connection.
         self._pipes: dict[_Pipe, asyncio.Task[Any] | None] = {}
         self._server: asyncio.Server | None = None
@@ -159,11 +159,14 @@ class FaultProxy:
         """Reset every open connection; new ones work as before."""
         self._do(self._reset_all)
 
-    def cut_after(self, count: int) -> None:
-        """Let `count` more bytes pass towards the target, over all connections, then reset the one that sent more."""
+    def cut_after(self, count: int, upwards: bool = True) -> None:
+        """Let `count` more bytes pass that way, over all connections, then reset the one that would carry more.
+
+        `upwards` is towards the target, else towards the client.
+        """
 
         def arm() -> None:
-            self._bytes_left = count
+            self._bytes_left[upwards] = count
 
         self._do(arm)
 
@@ -187,7 +190,7 @@ class FaultProxy:
         """Carry new connections again, and those from which nothing vanished."""
 
         def carry() -> None:
-            self.mode, self._bytes_left = Mode.PASS, None
+            self.mode, self._bytes_left = Mode.PASS, {}
 
         self._do(carry)
         self._call(self._listen())
@@ -206,15 +209,15 @@ class FaultProxy:
         """The delay of the next chunk, s."""
         return self.latency + self._random.uniform(0.0, self.jitter)
 
-    def _allowed(self, data: bytes) -> tuple[bytes, bool]:
+    def _allowed(self, data: bytes, upwards: bool) -> tuple[bytes, bool]:
         """What of `data` may pass, and whether its connection is cut after that."""
-        if self._bytes_left is None:
+        left = self._bytes_left.pop(upwards, None)
+        if left is None:
             return data, False
-        if len(data) <= self._bytes_left:
-            self._bytes_left -= len(data)
+        if len(data) <= left:
+            self._bytes_left[upwards] = left - len(data)
             return data, False
-        allowed, self._bytes_left = data[: self._bytes_left], None
-        return allowed, True
+        return data[:left], True
 
     async def _listen(self) -> None:
         if self._server is None:

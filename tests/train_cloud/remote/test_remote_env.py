@@ -8,7 +8,6 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 from bridge.serve_env.host import Host
@@ -21,7 +20,7 @@ from train_cloud.remote.vector import RemoteVectorEnv
 from train_cloud.run_folder.files import CALLS
 from wire.messages import Hello, Role
 
-NAMES = ["Pendulum-v1", "CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Acrobot-v1"]
+NAMES = ["Pendulum-v1", "CartPole-v1", "Acrobot-v1"]
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +37,6 @@ def socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     stop.set()
     thread.join()
     receiver.close()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_checker_of_gymnasium_finds_nothing(socket: Path, name: str) -> None:
-    env = RemoteEnv(socket, name)
-    check_env(env, skip_render_check=True)
-    env.close()
 
 
 def test_it_steps_as_the_environment_itself_would(socket: Path) -> None:

@@ -1,0 +1,1 @@
+"""Learning over environments that a PC serves: small programs to begin with; see docs/remote-gym.md."""
