@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from experience.batches import AnyArray
 from experience.environment import Environment
 from experience.recorder import Recorder
 from experience.remote_calls import CallError, Made, Make
-from experience.spaces import Spaces, SpaceSpec
+from experience.rows import batch_of_one, from_rows, leaf_values, to_rows
+from experience.spaces import Spaces, SpaceSpec, leaves
 from racing.driving import EpisodeEnd, Step
 from runtime.logs import fields
 from runtime.retry import Backoff
@@ -52,7 +54,7 @@ class Actor:
         self._spaces: Spaces | None = None
         self._recorder: Recorder | None = None
         self._observations: Any = None
-        """What to act on next; None where episodes are to be begun."""
+        """What to act on next, as rows; None where episodes are to be begun."""
         self._held: tuple[Any, Step, int] | None = None
         """What the newest step was chosen on, the step, and by which version.
 
@@ -174,7 +176,7 @@ class Actor:
             if version != self._acting:
                 self._acting, self._acted = version, 0
             self._acted += self._count
-            self._actions = self._act(self._observations)
+            self._actions = self._act(from_rows(self._environment.spaces.observation.space, self._observations))
             check_sane({"action": float(np.abs(self._actions).max())}, {})
             self._stepping.begin_step(self._actions)
             self._called(EnvAction.STEP)
@@ -198,7 +200,7 @@ class Actor:
                 case EnvAction.MAKE:
                     self._take_made(answer)
                 case EnvAction.RESET:
-                    self._observations = self._batch(answer[0])
+                    self._observations = self._rows(answer[0])
                 case EnvAction.STEP:
                     self._take_step(*answer)
                     self._backoff.reset()
@@ -218,33 +220,37 @@ class Actor:
         self._spaces, self._made, self._refusal = spaces, True, None
         _log.info("the PC has made the environment", extra=fields(environment=self._name, num_envs=self._count))
 
-    def _batch(self, values: Any) -> Any:
-        """Observations of all environments, in the form that the spaces declare."""
+    def _rows(self, values: Any) -> AnyArray:
+        """Observations of all environments as rows, once they are what the spaces declare, and can be acted on."""
         assert self._spaces is not None
         space = self._spaces.observation.space
-        if values.shape != (self._count, *(space.shape or ())) or values.dtype != space.dtype:
-            raise ValueError(f"the observations are {values.dtype} {values.shape}, not {self._count} of {space}")
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise ValueError("an observation holds NaN or an infinite number, on which nobody can act")
-        return values
+        for leaf, value in zip(leaves(space), leaf_values(space, values), strict=True):
+            shape = (self._count, *(leaf.shape or ()))
+            if np.shape(value) != shape or value.dtype != leaf.dtype:
+                kind = getattr(value, "dtype", type(value).__name__)
+                raise ValueError(f"the observations are {kind} {np.shape(value)}, not {self._count} of {leaf}")
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise ValueError("an observation holds NaN or an infinite number, on which nobody can act")
+        return to_rows(space, values)
 
     def _take_step(self, observations: Any, rewards: Any, terminated: Any, truncated: Any, infos: Any) -> None:
         now, count = time.monotonic(), self._count
-        following = led_to = self._batch(observations)
+        following = led_to = self._rows(observations)
         reward = np.array(rewards, np.float64).reshape(count)
         terminated, truncated = (np.array(flags, np.bool_).reshape(count) for flags in (terminated, truncated))
         ended = terminated | truncated
         if ended.any():
-            led_to = following.copy()
+            assert self._spaces is not None
+            space, led_to = self._spaces.observation.space, following.copy()
             for env in np.flatnonzero(ended):
-                led_to[env] = infos["final_obs"][env]
+                led_to[env] = to_rows(space, batch_of_one(space, infos["final_obs"][env]))[0]
         self._record()
         self._steps += 1
         self._totals += np.nan_to_num(reward, posinf=0.0, neginf=0.0)
         step = Step(
             observation=following,
             next_observation=led_to,
-            action=self._actions,
+            action=to_rows(self._environment.spaces.action.space, self._actions),
             reward=reward.astype(np.float32),
             terminated=terminated,
             truncated=truncated,
