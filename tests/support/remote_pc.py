@@ -13,7 +13,7 @@ from bridge.commands.serve_env import introduction
 from bridge.serve_env.host import Host
 from bridge.serve_env.offers import offers_of
 from bridge.serve_env.serving import Serving
-from tests.support.receivers import CONFIG, ThreadedReceiver
+from tests.support.receivers import REMOTE, ThreadedReceiver
 from train_cloud.run_folder.files import CALLS
 from wire.pairing import Pairing
 
@@ -56,7 +56,7 @@ class RemotePc:
 @contextmanager
 def receiver_here(folder: Path) -> Iterator[tuple[ThreadedReceiver, Path]]:
     """A receiver in `folder`, and its socket for the trainer's calls."""
-    receiver = ThreadedReceiver(CONFIG, folder)
+    receiver = ThreadedReceiver(REMOTE, folder)
     try:
         yield receiver, folder / CALLS
     finally:
