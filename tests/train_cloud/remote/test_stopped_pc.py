@@ -48,7 +48,6 @@ def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Threade
         yield running
 
 
-@pytest.mark.xfail(strict=True, reason="the receiver lets a silent bridge go after 15 s")
 def test_a_stopped_bridge_is_let_go_within_seconds_and_goes_on_where_it_stood(
     receiver: tuple[ThreadedReceiver, Path], tmp_path: Path
 ) -> None:
