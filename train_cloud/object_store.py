@@ -202,7 +202,7 @@ class ObjectStore:
         """When the object, which must exist, was last written. Raises ObjectStoreUnavailable, ObjectStoreDenied."""
         with self._typed_errors("look at", key):
             head = self._client.head_object(Bucket=self.bucket, Key=self.prefix + key)
-            return head["LastModified"]  # type: ignore[no-any-return]
+            return head["LastModified"]  # type: ignore[no-any-return]  # boto3 is untyped
 
     def list(self, prefix: str = "") -> list[str]:
         """All keys of the run that begin with `prefix`, sorted. Raises ObjectStoreUnavailable, ObjectStoreDenied."""

@@ -295,7 +295,7 @@ class _Search:
 
 
 def _client(service: str, region: str) -> Any:
-    return boto3.client(service, region_name=region, config=_CONFIG)  # type: ignore[call-overload]
+    return boto3.client(service, region_name=region, config=_CONFIG)  # type: ignore[call-overload]  # a service by its name
 
 
 def _pages(client: Any, question: str, key: str, **what: Any) -> Iterator[Any]:

@@ -6,12 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from experience.environment import racing
@@ -19,90 +15,17 @@ from racing.policy import Policy
 from runtime.exit_codes import ExitCode
 from tests.support.experience import STREAM, incoming
 from tests.support.moto_s3 import MotoS3, s3
-from tests.support.runs import run_config
 from tests.support.small_disk import SmallDisk
+from tests.support.trainer_runs import Run, run
 from tests.support.waiting import wait_until
 from train_cloud.bridge_table import BridgeStanding, put_standings
 from train_cloud.environment import task_config
-from train_cloud.object_store import ObjectNotFound, ObjectStore
-from train_cloud.run_config import RunConfig
-from train_cloud.store import Store
+from train_cloud.object_store import ObjectNotFound
 from train_cloud.trainer import session
-from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.ingest import BATCHES_A_READ
 from train_cloud.trainer.loop import Trainer
-from train_cloud.trainer.saving.manifest import find_newest
 
-__all__ = ["s3"]
-
-
-class Run:
-    """A run's folder, its store and its bucket, with a trainer in a thread of the test."""
-
-    def __init__(self, folder: Path, s3: MotoS3) -> None:
-        self.folder = folder
-        self.log = folder / "trainer.log"
-        self.bucket = s3.bucket
-        self.objects = ObjectStore(s3.bucket, "runs/test-run/")
-        self.store = Store(folder / "store.db")
-        self.store.register_stream(STREAM, "pc", "signature")
-        self.store.set_ready()
-        self.stop = threading.Event()
-        self._pool = ThreadPoolExecutor(1)
-        self._processes: list[subprocess.Popen[bytes]] = []
-
-    def config(self, **changes: object) -> RunConfig:
-        small: dict[str, object] = {
-            "bucket": msgspec.to_builtins(self.bucket),
-            "network": [16, 16],
-            "batch_size": 32,
-            "total_timesteps": 400,
-            "learning_starts": 100,
-            "updates_per_step": 0.5,
-            "save_frequency": 200,
-            "gradient_chunk": 8,
-            "publish_seconds": 0.1,
-        }
-        return run_config(**(small | changes))
-
-    def start(self, config: RunConfig) -> "Future[ExitCode]":
-        self.stop.clear()
-        return self._pool.submit(session.train_run, config, self.folder, self.stop)
-
-    def counters(self) -> Counters:
-        found = find_newest(self.objects).checkpoint
-        assert found is not None
-        return msgspec.json.decode(found.files["counters.json"], type=Counters)
-
-    def metrics(self) -> dict[str, object]:
-        document: dict[str, object] = json.loads(self.objects.get("metrics.json")[0])
-        return document
-
-    def trained(self) -> int:
-        return self.store.progress().trained_steps
-
-    def start_process(self, config: RunConfig) -> "subprocess.Popen[bytes]":
-        file = self.folder / "run.json"
-        file.write_bytes(msgspec.json.encode(config))
-        command = [sys.executable, "-m", "train_cloud.trainer", "--config", str(file), "--folder", str(self.folder)]
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(Path.cwd())}, stderr=log)
-        self._processes.append(process)
-        return process
-
-    def close(self) -> None:
-        self.stop.set()
-        for process in self._processes:
-            process.kill()
-            process.wait(120)
-        self._pool.shutdown()
-
-
-@pytest.fixture
-def run(tmp_path: Path, s3: MotoS3) -> Iterator[Run]:
-    run = Run(tmp_path, s3)
-    yield run
-    run.close()
+__all__ = ["run", "s3"]
 
 
 def test_the_first_weights_come_before_any_experience(run: Run) -> None:
@@ -316,58 +239,6 @@ def test_experience_of_a_lost_instance_that_comes_again_is_not_counted_again(
     assert ending.result(300) == ExitCode.OK
     assert new.counters().steps == 400
     assert new.counters().laps == 20
-
-
-def test_a_second_trainer_stops_with_its_own_exit_code(run: Run, tmp_path: Path, s3: MotoS3) -> None:
-    ending = run.start(run.config())
-    wait_until(lambda: run.store.latest_weights() is not None, "the first trainer is at work", 30)
-    (tmp_path / "other").mkdir()
-    other = Run(tmp_path / "other", s3)
-    other.store.add_batches(incoming(range(1, 21)))
-    assert other.start(other.config()).result(300) == ExitCode.OK
-    run.store.add_batches(incoming(range(1, 12)))
-    assert ending.result(300) == ExitCode.REFUSED
-
-
-def test_training_goes_on_while_s3_denies_and_is_saved_when_it_is_back(
-    run: Run, s3: MotoS3, caplog: pytest.LogCaptureFixture
-) -> None:
-    ending = run.start(run.config())
-    wait_until(lambda: run.store.latest_weights() is not None, "the trainer is at work", 30)
-    s3.fail("403 Forbidden")
-    run.store.add_batches(incoming(range(1, 21)))
-    wait_until(lambda: run.trained() == 400, "all is learned without S3", 60)
-    wait_until(lambda: "training goes on" in caplog.text, "the outage is told")
-    s3.heal()
-    assert ending.result(300) == ExitCode.OK
-    assert run.counters().updates == 150
-
-
-def test_a_stop_while_s3_is_silent_is_told_as_not_saved(run: Run, s3: MotoS3, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "STOP_SECONDS", 1.0)
-    ending = run.start(run.config())
-    wait_until(lambda: run.store.latest_weights() is not None, "the trainer is at work", 30)
-    s3.fail()
-    run.stop.set()
-    assert ending.result(300) == ExitCode.STORAGE
-
-
-@pytest.mark.slow
-def test_a_stop_while_s3_is_slow_saves_within_a_few_calls(
-    run: Run, s3: MotoS3, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = session.STOP_SECONDS / 2.0
-    monkeypatch.setattr(session, "STOP_SECONDS", 300.0)
-    run.store.add_batches(incoming(range(1, 11)))
-    ending = run.start(run.config())
-    wait_until(lambda: run.trained() == 200, "half of the run is learned", 30)
-    s3.slow(2.0)
-    run.store.request_checkpoint()
-    before = s3.requests
-    run.stop.set()
-    assert ending.result(300) == ExitCode.OK
-    assert s3.requests - before < calls, "one after the other they would take longer than a stop may"
-    assert run.counters().steps == 200
 
 
 def test_learning_resumes_only_with_the_whole_replay_buffer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
