@@ -225,6 +225,7 @@ def test_the_counters_of_a_checkpoint_are_read(golden: Path) -> None:
         "pace": None,
         "made_by": "",
         "recent_metres": [],
+        "signature": "",
     }
 
 
