@@ -99,6 +99,21 @@ class PpoSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froz
     """What PPO's entropy is worth."""
 
 
+class XqcSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """What only XQC asks for."""
+
+    n_step: Annotated[int, _in("steps", ge=1, le=100)] = 3
+    """Steps whose rewards are summed as they were met, before what the critic expects stands for the rest."""
+    policy_delay: Annotated[int, _in("updates", ge=1, le=100)] = 3
+    """Updates of the critics for each one of the policy."""
+    bins: Annotated[int, Meta(ge=11, le=1_001)] = 101
+    """Values among which a critic tells how probable each one is."""
+    greatest_value: Annotated[float, _in("standard deviations", ge=1, le=100)] = 5.0
+    """The greatest of these values, in standard deviations of the returns so far; the least is minus that."""
+    initial_entropy_coefficient: Annotated[float, _in("standard deviations/nat", gt=0, le=100)] = 0.01
+    """Entropy coefficient at the start, for rewards scaled to that; it is learned from there on."""
+
+
 class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """One training run: its place, its task, its method, its limits."""
 
@@ -111,12 +126,14 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     task: TaskSettings = TaskSettings()
     """What the driver is asked to do."""
 
-    method: Literal["sac", "tqc", "crossq", "dqn", "ppo"] = "sac"
-    """Learning method: SAC, TQC and CrossQ for continuous actions, DQN for one choice of several, PPO for both."""
+    method: Literal["sac", "tqc", "crossq", "xqc", "dqn", "ppo"] = "sac"
+    """Learning method: SAC, TQC, CrossQ, XQC for continuous actions, DQN for one choice of several, PPO for both."""
     dqn: DqnSettings = DqnSettings()
     """What only DQN asks for."""
     ppo: PpoSettings = PpoSettings()
     """What only PPO asks for."""
+    xqc: XqcSettings = XqcSettings()
+    """What only XQC asks for."""
     total_timesteps: Steps = 200_000
     """Environment steps after which the run is done."""
     save_frequency: Steps = 20_000
@@ -134,11 +151,11 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     gamma: Rate = 0.99
     """Discount of one control step."""
     tau: Rate = 0.005
-    """Share of the critics that their targets take over in each update (SAC and TQC)."""
+    """Share of the critics that their targets take over in each update (SAC, TQC and XQC)."""
     target_entropy: Annotated[float, _in("nats")] | Literal["auto"] = "auto"
     """Entropy in nats that the policy is held at; "auto" is minus the number of action components."""
     initial_entropy_coefficient: Annotated[float, _in("rewards/nat", gt=0, le=1000)] = 1.0
-    """Entropy coefficient at the start, in rewards per nat; it is learned from there on."""
+    """Entropy coefficient at the start, in rewards per nat; it is learned from there on (XQC has its own)."""
     network: Network = msgspec.field(default_factory=lambda: [256, 256])
     """Units of each hidden layer of the policy."""
     critic_network: Network | None = None
@@ -214,6 +231,8 @@ def _checked(config: RunConfig, source: str) -> RunConfig:
         )
     elif config.method == "ppo" and _problem_of_ppo(config):
         problem = _problem_of_ppo(config)
+    elif config.method == "xqc" and config.batch_size < 2:
+        problem = "the field `batch_size` has the value 1: expected 2 or more, as XQC normalises by the batch."
     elif config.method != "ppo" and config.updates_per_step * (config.total_timesteps - config.learning_starts) < 1:
         problem = (
             f"the field `total_timesteps` has the value {config.total_timesteps}: expected so many steps beyond "

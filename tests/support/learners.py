@@ -10,8 +10,9 @@ from train_cloud.trainer.learning.learners import make_learner
 from train_cloud.trainer.learning.off_policy import DqnLearner, OffPolicyLearner
 from train_cloud.trainer.learning.on_policy import PpoLearner
 from train_cloud.trainer.learning.replay import PackedReplayBuffer
+from train_cloud.trainer.learning.xqc_learner import XqcLearner
 
-Made = OffPolicyLearner | DqnLearner | PpoLearner
+Made = OffPolicyLearner | DqnLearner | PpoLearner | XqcLearner
 REMOTE = {"kind": "gymnasium", "id": "toys/Reach-v0", "source": "remote"}
 SMALL: dict[str, Any] = {
     "batch_size": 16,
@@ -33,6 +34,13 @@ def replay_of(learner: OffPolicyLearner) -> PackedReplayBuffer:
     """Its replay buffer, of vectors."""
     assert isinstance(learner.replay, PackedReplayBuffer)
     return learner.replay
+
+
+def xqc_learner(config: RunConfig, environment: Environment) -> XqcLearner:
+    """What `make_learner` makes of a config with XQC."""
+    learner = make_learner(config, environment)
+    assert isinstance(learner, XqcLearner)
+    return learner
 
 
 def toy_learner(method: str, collector: Collector, steps: int = 2_000, **settings: Any) -> Made:

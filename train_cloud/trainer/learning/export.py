@@ -1,8 +1,8 @@
 """Turns a torch policy into the safetensors file that `racing.policy` runs without torch.
 
-Covers the actors of SAC, TQC and CrossQ, PPO's ActorCriticPolicy over Box and Discrete actions, and DQN's values, all
-of observations that are one row of numbers. Batch normalisation is folded into the linear layer that follows it, so
-that the PC multiplies nothing in vain. Matrices are float16, vectors float32.
+Covers the actors of SAC, TQC, CrossQ and XQC, PPO's ActorCriticPolicy over Box and Discrete actions, and DQN's values,
+all of observations that are one row of numbers. Batch normalisation is folded into a linear layer beside it, so that
+the PC multiplies nothing in vain. Matrices are float16, vectors float32.
 """
 
 import json
@@ -35,6 +35,8 @@ from racing.policy import (
 )
 
 Float64Array = npt.NDArray[np.float64]
+_Normalisation = tuple[Float64Array, Float64Array, Float64Array]
+"""gain, mean and offset, each one number a channel."""
 
 STATE_FORMAT = "ac-training.torch.v1"
 _ACTIVATIONS: dict[type[nn.Module], str] = {nn.ReLU: "relu", nn.Tanh: "tanh", nn.ELU: "elu"}
@@ -53,12 +55,30 @@ def export_policy(model: BaseAlgorithm, version: int, signature: str, action_ste
     or no bridge would take the policy.
     """
     modules, extra, distribution = _parts(model)
+    sides = model.observation_space, model.action_space
+    return policy_file(modules, distribution, sides, version, signature, action_step, extra)
+
+
+def policy_file(
+    modules: Iterable[nn.Module],
+    distribution: dict[str, str],
+    sides: tuple[spaces.Space[Any], spaces.Space[Any]],
+    version: int,
+    signature: str,
+    action_step: float | None,
+    extra: dict[str, npt.NDArray[Any]] | None = None,
+) -> bytes:
+    """The file of a policy that is made of `modules` in order, over the spaces `sides` (observations, actions).
+
+    `distribution` is the file's metadata on how the last layer's output is acted by, `extra` what tensors that needs.
+    Raises ExportError as `export_policy` does.
+    """
     layers, tensors = _fold(modules)
-    tensors |= extra
+    tensors |= extra or {}
     for name, values in tensors.items():
         if not np.isfinite(values).all():
             raise _diverged(name)
-    sizes = [str(spaces.flatdim(space)) for space in (model.observation_space, model.action_space)]
+    sizes = [str(spaces.flatdim(space)) for space in sides]
     metadata = {
         "format": POLICY_FORMAT,
         "version": str(version),
@@ -71,7 +91,7 @@ def export_policy(model: BaseAlgorithm, version: int, signature: str, action_ste
     metadata |= distribution
     blob = save(tensors, metadata)
     try:
-        Policy.from_bytes(blob, signature, (model.observation_space, model.action_space))
+        Policy.from_bytes(blob, signature, sides)
     except PolicyError as error:
         raise ExportError(f"No bridge could drive by the policy of now. {error}") from error
     return blob
@@ -143,34 +163,74 @@ def _parts(model: BaseAlgorithm) -> tuple[list[nn.Module], dict[str, npt.NDArray
     return [*actor.latent_pi, heads], {}, {"distribution": SQUASHED_GAUSSIAN}
 
 
-def _fold(modules: Iterable[nn.Module]) -> tuple[list[dict[str, str]], dict[str, npt.NDArray[Any]]]:
-    """The declared layers and their tensors, each batch normalisation folded into the linear layer after it.
+class _Folded:
+    """A linear layer that takes normalisations in: weight @ (x - mean) + bias.
 
-    A normalisation is gain * (x - mean) + offset. The mean's share goes into the bias through the already
-    rounded matrix: a channel that varies little around a large mean would otherwise lose its digits.
+    The mean's share goes into the bias through the already rounded matrix: a channel that varies little around a large
+    mean would otherwise lose its digits.
     """
-    layers: list[dict[str, str]] = []
-    tensors: dict[str, npt.NDArray[Any]] = {}
-    normalisation: tuple[Float64Array, Float64Array, Float64Array] | None = None
+
+    def __init__(self, linear: nn.Linear, before: _Normalisation | None) -> None:
+        self.weight, outputs = _numpy(linear.weight), linear.out_features
+        self.bias = np.zeros(outputs) if linear.bias is None else _numpy(linear.bias)
+        self._mean = np.zeros(linear.in_features)
+        if before is not None:
+            gain, self._mean, offset = before
+            self.bias = self.bias + self.weight @ offset
+            self.weight = self.weight * gain
+
+    def follow(self, after: _Normalisation) -> None:
+        """Take in the normalisation of what the layer gives."""
+        gain, mean, offset = after
+        self.weight = self.weight * gain[:, None]
+        self.bias = gain * (self.bias - mean) + offset
+
+    def rounded(self) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.float32]]:
+        """The matrix and the bias as the file holds them."""
+        with np.errstate(over="ignore"):  # an overflow is told by policy_file, as not finite
+            weight = self.weight.astype(np.float16)
+        return weight, (self.bias - weight.astype(np.float64) @ self._mean).astype(np.float32)
+
+
+def _fold(modules: Iterable[nn.Module]) -> tuple[list[dict[str, str]], dict[str, npt.NDArray[Any]]]:
+    """The declared layers and their tensors, each batch normalisation folded into a linear layer.
+
+    That is the one right before it, else the one after.
+    """
+    folded: list[_Folded | str] = []
+    waiting: _Normalisation | None = None
     for module in modules:
-        name = str(len(layers))
-        if isinstance(module, BatchRenorm) and normalisation is None:
-            gain = _numpy(module.scale) / np.sqrt(_numpy(module.ra_var) + module.eps)
-            normalisation = gain, _numpy(module.ra_mean), _numpy(module.bias)
+        last = folded[-1] if folded else None
+        if isinstance(module, (BatchRenorm, nn.BatchNorm1d)) and waiting is None:
+            if isinstance(last, _Folded):
+                last.follow(_normalisation(module))
+            else:
+                waiting = _normalisation(module)
         elif isinstance(module, nn.Linear):
-            weight, bias = _numpy(module.weight), _numpy(module.bias)
-            gain, mean, offset = normalisation or (np.ones(1), np.zeros(weight.shape[1]), np.zeros(weight.shape[1]))
-            with np.errstate(over="ignore"):  # an overflow is told by export_policy, as not finite
-                rounded = (weight * gain).astype(np.float16)
-            tensors[f"{name}.weight"] = rounded
-            tensors[f"{name}.bias"] = (bias + weight @ offset - rounded.astype(np.float64) @ mean).astype(np.float32)
-            layers.append({"op": "linear", "weight": f"{name}.weight", "bias": f"{name}.bias"})
-            normalisation = None
-        elif type(module) in _ACTIVATIONS and normalisation is None:
-            layers.append({"op": _ACTIVATIONS[type(module)]})
+            folded.append(_Folded(module, waiting))
+            waiting = None
+        elif type(module) in _ACTIVATIONS and waiting is None:
+            folded.append(_ACTIVATIONS[type(module)])
         else:
             raise ExportError(f"The layer {module} has no counterpart in the policy format.")
+    layers: list[dict[str, str]] = []
+    tensors: dict[str, npt.NDArray[Any]] = {}
+    for number, layer in enumerate(folded):
+        if isinstance(layer, str):
+            layers.append({"op": layer})
+        else:
+            weight, bias = f"{number}.weight", f"{number}.bias"
+            tensors[weight], tensors[bias] = layer.rounded()
+            layers.append({"op": "linear", "weight": weight, "bias": bias})
     return layers, tensors
+
+
+def _normalisation(module: BatchRenorm | nn.BatchNorm1d) -> _Normalisation:
+    """What it does to batches where a policy acts: gain * (x - mean) + offset."""
+    ours = isinstance(module, nn.BatchNorm1d)
+    names = ("weight", "running_mean", "running_var") if ours else ("scale", "ra_mean", "ra_var")
+    scale, mean, variance = (_numpy(getattr(module, name)) for name in names)
+    return scale / np.sqrt(variance + module.eps), mean, _numpy(module.bias)
 
 
 def _numpy(tensor: torch.Tensor | nn.Module) -> Float64Array:

@@ -1,6 +1,6 @@
-"""Builds the learner that a run asks for: stable-baselines3's SAC, DQN or PPO, or sb3-contrib's TQC or CrossQ.
+"""Builds the learner that a run asks for: stable-baselines3's SAC, DQN or PPO, sb3-contrib's TQC or CrossQ, or XQC.
 
-The algorithm never steps an environment: it is constructed over the spaces alone, and the learner around it gives it
+No algorithm ever steps an environment: it is constructed over the spaces alone, and the learner around it gives it
 experience and calls `train`. It promises the algorithms of the libraries, unchanged (SAC's over vectors by `FastSAC`,
 which makes the same updates in less time).
 """
@@ -26,12 +26,14 @@ from train_cloud.trainer.learning.off_policy import Algorithm, DqnLearner, OffPo
 from train_cloud.trainer.learning.on_policy import PpoLearner
 from train_cloud.trainer.learning.replay import PackedReplayBuffer
 from train_cloud.trainer.learning.views import View, local_weights_can_act
+from train_cloud.trainer.learning.xqc_learner import XqcLearner
 from train_cloud.trainer.pace import asked_by
 
 REPLAY_SHARE: Final = 0.75
 """Of a machine's memory a replay buffer takes at most this much: learning and the store need the rest."""
 CONTINUOUS: Final[dict[str, type[SAC] | type[TQC] | type[CrossQ]]] = {"sac": SAC, "tqc": TQC, "crossq": CrossQ}
 
+AnyLearner = OffPolicyLearner | DqnLearner | PpoLearner | XqcLearner
 _Made = TypeVar("_Made", bound=BaseAlgorithm)
 
 
@@ -54,7 +56,7 @@ def check_device(name: str) -> None:
         )
 
 
-def make_learner(config: RunConfig, environment: Environment) -> OffPolicyLearner | DqnLearner | PpoLearner:
+def make_learner(config: RunConfig, environment: Environment) -> AnyLearner:
     """A freshly initialised learner for `config`, which has seen nothing yet.
 
     Raises ConfigError when the device is not there, the method cannot act in such an environment, the replay buffer
@@ -71,11 +73,13 @@ def make_learner(config: RunConfig, environment: Environment) -> OffPolicyLearne
     return learner
 
 
-def _learner(config: RunConfig, view: View, signature: str) -> OffPolicyLearner | DqnLearner | PpoLearner:
+def _learner(config: RunConfig, view: View, signature: str) -> AnyLearner:
     if config.method == "ppo":
         return PpoLearner(_ppo(config, view), view, signature, asked_by(config)[0], config.total_timesteps)
     if config.method == "dqn":
         return DqnLearner(_dqn(config, view), view, config.batch_size, signature, config.total_timesteps)
+    if config.method == "xqc":
+        return _xqc(config, view, signature)
     return OffPolicyLearner(_continuous(config, view), view, config.batch_size, signature)
 
 
@@ -119,6 +123,17 @@ def _continuous(config: RunConfig, view: View) -> Algorithm:
         target_entropy=config.target_entropy,
         **options | _replay(config, view),
     )
+
+
+def _xqc(config: RunConfig, view: View, signature: str) -> XqcLearner:
+    _check_actions(config, view, Box, "continuous actions (a Box)")
+    if not view.is_plain:
+        raise ConfigError(
+            'The field `method` has the value "xqc", which learns from one row of numbers (a Box), not from images, '
+            'choices or dictionaries. Take "sac", "tqc" or "ppo".'
+        )
+    _replay(config, view)
+    return XqcLearner(config, view, signature)
 
 
 def _dqn(config: RunConfig, view: View) -> DQN:

@@ -13,6 +13,7 @@ from tests.support.toys import Collector
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learner import Learner
 from train_cloud.trainer.learning.off_policy import DqnLearner
+from train_cloud.trainer.learning.xqc_learner import XqcLearner
 
 KINDS = {"sac": SAC, "dqn": DQN, "ppo": PPO}
 
@@ -32,6 +33,7 @@ def live(taker: Learner, collector: Collector, steps: int, version: int = 1, upd
     ("method", "seen", "moved", "steps", "wanted"),
     [
         ("sac", "vector", "box", 1_536, -2.5),
+        ("xqc", "vector", "box", 1_536, -2.5),
         ("ppo", "vector", "box", 6_144, -2.5),
         ("ppo", "cells", "many", 6_144, -4.5),
         ("dqn", "vector", "discrete", 2_048, -3.0),
@@ -49,7 +51,8 @@ def test_a_toy_is_learned_within_seconds(method: str, seen: str, moved: str, ste
 
 
 def parameters(taker: Made) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in taker.algorithm.policy.state_dict().items()}
+    networks = taker.networks if isinstance(taker, XqcLearner) else taker.algorithm.policy
+    return {name: tensor.clone() for name, tensor in networks.state_dict().items()}
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -68,7 +71,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("method", "seen", "moved"), CASES)
+@pytest.mark.parametrize(("method", "seen", "moved"), [*CASES, ("xqc", "vector", "box")])
 def test_a_resumed_learner_makes_the_same_updates(method: str, seen: str, moved: str) -> None:
     collector = Collector(seen, moved, count=2)
     lived = toy_learner(method, collector, **SMALL)
@@ -113,6 +116,7 @@ def test_plain_stable_baselines3_opens_what_is_saved(
 ) -> None:
     collector = Collector(seen, moved)
     taker = toy_learner(method, collector, **SMALL)
+    assert not isinstance(taker, XqcLearner)
     opened: BaseAlgorithm = KINDS[method].load(io.BytesIO(taker.state(Counters(steps=5))), device="cpu")  # type: ignore[attr-defined]
     assert not [str(one.message) for one in recwarn if "deserialize" in str(one.message)]
     assert opened.num_timesteps == 5
@@ -123,7 +127,7 @@ def test_plain_stable_baselines3_opens_what_is_saved(
 
 
 def test_actions_have_the_shape_and_dtype_of_the_environments() -> None:
-    for method, seen, moved in CASES:
+    for method, seen, moved in [*CASES, ("xqc", "vector", "box")]:
         collector = Collector(seen, moved, count=3)
         taker = toy_learner(method, collector, **SMALL)
         for explore in (True, False):

@@ -160,6 +160,7 @@ def test_a_rollout_that_the_end_of_the_run_leaves_unfinished_owes_nothing() -> N
         method="ppo", environment=REMOTE, network=[8], batch_size=32, total_timesteps=100, ppo=PPO_SETTINGS
     )
     learner = make_learner(config, collector.toys[0].environment)
+    assert isinstance(learner, PpoLearner)
     learner.policy(1)
     learner.take(collector.collect(learner, 64))
     done = learner.update(4)

@@ -1,0 +1,158 @@
+"""XQC: soft actor-critic whose critics classify (arXiv 2509.25174), with rewards summed over several steps.
+
+SAC's actor, entropy coefficient and twin critics. What differs: all networks are normalised (normalised.py), so that
+many updates of each transition do no harm; critics say how probable each of a row of values is, and learn by
+cross-entropy, whose gradients do not grow with the error; both halves of a critic's batch, what was met and what the
+policy would do next, are normalised together (arXiv 1902.05605); rewards are scaled to the values (returns.py). An
+update copies no number to the host, so that a GPU's queue never runs dry.
+"""
+
+import copy
+import math
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from racing.policy import LOG_STD_MAX, LOG_STD_MIN
+from train_cloud.run_config import RunConfig
+from train_cloud.trainer.learning.normalised import NormalisedNetwork, project
+from train_cloud.trainer.learning.returns import ReturnScale
+from train_cloud.trainer.learning.windows import Windows
+
+CRITICS: Final = 2
+_LOG_SQRT_TAU = 0.5 * math.log(2 * math.pi)
+
+
+class Networks(nn.Module):
+    """All that is learned, for observations (B, D) and actions (B, A) in -1 to 1; its state dict holds everything.
+
+    Attributes:
+        actor: gives (B, 2A), means and log standard deviations before tanh.
+        critics, targets: each gives logits (B, bins) of `values` for (observation | action).
+        log_coefficient: (), of the entropy, in scaled rewards per nat.
+        scale: what rewards are divided by.
+        values: (bins,), scaled.
+    """
+
+    values: Tensor
+
+    def __init__(self, config: RunConfig, observation_size: int, action_size: int) -> None:
+        super().__init__()
+        greatest, bins = config.xqc.greatest_value, config.xqc.bins
+        hidden = config.critic_network or config.network
+        self.actor = NormalisedNetwork(observation_size, config.network, 2 * action_size)
+        critics = (NormalisedNetwork(observation_size + action_size, hidden, bins) for _ in range(CRITICS))
+        self.critics = nn.ModuleList(critics)
+        self.targets = copy.deepcopy(self.critics).requires_grad_(False)
+        self.log_coefficient = nn.Parameter(torch.tensor(math.log(config.xqc.initial_entropy_coefficient)))
+        self.scale = ReturnScale(greatest)
+        self.register_buffer("values", torch.linspace(-greatest, greatest, bins))
+
+    def act(self, observations: Tensor, explore: bool) -> Tensor:
+        """Actions (B, A) for (B, D)."""
+        self.actor.eval()
+        output: Tensor = self.actor(observations)
+        return squashed_sample(output)[0] if explore else output.chunk(2, 1)[0].tanh()
+
+
+class Xqc:
+    """Makes updates of `networks`, which are on the device where batches are."""
+
+    def __init__(self, config: RunConfig, networks: Networks, action_size: int) -> None:
+        self.networks, self.updates = networks, 0
+        self._settings, self._tau = config.xqc, config.tau
+        self._target_entropy = -float(action_size) if config.target_entropy == "auto" else config.target_entropy
+        learned = {
+            "actor": networks.actor.parameters(),
+            "critics": networks.critics.parameters(),
+            "coefficient": [networks.log_coefficient],
+        }
+        self.optimizers = {
+            name: torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+            for name, parameters in learned.items()
+        }
+
+    def update(self, batch: Windows) -> dict[str, Tensor]:
+        """One update of the critics, every few times one of the actor and the coefficient too; losses, () each."""
+        losses = {"critic_loss": self._learn_values(batch)}
+        if self.updates % self._settings.policy_delay == 0:
+            losses |= self._learn_to_act(batch.observations)
+        self.updates += 1
+        return losses
+
+    def _learn_values(self, batch: Windows) -> Tensor:
+        networks, count = self.networks, len(batch.rewards)
+        with torch.no_grad():
+            networks.actor.eval()
+            next_actions, next_log_prob = squashed_sample(networks.actor(batch.next_observations))
+            met = torch.cat([batch.observations, batch.actions], 1)
+            both = torch.cat([met, torch.cat([batch.next_observations, next_actions], 1)])
+            target = self._target(both, batch, next_log_prob)
+        networks.critics.train()
+        # Summed, because the critics share no weight: each moves as it would alone.
+        loss = torch.stack([F.cross_entropy(critic(both)[:count], target) for critic in networks.critics]).sum()
+        self._step("critics", loss)
+        for critic in networks.critics:
+            _normalised(critic).normalise_weights()
+        torch._foreach_lerp_([*networks.targets.parameters()], [*networks.critics.parameters()], self._tau)
+        return loss.detach() / CRITICS
+
+    def _target(self, both: Tensor, batch: Windows, next_log_prob: Tensor) -> Tensor:
+        """(B, bins), what the critics should say: what was met, then what the more cautious target expects."""
+        networks, greatest = self.networks, self._settings.greatest_value
+        # Normalised by this batch, as the critics are; the running figures of a target are never used.
+        networks.targets.train()
+        logits = torch.stack([target(both)[len(batch.rewards) :] for target in networks.targets])
+        probabilities = logits.softmax(-1)
+        least = (probabilities @ networks.values).argmin(0)
+        chosen = probabilities.gather(0, least.view(1, -1, 1).expand(1, -1, len(networks.values)))[0]
+        entropy = -networks.log_coefficient.exp() * next_log_prob
+        rewards = batch.rewards / networks.scale()
+        values = rewards[:, None] + batch.discounts[:, None] * (networks.values + entropy[:, None])
+        return project(values, chosen, -greatest, greatest, len(networks.values))
+
+    def _learn_to_act(self, observations: Tensor) -> dict[str, Tensor]:
+        networks = self.networks
+        networks.actor.train()
+        networks.critics.eval()
+        actions, log_prob = squashed_sample(networks.actor(observations))
+        inputs = torch.cat([observations, actions], 1)
+        values = torch.stack([critic(inputs).softmax(-1) @ networks.values for critic in networks.critics])
+        coefficient = networks.log_coefficient.exp().detach()
+        loss = (coefficient * log_prob - values.amin(0)).mean()
+        self._step("actor", loss)
+        networks.actor.normalise_weights()
+        coefficient_loss = -networks.log_coefficient * (log_prob.detach().mean() + self._target_entropy)
+        self._step("coefficient", coefficient_loss)
+        named = {"actor_loss": loss, "ent_coef_loss": coefficient_loss, "ent_coef": coefficient}
+        return {name: value.detach() for name, value in named.items()}
+
+    def _step(self, name: str, loss: Tensor) -> None:
+        optimizer = self.optimizers[name]
+        parameters: list[Tensor] = optimizer.param_groups[0]["params"]
+        # Of nothing else: an actor's loss passes through the critics.
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+
+
+def squashed_sample(output: Tensor) -> tuple[Tensor, Tensor]:
+    """Actions (B, A) of tanh(Normal(mean, std)) for an actor's output (B, 2A), and their log-probabilities (B,).
+
+    Reparametrised: gradients pass through both.
+    """
+    mean, log_std = output.chunk(2, 1)
+    log_std = log_std.clamp(LOG_STD_MIN, LOG_STD_MAX)
+    noise = torch.randn_like(mean)
+    raw = mean + log_std.exp() * noise
+    # log(1 - tanh(x)^2), in a form that holds for any x.
+    slope = 2.0 * (math.log(2.0) - raw - F.softplus(-2.0 * raw))
+    log_prob = -(0.5 * noise.square() + log_std + _LOG_SQRT_TAU + slope).sum(1)
+    return raw.tanh(), log_prob
+
+
+def _normalised(module: nn.Module) -> NormalisedNetwork:
+    assert isinstance(module, NormalisedNetwork)
+    return module
