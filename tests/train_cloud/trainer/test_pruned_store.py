@@ -30,9 +30,9 @@ SAVES = (100, 200, 300, 400)
 class Run:
     """A run of which `saves` steps were driven and saved, a part of them late; nothing was pruned yet."""
 
-    def __init__(self, folder: Path, s3: MotoS3, saves: tuple[int, ...] = SAVES) -> None:
+    def __init__(self, folder: Path, s3: MotoS3, saves: tuple[int, ...] = SAVES, method: str = "sac") -> None:
         folder.mkdir()
-        self.folder, self._bucket = folder, s3.bucket
+        self.folder, self._bucket, self._method = folder, s3.bucket, method
         self.objects = ObjectStore(s3.bucket, "runs/test-run/")
         self._pool = ThreadPoolExecutor(1)
         with closing(Store(folder / "store.db")) as store:
@@ -47,6 +47,7 @@ class Run:
         stop = threading.Event()
         config = run_config(
             bucket=msgspec.to_builtins(self._bucket),
+            method=self._method,
             network=[8],
             batch_size=8,
             learning_starts=50,
@@ -87,9 +88,9 @@ class Run:
         return pruned
 
 
-@pytest.fixture
-def run(tmp_path: Path, s3: MotoS3) -> Run:
-    return Run(tmp_path / "instance", s3)
+@pytest.fixture(params=["sac", "xqc"])
+def run(request: pytest.FixtureRequest, tmp_path: Path, s3: MotoS3) -> Run:
+    return Run(tmp_path / "instance", s3, method=request.param)
 
 
 def noted(folder: Path) -> list[int]:

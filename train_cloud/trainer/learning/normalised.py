@@ -22,16 +22,18 @@ class NormalisedNetwork(nn.Sequential):
     """Batch normalisation; for each of the `hidden` layers a linear one, batch normalisation, ReLU; a linear layer.
 
     In training mode it normalises by the batch and keeps running figures; in evaluation mode it goes by these.
+    `last_bias` (outputs,) is what is added to the outputs at first; None for nothing.
     """
 
-    def __init__(self, inputs: int, hidden: Iterable[int], outputs: int) -> None:
+    def __init__(self, inputs: int, hidden: Iterable[int], outputs: int, last_bias: Tensor | None = None) -> None:
         modules: list[nn.Module] = [_normalisation(inputs)]
         widths = [inputs, *hidden]
         for before, after in pairwise(widths):
             # The normalisation's own offset stands for a bias.
             modules += [nn.Linear(before, after, bias=False), _normalisation(after), nn.ReLU()]
         last = nn.Linear(widths[-1], outputs)
-        nn.init.zeros_(last.bias)
+        with torch.no_grad():
+            last.bias.copy_(torch.zeros(outputs) if last_bias is None else last_bias)
         super().__init__(*modules, last)
         for weight in self._weights():
             nn.init.orthogonal_(weight)

@@ -22,6 +22,8 @@ from train_cloud.trainer.learning.returns import ReturnScale
 from train_cloud.trainer.learning.windows import Windows
 
 CRITICS: Final = 2
+FIRST_SPREAD: Final = 0.1
+"""How far from zero, as a share of the greatest value, a critic that has seen nothing says that values are."""
 _LOG_SQRT_TAU = 0.5 * math.log(2 * math.pi)
 
 
@@ -43,12 +45,14 @@ class Networks(nn.Module):
         greatest, bins = config.xqc.greatest_value, config.xqc.bins
         hidden = config.critic_network or config.network
         self.actor = NormalisedNetwork(observation_size, config.network, 2 * action_size)
-        critics = (NormalisedNetwork(observation_size + action_size, hidden, bins) for _ in range(CRITICS))
-        self.critics = nn.ModuleList(critics)
+        self.register_buffer("values", torch.linspace(-greatest, greatest, bins))
+        # Were all values equally probable at first, a target would narrow by no more than the discount each time.
+        near_zero = -0.5 * (self.values / (FIRST_SPREAD * greatest)).square()
+        sizes = observation_size + action_size, hidden, bins
+        self.critics = nn.ModuleList(NormalisedNetwork(*sizes, last_bias=near_zero) for _ in range(CRITICS))
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
         self.log_coefficient = nn.Parameter(torch.tensor(math.log(config.xqc.initial_entropy_coefficient)))
         self.scale = ReturnScale(greatest)
-        self.register_buffer("values", torch.linspace(-greatest, greatest, bins))
 
     def act(self, observations: Tensor, explore: bool) -> Tensor:
         """Actions (B, A) for (B, D)."""

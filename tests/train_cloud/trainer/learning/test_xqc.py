@@ -120,6 +120,17 @@ def test_the_critics_loss_is_the_cross_entropy_to_the_projected_target_both_halv
     assert abs(apart - wanted) > 1e-2
 
 
+def test_critics_begin_by_saying_that_all_is_worth_about_nothing() -> None:
+    xqc, batch = made(xqc={"bins": 101}), windows()
+    met = torch.cat([batch.observations, batch.actions], 1)
+    for number in (0, 1):
+        told = network(xqc, "critics", number)(met).softmax(-1)
+        means = told @ xqc.networks.values
+        spread = (told @ xqc.networks.values.square() - means.square()).sqrt()
+        assert means.abs().max() < 1.0
+        assert 0.2 < float(spread.detach().mean()) < 1.0, "uniform would be 2.9"
+
+
 def test_a_terminated_window_is_worth_its_rewards_alone() -> None:
     xqc, batch = made(), windows()._replace(discounts=torch.zeros(ROWS))
     met = torch.cat([torch.cat([batch.observations, batch.actions], 1)] * 2)
@@ -240,7 +251,9 @@ def trained(environment: Environment, size: int, actions: int) -> Any:
     rng = np.random.default_rng(2)
     rows = rng.normal(size=(1_025, size)) * np.geomspace(0.01, 2.0, size) + np.linspace(-4.0, 4.0, size)
     acted = rng.uniform(-1, 1, (1_024, actions)).astype(np.float32)
-    rewards = (rows[:-1, -1] * acted[:, 0] + acted[:, 1]).astype(np.float32)
+    # What is best depends on what is seen, and is nowhere at a bound.
+    wanted = np.stack([rows[:-1, -1] - 4.0, rows[:-1, -2] - rows[:-1, -2].mean()], 1)[:, :actions] / 6.0
+    rewards = -((acted - wanted) ** 2).sum(1).astype(np.float32)
     columns = rows[:-1].astype(np.float32), acted, rewards, rows[1:].astype(np.float32), np.zeros(1_024, bool)
     learner.replay.insert(*columns)
     learner.networks.scale.add(rewards)
