@@ -1,4 +1,4 @@
-"""An environment whose observations are its caller's own, and whose values are looked at: are they of their spaces?"""
+"""An environment that hands out copies, and whose values are looked at: are they of their spaces?"""
 
 import copy
 import logging
@@ -18,7 +18,7 @@ class OutsideSpace(ValueError):
 
 
 class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """`env`, with copies of what it hands out: many write the next observation into the same array.
+    """`env`, with copies of its observations and last infos: many write what comes next into the same arrays.
 
     What becomes of a value outside its space: "warn" says so once for each kind, "refuse" raises OutsideSpace,
     "pass" does nothing.
@@ -40,6 +40,9 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._look("action", action, self.env.action_space)
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._look("observation", observation, self.env.observation_space)
+        if terminated or truncated:
+            # A vector begins the next episode before this is on its way.
+            info = copy.deepcopy(info)
         return _copied(observation), reward, terminated, truncated, info
 
     def _look(self, what: str, value: Any, space: Space[Any]) -> None:
