@@ -46,6 +46,13 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
             info = copy.deepcopy(info)
         return _copied(observation), reward, terminated, truncated, info
 
+    def close(self) -> None:
+        """Close it; whoever asked for that is rid of it in any case."""
+        try:
+            super().close()
+        except BaseException:
+            _log.exception("an environment raised when it was closed", extra=fields(environment=self._name))
+
     def _look(self, what: str, value: Any, space: Space[Any]) -> None:
         if self._outside == "pass" or space.contains(value):
             return
