@@ -34,6 +34,11 @@ class Stepping:
         self._making = self._lost = False
         self._made: Made | None = None
 
+    @property
+    def call_seconds(self) -> tuple[float, float]:
+        """Of the newest call, s: what was spent in the environment, and everything else until the answer was taken."""
+        return self.channel.remote_seconds, self.channel.overhead_seconds
+
     def make(self) -> Made:
         """Have a PC make the environment; what it tells of it."""
         self.begin_make()

@@ -43,6 +43,11 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
+    @property
+    def call_seconds(self) -> tuple[float, float]:
+        """Of the newest call, s: what was spent in the environment, and everything else: the way there and back."""
+        return self._stepping.call_seconds
+
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
