@@ -45,6 +45,8 @@ GONE_SECONDS: Final = 10.0
 SILENCE_SECONDS: Final = 4.5
 """A bridge that was not heard for so long is let go; it speaks twice a second. Somebody waits for its answer."""
 CLOSE_SECONDS: Final = 10.0
+GOODBYE_SECONDS: Final = 0.5
+"""A trainer that is busy with something else says no goodbye, and is waited for no longer when the receiver ends."""
 MET_KEPT: Final = 10_000
 _log = logging.getLogger(__name__)
 
@@ -272,5 +274,6 @@ async def listen_for_calls(relay: Relay, path: Path) -> Server:
         compression=None,
         max_size=MAX_UP_FRAME_BYTES,
         ping_interval=None,
+        close_timeout=GOODBYE_SECONDS,
         server_header=None,
     )
