@@ -9,6 +9,7 @@ that the trainer can recover from. After a start of the receiver, the bridge tha
 import asyncio
 import logging
 import socket
+from collections.abc import Set
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -95,9 +96,10 @@ class Relay:
             bridge.socket.protocol.fail(CloseCode.GOING_AWAY, "draining")
             bridge.socket.send_data()
 
-    def serves(self, stream: str) -> bool:
-        """Whether a bridge is connected under this stream."""
-        return stream in self._bridges
+    @property
+    def served(self) -> Set[str]:
+        """The streams of the bridges that are connected."""
+        return self._bridges.keys()
 
     async def serve_bridge(self, connection: Connection, hello: Hello, welcome: Welcome) -> None:
         """Talk to a bridge that serves environments, until its connection ends; may raise PeerError."""
