@@ -233,7 +233,7 @@ class Receiver:
                         for collector in self._collectors.values():
                             collector.connection.tell(News.FLOW_CONTROL, lambda: self._flow)
                         # How far the run is, and for how long it goes on, is the trainer's to tell.
-                        progress.update(self._flow.stored_steps, bridges=len(self._collectors))
+                        progress.update(self._flow.stored_steps, bridges=self._vitals.bridges())
                     self._vitals.store_unreadable = False
             except StoreError as error:
                 self._vitals.store_unreadable = True
