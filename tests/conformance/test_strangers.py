@@ -105,7 +105,7 @@ def test_the_program_ends_with_1_when_it_found_a_fault(kind: str, tmp_path: Path
     command = [sys.executable, "-u", "-m", "tests.conformance", kind]
     with contextlib.ExitStack() as stack:
         if kind == "receiver":
-            pairing = stack.enter_context(listening_stranger(tmp_path, "leaves numbers out"))
+            pairing = stack.enter_context(listening_stranger(tmp_path, "another pong"))
             command += ["--uri", format_pairing(pairing)]
         program = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         stack.callback(program.kill)
