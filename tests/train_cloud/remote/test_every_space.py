@@ -32,9 +32,9 @@ def pc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemotePc]:
 
 @pytest.fixture(scope="module")
 def echo(pc: RemotePc) -> Iterator[RemoteEnv]:
-    """One whose infos of a reset are the options, and whose rewards they may hold."""
+    """One whose infos are the options and the actions, whatever they are, and whose rewards the options may hold."""
     SPACES["any"] = gym.Discrete(2)
-    env = RemoteEnv(pc.calls, ECHO, kwargs={"key": "any"})
+    env = RemoteEnv(pc.calls, ECHO, outside="pass", kwargs={"key": "any"})
     yield env
     env.close()
 
@@ -81,6 +81,7 @@ def test_a_vector_of_any_space_steps_as_gymnasiums_own(pc: RemotePc, space: Spac
 @given(VALUES)
 def test_options_and_infos_are_exact_over_the_way_there_and_back(echo: RemoteEnv, value: Any) -> None:
     assert same(echo.reset(options={"value": value})[1], {"options": {"value": value}})
+    assert same(echo.step(value)[4], {"action": [value]})
 
 
 @settings(deadline=None)
