@@ -37,6 +37,7 @@ MANNERS: dict[str, Callable[[], Any]] = {
     "recurses": lambda: MANNERS["recurses"](),
 }
 HANGS = "hangs"
+LARGE = {"draws much": lambda: np.zeros((2048, 2048, 3), np.uint8)}
 WORDS = {
     "raises": "ValueError: the engine is off",
     "ends the process, as it thinks": "SystemExit: the window was closed",
@@ -65,7 +66,7 @@ class Bad(gymnasium.Env[Any, Any]):
             return answer
         self._where = ""
         if self._manner != HANGS:
-            return MANNERS[self._manner]()
+            return (MANNERS | LARGE)[self._manner]()
         RELEASED.wait(120.0)
         return answer
 
@@ -187,3 +188,35 @@ def test_one_that_raises_when_it_is_closed_is_closed(
     other.step(0)
     other.close()
     RemoteEnv(pc.calls, BAD).close()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"deep": [object()]}, r"under \['deep'\]\[0\] there is a builtins.object"),
+        (np.zeros(2**19), r"has \d+ bytes; at most 4194304 travel"),
+    ],
+    ids=["object", "large"],
+)
+def test_what_cannot_travel_to_the_pc_is_said_before_it_is_asked(pc: RemotePc, value: Any, words: str) -> None:
+    env = RemoteEnv(pc.calls, BAD, outside="pass")
+    env.reset()
+    with pytest.raises(RemoteEnvError, match=words) as raised:
+        env.step(value)
+    assert (raised.value.code, raised.value.is_recoverable) == (EnvErrorCode.CANNOT_TRAVEL, False)
+    with pytest.raises(RemoteEnvError):
+        env.reset(options={"value": value})
+    with pytest.raises(RemoteEnvError):
+        RemoteEnv(pc.calls, BAD, kwargs={"value": value})
+    env.step(0)
+    env.close()
+
+
+def test_an_answer_that_is_too_large_is_told(pc: RemotePc) -> None:
+    env = RemoteEnv(pc.calls, BAD, render_mode="rgb_array", kwargs={"where": "render", "manner": "draws much"})
+    env.reset()
+    with pytest.raises(RemoteEnvError, match=r"The answer has \d+ bytes; at most 4194304 travel") as raised:
+        env.render()
+    assert (raised.value.code, raised.value.is_recoverable) == (EnvErrorCode.CANNOT_TRAVEL, False)
+    assert env.render().shape == (2, 2, 3)
+    env.close()
