@@ -128,6 +128,7 @@ def test_who_acts_and_where_must_fit_together(environment: dict[str, object], wo
         ({"id": "Pendulum-v1"}, '`environment.id` has the value "Pendulum-v1", but `environment.kind` is "racing"'),
         ({"kind": "flying"}, "expected 'racing' or 'gymnasium'"),
         ({"kind": "racing", "gravity": 9.8}, "`environment.gravity`"),
+        ({"kind": "gymnasium", "id": "Toy-v0", "track": "a" * 64}, "`environment.track`"),
         ({"kind": "gymnasium", "id": "x" * 200}, "`environment.id`"),
         ("Pendulum-v1", "`environment`"),
     ],
