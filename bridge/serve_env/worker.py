@@ -88,7 +88,7 @@ class Worker:
 
     def _hear(self, seconds: float | None) -> None:
         try:
-            if not self._pipe.poll(seconds):
+            if seconds is not None and not self._pipe.poll(seconds):
                 raise Refusal(EnvErrorCode.HANGS, f"The environment has not come back within {seconds:.0f} s.")
             self._awaited = False
             self._answers.extend(self._pipe.recv())
