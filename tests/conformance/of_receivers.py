@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import zstandard
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from experience.remote_calls import Make, Reset, body_of, made, read_body
@@ -75,7 +76,7 @@ class Receiver:
         self.numbers[call.client] = call.number
         return call
 
-    def answer(self, call: EnvCall, number: int | None = None) -> None:
+    def answer(self, call: EnvCall, squeeze: bool = False) -> None:
         """Do what is asked for, and say so."""
         error: EnvErrorCode | None = None
         counter = self._counters.get(call.client)
@@ -95,7 +96,7 @@ class Receiver:
             body = pack(list(counter.step(np.int64(action))))
         else:
             body = pack(None)
-        self.client.say(EnvResult(call.client, number or call.number, 0.0, body, error))
+        self.client.say(EnvResult(call.client, call.number, 0.0, zstandard.compress(body) if squeeze else body, error))
 
     def stepping(self) -> EnvCall:
         """Serve the trainer until it asks for a step, which is not answered yet."""
@@ -161,6 +162,13 @@ def steps(receiver: Receiver) -> None:
         receiver.answer(receiver.stepping())
 
 
+def reads_what_is_squeezed(receiver: Receiver) -> None:
+    """The trainer reads an answer whose body is squeezed."""
+    for _ in range(3):
+        receiver.answer(receiver.stepping(), squeeze=True)
+    receiver.answer(receiver.stepping())
+
+
 def asks_again(receiver: Receiver) -> None:
     """After a cut it asks again what was not answered, as it was, and goes on with the answer."""
     for _ in range(3):
@@ -216,6 +224,7 @@ CHECKS = (
     refuses,
     welcomes,
     steps,
+    reads_what_is_squeezed,
     asks_again,
     passes_over,
     begins_anew,
