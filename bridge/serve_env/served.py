@@ -16,7 +16,7 @@ from bridge.serve_env.processes import Processes, ProcessVectorEnv
 from bridge.serve_env.refusals import Refusal, refusal_of
 from bridge.serve_env.worker import CLOSE_SECONDS, Worker
 from experience.remote_calls import Make, Reset, body_of, read_body
-from experience.squeezed import squeezed
+from experience.compression import compressed
 from experience.values import pack, unpack
 from wire.messages import MAX_BLOB_BYTES, EnvAction, EnvCall, EnvErrorCode, EnvResult
 
@@ -84,7 +84,7 @@ class Served:
                     EnvErrorCode.CANNOT_TRAVEL,
                     f"The answer has {len(body)} bytes; at most {MAX_BLOB_BYTES} travel. Make observations smaller.",
                 )
-            return EnvResult(call.client, call.number, self._seconds, squeezed(body))
+            return EnvResult(call.client, call.number, self._seconds, compressed(body))
         except BaseException as error:
             # A game whose window is closed ends its process, as it thinks.
             refusal = refusal_of(error)

@@ -76,7 +76,7 @@ class Receiver:
         self.numbers[call.client] = call.number
         return call
 
-    def answer(self, call: EnvCall, squeeze: bool = False) -> None:
+    def answer(self, call: EnvCall, compress: bool = False) -> None:
         """Do what is asked for, and say so."""
         error: EnvErrorCode | None = None
         counter = self._counters.get(call.client)
@@ -96,7 +96,7 @@ class Receiver:
             body = pack(list(counter.step(np.int64(action))))
         else:
             body = pack(None)
-        self.client.say(EnvResult(call.client, call.number, 0.0, zstandard.compress(body) if squeeze else body, error))
+        self.client.say(EnvResult(call.client, call.number, 0.0, zstandard.compress(body) if compress else body, error))
 
     def stepping(self) -> EnvCall:
         """Serve the trainer until it asks for a step, which is not answered yet."""
@@ -162,10 +162,10 @@ def steps(receiver: Receiver) -> None:
         receiver.answer(receiver.stepping())
 
 
-def reads_what_is_squeezed(receiver: Receiver) -> None:
-    """The trainer reads an answer whose body is squeezed."""
+def reads_what_is_compressed(receiver: Receiver) -> None:
+    """The trainer reads an answer whose body is compressed."""
     for _ in range(3):
-        receiver.answer(receiver.stepping(), squeeze=True)
+        receiver.answer(receiver.stepping(), compress=True)
     receiver.answer(receiver.stepping())
 
 
@@ -224,7 +224,7 @@ CHECKS = (
     refuses,
     welcomes,
     steps,
-    reads_what_is_squeezed,
+    reads_what_is_compressed,
     asks_again,
     passes_over,
     begins_anew,

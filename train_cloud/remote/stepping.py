@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experience.remote_calls import CallError, Made, Make, Reset, body_of, read_body
-from experience.squeezed import unsqueezed
+from experience.compression import decompressed
 from experience.values import ValuesError, pack, unpack
 from runtime.logs import fields
 from train_cloud.remote.channel import Channel
@@ -109,7 +109,7 @@ class Stepping:
 
     def _read(self, body: bytes) -> Any:
         try:
-            body = unsqueezed(body)
+            body = decompressed(body)
             return read_body(body, Made) if self._making else unpack(body)
         except (ValuesError, CallError) as error:
             raise RemoteEnvError("bad_answer", f"The PC's answer cannot be read: {error}.") from None

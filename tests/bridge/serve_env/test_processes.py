@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode
 
 from bridge.serve_env.host import Host
 from bridge.serve_env.offers import offers_of
+from experience.compression import decompressed
 from experience.remote_calls import Make, Reset, body_of
 from experience.values import pack, unpack
 from tests.support.pictures_env import HANGS, NAME, OUTSIDE, RAISES, UNSENDABLE
@@ -44,7 +45,7 @@ class Pc:
         result = self.hear()
         assert result.error is None, unpack(result.body)
         assert result.client == client * 32
-        return result.body
+        return decompressed(result.body)
 
     def make(self, count: int = COUNT, mode: str = "NextStep", client: str = "a", **more: Any) -> None:
         asked = Make(NAME, more.pop("kwargs", {}), count, mode, **more)  # type: ignore[arg-type]
