@@ -15,8 +15,8 @@ from bridge.serve_env.offers import Maker
 from bridge.serve_env.processes import Processes, ProcessVectorEnv
 from bridge.serve_env.refusals import Refusal, refusal_of
 from bridge.serve_env.worker import CLOSE_SECONDS, Worker
-from experience.remote_calls import Make, Reset, body_of, read_body
 from experience.compression import compressed
+from experience.remote_calls import Make, Reset, body_of, read_body
 from experience.values import pack, unpack
 from wire.messages import MAX_BLOB_BYTES, EnvAction, EnvCall, EnvErrorCode, EnvResult
 

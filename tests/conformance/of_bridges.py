@@ -13,8 +13,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from experience.remote_calls import Made, Make, Reset, body_of, read_body
 from experience.compression import decompressed
+from experience.remote_calls import Made, Make, Reset, body_of, read_body
 from experience.values import pack, unpack
 from tests.conformance.checking import expect
 from tests.conformance.counter import NAME, Counter
