@@ -7,6 +7,7 @@ and was looked at before: what came over the network are plain values by then.
 import multiprocessing
 import os
 import signal
+import statistics
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ from wire.messages import EnvErrorCode
 
 CLOSE_SECONDS = 5.0
 """An environment that has not closed by then is ended with its process."""
-_TRIAL_SECONDS, _TRIAL_STEPS, _FIRST_STEPS = 0.25, 50, 3
+_TRIAL_SECONDS, _TRIAL_STEPS = 0.25, 50
 # The only way to begin a process that Windows has, and the only one that is safe beside threads.
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -140,26 +141,26 @@ class _Environments:
         return [self._envs[index].render()]
 
     def trial(self, index: int) -> list[Any]:
-        """The mean time of a step by actions at random, s; the first ones, which set things up, do not count."""
-        return [_mean_step(self._envs[index])]
+        """The median time of a step by actions at random, s: what else the processor does is in few of them."""
+        return [_step_seconds(self._envs[index])]
 
     def close(self) -> None:
         for env in self._envs:
             env.close()
 
 
-def _mean_step(env: gymnasium.Env[Any, Any]) -> float:
+def _step_seconds(env: gymnasium.Env[Any, Any]) -> float:
     env.reset(seed=1)
     env.action_space.seed(1)
-    spent, steps, began = 0.0, -_FIRST_STEPS, time.perf_counter()
-    while steps < 1 or (steps < _TRIAL_STEPS and time.perf_counter() - began < _TRIAL_SECONDS):
+    spent: list[float] = []
+    began = time.perf_counter()
+    while len(spent) < _TRIAL_STEPS and time.perf_counter() - began < _TRIAL_SECONDS:
         action, begins = env.action_space.sample(), time.perf_counter()
         _, _, terminated, truncated, _ = env.step(action)
-        steps += 1
-        spent += time.perf_counter() - begins if steps > 0 else 0.0
+        spent.append(time.perf_counter() - begins)
         if terminated or truncated:
             env.reset()
-    return spent / steps
+    return statistics.median(spent)
 
 
 def _work(pipe: "Connection[Any, Any]", asked: Make) -> None:
