@@ -58,8 +58,8 @@ class Host:
             self._refuse(call, EnvErrorCode.UNKNOWN_CLIENT, "This process has made no environment for this client.")
 
     def close(self) -> None:
-        """Close all environments; those that have not come back within CLOSE_SECONDS are left alone."""
-        clients, deadline = list(self._clients.values()), time.monotonic() + CLOSE_SECONDS
+        """Close all environments; those that have not come back by CLOSE_SECONDS are ended or left alone."""
+        clients, deadline = list(self._clients.values()), time.monotonic() + CLOSE_SECONDS + 1.0
         for name in list(self._clients):
             self._forget(name)
         for client in clients:

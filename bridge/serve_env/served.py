@@ -58,10 +58,11 @@ class Served:
         """Close the environment as soon as it comes back, and answer nothing more."""
         self._abandoned = True
         self._calls.put(None)
-        # What hangs in a process of its own can be ended.
-        ending = Timer(CLOSE_SECONDS, lambda workers: [worker.kill() for worker in workers], [self._workers])
-        ending.daemon = True
-        ending.start()
+        for worker in self._workers:
+            # What hangs in a process of its own can be ended.
+            ending = Timer(CLOSE_SECONDS, worker.kill)
+            ending.daemon = True
+            ending.start()
 
     def join(self, seconds: float) -> None:
         """Wait until it is closed, for at most so long."""

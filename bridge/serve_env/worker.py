@@ -4,6 +4,7 @@ It answers nobody but the process that began it, over a pipe that these two alon
 and was looked at before: what came over the network are plain values by then.
 """
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -14,7 +15,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from pickle import PicklingError
 from threading import Thread
 from typing import Any
 
@@ -33,6 +33,8 @@ CLOSE_SECONDS = 5.0
 _TRIAL_SECONDS, _TRIAL_STEPS = 0.25, 50
 # The only way to begin a process that Windows has, and the only one that is safe beside threads.
 _SPAWN = multiprocessing.get_context("spawn")
+
+_log = logging.getLogger(__name__)
 
 Call = tuple[int, str, tuple[Any, ...]]
 """Which of the worker's environments, what it is to do (a method of `_Environments`), and with what."""
@@ -146,7 +148,10 @@ class _Environments:
 
     def close(self) -> None:
         for env in self._envs:
-            env.close()
+            try:
+                env.close()
+            except Exception:
+                _log.exception("an environment cannot be closed")
 
 
 def _step_seconds(env: gymnasium.Env[Any, Any]) -> float:
@@ -175,7 +180,9 @@ def _work(pipe: "Connection[Any, Any]", asked: Make) -> None:
             answers = environments.done(pipe.recv())
             try:
                 pipe.send(answers)
-            except (PicklingError, TypeError, AttributeError) as error:
+            except OSError:
+                raise
+            except Exception as error:
                 text = f"What the environment returned cannot travel: {error}."
                 pipe.send([Refusal(EnvErrorCode.CANNOT_TRAVEL, text)])
     environments.close()
