@@ -69,8 +69,10 @@ def multi_discretes(draw: st.DrawFn) -> gym.MultiDiscrete:
 DISCRETES = st.builds(
     gym.Discrete, st.integers(1, 9), start=st.integers(-9, 9), dtype=st.sampled_from([np.int64, np.int32, np.int8])
 )
+# A sample that ends with NUL is none of its own space: Gymnasium draws it by NumPy, which drops that.
+CHARSETS = TEXTS.map(lambda text: text.replace("\0", "0"))
 TEXT_SPACES = st.builds(lambda extra, least, chars: gym.Text(least + extra, min_length=least, charset=chars),
-                        st.integers(1, 9), st.integers(0, 5), TEXTS)  # fmt: skip
+                        st.integers(1, 9), st.integers(0, 5), CHARSETS)  # fmt: skip
 LEAVES: st.SearchStrategy[Space[Any]] = st.one_of(
     boxes(),
     DISCRETES,
