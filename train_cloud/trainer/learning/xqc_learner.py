@@ -12,7 +12,7 @@ from stable_baselines3.common.utils import get_device, set_random_seed
 from torch import Tensor
 
 from experience.batches import AnyArray, Batch
-from racing.policy import SQUASHED_GAUSSIAN
+from racing.policy_file import SQUASHED_GAUSSIAN
 from train_cloud.run_config import RunConfig
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.export import policy_file
