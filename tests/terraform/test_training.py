@@ -107,7 +107,7 @@ def test_a_part_of_a_whole_is_named(variable: Variable) -> None:
         ({"task": {"control_herz": 25}}, "The nearest name is task.control_hz."),
         ({"run_id": "other"}, 'training.run_id has the value "other": there is no such setting.'),
         ({"task": 25}, "training.task has the value 25: expected an object of settings."),
-        ({"method": "a2c"}, '"a2c": expected "crossq" or "dqn" or "ppo" or "sac" or "tqc".'),
+        ({"method": "a2c"}, '"a2c": expected "crossq" or "dqn" or "ppo" or "sac" or "tqc" or "xqc".'),
         ({"device": "gpu"}, "training.device has the value"),
         ({"network": []}, "training.network has the value []"),
         ({"network": [8] * 9}, "training.network has the value [8,8,8,8,8,8,8,8,8]"),

@@ -60,7 +60,7 @@ def test_an_unknown_field_in_a_part_is_refused_with_its_whole_path() -> None:
     [
         ({"batch_size": 0}, "`batch_size`", "0", ">= 1"),
         ({"gamma": 1.5}, "`gamma`", "1.5", "<= 1"),
-        ({"method": "a2c"}, "`method`", '"a2c"', "'sac', 'tqc', 'crossq', 'dqn' or 'ppo'"),
+        ({"method": "a2c"}, "`method`", '"a2c"', "'sac', 'tqc', 'crossq', 'xqc', 'dqn' or 'ppo'"),
         ({"ppo": {"epochs": 0}}, "`ppo.epochs`", "0", ">= 1"),
         ({"dqn": {"final_epsilon": 2}}, "`dqn.final_epsilon`", "2", "<= 1"),
         ({"method": "ppo", "ppo": {"rollout_steps": 128}}, "`ppo.rollout_steps`", "128", "`batch_size` (256)"),
