@@ -65,7 +65,7 @@ def unpack(data: bytes) -> Any:
         raise ValuesError("The value is nested too deeply.") from None
     except ValuesError:
         raise
-    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, struct.error) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError, LookupError, OverflowError, struct.error) as error:
         raise ValuesError(f"These bytes hold no value ({error}).") from None
 
 
@@ -138,6 +138,7 @@ def _array(value: np.ndarray[Any, Any]) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(_ARRAY, _head(value.dtype, value.shape) + value.tobytes())
 
 
+@lru_cache(maxsize=1024)
 def _head(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     """What stands before the items of an array: their dtype's name, and the shape."""
     name = dtype.str.encode()
@@ -175,17 +176,23 @@ def _read(code: int, data: memoryview) -> Any:
 
 
 def _items(data: memoryview) -> np.ndarray[Any, Any]:
-    length = data[0]
-    dtype, axes = _dtype(bytes(data[1 : 1 + length])), data[1 + length]
-    begin = 2 + length + 8 * axes
-    count, rest = divmod(len(data) - begin, dtype.itemsize) if dtype.itemsize else (0, len(data) - begin)
-    shape = _shape(struct.unpack_from(f"<{axes}Q", data, 2 + length), count if dtype.itemsize else None)
-    if rest:
-        raise ValuesError(f"The items of an array of {dtype} do not fill its bytes.")
-    array = np.ndarray(shape, dtype, data[begin:] if dtype.itemsize else None).copy()
-    if (dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1) or not _is_text(array):
+    begin = 2 + data[0] + 8 * data[1 + data[0]]
+    dtype, shape, size = _read_head(bytes(data[:begin]))
+    if size != len(data) - begin:
+        raise ValuesError(f"An array of {dtype} of the shape {shape} does not fill its bytes, or has more.")
+    array = np.ndarray(shape, dtype, data if size else None, begin if size else 0).copy()
+    if (dtype.kind == "b" and bytes(data[begin:]).strip(b"\0\1")) or not _is_text(array):
         raise ValuesError(f"The items of an array of {dtype} are none.")
     return array
+
+
+@lru_cache(maxsize=1024)
+def _read_head(head: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """The dtype and the shape of an array, and how many bytes its items have."""
+    length = head[0]
+    dtype = _dtype(head[1 : 1 + length])
+    shape = _shape(struct.unpack_from(f"<{head[1 + length]}Q", head, 2 + length), None)
+    return dtype, shape, math.prod(shape) * dtype.itemsize
 
 
 def _is_text(array: np.ndarray[Any, Any]) -> bool:

@@ -26,7 +26,6 @@ from scripts.bench.remote_rivals import (
     RLMESH,
     START_SECONDS,
     Cost,
-    Rival,
     local,
     ours,
     parallel,
@@ -159,7 +158,17 @@ def in_turns(measures: Mapping[str, Callable[[], Cost]], repeats: int) -> dict[s
 def _delays(site: Site, delays: list[float], repeats: int) -> list[str]:
     name, count = DELAYED
     title = f"{name}, {count} environments, ms a vector step"
-    lines = [head("delay each way, ms", "both ways", title + ": this project", RLMESH, "ratio", "steps/s: this project", RLMESH)]
+    lines = [
+        head(
+            "delay each way, ms",
+            "both ways",
+            title + ": this project",
+            RLMESH,
+            "ratio",
+            "steps/s: this project",
+            RLMESH,
+        )
+    ]
     with ExitStack() as opened:
         port = parse_pairing(site.uri).port
         proxies = [opened.enter_context(FaultProxy(("127.0.0.1", port)))]
@@ -194,12 +203,16 @@ def _delays(site: Site, delays: list[float], repeats: int) -> list[str]:
 def cpu_table(found: Mapping[tuple[str, int], Mapping[str, Cost]]) -> list[str]:
     """Lines of Markdown: processor time of a vector step, and how much more of it than here, ms."""
     others = (OURS, RLMESH, ASYNC)
-    lines = [head("environment", "number", "CPU ms a vector step: local", *(f"{one}: more" for one in others), "goal", "")]
+    lines = [
+        head("environment", "number", "CPU ms a vector step: local", *(f"{one}: more" for one in others), "goal", "")
+    ]
     for (name, count), costs in found.items():
         more = {one: costs[one].cpu - costs[LOCAL].cpu for one in others if one in costs}
         goal = CPU_GOALS.get((name, count))
         told = [f"{1000 * more[one]:.2f}" if one in more else "-" for one in others]
-        lines.append(row(name, count, f"{1000 * costs[LOCAL].cpu:.3f}", *told, *_judged(goal, more[OURS], 1000, "at most")))
+        lines.append(
+            row(name, count, f"{1000 * costs[LOCAL].cpu:.3f}", *told, *_judged(goal, more[OURS], 1000, "at most"))
+        )
     return lines
 
 

@@ -97,7 +97,7 @@ def local(name: str, count: int, opened: ExitStack) -> Rival:
 def parallel(name: str, count: int, opened: ExitStack) -> Rival:
     """Gymnasium's own way of several processes, over shared memory."""
     env = AsyncVectorEnv(_makers(name, count))
-    return _rival(env, name, count, opened, *(one.pid for one in env.processes))
+    return _rival(env, name, count, opened, *(one.pid or 0 for one in env.processes))
 
 
 def ours(name: str, count: int, opened: ExitStack, calls: Path, *processes: int) -> Rival:
