@@ -123,7 +123,7 @@ class Relay:
         try:
             match message := decode_message(frame):
                 case EnvResult():
-                    self._answered(message, bridge)
+                    self._answered(message, frame, bridge)
                 case Ping(time=at):
                     bridge.socket.send_now(encode_frame(Pong(at)))
                 case _:
@@ -197,7 +197,7 @@ class Relay:
         if bridge is None and client.timer is None and not making:
             client.timer = asyncio.get_running_loop().call_later(GONE_SECONDS, self._give_up, client)
 
-    def _answered(self, result: EnvResult, bridge: _Bridge) -> None:
+    def _answered(self, result: EnvResult, frame: bytes, bridge: _Bridge) -> None:
         client = self._clients.get(result.client)
         if client is None or client.pending is None or client.stream not in ("", bridge.hello.stream):
             return
@@ -211,7 +211,7 @@ class Relay:
             if client.pending.what is EnvAction.CLOSE:
                 del self._clients[result.client]
             client.pending = None
-            client.socket.send_now(encode_frame(result))
+            client.socket.send_now(frame)
 
     def _greet(self, bridge: _Bridge) -> None:
         """Ask a bridge that has come, or come back, what waits for it."""
