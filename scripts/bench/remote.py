@@ -42,8 +42,8 @@ from wire.pairing import format_pairing, new_token, parse_pairing
 
 PENDULUM, CARTPOLE, CARRACING = "Pendulum-v1", "CartPole-v1", "CarRacing-v3"
 STEPPED = ((PENDULUM, 1), (PENDULUM, 4), (PENDULUM, 16), (CARTPOLE, 4), (CARTPOLE, 16), (CARRACING, 4))
-CPU_GOALS: Mapping[tuple[str, int], float] = {(PENDULUM, 1): 0.45e-3, (PENDULUM, 16): 1.1e-3}
-"""Processor seconds that a vector step may cost more than in this process."""
+CPU_GOALS: Mapping[tuple[str, int], float] = {(PENDULUM, 1): 0.45, (PENDULUM, 16): 1.1}
+"""Processor time, ms, that a vector step may cost more than in this process."""
 RATE_GOALS: Mapping[tuple[str, int], float] = {
     **dict.fromkeys([(PENDULUM, 4), (CARTPOLE, 4)], 2.0),
     **dict.fromkeys([(PENDULUM, 16), (CARTPOLE, 16)], 4.0),
@@ -65,15 +65,13 @@ class Site:
     receiver: int
     uri: str
 
-    def serve(self, names: set[str], proxy: FaultProxy | None = None) -> int:
-        """Start a bridge that serves these environments, through `proxy` when there is one; its process."""
-        uri = self.uri
-        if proxy is not None:
-            uri = format_pairing(replace(parse_pairing(uri), port=proxy.port))
-        options = [option for name in sorted(names) for option in ("--env", name)]
-        environment = {"AC_BRIDGE_URI": uri}
+    def serve(self, names: set[str], port: int | None = None) -> int:
+        """Start a bridge that serves these environments, and dials another port when there is one; its process."""
+        pairing = parse_pairing(self.uri)
+        uri = format_pairing(replace(pairing, port=port or pairing.port))
+        offered = [argument for name in sorted(names) for argument in ("--env", name)]
         count = ("--num-envs", str(_MOST_ENVIRONMENTS))
-        return self.crew.start("bridge", "bridge", "serve-env", *options, *count, environment=environment)
+        return self.crew.start("bridge", "bridge", "serve-env", *offered, *count, environment={"AC_BRIDGE_URI": uri})
 
 
 def main() -> None:
@@ -156,28 +154,22 @@ def in_turns(measures: Mapping[str, Callable[[], Cost]], repeats: int) -> dict[s
 
 
 def _delays(site: Site, delays: list[float], repeats: int) -> list[str]:
+    """Lines of Markdown: the time of a vector step over a network that delays, and of what it adds to the delay."""
     name, count = DELAYED
-    title = f"{name}, {count} environments, ms a vector step"
-    lines = [
+    lines = [f"{name}, {count} environments, ms a vector step:\n"]
+    lines.append(
         head(
-            "delay each way, ms",
-            "both ways",
-            title + ": this project",
-            RLMESH,
-            "ratio",
-            "steps/s: this project",
-            RLMESH,
+            "delay each way, ms", "both ways", *(f"{one}{more}" for one in (OURS, RLMESH) for more in ("", ": steps/s"))
         )
-    ]
+    )
     with ExitStack() as opened:
-        port = parse_pairing(site.uri).port
-        proxies = [opened.enter_context(FaultProxy(("127.0.0.1", port)))]
 
         def proxied(port: int) -> int:
             proxies.append(opened.enter_context(FaultProxy(("127.0.0.1", port))))
             return proxies[-1].port
 
-        bridge = site.serve({name}, proxies[0])
+        proxies: list[FaultProxy] = []
+        bridge = site.serve({name}, proxied(parse_pairing(site.uri).port))
         rivals = {OURS: ours(name, count, opened, site.folder / CALLS, site.receiver, bridge)}
         if rlmesh_is_there():
             rivals[RLMESH] = rlmesh(name, count, opened, site.folder, site.crew, proxied)
@@ -185,61 +177,48 @@ def _delays(site: Site, delays: list[float], repeats: int) -> list[str]:
             for proxy in proxies:
                 proxy.latency = delay / 1000.0
             steps = round(1.0 / (0.005 + 2 * delay / 1000.0))
-            costs = in_turns({name: partial(rival.cost, steps) for name, rival in rivals.items()}, repeats)
-            mine, theirs = costs[OURS].seconds, costs.get(RLMESH)
-            lines.append(
-                row(
-                    f"{delay:g}",
-                    f"{2 * delay:g}",
-                    f"{1000 * mine:.2f}",
-                    *([f"{1000 * theirs.seconds:.2f}", f"{theirs.seconds / mine:.2f}"] if theirs else ["-", "-"]),
-                    f"{count / mine:.0f}",
-                    f"{count / theirs.seconds:.0f}" if theirs else "-",
-                )
-            )
+            costs = in_turns({one: partial(rival.cost, steps) for one, rival in rivals.items()}, repeats)
+            seconds = [costs[one].seconds if one in costs else None for one in (OURS, RLMESH)]
+            cells = [
+                cell for one in seconds for cell in ((f"{1000 * one:.2f}", f"{count / one:.0f}") if one else ("-", "-"))
+            ]
+            lines.append(row(f"{delay:g}", f"{2 * delay:g}", *cells))
     return lines
 
 
 def cpu_table(found: Mapping[tuple[str, int], Mapping[str, Cost]]) -> list[str]:
-    """Lines of Markdown: processor time of a vector step, and how much more of it than here, ms."""
+    """Lines of Markdown: processor time of a vector step in this process, and how much more others take."""
     others = (OURS, RLMESH, ASYNC)
-    lines = [
-        head("environment", "number", "CPU ms a vector step: local", *(f"{one}: more" for one in others), "goal", "")
-    ]
+    lines = ["Processor time of a vector step, ms, in all processes that take part:\n"]
+    lines.append(head("environment", "number", LOCAL, *(f"{one}: over {LOCAL}" for one in others), "goal", "verdict"))
     for (name, count), costs in found.items():
-        more = {one: costs[one].cpu - costs[LOCAL].cpu for one in others if one in costs}
+        more = {one: 1000 * (costs[one].cpu - costs[LOCAL].cpu) for one in others if one in costs}
+        told = [f"{more[one]:.2f}" if one in more else "-" for one in others]
         goal = CPU_GOALS.get((name, count))
-        told = [f"{1000 * more[one]:.2f}" if one in more else "-" for one in others]
-        lines.append(
-            row(name, count, f"{1000 * costs[LOCAL].cpu:.3f}", *told, *_judged(goal, more[OURS], 1000, "at most"))
-        )
+        judged = ("-", "-") if goal is None else (f"at most {goal:g}", "kept" if more[OURS] <= goal else "missed")
+        lines.append(row(name, count, f"{1000 * costs[LOCAL].cpu:.3f}", *told, *judged))
     return lines
 
 
 def rate_table(found: Mapping[tuple[str, int], Mapping[str, Cost]]) -> list[str]:
-    """Lines of Markdown: environments' steps a second, and of AsyncVectorEnv's."""
-    lines = [head("environment", "number", f"steps/s: {ASYNC}", LOCAL, OURS, "ratio", RLMESH, "ratio", "goal", "")]
+    """Lines of Markdown: environments' steps a second, and how many times AsyncVectorEnv's that is."""
+    others = (LOCAL, OURS, RLMESH)
+    lines = [f"Steps a second, of all environments together, and how many times {ASYNC}'s:\n"]
+    headings = (heading for one in others for heading in (one, "ratio"))
+    lines.append(head("environment", "number", ASYNC, *headings, "goal", "verdict"))
     for (name, count), costs in found.items():
         if ASYNC not in costs:
             continue
-        cells = [f"{count / costs[one].seconds:.0f}" for one in (ASYNC, LOCAL)]
-        for one in (OURS, RLMESH):
-            cells += (
-                [f"{count / costs[one].seconds:.0f}", f"{costs[ASYNC].seconds / costs[one].seconds:.2f}"]
-                if one in costs
-                else ["-", "-"]
-            )
-        ratio = costs[ASYNC].seconds / costs[OURS].seconds
+        ratios = {one: costs[ASYNC].seconds / costs[one].seconds for one in others if one in costs}
+        told = [
+            cell
+            for one in others
+            for cell in ((f"{count / costs[one].seconds:.0f}", f"{ratios[one]:.2f}") if one in costs else ("-", "-"))
+        ]
         goal = RATE_GOALS.get((name, count))
-        lines.append(row(name, count, *cells, *_judged(goal, ratio, 1, "at least")))
+        judged = ("-", "-") if goal is None else (f"at least {goal:g}", "kept" if ratios[OURS] >= goal else "missed")
+        lines.append(row(name, count, f"{count / costs[ASYNC].seconds:.0f}", *told, *judged))
     return lines
-
-
-def _judged(goal: float | None, figure: float, scale: float, way: str) -> tuple[str, str]:
-    if goal is None:
-        return "-", ""
-    kept = figure <= goal if way == "at most" else figure >= goal
-    return f"{way} {scale * goal:g}", "kept" if kept else "missed"
 
 
 if __name__ == "__main__":
