@@ -71,7 +71,7 @@ def unpack(data: bytes) -> Any:
 
 def _plain(value: Any) -> Any:
     """The value in what MessagePack has, and extensions."""
-    make = _PLAIN.get(type(value)) or _by_base(type(value))
+    make = _PLAIN.get(type(value)) or _by_base(type(value))  # type: ignore[arg-type]  # a class can be hashed
     return make(value)
 
 

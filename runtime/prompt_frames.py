@@ -32,10 +32,15 @@ class PromptConnection(Connection):
 
     def data_received(self, data: bytes) -> None:
         """Hand a message on, or do what the library does."""
-        if self.on_message is None or (message := message_in(data, self.protocol)) is None:
+        if not self.took(data):
             super().data_received(data)
-        else:
-            self.on_message(message)
+
+    def took(self, data: bytes) -> bool:
+        """Hand on the message that is all that has come, if it is one and somebody takes it."""
+        if self.on_message is None or (message := message_in(data, self.protocol)) is None:
+            return False
+        self.on_message(message)
+        return True
 
     def process_event(self, event: Event) -> None:
         """Hand a message on, or do what the library does."""

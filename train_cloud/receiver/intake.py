@@ -140,9 +140,13 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
         self.recv_messages.resume = lambda: self.loop.call_soon(self.go_on)
 
     def data_received(self, data: bytes) -> None:
-        """Take in what came, as far as there is room."""
+        """Take in what came, as far as there is room; nothing is held of a message that is handed on at once."""
         self._heard = time.monotonic()
-        if self.let_go_for is None and not self.transport.is_closing():
+        if self._over or self.let_go_for is not None or self.transport.is_closing():
+            return
+        if not self._raw and self.took(data):
+            self._let_go_unread()
+        else:
             self._raw = memoryview(bytes(self._raw) + data if self._raw else data)
             self.go_on()
 
@@ -161,8 +165,8 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
                     return
             if self._control_frames > MAX_CONTROL_FRAMES:
                 self.let_go(CloseCode.POLICY_VIOLATION, f"more than {MAX_CONTROL_FRAMES} pings or pongs a second")
-            elif self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
-                self.let_go(CloseCode.POLICY_VIOLATION, "what it asked for is not read")
+            else:
+                self._let_go_unread()
         self._settle()
         if self._raw or (self._serving and not self._may_go_on()):
             self._memory.waiting.setdefault(self, time.monotonic())
@@ -170,6 +174,10 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
         else:
             self._memory.waiting.pop(self, None)
             self.transport.resume_reading()
+
+    def _let_go_unread(self) -> None:
+        if self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            self.let_go(CloseCode.POLICY_VIOLATION, "what it asked for is not read")
 
     def process_event(self, event: Event) -> None:
         """Count a frame, then do what the library does; nothing is held of what is handed on at once."""

@@ -162,7 +162,7 @@ class Relay:
             socket.transport.abort()
 
     def _asked(self, call: EnvCall, socket: PromptConnection) -> None:
-        client = self._clients.setdefault(call.client, _Client(socket))
+        client = self._clients.get(call.client) or self._clients.setdefault(call.client, _Client(socket))
         client.socket, client.pending, client.newest = socket, call, call.number
         if call.what is EnvAction.MAKE:
             self._choose(client, call)
