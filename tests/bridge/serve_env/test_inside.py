@@ -1,8 +1,8 @@
-"""Whether a value is of a Box is told faster than by the Box, and in the same way."""
+"""Whether a value is of a space is told faster than by the space, and in the same way."""
 
 import numpy as np
 import pytest
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -33,3 +33,10 @@ def test_it_is_the_answer_of_the_box(box: Box, draw: st.DataObject) -> None:
 @pytest.mark.parametrize("box", BOXES, ids=str)
 def test_a_sample_is_inside(box: Box) -> None:
     assert _is_inside(box.sample(), box)
+
+
+@pytest.mark.parametrize("space", [Discrete(3), Discrete(2, start=-1)], ids=str)
+def test_it_is_the_answer_of_numbers(space: Discrete) -> None:
+    for value in range(-3, 5):
+        for kind in (np.int64, np.int32, np.float64, int, float):
+            assert _is_inside(kind(value), space) == space.contains(kind(value))
