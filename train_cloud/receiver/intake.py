@@ -145,7 +145,7 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
         if self._over or self.let_go_for is not None or self.transport.is_closing():
             return
         if not self._raw and self.took(data):
-            self._let_go_unread()
+            self._hold_to_limits()
         else:
             self._raw = memoryview(bytes(self._raw) + data if self._raw else data)
             self.go_on()
@@ -163,10 +163,7 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
                 if self._request_bytes > MAX_REQUEST_BYTES:
                     self.refuse_request(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LONG)
                     return
-            if self._control_frames > MAX_CONTROL_FRAMES:
-                self.let_go(CloseCode.POLICY_VIOLATION, f"more than {MAX_CONTROL_FRAMES} pings or pongs a second")
-            else:
-                self._let_go_unread()
+            self._hold_to_limits()
         self._settle()
         if self._raw or (self._serving and not self._may_go_on()):
             self._memory.waiting.setdefault(self, time.monotonic())
@@ -175,8 +172,10 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
             self._memory.waiting.pop(self, None)
             self.transport.resume_reading()
 
-    def _let_go_unread(self) -> None:
-        if self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+    def _hold_to_limits(self) -> None:
+        if self._control_frames > MAX_CONTROL_FRAMES:
+            self.let_go(CloseCode.POLICY_VIOLATION, f"more than {MAX_CONTROL_FRAMES} pings or pongs a second")
+        elif self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
             self.let_go(CloseCode.POLICY_VIOLATION, "what it asked for is not read")
 
     def process_event(self, event: Event) -> None:
