@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from experience.compression import decompressed
 from experience.remote_calls import CallError, Made, Make, Reset, body_of, read_body
 from experience.values import CannotTravel, ValuesError, pack, unpack
 from runtime.logs import fields
@@ -119,6 +120,7 @@ class Stepping:
 
     def _read(self, body: bytes) -> Any:
         try:
+            body = decompressed(body)
             return read_body(body, Made) if self._making else unpack(body)
         except (ValuesError, CallError) as error:
             raise RemoteEnvError("bad_answer", f"The PC's answer cannot be read: {error}.") from None

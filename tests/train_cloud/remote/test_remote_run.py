@@ -36,7 +36,7 @@ def remote_site(folder: Path, s3: MotoS3, **changes: Any) -> Site:
 
 
 def start_pc(site: Site) -> None:
-    site.start(BRIDGE, "bridge", "serve-env", "--env", NAME, "--num-envs", ENVS)
+    site.start(BRIDGE, "bridge", "serve-env", "--env", NAME, "--num-envs", ENVS, "--processes", 2)
 
 
 def made(folder: Path) -> Counter[str]:
