@@ -23,6 +23,7 @@ from runtime.logs import fields
 from runtime.prompt_frames import PromptConnection
 from runtime.socket_path import short_path
 from train_cloud.receiver.connection import Connection, PeerError, decode_message
+from train_cloud.receiver.intake import BoundedConnection
 from wire.frames import FrameError, decode_down, encode_frame
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
@@ -51,10 +52,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class _Bridge:
-    """A connected process that serves environments."""
+    """A connected process that serves environments; `owed` are its answers to what it was asked."""
 
-    socket: PromptConnection
+    socket: BoundedConnection
     hello: Hello
+    owed: int = 0
+
+    def ask(self, call: EnvCall) -> None:
+        """Over a connection that ends just now it is lost, and asked again over the next."""
+        self.owed += 1
+        self.socket.call(encode_frame(call))
 
 
 @dataclass(eq=False)
@@ -120,11 +127,18 @@ class Relay:
                 self._lost(hello.stream)
 
     def _heard(self, bridge: _Bridge, frame: bytes) -> None:
+        if bridge.socket.let_go_for is not None:
+            return
         try:
             match message := decode_message(frame):
                 case EnvResult():
+                    if bridge.owed:
+                        bridge.owed -= 1
+                    else:
+                        bridge.socket.count_unasked()
                     self._answered(message, bridge)
                 case Ping(time=at):
+                    bridge.socket.count_unasked()
                     bridge.socket.send_now(encode_frame(Pong(at)))
                 case _:
                     text = f"A bridge that serves environments does not say {type(message).__name__}."
@@ -132,8 +146,7 @@ class Relay:
         except PeerError as error:
             _log.warning("a bridge that serves environments is let go", extra=fields(reason=error))
             bridge.socket.send_now(encode_frame(error.message))
-            bridge.socket.protocol.fail(error.close, error.message.code)
-            bridge.socket.send_data()
+            bridge.socket.let_go(error.close, error.message.code)
 
     async def serve_trainer(self, socket: ServerConnection) -> None:
         """Take the calls of one trainer's connection, until it ends."""
@@ -150,8 +163,7 @@ class Relay:
             del self._clients[name]
             self._no_timer(client)
             if (bridge := self._bridges.get(client.stream)) is not None:
-                closing = EnvCall(name, client.newest + 1, EnvAction.CLOSE, CLOSE_SECONDS)
-                bridge.socket.send_now(encode_frame(closing))
+                bridge.ask(EnvCall(name, client.newest + 1, EnvAction.CLOSE, CLOSE_SECONDS))
 
     def _called(self, socket: PromptConnection, frame: bytes) -> None:
         try:
@@ -192,8 +204,7 @@ class Relay:
         if not client.stream and not making:
             asked = list(self._bridges.values())
         for one in asked:
-            # Over a connection that ends just now it is lost, and asked again over the next.
-            one.socket.send_now(encode_frame(client.pending))
+            one.ask(client.pending)
         if bridge is None and client.timer is None and not making:
             client.timer = asyncio.get_running_loop().call_later(GONE_SECONDS, self._give_up, client)
 

@@ -1,22 +1,22 @@
 """A PC that has the token and means no good: the trainer goes on waiting in words, and holds nothing for it."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
 from experience.recorder import Recorder
 from experience.values import pack
 from tests.experience.test_values import array_bytes
-from tests.support.hostile_pc import MADE, answering, well_behaved
+from tests.support.hostile_pc import NAME, answering, introduction, well_behaved
 from tests.support.receivers import ThreadedReceiver
+from tests.support.waiting import wait_until
 from tests.train_cloud.remote.test_faults import calls_of
 from tests.train_cloud.trainer.test_acting import CONFIG, COUNTING, Listed, turned
+from train_cloud.remote.vector import RemoteVectorEnv
 from train_cloud.trainer.acting.actor import Actor
-from wire.messages import EnvAction, EnvCall, EnvResult
+from wire.messages import CloseCode, EnvAction, EnvCall, EnvResult, Ping
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +112,56 @@ def test_what_nobody_can_learn_from_is_said_and_costs_its_own_step_alone(
     first = sink.batches[0].episodes[0]
     assert (first.steps, first.total_reward, first.reason) == (10, 5.0, "terminated")
     assert "a reward is NaN, infinite or beyond" in caplog.text
+
+
+def test_what_cannot_be_read_is_said_once_and_ends_the_connection(
+    receiver: ThreadedReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    with receiver.client(ping_interval=None, close_timeout=60) as client:
+        client.begin(introduction(receiver.config))
+        # All of it comes at once, and whoever sends it hangs up by no means.
+        client.socket.socket.sendall(b"\x82\x81\0\0\0\0\xc1" * 500)
+        assert client.close_code() == CloseCode.INVALID_DATA
+        wait_until(lambda: receiver.receiver._vitals.connections == 0, "it is let go", 5.0)
+    assert sum("is let go" in record.getMessage() for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [EnvResult("b" * 32, 1, 0.0), EnvResult("b" * 32, 2**53 - 1, 0.0, bytes(10_000)), Ping(0.0)],
+    ids=["answers", "large answers", "pings"],
+)
+def test_who_answers_what_nobody_asked_is_let_go(receiver: ThreadedReceiver, message: EnvResult | Ping) -> None:
+    with receiver.client(ping_interval=None) as client:
+        client.begin(introduction(receiver.config))
+
+        def flood() -> bool:
+            for _ in range(1000):
+                client.blurt(message)
+            return client.socket.close_code is not None
+
+        wait_until(flood, "it is let go", 10.0)
+        assert client.close_code() in (CloseCode.POLICY_VIOLATION, None, 1006)
+
+
+def test_an_answer_of_another_pc_is_none(receiver: ThreadedReceiver) -> None:
+    asked: list[EnvCall] = []
+
+    def answer(call: EnvCall) -> bytes:
+        if call.what is EnvAction.STEP:
+            asked.append(call)
+            # Whoever knows the call's names says something else first, and a wrong number.
+            other.say(EnvResult(call.client, call.number, 0.0, pack("false")))
+            other.round_trip()
+            other.say(EnvResult(call.client, call.number + 1, 0.0, pack("false")))
+            other.round_trip()
+        return well_behaved(call)
+
+    with answering(receiver, answer), receiver.client() as other:
+        other.begin(introduction(receiver.config, stream="b" * 32, bridge="pc-b", environments=("another",)))
+        env = RemoteVectorEnv(calls_of(receiver), NAME, 1)
+        env.reset()
+        for _ in range(5):
+            assert env.step(np.zeros(1, np.int64))[0].tolist() == [[0.0]]
+        env.close()
+    assert len(asked) == 5
