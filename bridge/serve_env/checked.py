@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from contextlib import suppress
 from typing import Any
 
 import gymnasium
@@ -40,6 +41,10 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._look("action", action, self.env.action_space)
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._look("observation", observation, self.env.observation_space)
+        if terminated or truncated:
+            # The next episode may begin before they have travelled, and write into the same ones.
+            with suppress(Exception):
+                info = copy.deepcopy(info)
         return _copied(observation), reward, terminated, truncated, info
 
     def _look(self, what: str, value: Any, space: Space[Any]) -> None:
