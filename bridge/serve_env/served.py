@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from bridge.serve_env.checked import Checked, OutsideSpace
 from bridge.serve_env.offers import Maker
-from experience.remote_calls import CallError, Make, Reset, body_of, made, read_body
+from experience.remote_calls import CallError, Make, Reset, body_of, error_body, made, read_body
 from experience.spaces import SpacesError
 from experience.values import CannotTravel, ValuesError, pack, unpack
 from wire.messages import MAX_BLOB_BYTES, EnvAction, EnvCall, EnvErrorCode, EnvResult
@@ -46,12 +46,18 @@ class Served:
         self.asked, self.count = 0, 0
         self.answered: EnvResult | None = None
         self.used = time.monotonic()
-        Thread(target=self._work, name="environment", daemon=True).start()
+        self._thread = Thread(target=self._work, name="environment", daemon=True)
+        self._thread.start()
 
     @property
     def busy(self) -> bool:
         """Whether a call is being done."""
         return self.answered is None or self.answered.number < self.asked
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is closed, after it was abandoned."""
+        return not self._thread.is_alive()
 
     def ask(self, call: EnvCall) -> None:
         """Do a call, unless it is done or being done; any thread may ask, and nobody waits."""
@@ -96,7 +102,7 @@ class Served:
         except BaseException:
             # A game whose window is closed ends its process, as it thinks.
             code, text = EnvErrorCode.RAISED, "".join(traceback.format_exc().splitlines(True)[-_TRACEBACK_LINES:])
-        return EnvResult(call.client, call.number, time.perf_counter() - began, pack(text), code)
+        return EnvResult(call.client, call.number, time.perf_counter() - began, error_body(text), code)
 
     def _timed(self, do: Callable[[], Any]) -> Any:
         began = time.perf_counter()

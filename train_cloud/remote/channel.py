@@ -19,7 +19,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from experience.values import ValuesError, unpack
+from experience.remote_calls import read_error
 from runtime.socket_path import short_path
 from train_cloud.remote.errors import NO_ANSWER, RemoteEnvError
 from wire.frames import FrameError, decode_up, encode_frame
@@ -84,7 +84,9 @@ class Channel:
             )
         self.remote_seconds, self.overhead_seconds = result.seconds, now - self._began - result.seconds
         if result.error is not None:
-            raise RemoteEnvError(result.error, _text(result.body))
+            # That nobody answered is for this side to say.
+            code = "bad_answer" if result.error == NO_ANSWER else result.error
+            raise RemoteEnvError(code, read_error(result.body))
         return result.body
 
     def close(self) -> None:
@@ -163,10 +165,3 @@ class Channel:
                 self._frames.append(event)
         self._write()
         return True
-
-
-def _text(body: bytes) -> str:
-    try:
-        return str(unpack(body))
-    except ValuesError:
-        return "The answer is an error whose text cannot be read."
