@@ -275,6 +275,8 @@ async def listen_for_calls(relay: Relay, path: Path) -> Server:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with short_path(path) as short:
         listening.bind(short)
+        # Whatever the umask is: who can open it can step the environments of all PCs.
+        path.chmod(0o600)
     return await unix_serve(
         relay.serve_trainer,
         sock=listening,
