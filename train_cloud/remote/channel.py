@@ -82,7 +82,9 @@ class Channel:
                 "The PC's environment did not answer in time. It may be gone, hang, or need longer than it is given: "
                 "look at the bridge's log.",
             )
-        self.remote_seconds, self.overhead_seconds = result.seconds, now - self._began - result.seconds
+        took = now - self._began
+        self.remote_seconds = min(result.seconds, took)
+        self.overhead_seconds = took - self.remote_seconds
         if result.error is not None:
             # That nobody answered is for this side to say.
             code = "bad_answer" if result.error == NO_ANSWER else result.error

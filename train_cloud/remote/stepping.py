@@ -60,8 +60,7 @@ class Stepping:
 
     def stepped(self) -> list[Any]:
         """What the step that was begun returns."""
-        stepped: list[Any] = self._waited()
-        return stepped
+        return self._parts(5)
 
     def render(self) -> Any:
         """What the environment's render returns."""
@@ -108,7 +107,11 @@ class Stepping:
 
     def _read(self, body: bytes) -> Any:
         try:
-            return read_body(body, Made) if self._making else unpack(body)
+            if not self._making:
+                return unpack(body)
+            made = read_body(body, Made)
+            made.spaces()
+            return made
         except (ValuesError, CallError) as error:
             raise RemoteEnvError("bad_answer", f"The PC's answer cannot be read: {error}.") from None
 
@@ -121,10 +124,15 @@ class Stepping:
             pass
         return self._read(body)
 
+    def _parts(self, count: int) -> list[Any]:
+        parts = self._waited()
+        if not isinstance(parts, list) or len(parts) != count:
+            raise RemoteEnvError("bad_answer", f"The PC answers by a {type(parts).__name__}, not by {count} values.")
+        return parts
+
     def _reset(self, seed: int | list[int | None] | None, options: dict[str, Any] | None) -> list[Any]:
         self.begin_reset(seed, options)
-        begun: list[Any] = self._waited()
-        return begun
+        return self._parts(2)
 
     def _make_anew(self) -> None:
         _log.warning("the environment is made anew", extra=fields(environment=self._asked.name))

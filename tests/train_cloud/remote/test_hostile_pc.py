@@ -1,8 +1,10 @@
 """A PC that has the token and means no good: the trainer goes on waiting in words, and holds nothing for it."""
 
+import stat
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ from tests.support.receivers import ThreadedReceiver
 from tests.support.waiting import wait_until
 from tests.train_cloud.remote.test_faults import calls_of
 from tests.train_cloud.trainer.test_acting import CONFIG, COUNTING, Listed, turned
+from train_cloud.remote.errors import NO_ANSWER, RemoteEnvError
 from train_cloud.remote.vector import RemoteVectorEnv
 from train_cloud.trainer.acting.actor import Actor
 from wire.messages import CloseCode, EnvAction, EnvCall, EnvResult, Ping
@@ -165,3 +168,66 @@ def test_an_answer_of_another_pc_is_none(receiver: ThreadedReceiver) -> None:
             assert env.step(np.zeros(1, np.int64))[0].tolist() == [[0.0]]
         env.close()
     assert len(asked) == 5
+
+
+def huge(space: str) -> bytes:
+    action = '{"dtype":"int64","n":2,"start":0,"type":"Discrete"}'
+    return pack({"observation_space": space, "action_space": action, "metadata": {}})
+
+
+BAD_ANSWERS: dict[str, tuple[EnvAction, bytes | EnvResult]] = {
+    "a box beyond memory": (
+        EnvAction.MAKE,
+        huge('{"dtype":"uint8","high":255,"low":0,"shape":[1000000,1000000],"type":"Box"}'),
+    ),
+    "a choice beyond all": (
+        EnvAction.MAKE,
+        huge('{"dtype":"int64","n":9223372036854775808,"start":0,"type":"Discrete"}'),
+    ),
+    "spaces in spaces": (EnvAction.MAKE, huge('{"space":' * 50 + "1" + ',"stack":false,"type":"Sequence"}' * 50)),
+    "long spaces": (EnvAction.MAKE, huge(" " * 10**6)),
+    "a reset that is a number": (EnvAction.RESET, pack(1)),
+    "a reset of three": (EnvAction.RESET, pack([ZERO, {}, 1])),
+    "a step of two": (EnvAction.STEP, pack([ZERO, {}])),
+    "a step that is a dict": (EnvAction.STEP, pack(dict.fromkeys(range(5)))),
+    "a step that is none": (EnvAction.STEP, b"\xc1"),
+    "a silence that is said": (EnvAction.STEP, EnvResult("a" * 32, 1, 0.0, pack("I"), NO_ANSWER)),
+    "an error in bytes": (EnvAction.STEP, EnvResult("a" * 32, 1, 1e9, bytes(10**6), "bad_answer")),
+}
+
+
+@pytest.mark.parametrize(("what", "said"), BAD_ANSWERS.values(), ids=BAD_ANSWERS)
+def test_what_is_no_answer_is_a_typed_error(
+    receiver: ThreadedReceiver, what: EnvAction, said: bytes | EnvResult
+) -> None:
+    def answer(call: EnvCall) -> bytes | EnvResult:
+        if call.what is not what:
+            return well_behaved(call)
+        if isinstance(said, bytes):
+            return said
+        return msgspec.structs.replace(said, client=call.client, number=call.number)
+
+    with answering(receiver, answer):
+        with pytest.raises(RemoteEnvError) as raised:
+            env = RemoteVectorEnv(calls_of(receiver), NAME, 1)
+            assert what is not EnvAction.MAKE
+            env.reset()
+            env.step(np.zeros(1, np.int64))
+        assert (raised.value.code, raised.value.is_recoverable) == ("bad_answer", False)
+        assert len(str(raised.value)) < 10_000
+
+
+def test_time_that_was_not_spent_is_not_believed(receiver: ThreadedReceiver) -> None:
+    def answer(call: EnvCall) -> EnvResult:
+        return EnvResult(call.client, call.number, 1e9, well_behaved(call))
+
+    with answering(receiver, answer):
+        env = RemoteVectorEnv(calls_of(receiver), NAME, 1)
+        channel = env._stepping.channel
+        assert 0.0 < channel.remote_seconds < 100.0
+        assert channel.overhead_seconds >= 0.0
+        env.close()
+
+
+def test_only_the_user_who_receives_can_open_the_socket(receiver: ThreadedReceiver) -> None:
+    assert stat.S_IMODE(calls_of(receiver).stat().st_mode) == 0o600
