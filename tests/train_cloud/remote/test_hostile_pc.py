@@ -207,12 +207,14 @@ def test_what_is_no_answer_is_a_typed_error(
             return said
         return msgspec.structs.replace(said, client=call.client, number=call.number)
 
+    def asked() -> None:
+        env = RemoteVectorEnv(calls_of(receiver), NAME, 1)
+        env.reset()
+        env.step(np.zeros(1, np.int64))
+
     with answering(receiver, answer):
         with pytest.raises(RemoteEnvError) as raised:
-            env = RemoteVectorEnv(calls_of(receiver), NAME, 1)
-            assert what is not EnvAction.MAKE
-            env.reset()
-            env.step(np.zeros(1, np.int64))
+            asked()
         assert (raised.value.code, raised.value.is_recoverable) == ("bad_answer", False)
         assert len(str(raised.value)) < 10_000
 
