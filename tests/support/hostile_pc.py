@@ -39,11 +39,13 @@ def well_behaved(call: EnvCall) -> bytes:
 
 
 @contextmanager
-def answering(receiver: ThreadedReceiver, answer: Callable[[EnvCall], bytes | EnvResult | None]) -> Iterator[None]:
+def answering(
+    receiver: ThreadedReceiver, answer: Callable[[EnvCall], bytes | EnvResult | None], name: str = "a"
+) -> Iterator[None]:
     """Answers each call by `answer`'s body, or its whole result, or not at all where that is None."""
     stop = threading.Event()
     with receiver.client() as client:
-        client.begin(introduction(receiver.config))
+        client.begin(introduction(receiver.config, stream=name * 32, bridge=name))
 
         def speak() -> None:
             with suppress(ConnectionClosed):

@@ -69,13 +69,15 @@ class _Client:
     """Who steps an environment.
 
     Attributes: socket: where it asks; stream: of the process that made its environment, empty when that is not known;
-    bridge: the PC of that process; newest: number of its newest call.
+    bridge: the PC of that process; newest: number of its newest call; strangers: who does not know it, while that is
+    asked.
     """
 
     socket: PromptConnection
     stream: str = ""
     bridge: str = ""
     newest: int = 0
+    strangers: set[str] = field(default_factory=set)
     pending: EnvCall | None = None
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
 
@@ -176,6 +178,8 @@ class Relay:
     def _asked(self, call: EnvCall, socket: PromptConnection) -> None:
         client = self._clients.setdefault(call.client, _Client(socket))
         client.socket, client.pending, client.newest = socket, call, call.number
+        # It was of the call before.
+        self._no_timer(client)
         if call.what is EnvAction.MAKE:
             self._choose(client, call)
         self._ask(client)
@@ -216,6 +220,7 @@ class Relay:
             if not client.stream:
                 if result.error == EnvErrorCode.UNKNOWN_CLIENT:
                     # Another bridge may know it, or come back.
+                    client.strangers.add(bridge.hello.stream)
                     return
                 self._belongs(client, bridge)
                 self._no_timer(client)
@@ -256,9 +261,14 @@ class Relay:
 
     def _give_up(self, client: _Client) -> None:
         client.timer = None
-        call, client.pending = client.pending, None
+        call = client.pending
         if call is None or client.stream in self._bridges:
             return
+        if not client.stream and not client.strangers.issuperset(self._bridges):
+            # One of them does what it is asked, or it would say that it knows nothing of it.
+            client.timer = asyncio.get_running_loop().call_later(GONE_SECONDS, self._give_up, client)
+            return
+        client.pending = None
         text = f"The PC that steps this environment has been gone for {GONE_SECONDS:.0f} s. Is its bridge running?"
         _log.warning("a PC that serves environments is gone", extra=fields(stream=client.stream))
         refusal = EnvResult(call.client, call.number, 0.0, pack(text), EnvErrorCode.NO_BRIDGE)

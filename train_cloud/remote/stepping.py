@@ -1,15 +1,16 @@
 """What RemoteEnv and RemoteVectorEnv have in common: one client's environment on a PC, made, stepped, and made anew."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from experience.remote_calls import CallError, Made, Make, Reset, body_of, read_body
-from experience.values import ValuesError, pack, unpack
+from experience.values import CannotTravel, ValuesError, pack, unpack
 from runtime.logs import fields
 from train_cloud.remote.channel import Channel
 from train_cloud.remote.errors import RemoteEnvError
-from wire.messages import EnvAction, EnvErrorCode
+from wire.messages import MAX_BLOB_BYTES, EnvAction, EnvErrorCode
 
 STEP_SECONDS = 30.0
 """An environment that has not come back from a step after so long is given up."""
@@ -64,14 +65,14 @@ class Stepping:
 
     def render(self) -> Any:
         """What the environment's render returns."""
-        self._begin(EnvAction.RENDER, b"", self._step_seconds)
+        self._begin(EnvAction.RENDER, bytes, self._step_seconds)
         return self._waited()
 
     def close(self, seconds: float | None = None) -> None:
         """Have the PC close it, in at most `seconds`; one that is gone has done so. The next reset makes it anew."""
         try:
             if not self._lost:
-                self._begin(EnvAction.CLOSE, b"", seconds or self._step_seconds)
+                self._begin(EnvAction.CLOSE, bytes, seconds or self._step_seconds)
                 self._waited()
         finally:
             self._lost = True
@@ -79,15 +80,15 @@ class Stepping:
 
     def begin_make(self) -> None:
         """Begin `make`."""
-        self._begin(EnvAction.MAKE, body_of(self._asked), self._make_seconds)
+        self._begin(EnvAction.MAKE, lambda: body_of(self._asked), self._make_seconds)
 
     def begin_reset(self, seed: int | list[int | None] | None, options: dict[str, Any] | None = None) -> None:
         """Begin a reset."""
-        self._begin(EnvAction.RESET, body_of(Reset(seed, options)), self._make_seconds)
+        self._begin(EnvAction.RESET, lambda: body_of(Reset(seed, options)), self._make_seconds)
 
     def begin_step(self, action: Any) -> None:
         """Begin a step."""
-        self._begin(EnvAction.STEP, pack(action), self._step_seconds)
+        self._begin(EnvAction.STEP, lambda: pack(action), self._step_seconds)
 
     def answer(self, seconds: float) -> Any:
         """What the make, reset or step that was begun returns; None when it has not after `seconds`."""
@@ -115,8 +116,15 @@ class Stepping:
         except (ValuesError, CallError) as error:
             raise RemoteEnvError("bad_answer", f"The PC's answer cannot be read: {error}.") from None
 
-    def _begin(self, what: EnvAction, body: bytes, seconds: float) -> None:
+    def _begin(self, what: EnvAction, asked: Callable[[], bytes], seconds: float) -> None:
         self._making = what is EnvAction.MAKE
+        try:
+            body = asked()
+        except CannotTravel as error:
+            raise RemoteEnvError(EnvErrorCode.CANNOT_TRAVEL, f"What is asked for cannot travel: {error}.") from None
+        if len(body) > MAX_BLOB_BYTES:
+            text = f"What is asked for has {len(body)} bytes; at most {MAX_BLOB_BYTES} travel. Make actions smaller."
+            raise RemoteEnvError(EnvErrorCode.CANNOT_TRAVEL, text)
         self.channel.send(what, body, seconds)
 
     def _waited(self) -> Any:
