@@ -109,6 +109,10 @@ def test_a_remote_environment_is_made_with_its_arguments() -> None:
         ({"source": "remote"}, "a car drives on its own PC"),
         (POINT | {"source": "bridge", "kwargs": {"g": 9.8}}, "a bridge makes its environment by itself"),
         (POINT | {"source": "bridge", "num_envs": 2}, "a bridge makes its environment by itself"),
+        (POINT | {"source": "bridge", "step_seconds": 5.0}, "a bridge makes its environment by itself"),
+        (POINT | {"source": "bridge", "make_seconds": 5.0}, "a bridge makes its environment by itself"),
+        (POINT | {"step_seconds": 0}, "`environment.step_seconds`"),
+        (POINT | {"make_seconds": 86_401}, "`environment.make_seconds`"),
         (POINT | {"source": "cloud"}, "expected 'bridge' or 'remote'"),
     ],
 )

@@ -10,11 +10,12 @@ from experience.values import CannotTravel, ValuesError, pack, unpack
 from runtime.logs import fields
 from train_cloud.remote.channel import Channel
 from train_cloud.remote.errors import RemoteEnvError
+from train_cloud.run_config import EnvironmentSettings
 from wire.messages import MAX_BLOB_BYTES, EnvAction, EnvErrorCode
 
-STEP_SECONDS = 30.0
-"""An environment that has not come back from a step after so long is given up."""
-MAKE_SECONDS = 300.0
+STEP_SECONDS = EnvironmentSettings().step_seconds
+"""An environment that has not come back from a step after so long is given up, unless somebody says otherwise."""
+MAKE_SECONDS = EnvironmentSettings().make_seconds
 """Making and resetting a game may take its time, and a PC that is about to be connected is waited for."""
 _LONG_SECONDS = 60.0
 

@@ -19,10 +19,13 @@ from tests.support.waiting import PATIENCE, wait_until
 from tests.train_cloud.remote.test_faults import NAME, calls_of, serving
 from train_cloud.receiver import relay
 from train_cloud.receiver.server import SILENCE_SECONDS
+from train_cloud.receiver_client import metrics
 from train_cloud.remote.env import RemoteEnv
 from train_cloud.remote.errors import NO_ANSWER, RemoteEnvError
 from train_cloud.remote.vector import RemoteVectorEnv
 from train_cloud.run_config import RunConfig
+from train_cloud.run_folder.files import WARNING
+from train_cloud.run_folder.states import BRIDGES
 from wire.messages import CloseCode, Drain, EnvAction, EnvCall, EnvErrorCode, Error, ErrorCode, Role
 
 SERVES: dict[str, Any] = {"role": Role.SERVE_ENV, "signature": "", "spaces": "", "environments": (NAME,)}
@@ -69,6 +72,15 @@ def test_a_pc_that_serves_is_let_go_when_the_instance_goes_away(receiver: Thread
         receiver.stop.set()
         assert "going away" in client.hear(Drain).reason
         assert client.close_code() == CloseCode.GOING_AWAY
+
+
+def test_a_pc_that_serves_counts_as_a_bridge_and_is_warned_of_an_end_like_one(receiver: ThreadedReceiver) -> None:
+    with receiver.client() as client:
+        client.begin(hello(REMOTE, **SERVES))
+        assert metrics(receiver.pairing)[BRIDGES] == 1
+        (receiver.store.path.parent / WARNING).write_text("about to end as idle", encoding="utf-8")
+        assert client.hear(Drain).reason == "about to end as idle"
+    wait_until(lambda: metrics(receiver.pairing)[BRIDGES] == 0, "it has left")
 
 
 def test_the_room_of_a_trainer_that_is_gone_is_free_at_once(receiver: ThreadedReceiver) -> None:
@@ -130,7 +142,7 @@ def test_who_is_slow_to_make_anew_is_not_taken_for_the_pc_that_is_gone(
     with answering(receiver, well_behaved):
         env = RemoteVectorEnv(calls_of(receiver), NAME, 1, step_seconds=0.2)
         env.reset()
-    wait_until(lambda: not receiver.receiver._relay.serves("a" * 32), "the first is gone")
+    wait_until(lambda: not receiver.receiver._relay.served, "the first is gone")
     with pytest.raises(RemoteEnvError) as raised:
         env.step(np.zeros(1, np.int64))
     assert raised.value.code == NO_ANSWER

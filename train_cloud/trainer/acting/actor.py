@@ -26,7 +26,7 @@ from racing.driving import EpisodeEnd, Step
 from runtime.logs import fields
 from runtime.retry import Backoff
 from train_cloud.remote.errors import NO_ANSWER, RemoteEnvError
-from train_cloud.remote.stepping import MAKE_SECONDS, STEP_SECONDS, Stepping
+from train_cloud.remote.stepping import Stepping
 from train_cloud.run_config import RunConfig
 from train_cloud.trainer.learning.sanity import check_sane
 from wire.messages import EnvAction
@@ -45,7 +45,7 @@ class Actor:
         chosen = config.environment
         self._config, self._name, self._count = config, chosen.id or "", chosen.num_envs
         make = Make(self._name, chosen.kwargs, self._count, AutoresetMode.SAME_STEP.value)
-        self._stepping = Stepping(path, make, STEP_SECONDS, MAKE_SECONDS)
+        self._stepping = Stepping(path, make, chosen.step_seconds, chosen.make_seconds)
         self._call: EnvAction | None = None
         self._called_at = self._try_at = 0.0
         self._made = False
