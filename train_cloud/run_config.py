@@ -209,6 +209,11 @@ def _checked(config: RunConfig, source: str) -> RunConfig:
             f"the field `environment.id` has the value {json.dumps(chosen.id)}, but `environment.kind` is "
             f"{json.dumps(chosen.kind)}: expected an id for a Gymnasium environment, and none for racing."
         )
+    elif chosen.kind == "gymnasium" and chosen.track is not None:
+        problem = (
+            f"the field `environment.track` has the value {json.dumps(chosen.track)}, but `environment.kind` is "
+            '"gymnasium": expected no track, which only racing has.'
+        )
     elif chosen.source == "remote" and chosen.kind == "racing":
         problem = (
             'the field `environment.source` has the value "remote": expected "bridge", because a car drives on its own '

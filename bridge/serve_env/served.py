@@ -76,6 +76,9 @@ class Served:
     def _work(self) -> None:
         while not self._abandoned and (call := self._calls.get()) is not None:
             result = self._done(call)
+            if self._env is None:
+                # What could not be made takes no room.
+                self.count = 0
             self.answered = result
             if not self._abandoned:
                 self._answer(result)

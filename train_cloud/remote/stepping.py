@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from experience.remote_calls import CallError, Made, Make, Reset, body_of, read_body
 from experience.values import CannotTravel, ValuesError, pack, unpack
@@ -19,6 +19,7 @@ MAKE_SECONDS = EnvironmentSettings().make_seconds
 """Making and resetting a game may take its time, and a PC that is about to be connected is waited for."""
 _LONG_SECONDS = 60.0
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
@@ -36,10 +37,19 @@ class Stepping:
         self._making = self._lost = False
         self._made: Made | None = None
 
+    @property
+    def call_seconds(self) -> tuple[float, float]:
+        """Of the newest call, s: what was spent in the environment, and everything else until the answer was taken."""
+        return self.channel.remote_seconds, self.channel.overhead_seconds
+
     def make(self) -> Made:
         """Have a PC make the environment; what it tells of it."""
         self.begin_make()
         made: Made = self._waited()
+        try:
+            made.spaces()
+        except CallError as error:
+            raise RemoteEnvError("bad_answer", f"The PC's spaces cannot be read: {error}") from None
         self._made, self._lost = made, False
         return made
 
@@ -66,14 +76,14 @@ class Stepping:
 
     def render(self) -> Any:
         """What the environment's render returns."""
-        self._begin(EnvAction.RENDER, bytes, self._step_seconds)
+        self._begin(EnvAction.RENDER, b"", self._step_seconds)
         return self._waited()
 
     def close(self, seconds: float | None = None) -> None:
         """Have the PC close it, in at most `seconds`; one that is gone has done so. The next reset makes it anew."""
         try:
             if not self._lost:
-                self._begin(EnvAction.CLOSE, bytes, seconds or self._step_seconds)
+                self._begin(EnvAction.CLOSE, b"", seconds or self._step_seconds)
                 self._waited()
         finally:
             self._lost = True
@@ -81,15 +91,15 @@ class Stepping:
 
     def begin_make(self) -> None:
         """Begin `make`."""
-        self._begin(EnvAction.MAKE, lambda: body_of(self._asked), self._make_seconds)
+        self._begin(EnvAction.MAKE, _packed(body_of, self._asked), self._make_seconds)
 
     def begin_reset(self, seed: int | list[int | None] | None, options: dict[str, Any] | None = None) -> None:
         """Begin a reset."""
-        self._begin(EnvAction.RESET, lambda: body_of(Reset(seed, options)), self._make_seconds)
+        self._begin(EnvAction.RESET, _packed(body_of, Reset(seed, options)), self._make_seconds)
 
     def begin_step(self, action: Any) -> None:
         """Begin a step."""
-        self._begin(EnvAction.STEP, lambda: pack(action), self._step_seconds)
+        self._begin(EnvAction.STEP, _packed(pack, action), self._step_seconds)
 
     def answer(self, seconds: float) -> Any:
         """What the make, reset or step that was begun returns; None when it has not after `seconds`."""
@@ -109,23 +119,12 @@ class Stepping:
 
     def _read(self, body: bytes) -> Any:
         try:
-            if not self._making:
-                return unpack(body)
-            made = read_body(body, Made)
-            made.spaces()
-            return made
+            return read_body(body, Made) if self._making else unpack(body)
         except (ValuesError, CallError) as error:
             raise RemoteEnvError("bad_answer", f"The PC's answer cannot be read: {error}.") from None
 
-    def _begin(self, what: EnvAction, asked: Callable[[], bytes], seconds: float) -> None:
+    def _begin(self, what: EnvAction, body: bytes, seconds: float) -> None:
         self._making = what is EnvAction.MAKE
-        try:
-            body = asked()
-        except CannotTravel as error:
-            raise RemoteEnvError(EnvErrorCode.CANNOT_TRAVEL, f"What is asked for cannot travel: {error}.") from None
-        if len(body) > MAX_BLOB_BYTES:
-            text = f"What is asked for has {len(body)} bytes; at most {MAX_BLOB_BYTES} travel. Make actions smaller."
-            raise RemoteEnvError(EnvErrorCode.CANNOT_TRAVEL, text)
         self.channel.send(what, body, seconds)
 
     def _waited(self) -> Any:
@@ -134,10 +133,10 @@ class Stepping:
         return self._read(body)
 
     def _parts(self, count: int) -> list[Any]:
-        parts = self._waited()
-        if not isinstance(parts, list) or len(parts) != count:
-            raise RemoteEnvError("bad_answer", f"The PC answers by a {type(parts).__name__}, not by {count} values.")
-        return parts
+        answer = self._waited()
+        if not isinstance(answer, list) or len(answer) != count:
+            raise RemoteEnvError("bad_answer", f"The PC answers with {type(answer).__name__}, not with {count} values.")
+        return answer
 
     def _reset(self, seed: int | list[int | None] | None, options: dict[str, Any] | None) -> list[Any]:
         self.begin_reset(seed, options)
@@ -153,3 +152,15 @@ class Stepping:
                 f"{self._asked.name} on the PC has other spaces than before: its code was changed. Go on with the old "
                 "one, or begin another run.",
             )
+
+
+def _packed(make: Callable[[_T], bytes], value: _T) -> bytes:
+    """What is asked as bytes that travel; else RemoteEnvError, before anything is asked."""
+    try:
+        body = make(value)
+    except CannotTravel as error:
+        raise RemoteEnvError(EnvErrorCode.CANNOT_TRAVEL, f"What is asked of the PC cannot travel: {error}.") from None
+    if len(body) > MAX_BLOB_BYTES:
+        text = f"What is asked of the PC has {len(body)} bytes; at most {MAX_BLOB_BYTES} travel."
+        raise RemoteEnvError(EnvErrorCode.CANNOT_TRAVEL, text)
+    return body

@@ -182,7 +182,7 @@ def test_an_action_that_cannot_travel_is_a_typed_error_at_once(receiver: Threade
     with serving(receiver.port):
         env = RemoteEnv(calls_of(receiver), NAME)
         env.reset()
-        with pytest.raises(RemoteEnvError, match="What is asked for") as raised:
+        with pytest.raises(RemoteEnvError, match="What is asked of the PC") as raised:
             env.step(action)
         assert (raised.value.code, raised.value.is_recoverable) == (EnvErrorCode.CANNOT_TRAVEL, False)
         assert env.step(0)[0].tolist() == [1.0]

@@ -120,12 +120,15 @@ class Actor:
     def figures(self) -> dict[str, float | None]:
         """Means over the vector steps since the last time there were any, s; None before the first.
 
-        `environment_seconds` were spent on the PC, `round_trip_seconds` until the answer was taken here.
+        `environment_seconds` were spent on the PC, `round_trip_seconds` until the answer was taken here, between two
+        updates; `overhead_seconds` is the difference.
         """
         if self._answers:
             self._means = (self._seconds / self._answers).tolist()
         self._answers, self._seconds = 0, np.zeros(2)
-        return {"environment_seconds": self._means[0], "round_trip_seconds": self._means[1]}
+        inside, whole = self._means
+        overhead = None if inside is None or whole is None else whole - inside
+        return {"environment_seconds": inside, "round_trip_seconds": whole, "overhead_seconds": overhead}
 
     def turn(self, trained_steps: int, seconds: float = 0.0) -> None:
         """Take an answer, waited for at most `seconds`, and ask for what comes next.
