@@ -23,6 +23,8 @@ _KINDS: Final = "biufcmMUS"
 _DTYPE_NAME: Final = re.compile(rb"[<>|][%s][0-9]+(\[[0-9]*[A-Za-z]+\])?" % _KINDS.encode())
 _MOST_AXES: Final = 32
 _MOST_DIGITS: Final = 4096
+_MOST_NOTHING: Final = 2**16
+"""Items without bytes of their own in an array: whoever turns them into others has to allocate those."""
 _LAST_CHARACTER: Final = 0x10FFFF
 
 
@@ -205,11 +207,11 @@ def _is_text(array: np.ndarray[Any, Any]) -> bool:
 
 
 def _shape(sizes: Any, count: int | None) -> tuple[int, ...]:
-    """A shape of `count` items in all; None for items of no size, of which there may be any number in a list's."""
+    """A shape of `count` items in all; None for items of no size, which the bytes do not count."""
     shape = tuple(sizes)
     if len(shape) > _MOST_AXES or not all(type(size) is int and 0 <= size < 2**31 for size in shape):
         raise ValuesError(f"No array has the shape {shape}.")
-    if math.prod(shape) != count and not (count is None and math.prod(shape) < 2**31):
+    if math.prod(shape) != count and not (count is None and math.prod(shape) <= _MOST_NOTHING):
         raise ValuesError(f"An array of the shape {shape} does not hold {count} items.")
     return shape
 

@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import gymnasium
@@ -44,8 +45,9 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._look("observation", observation, self._of_observations)
         if terminated or truncated:
-            # A vector begins the next episode before this is on its way.
-            info = copy.deepcopy(info)
+            # A vector begins the next episode before this is on its way. What cannot be copied cannot travel either.
+            with suppress(Exception):
+                info = copy.deepcopy(info)
         return _copied(observation), reward, terminated, truncated, info
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from experience.values import ValuesError, unpack
+from experience.remote_calls import read_error
 from runtime.prompt_frames import frame_of, message_in
 from runtime.socket_path import short_path
 from train_cloud.remote.errors import NO_ANSWER, RemoteEnvError
@@ -84,9 +84,13 @@ class Channel:
                 "The PC's environment did not answer in time. It may be gone, hang, or need longer than it is given: "
                 "look at the bridge's log.",
             )
-        self.remote_seconds, self.overhead_seconds = result.seconds, now - self._began - result.seconds
+        took = now - self._began
+        self.remote_seconds = min(result.seconds, took)
+        self.overhead_seconds = took - self.remote_seconds
         if result.error is not None:
-            raise RemoteEnvError(result.error, _text(result.body))
+            # That nobody answered is for this side to say.
+            code = "bad_answer" if result.error == NO_ANSWER else result.error
+            raise RemoteEnvError(code, read_error(result.body))
         return result.body
 
     def close(self) -> None:
@@ -179,10 +183,3 @@ class Channel:
         assert self._socket is not None
         self._ready.register(self._socket, what)
         return bool(self._ready.poll(1000.0 * max(0.0, seconds)))
-
-
-def _text(body: bytes) -> str:
-    try:
-        return str(unpack(body))
-    except ValuesError:
-        return "The answer is an error whose text cannot be read."

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from experience.batches import AnyArray
+from experience.batches import MAX_NUMBER, MAX_REWARD, AnyArray, within
 from experience.environment import Environment
 from experience.recorder import Recorder
 from experience.remote_calls import CallError, Made, Make
@@ -203,11 +203,11 @@ class Actor:
                 case EnvAction.MAKE:
                     self._take_made(answer)
                 case EnvAction.RESET:
-                    self._observations = self._rows(answer[0])
+                    self._observations = self._rows(answer[0], self._count)
                 case EnvAction.STEP:
                     self._take_step(*answer)
                     self._backoff.reset()
-        except (TypeError, ValueError, LookupError) as error:
+        except (TypeError, ValueError, LookupError, ArithmeticError) as error:
             # Whoever serves may be another implementation, or hostile.
             raise RemoteEnvError("bad_answer", f"The PC answers {call} by what is no answer to it: {error}.") from None
 
@@ -223,22 +223,25 @@ class Actor:
         self._spaces, self._made, self._refusal = spaces, True, None
         _log.info("the PC has made the environment", extra=fields(environment=self._name, num_envs=self._count))
 
-    def _rows(self, values: Any) -> AnyArray:
-        """Observations of all environments as rows, once they are what the spaces declare, and can be acted on."""
+    def _rows(self, values: Any, count: int) -> AnyArray:
+        """Observations of so many environments as rows, once they are what the spaces declare, and can be acted on."""
         assert self._spaces is not None
         space = self._spaces.observation.space
         for leaf, value in zip(leaves(space), leaf_values(space, values), strict=True):
-            shape = (self._count, *(leaf.shape or ()))
-            if np.shape(value) != shape or value.dtype != leaf.dtype:
+            shape = (count, *(leaf.shape or ()))
+            if not isinstance(value, np.ndarray) or value.shape != shape or value.dtype != leaf.dtype:
                 kind = getattr(value, "dtype", type(value).__name__)
-                raise ValueError(f"the observations are {kind} {np.shape(value)}, not {self._count} of {leaf}")
-            if value.dtype.kind == "f" and not np.isfinite(value).all():
-                raise ValueError("an observation holds NaN or an infinite number, on which nobody can act")
+                raise ValueError(f"the observations are {kind} {np.shape(value)}, not {count} of {leaf}")
+            if not within(value, MAX_NUMBER).all():
+                raise ValueError(
+                    f"an observation holds NaN or an infinite number, or one beyond {MAX_NUMBER:g}, on which nobody "
+                    "can act"
+                )
         return to_rows(space, values)
 
     def _take_step(self, observations: Any, rewards: Any, terminated: Any, truncated: Any, infos: Any) -> None:
         now, count = time.monotonic(), self._count
-        following = led_to = self._rows(observations)
+        following = led_to = self._rows(observations, count)
         reward = np.array(rewards, np.float64).reshape(count)
         terminated, truncated = (np.array(flags, np.bool_).reshape(count) for flags in (terminated, truncated))
         ended = terminated | truncated
@@ -246,15 +249,18 @@ class Actor:
             assert self._spaces is not None
             space, led_to = self._spaces.observation.space, following.copy()
             for env in np.flatnonzero(ended):
-                led_to[env] = to_rows(space, batch_of_one(space, infos["final_obs"][env]))[0]
+                led_to[env] = self._rows(batch_of_one(space, infos["final_obs"][env]), 1)[0]
+        collected = within(reward, MAX_REWARD)
+        if not collected.all():
+            _log.warning(f"a reward is NaN, infinite or beyond {MAX_REWARD:g}; such steps are not collected")
         self._record()
         self._steps += 1
-        self._totals += np.nan_to_num(reward, posinf=0.0, neginf=0.0)
+        self._totals += np.where(collected, reward, 0.0)
         step = Step(
             observation=following,
             next_observation=led_to,
             action=to_rows(self._environment.spaces.action.space, self._actions),
-            reward=reward.astype(np.float32),
+            reward=np.where(collected, reward, np.nan).astype(np.float32),
             terminated=terminated,
             truncated=truncated,
             action_age=np.zeros(count, np.float32),

@@ -179,6 +179,7 @@ def _replay(config: RunConfig, view: View) -> dict[str, Any]:
     packed = view.policy == "MlpPolicy"
     parts = leaves(view.spaces.observation.space)
     row = 2 * sum(leaf_bytes(leaf) if not packed else 4 * math.prod(leaf.shape or (1,)) for leaf in parts)
+    row += 4 * math.prod(view.spaces.action.space.shape or (1,))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if config.buffer_size * row > REPLAY_SHARE * memory:
         most = int(REPLAY_SHARE * memory / row)
