@@ -88,7 +88,9 @@ def begun(actor: Actor, environment: Environment, act: Callable[[Any], Any], sin
     return sink
 
 
-@pytest.mark.parametrize(("wrong", "said"), [(1, "the wheel came off"), (5, "holds NaN or an infinite number")])
+@pytest.mark.parametrize(
+    ("wrong", "said"), [(1, "the wheel came off"), (5, "holds NaN or an infinite"), (7, "holds NaN or an infinite")]
+)
 def test_an_environment_that_cannot_go_on_ends_its_episode_and_is_made_anew(
     receiver: ThreadedReceiver, wrong: int, said: str
 ) -> None:

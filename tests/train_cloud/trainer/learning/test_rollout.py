@@ -112,6 +112,10 @@ def test_what_another_car_did_is_no_continuation() -> None:
         assert np.allclose(advantages_of([one, other], [np.zeros(3, np.float32)] * 2, GAMMA, LAMBDA)[:2], alone)
     on = advantages_of([one, replace(one, first_step=2)], [np.zeros(3, np.float32)] * 2, GAMMA, LAMBDA)
     assert on[0] == pytest.approx(sum((GAMMA * LAMBDA) ** step for step in range(4)))
+    # Of two bridges, whose cars have the same number, in turn.
+    other = replace(one, rows=rows + 1)
+    both = [one, other, replace(one, first_step=2), replace(other, first_step=2)]
+    assert np.allclose(advantages_of(both, [np.zeros(3, np.float32)] * 4, GAMMA, LAMBDA)[[0, 2]], on[0])
     ended = replace(one, ended=True)
     assert np.allclose(
         advantages_of([ended, replace(one, first_step=2)], [np.zeros(3, np.float32)] * 2, GAMMA, LAMBDA)[:2], alone

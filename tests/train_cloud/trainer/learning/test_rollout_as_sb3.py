@@ -131,7 +131,7 @@ def test_a_rollout_is_the_one_that_stable_baselines3_collects(seen: str, moved: 
 
         def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
             observation, *rest = self.env.step(learner.view.done(np.asarray(action)[None])[0])
-            return self._view(observation), *rest  # type: ignore[return-value]
+            return self._view(observation), *rest
 
         def _view(self, observation: Any) -> Any:
             batched = learner.view.observed(stacked([observation]))
@@ -139,7 +139,7 @@ def test_a_rollout_is_the_one_that_stable_baselines3_collects(seen: str, moved: 
 
     theirs = PPO(
         learner.view.policy,
-        DummyVecEnv([lambda env=env: Viewed(env) for env in envs]),
+        DummyVecEnv([lambda env=env: Viewed(env) for env in envs]),  # type: ignore[misc]
         n_steps=STEPS,
         batch_size=25,
         gamma=0.9,
