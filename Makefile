@@ -8,10 +8,10 @@ PYTHON ?= python3
 IN_VENV := .venv/bin/
 endif
 PY := $(IN_VENV)python
-BENCHES := wire receiver simulator inference learner realtime
+BENCHES := wire receiver simulator inference learner realtime pictures
 OPERATOR := pair logs start stop status fetch cost rotate-token leftovers
 
-.PHONY: help setup settings protocol demo test test-all test-cloud test-wine test-game lint bench $(addprefix bench-,$(BENCHES)) bridge $(OPERATOR) constraints clean
+.PHONY: help setup settings protocol demo test test-all test-cloud test-wine test-game lint cuts bench $(addprefix bench-,$(BENCHES)) bridge $(OPERATOR) constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make settings  after a change of a run's settings: what Terraform and docs/settings.md say of them"
 	@echo "make protocol  after a change of what is said about remote environments: docs/protocol for other languages"
 	@echo "make lint      ruff, mypy --strict and the floors of the house"
+	@echo "make cuts      cut the link to remote environments 10,000 times (CUTS=n, SEED=n): is any step doubled, lost, shifted?"
 	@echo "make bench     every figure of docs/performance.md; bench-wire and so on for one of: $(BENCHES)"
 	@echo "make bridge    drive for a training run, the game if it runs here; asks for the pairing string once (ARGS=... for ac-bridge drive)"
 	@echo "make pair      wait for the cloud's instance and print the pairing string, a secret (WAIT=minutes)"
@@ -83,6 +84,10 @@ lint: setup
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	$(IN_VENV)lint-imports --no-logo
+
+cuts: setup
+	AC_REMOTE_CUTS=$(or $(CUTS),10000) AC_REMOTE_SEED=$(or $(SEED),12) \
+		$(PY) -m pytest tests/train_cloud/remote/test_many_cuts.py -q -rP --show-capture=stdout
 
 bench: setup
 	@$(PY) -m scripts.bench

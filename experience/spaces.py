@@ -162,7 +162,8 @@ def space_to_json(space: gym.Space[Any]) -> dict[str, Any]:
             return {"type": "MultiDiscrete", "dtype": str(space.dtype), **counts}
         case gym.Text():
             lengths = {"min_length": int(space.min_length), "max_length": int(space.max_length)}
-            return {"type": "Text", "characters": "".join(sorted(space.character_set)), **lengths}
+            # In their own order, by which they are drawn and flattened.
+            return {"type": "Text", "characters": "".join(space.character_list), **lengths}
         case gym.Tuple() | gym.OneOf():
             return {"type": kind, "spaces": [space_to_json(inner) for inner in space.spaces]}
         case gym.Dict():
@@ -262,7 +263,8 @@ def _dtype(name: str) -> np.dtype[Any]:
 def _bound(values: np.ndarray[Any, Any]) -> Any:
     """One bound of a Box: a number where all are the same, else all of them in order; infinity as a word."""
     numbers = [str(number) if number in (math.inf, -math.inf) else number for number in values.ravel().tolist()]
-    return numbers[0] if numbers and all(number == numbers[0] for number in numbers) else numbers
+    # By their bytes: a zero of the other sign is another number.
+    return numbers[0] if numbers and values.tobytes() == values.ravel()[:1].tobytes() * len(numbers) else numbers
 
 
 def _array(said: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

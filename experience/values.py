@@ -65,7 +65,7 @@ def unpack(data: bytes) -> Any:
         raise ValuesError("The value is nested too deeply.") from None
     except ValuesError:
         raise
-    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, struct.error) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError, LookupError, OverflowError, struct.error) as error:
         raise ValuesError(f"These bytes hold no value ({error}).") from None
 
 

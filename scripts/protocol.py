@@ -22,6 +22,7 @@ from experience.values import pack
 from wire.frames import encode_frame
 from wire.messages import (
     PROTOCOL,
+    CloseCode,
     Drain,
     EnvAction,
     EnvCall,
@@ -105,7 +106,9 @@ def schema() -> dict[str, Any]:
     for component in components.values():
         # One Python strips a docstring's indentation, another does not.
         component["description"] = inspect.cleandoc(component["description"])
-    codes = {"error codes": sorted(EnvErrorCode), "actions": sorted(EnvAction)}
+    closes = {name.lower(): code for name, code in vars(CloseCode).items() if name.isupper()}
+    codes: dict[str, Any] = {"error codes": sorted(EnvErrorCode), "actions": sorted(EnvAction)}
+    codes |= {"codes of error": sorted(ErrorCode), "close codes": closes}
     return {"protocol": PROTOCOL, **codes, "$defs": components}
 
 

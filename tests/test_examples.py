@@ -13,7 +13,14 @@ import pytest
 from tests.support.remote_pc import remote_pc
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-PROGRAMS = ("cartpole_ppo", "minigrid_ppo", "pendulum_sac")
+PROGRAMS: dict[str, list[str]] = {
+    "car_racing_ppo": ["--episode-steps", "100"],
+    "cartpole_ppo": [],
+    "minigrid_ppo": [],
+    "pendulum_sac": [],
+}
+"""Each program, and what it is told so that episodes end in the little time of a test."""
+NEEDS = {"car_racing_ppo": "Box2D", "minigrid_ppo": "minigrid"}
 
 
 def offered(program: str) -> list[str]:
@@ -25,6 +32,7 @@ def offered(program: str) -> list[str]:
 @contextmanager
 def learning(program: str, folder: Path, steps: int) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-u", "-m", f"examples.{program}", str(folder), "--steps", str(steps)]
+    command += PROGRAMS[program]
     # Threads of torch's that wait for each other are dear where others use the processor.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
@@ -38,8 +46,8 @@ def learning(program: str, folder: Path, steps: int) -> Iterator["subprocess.Pop
 @pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_an_example_learns(program: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    if program == "minigrid_ppo":
-        pytest.importorskip("minigrid", reason="what MiniGrid draws with has no wheel for this Python")
+    if program in NEEDS:
+        pytest.importorskip(NEEDS[program], reason="what it draws with has no wheel for this Python")
     folder = tmp_path_factory.mktemp("r")
     with remote_pc(offered(program), folder), learning(program, folder, 600) as process:
         said, _ = process.communicate(timeout=500)
@@ -59,3 +67,8 @@ def test_an_example_goes_on_when_the_pc_comes_back(tmp_path_factory: pytest.Temp
         assert process.wait(500) == 0, said
     assert "Waiting for it." in said
     assert "mean return of the last 10 episodes" in said
+
+
+def test_every_example_is_tried() -> None:
+    tried = {*PROGRAMS, "grids", "own_realtime_game", "rtgym_interface"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} - {"__init__"} == tried

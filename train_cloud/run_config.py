@@ -7,6 +7,7 @@ the value that was found and what is allowed. It holds no secrets: the bridge to
 import json
 from collections.abc import Mapping
 from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -69,8 +70,15 @@ class EnvironmentSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=Tr
     """Arguments with which the PC makes a remote environment, by name."""
     num_envs: Annotated[int, _in("environments", ge=1, le=1024)] = 1
     """Remote environments that are stepped at once, on one PC."""
+    step_seconds: Seconds = 30.0
+    """Seconds in which a remote environment steps; one that takes longer hangs, and is made anew."""
+    make_seconds: Seconds = 300.0
+    """Seconds in which a remote environment is made, and in which it is reset."""
     track: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
     """SHA-256 of racing's track as bridges announce it; left out, whichever they drive."""
+
+
+_OF_REMOTE = attrgetter("kwargs", "num_envs", "step_seconds", "make_seconds")
 
 
 class DqnSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -201,16 +209,21 @@ def _checked(config: RunConfig, source: str) -> RunConfig:
             f"the field `environment.id` has the value {json.dumps(chosen.id)}, but `environment.kind` is "
             f"{json.dumps(chosen.kind)}: expected an id for a Gymnasium environment, and none for racing."
         )
+    elif chosen.kind == "gymnasium" and chosen.track is not None:
+        problem = (
+            f"the field `environment.track` has the value {json.dumps(chosen.track)}, but `environment.kind` is "
+            '"gymnasium": expected no track, which only racing has.'
+        )
     elif chosen.source == "remote" and chosen.kind == "racing":
         problem = (
             'the field `environment.source` has the value "remote": expected "bridge", because a car drives on its own '
             "PC by weights that it is sent. Only a Gymnasium environment is stepped from here."
         )
-    elif chosen.source == "bridge" and (chosen.kwargs or chosen.num_envs > 1):
+    elif chosen.source == "bridge" and _OF_REMOTE(chosen) != _OF_REMOTE(EnvironmentSettings()):
         problem = (
-            "the fields `environment.kwargs` and `environment.num_envs` are of an environment that is stepped from "
-            'here, but `environment.source` is "bridge": expected "remote", or neither of them, because a bridge makes '
-            "its environment by itself."
+            "the fields `environment.kwargs`, `num_envs`, `step_seconds` and `make_seconds` are of an environment that "
+            'is stepped from here, but `environment.source` is "bridge": expected "remote", or none of them, because a '
+            "bridge makes its environment by itself."
         )
     elif config.method == "ppo" and _problem_of_ppo(config):
         problem = _problem_of_ppo(config)

@@ -90,7 +90,8 @@ class EnvErrorCode(StrEnum):
     FULL = "full"
     HANGS = "hangs"
     UNKNOWN_CLIENT = "unknown_client"
-    """Nobody here knows this client: another process serves by now. "make" and "reset" begin anew."""
+    """Nobody here knows this client: another process serves by now, or the one that stepped its environment has ended.
+    "make" and "reset" begin anew."""
     NO_BRIDGE = "no_bridge"
     """Nobody who has this environment is connected."""
     BAD_CALL = "bad_call"

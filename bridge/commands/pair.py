@@ -31,7 +31,7 @@ def pair(
         give_up(str(error))
     except OSError as error:
         give_up(f"The pairing cannot be stored: {error}. Set AC_BRIDGE_CONFIG_DIR to a folder of yours.")
-    typer.echo(f"Paired with {pairing.url} (stored in {path}). Now: ac-bridge drive")
+    typer.echo(f"Paired with {pairing.url} (stored in {path}). Now: ac-bridge drive, or ac-bridge serve-env")
 
 
 def pair_unless_paired(allow_plain: bool) -> None:

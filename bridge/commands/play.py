@@ -75,7 +75,7 @@ def play(
 
 def _policy(model: Path, config: TaskConfig) -> "Policy":
     from experience import environment
-    from racing.policy import PolicyError
+    from racing.policy_file import PolicyError
 
     try:
         return environment.racing(config).policy(model.read_bytes())

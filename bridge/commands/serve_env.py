@@ -28,6 +28,14 @@ def serve_env(
     num_envs: Annotated[
         int, typer.Option(min=1, max=4096, help="Environments at the same time, of all names together.")
     ] = 1,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that step the environments of one vector. Default: one a processor where a trial of a few "
+            "steps says that it pays, else one; 1 tries nothing.",
+        ),
+    ] = None,
     uri: Uri = None,
     pairing_command: PairingCommand = None,
     allow_plain: AllowPlain = False,
@@ -47,7 +55,7 @@ def serve_env(
     pairing = pairing_of(uri, allow_plain, look_up, stop)
     hello = introduction(list(offers), num_envs)
     try:
-        Serving(pairing, hello, lambda answer: Host(offers, num_envs, answer), stop, look_up).run()
+        Serving(pairing, hello, lambda answer: Host(offers, num_envs, answer, processes), stop, look_up).run()
     except Refused as refusal:
         give_up(str(refusal), refusal.exit_code)
     finally:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from gymnasium.spaces import Box, Discrete
 
 from bridge.driving.drive import CannotDrive
+from bridge.driving.hanging import Watch
 from bridge.serve_env.checked import OutsideSpace
 from experience.environment import Environment
 from experience.policy_driver import CheckedActions, RunView, wait_for_run
@@ -72,6 +73,8 @@ class EnvironmentDriver:
         self._steps, self._returns = np.zeros(count, np.int64), np.zeros(count)
         self._held: tuple[Rows, Step, int] | None = None
         self._failed = False
+        self.watch = Watch(environment.name)
+        """Of what the environments' own code does not come back from."""
         self._read_at = self._called_at = 0.0
 
     @property
@@ -188,11 +191,22 @@ class EnvironmentDriver:
     @contextmanager
     def _lived(self, what: str) -> Iterator[None]:
         """Whatever an environment does wrong in its own code ends the drive, in a sentence."""
+        self.watch.began(what)
         try:
             yield
+            # Here, too: whoever is about to be broken off is so within this block.
+            self.watch.ended()
         except OutsideSpace as error:
             self._failed = True
             raise CannotDrive(str(error)) from error
+        except KeyboardInterrupt:
+            if not self.watch.broke_off:
+                raise
+            self._failed = True
+            raise CannotDrive(
+                f"The environment {self._name} hung in {what} when the drive was to end, and was broken off. What was "
+                "driven until the last whole step is kept."
+            ) from None
         except Exception as error:
             self._failed = True
             lines = " | ".join(line.strip() for line in traceback.format_exc().splitlines()[-_LAST_LINES:])
@@ -200,6 +214,8 @@ class EnvironmentDriver:
                 f"The environment {self._name} failed in {what}: {lines}. So the drive ends; what was driven until the "
                 "last whole step is kept. Mend the environment, and drive again."
             ) from error
+        finally:
+            self.watch.ended()
 
 
 def close_environments(envs: list[gymnasium.Env[Any, Any]]) -> None:

@@ -87,6 +87,7 @@ def assembled_environment_drive(
         clock = Clock() if settings.rate is None else RealTimeClock(1.0 / settings.rate)
         driver = EnvironmentDriver(envs, environment, clock, link, recorder, real_time, settings.seed)
         link.start()
+        closing.enter_context(driver.watch.watching(stop))
         yield Drive(driver, let_go, link, recorder, stop, settings.steps, real_time=real_time, laps=False)
 
 

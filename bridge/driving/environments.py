@@ -14,7 +14,7 @@ from gymnasium.spaces import Box, Discrete
 
 from experience.environment import Environment
 from experience.spaces import Spaces, SpacesError, SpaceSpec
-from racing.policy import MAX_OBSERVATION_SIZE, MAX_WIDTH
+from racing.policy_file import MAX_OBSERVATION_SIZE, MAX_WIDTH
 
 METADATA = "ac_training"
 _GRID_STEPS = 2**15

@@ -15,7 +15,8 @@ from bridge.link.phases import MOVES, TALKING, WELCOME, IllegalMove, Phase
 from bridge.link.refusal import Refused
 from bridge.spool import SpooledBatch, SpoolPosition
 from experience.environment import Environment
-from racing.policy import Policy, PolicyError
+from racing.policy import Policy
+from racing.policy_file import PolicyError
 from racing.track_text import track_hash
 from runtime.logs import fields
 from wire.delivery import Outbox, StreamConflict

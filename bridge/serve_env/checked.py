@@ -1,12 +1,13 @@
-"""An environment whose observations are its caller's own, and whose values are looked at: are they of their spaces?"""
+"""An environment that hands out copies, and whose values are looked at: are they of their spaces?"""
 
 import copy
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import Space
+from gymnasium import Space, spaces
 
 from runtime.logs import fields
 
@@ -18,10 +19,10 @@ class OutsideSpace(ValueError):
 
 
 class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """`env`, with copies of what it hands out: many write the next observation into the same array.
+    """`env`, with copies of its observations and last infos: many write what comes next into the same arrays.
 
-    What becomes of a value outside its space: "warn" says so once for each kind, "refuse" raises OutsideSpace,
-    "pass" does nothing.
+    What becomes of a value outside its space: "warn" says so once for each kind, and raises OutsideSpace where even the
+    shape is another; "refuse" always raises it, "pass" does nothing.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], name: str, outside: str) -> None:
@@ -40,17 +41,41 @@ class Checked(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._look("action", action, self.env.action_space)
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._look("observation", observation, self.env.observation_space)
+        if terminated or truncated:
+            # A vector begins the next episode before this is on its way.
+            info = copy.deepcopy(info)
         return _copied(observation), reward, terminated, truncated, info
 
+    def close(self) -> None:
+        """Close it; whoever asked for that is rid of it in any case."""
+        try:
+            super().close()
+        except BaseException:
+            _log.exception("an environment raised when it was closed", extra=fields(environment=self._name))
+
     def _look(self, what: str, value: Any, space: Space[Any]) -> None:
-        if self._outside == "pass" or space.contains(value) or (what in self._warned and self._outside == "warn"):
+        if self._outside == "pass" or space.contains(value):
+            return
+        refused = self._outside == "refuse" or _misshapen(value, space)
+        if what in self._warned and not refused:
             return
         kind = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
         problem = f"an {what} of {self._name} is not of its declared space {space}: {kind} {str(value)[:200]}"
-        if self._outside == "refuse":
+        if refused:
             raise OutsideSpace(f"{problem[0].upper()}{problem[1:]}. Mend the environment, or its space.")
         self._warned.add(what)
         _log.warning(f"{problem}; said once, and passed on", extra=fields(environment=self._name))
+
+
+def _misshapen(value: Any, space: Space[Any]) -> bool:
+    """Whether the value has another shape than the space's, or other parts."""
+    if isinstance(space, spaces.Dict):
+        fits = isinstance(value, Mapping) and value.keys() == space.keys()
+        return not fits or any(_misshapen(value[key], part) for key, part in space.items())
+    if isinstance(space, spaces.Tuple):
+        fits = isinstance(value, (tuple, list)) and len(value) == len(space)
+        return not fits or any(map(_misshapen, value, space.spaces))
+    return space.shape is not None and np.shape(value) != space.shape
 
 
 def _copied(value: Any) -> Any:

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 
 from bridge.serve_env.offers import Maker
+from bridge.serve_env.processes import Processes
 from bridge.serve_env.served import Served
+from bridge.serve_env.worker import CLOSE_SECONDS
 from experience.remote_calls import CallError, Make, read_body
 from experience.values import pack
 from wire.messages import EnvAction, EnvCall, EnvErrorCode, EnvResult
@@ -20,11 +22,18 @@ FORGOTTEN_SECONDS = 60.0
 class Host:
     """Answers calls by the environments of `offers`, `most` at the same time; `answer` may be called in any thread.
 
-    `ask` is called in one thread only.
+    `ask` is called in one thread only. `processes` step the environments of one vector; None: as a trial says.
     """
 
-    def __init__(self, offers: Mapping[str, Maker], most: int, answer: Callable[[EnvResult], None]) -> None:
+    def __init__(
+        self,
+        offers: Mapping[str, Maker],
+        most: int,
+        answer: Callable[[EnvResult], None],
+        processes: int | None = 1,
+    ) -> None:
         self._offers, self._most, self._answer = offers, most, answer
+        self._processes = Processes(processes)
         self._clients: dict[str, Served] = {}
 
     def ask(self, call: EnvCall) -> None:
@@ -49,9 +58,12 @@ class Host:
             self._refuse(call, EnvErrorCode.UNKNOWN_CLIENT, "This process has made no environment for this client.")
 
     def close(self) -> None:
-        """Close all environments, each as soon as it comes back."""
+        """Close all environments; those that have not come back by CLOSE_SECONDS are ended or left alone."""
+        clients, deadline = list(self._clients.values()), time.monotonic() + CLOSE_SECONDS + 1.0
         for name in list(self._clients):
             self._forget(name)
+        for client in clients:
+            client.join(deadline - time.monotonic())
 
     def _make(self, call: EnvCall, client: Served | None) -> None:
         try:
@@ -69,7 +81,7 @@ class Host:
             )
             return
         if client is None:
-            client = self._clients[call.client] = Served(self._offers, self._answer)
+            client = self._clients[call.client] = Served(self._offers, self._processes, self._answer)
         client.count = count
         client.ask(call)
 

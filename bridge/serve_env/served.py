@@ -2,33 +2,23 @@
 
 import copy
 import time
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from queue import SimpleQueue
-from threading import Thread
+from threading import Thread, Timer
 from typing import Any
 
-import gymnasium
-import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from bridge.serve_env.checked import Checked, OutsideSpace
+from bridge.serve_env.making import make, told_of
 from bridge.serve_env.offers import Maker
-from experience.remote_calls import CallError, Make, Reset, body_of, made, read_body
-from experience.spaces import SpacesError
-from experience.values import CannotTravel, ValuesError, pack, unpack
+from bridge.serve_env.processes import Processes, ProcessVectorEnv
+from bridge.serve_env.refusals import Refusal, refusal_of
+from bridge.serve_env.worker import CLOSE_SECONDS, Worker
+from experience.compression import compressed
+from experience.remote_calls import Make, Reset, body_of, read_body
+from experience.values import pack, unpack
 from wire.messages import MAX_BLOB_BYTES, EnvAction, EnvCall, EnvErrorCode, EnvResult
-
-_TRACEBACK_LINES = 12
-
-
-class _Refusal(Exception):
-    """The call has no result: its code, and the sentence."""
-
-    def __init__(self, code: EnvErrorCode, text: str) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 class Served:
@@ -38,15 +28,17 @@ class Served:
     of the newest call; count: how many environments it holds.
     """
 
-    def __init__(self, offers: Mapping[str, Maker], answer: Callable[[EnvResult], None]) -> None:
-        self._offers, self._answer = offers, answer
+    def __init__(self, offers: Mapping[str, Maker], processes: Processes, answer: Callable[[EnvResult], None]) -> None:
+        self._offers, self._processes, self._answer = offers, processes, answer
         self._calls: SimpleQueue[EnvCall | None] = SimpleQueue()
         self._env: Any = None
+        self._workers: Sequence[Worker] = ()
         self._abandoned = False
         self.asked, self.count = 0, 0
         self.answered: EnvResult | None = None
         self.used = time.monotonic()
-        Thread(target=self._work, name="environment", daemon=True).start()
+        self._thread = Thread(target=self._work, name="environment", daemon=True)
+        self._thread.start()
 
     @property
     def busy(self) -> bool:
@@ -66,10 +58,22 @@ class Served:
         """Close the environment as soon as it comes back, and answer nothing more."""
         self._abandoned = True
         self._calls.put(None)
+        for worker in self._workers:
+            # What hangs in a process of its own can be ended.
+            ending = Timer(CLOSE_SECONDS, worker.kill)
+            ending.daemon = True
+            ending.start()
+
+    def join(self, seconds: float) -> None:
+        """Wait until it is closed, for at most so long."""
+        self._thread.join(max(0.0, seconds))
 
     def _work(self) -> None:
         while not self._abandoned and (call := self._calls.get()) is not None:
             result = self._done(call)
+            if self._env is None:
+                # What could not be made takes no room.
+                self.count = 0
             self.answered = result
             if not self._abandoned:
                 self._answer(result)
@@ -80,23 +84,17 @@ class Served:
         try:
             body = self._do(call)
             if len(body) > MAX_BLOB_BYTES:
-                raise _Refusal(
+                raise Refusal(
                     EnvErrorCode.CANNOT_TRAVEL,
                     f"The answer has {len(body)} bytes; at most {MAX_BLOB_BYTES} travel. Make observations smaller.",
                 )
-            return EnvResult(call.client, call.number, self._seconds, body)
-        except _Refusal as refusal:
-            code, text = refusal.code, str(refusal)
-        except OutsideSpace as error:
-            code, text = EnvErrorCode.OUTSIDE_SPACE, str(error)
-        except CannotTravel as error:
-            code, text = EnvErrorCode.CANNOT_TRAVEL, f"What the environment returned cannot travel: {error}."
-        except (CallError, ValuesError, SpacesError) as error:
-            code, text = EnvErrorCode.BAD_CALL, str(error)
-        except BaseException:
+            return EnvResult(call.client, call.number, self._seconds, compressed(body))
+        except BaseException as error:
             # A game whose window is closed ends its process, as it thinks.
-            code, text = EnvErrorCode.RAISED, "".join(traceback.format_exc().splitlines(True)[-_TRACEBACK_LINES:])
-        return EnvResult(call.client, call.number, time.perf_counter() - began, pack(text), code)
+            refusal = refusal_of(error)
+        if self._env is None or refusal.code is EnvErrorCode.UNKNOWN_CLIENT:
+            self._close()
+        return EnvResult(call.client, call.number, time.perf_counter() - began, pack(refusal.text), refusal.code)
 
     def _timed(self, do: Callable[[], Any]) -> Any:
         began = time.perf_counter()
@@ -110,7 +108,7 @@ class Served:
         if call.what is EnvAction.MAKE:
             return self._make(read_body(call.body, Make))
         if self._env is None:
-            raise _Refusal(EnvErrorCode.UNKNOWN_CLIENT, "This client has made no environment here.")
+            raise Refusal(EnvErrorCode.UNKNOWN_CLIENT, "This client has made no environment here.")
         match call.what:
             case EnvAction.STEP:
                 action = unpack(call.body)
@@ -121,44 +119,38 @@ class Served:
                 return pack(list(self._timed(lambda: self._env.reset(seed=asked.seed, options=options))))
             case EnvAction.RENDER:
                 return pack(self._timed(self._env.render))
-        raise _Refusal(EnvErrorCode.BAD_CALL, f"There is no call {call.what}.")
+        raise Refusal(EnvErrorCode.BAD_CALL, f"There is no call {call.what}.")
 
     def _make(self, asked: Make) -> bytes:
         self._close()
         maker = self._offers.get(asked.name)
         if maker is None:
             offered = ", ".join(self._offers)
-            raise _Refusal(EnvErrorCode.UNKNOWN_ENVIRONMENT, f"This PC has no {asked.name!r}; it offers {offered}.")
-        kwargs = dict(asked.kwargs)
-        if asked.render_mode is not None:
-            kwargs["render_mode"] = asked.render_mode
-        one = partial(self._one, maker, kwargs, asked)
-        mode = AutoresetMode(asked.autoreset_mode)
+            raise Refusal(EnvErrorCode.UNKNOWN_ENVIRONMENT, f"This PC has no {asked.name!r}; it offers {offered}.")
+        one = partial(make, maker, asked)
         if asked.count is None:
             env = self._timed(one)
-            observation, action, metadata = env.observation_space, env.action_space, env.metadata
+            told = told_of(env.observation_space, env.action_space, env.metadata)
         else:
-            # What it returns is packed before the next step can overwrite it.
-            env = self._timed(lambda: SyncVectorEnv([one] * (asked.count or 1), copy=False, autoreset_mode=mode))
-            observation, action = env.single_observation_space, env.single_action_space
-            metadata = env.metadata
+            env = self._timed(partial(self._vector, one, asked))
+            told = told_of(env.single_observation_space, env.single_action_space, env.metadata)
         self._env = env
-        said = made(observation, action, {key: item for key, item in metadata.items() if _travels(item)})
-        return body_of(said)
+        return body_of(told)
 
-    @staticmethod
-    def _one(maker: Maker, kwargs: dict[str, Any], asked: Make) -> gymnasium.Env[Any, Any]:
-        return Checked(maker(**kwargs), asked.name, asked.outside)
+    def _vector(self, one: Callable[[], Any], asked: Make) -> SyncVectorEnv:
+        count, processes = asked.count or 1, self._processes.of(asked)
+        if processes > 1:
+            self._workers = [Worker(asked) for _ in range(processes)]
+            return ProcessVectorEnv(self._workers, asked)
+        # What it returns is packed before the next step can overwrite it.
+        return SyncVectorEnv([one] * count, copy=False, autoreset_mode=AutoresetMode(asked.autoreset_mode))
 
     def _close(self) -> None:
         env, self._env = self._env, None
+        workers, self._workers = self._workers, ()
+        for worker in workers:
+            worker.let_go()
+        for worker in workers:
+            worker.join()
         if env is not None:
             env.close()
-
-
-def _travels(value: Any) -> bool:
-    try:
-        pack(value)
-    except CannotTravel:
-        return False
-    return isinstance(value, (str, int, float, bool, list, tuple, type(None), np.generic))

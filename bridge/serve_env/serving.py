@@ -122,7 +122,7 @@ class Serving:
             case Error(text=text):
                 _log.error("the receiver says", extra=fields(text=text))
             case Drain(reason=reason):
-                _log.info("the instance is going away; dialling on", extra=fields(reason=reason))
+                _log.info("the instance is going away, or soon will be; it is dialled on", extra=fields(reason=reason))
 
     async def _ping(self, connection: LinkConnection) -> None:
         while True:

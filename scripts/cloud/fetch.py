@@ -46,16 +46,19 @@ def fetch(
         )
     steps = checkpoint.manifest.steps
     folder = to or MODELS / found.run_id / str(steps)
-    beside = {RUN_CONFIG: _run_config(found), METRICS: found.objects.find(METRICS)}
+    beside = {RUN_CONFIG: _run_config(found)}
+    if (metrics := found.objects.find(METRICS)) is not None:
+        beside[METRICS] = metrics
     try:
-        _write(folder, checkpoint, {name: data for name, data in beside.items() if data is not None})
+        _write(folder, checkpoint, beside)
     except OSError as error:
         raise OperatorError(
             f"The model cannot go into {folder} ({error.strerror or error}). Name another with TO=..."
         ) from error
     size = sum(entry.bytes for entry in checkpoint.manifest.files.values())
     print(f"{folder}: the checkpoint at {steps:,} steps, {len(checkpoint.files)} files, {size / 1e6:.1f} MB, verified.")
-    note(f"Let it drive a lap: python -m scripts.lap TRACK --policy {folder / POLICY} --picture lap.png")
+    if parse_run_config(beside[RUN_CONFIG]).environment.kind == "racing":
+        note(f"Let it drive a lap: python -m scripts.lap TRACK --policy {folder / POLICY} --picture lap.png")
     if not run:
         note(
             "To go on with the run by hand, `make stop` first; README.md says how (public_host in run.json is then "

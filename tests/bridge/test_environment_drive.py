@@ -1,6 +1,7 @@
 """`drive --env` as a process, against the real receiver: an environment's own steps are what is stored, to the bit."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,26 @@ def test_an_environment_that_raises_ends_the_drive_and_loses_no_whole_step(tmp_p
     assert len(rows) == 138
     assert batches[-1].episodes[-1].reason == "interrupted"
     assert "RuntimeError: the wheel came off. So the drive ends" in place.log.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process alone")
+def test_an_environment_that_hangs_is_told_with_its_line_and_one_ctrl_c_ends_the_drive(
+    tmp_path: Path, s3: MotoS3
+) -> None:
+    with environment_site(named(toys.Reach), tmp_path, s3) as place:
+        with place.drive("--seed", "3", TOY_HANGS_AT="139") as bridge:
+            wait_until(lambda: "has not come back from step for 10 s" in place.log.read_text(), "it is told", 30.0)
+            assert "in step: time.sleep(3600.0)" in place.log.read_text()
+            assert bridge.poll() is None, "it is waited for"
+            bridge.send_signal(signal.SIGINT)
+            assert bridge.wait(120) == ExitCode.FAILED
+        rows, batches = place.rows(), place.batches()
+    assert rows == ended(place.written())
+    assert len(rows) == 138
+    assert batches[-1].episodes[-1].reason == "interrupted"
+    assert "hung in step when the drive was to end, and was broken off" in place.log.read_text()
+    assert "Traceback" not in place.log.read_text()
 
 
 def test_what_paces_itself_is_not_paced_by_us(tmp_path: Path, s3: MotoS3) -> None:

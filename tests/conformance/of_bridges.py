@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
+from experience.compression import decompressed
 from experience.remote_calls import Made, Make, Reset, body_of, read_body
 from experience.values import pack, unpack
 from tests.conformance.checking import expect
@@ -139,11 +140,13 @@ class Client:
         """What the environment returned."""
         result = self.answer(self.call(what, body))
         expect(result.error is None, f"{what} is answered by {result.error}: {unpack(result.body)}")
-        return unpack(result.body)
+        return unpack(decompressed(result.body))
 
     def made(self) -> Made:
         """Make the counter, and begin an episode."""
-        made = read_body(self.answer(self.call(EnvAction.MAKE, body_of(Make(self._bridge.name)))).body, Made)
+        made = read_body(
+            decompressed(self.answer(self.call(EnvAction.MAKE, body_of(Make(self._bridge.name)))).body), Made
+        )
         self.value(EnvAction.RESET, body_of(Reset(seed=1)))
         return made
 

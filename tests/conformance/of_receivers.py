@@ -1,5 +1,6 @@
 """What a receiver, with the trainer behind it, must do: here is the bridge that dials it, and serves the counter."""
 
+import contextlib
 import secrets
 import time
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import zstandard
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from experience.remote_calls import Make, Reset, body_of, made, read_body
@@ -31,6 +33,9 @@ from wire.pairing import Pairing, basic_auth_header, new_token
 
 TRAINER_SECONDS = 60.0
 """The trainer has asked for something within this time."""
+ANSWER_SECONDS = 30.0
+QUIET_SECONDS = 1.0
+"""Whoever asks for nothing in this time waits for an answer."""
 
 
 class Receiver:
@@ -75,7 +80,7 @@ class Receiver:
         self.numbers[call.client] = call.number
         return call
 
-    def answer(self, call: EnvCall, number: int | None = None) -> None:
+    def answer(self, call: EnvCall, compress: bool = False) -> None:
         """Do what is asked for, and say so."""
         error: EnvErrorCode | None = None
         counter = self._counters.get(call.client)
@@ -95,7 +100,7 @@ class Receiver:
             body = pack(list(counter.step(np.int64(action))))
         else:
             body = pack(None)
-        self.client.say(EnvResult(call.client, number or call.number, 0.0, body, error))
+        self.client.say(EnvResult(call.client, call.number, 0.0, zstandard.compress(body) if compress else body, error))
 
     def stepping(self) -> EnvCall:
         """Serve the trainer until it asks for a step, which is not answered yet."""
@@ -140,7 +145,7 @@ def refuses(receiver: Receiver) -> None:
     ):
         with Client(receiver.pairing) as client:
             client.blurt(first)
-            closed = client.close_code(30.0)
+            closed = client.close_code(ANSWER_SECONDS)
             told = [message for message in client.heard if isinstance(message, Error)]
             expect([error.code for error in told] == [code], f"it says {told}, not {code}")
             expect(close is None or closed == close, f"it closes with {closed}, not {close}")
@@ -150,15 +155,22 @@ def welcomes(receiver: Receiver) -> None:
     """It answers hello by welcome, and ping by pong."""
     with Client(receiver.pairing) as client:
         client.say(receiver.hello(stream="b" * 32, environments=("nobody-asks-for-this",)))
-        client.hear(Welcome, seconds=30.0)
+        client.hear(Welcome, seconds=ANSWER_SECONDS)
         client.say(Ping(12.5))
-        client.hear(Pong, lambda pong: pong.time == 12.5, 30.0)
+        client.hear(Pong, lambda pong: pong.time == 12.5, ANSWER_SECONDS)
 
 
 def steps(receiver: Receiver) -> None:
     """The trainer makes the counter, resets it and steps it, one call at a time, numbered without a gap."""
     for _ in range(100):
         receiver.answer(receiver.stepping())
+
+
+def reads_what_is_compressed(receiver: Receiver) -> None:
+    """The trainer reads an answer whose body is compressed."""
+    for _ in range(3):
+        receiver.answer(receiver.stepping(), compress=True)
+    receiver.answer(receiver.stepping())
 
 
 def asks_again(receiver: Receiver) -> None:
@@ -179,7 +191,11 @@ def passes_over(receiver: Receiver) -> None:
     receiver.client.say(EnvResult(call.client, max(1, call.number - 1), 0.0, stale))
     receiver.client.say(EnvResult("d" * 32, call.number, 0.0, stale))
     receiver.answer(call)
-    receiver.answer(receiver.stepping())
+    call = receiver.stepping()
+    with contextlib.suppress(TimeoutError):
+        more = receiver.client.hear(EnvCall, seconds=QUIET_SECONDS)
+        expect(False, f"it asks for {more.what} {more.number}, and was not answered yet")
+    receiver.answer(call)
 
 
 def begins_anew(receiver: Receiver) -> None:
@@ -200,8 +216,8 @@ def lets_a_liar_go(receiver: Receiver) -> None:
     client = receiver.client
     client.blurt(Hello("x", "e" * 32, "collect", "", "", False, 1, 0, 0, ""))
     try:
-        client.hear(Error, seconds=30.0)
-        client.close_code(30.0)
+        client.hear(Error, seconds=ANSWER_SECONDS)
+        client.close_code(ANSWER_SECONDS)
     except ConnectionClosed:
         expect(False, "it is let go without a word")
     receiver.close()
@@ -216,6 +232,7 @@ CHECKS = (
     refuses,
     welcomes,
     steps,
+    reads_what_is_compressed,
     asks_again,
     passes_over,
     begins_anew,

@@ -176,6 +176,8 @@ HOSTILE = {
     "a huge array of nothing": array_bytes(b"<U0", (2**62,), b""),
     "items of another count": array_bytes(b"<f8", (2,), b"\0" * 24),
     "items cut": array_bytes(b"<f8", (1,), b"\0" * 7),
+    "an array that ends in its head": ext(1, b"\x03<f4"),
+    "nothing as an array": ext(1, b""),
     "objects as an array": array_bytes(b"|O", (1,), b"\0" * 8),
     "a structured dtype": array_bytes(b"i4,f4", (1,), b"\0" * 8),
     "a dtype that is evaluated": array_bytes(b"(2,)f4", (1,), b"\0" * 8),

@@ -23,7 +23,7 @@ from bridge.pairing.file import store_pairing
 from bridge.spool import Spool
 from experience.codec import Batch, Column, EpisodeRecord, LapRecord, Layout, encode_batch
 from experience.environment import racing
-from racing.policy import POLICY_FORMAT, SQUASHED_GAUSSIAN
+from racing.policy_file import CATEGORICAL, POLICY_FORMAT, SQUASHED_GAUSSIAN
 from tests.support.runs import boxes, run_config
 from train_cloud.bridge_table import BridgeStanding, put_standings
 from train_cloud.receiver.segments import encode_segment, make_segment
@@ -52,6 +52,7 @@ def write_all(folder: Path) -> None:
     (folder / "segment_with_spaces.zst").write_bytes(_segment())
     (folder / "batch_v2.bin").write_bytes(encode_batch(_batch()))
     (folder / "policy.safetensors").write_bytes(_policy())
+    (folder / "policy_categorical.safetensors").write_bytes(_policy(CATEGORICAL))
     (folder / "counters.json").write_bytes(msgspec.json.encode(_counters()))
     (folder / "metrics.json").write_bytes(_metrics())
 
@@ -142,14 +143,18 @@ def _batch() -> Batch:
     )
 
 
-def _policy() -> bytes:
-    """Two inputs, a hidden layer of two, one action with its log standard deviation."""
+def _policy(distribution: str = SQUASHED_GAUSSIAN) -> bytes:
+    """Two inputs, a hidden layer of two, one action with its log standard deviation, or the logits of three choices."""
     tensors: dict[str, Any] = {
         "0.weight": np.array([[1.0, 0.0], [0.5, -1.0]], np.float16),
         "0.bias": np.array([0.0, 0.25], np.float32),
         "1.weight": np.array([[0.5, 1.0], [0.0, 0.0]], np.float16),
         "1.bias": np.array([-0.25, -4.0], np.float32),
     }
+    chooses = distribution == CATEGORICAL
+    if chooses:
+        tensors["1.weight"] = np.array([[1.0, 0.0], [0.0, 4.0], [-0.5, -1.0]], np.float16)
+        tensors["1.bias"] = np.array([0.0, -0.25, 0.5], np.float32)
     layers = [
         {"op": "linear", "weight": "0.weight", "bias": "0.bias"},
         {"op": "relu"},
@@ -160,9 +165,9 @@ def _policy() -> bytes:
         "version": "42",
         "signature": SIGNATURE,
         "observation_size": "2",
-        "action_size": "1",
-        "action_step": repr(2.0**-15),
-        "distribution": SQUASHED_GAUSSIAN,
+        "action_size": "3" if chooses else "1",
+        "action_step": repr(0.0 if chooses else 2.0**-15),
+        "distribution": distribution,
         "layers": json.dumps(layers),
     }
     return save(tensors, metadata)

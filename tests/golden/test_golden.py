@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from gymnasium.spaces import Box, Discrete
 
 from bridge.pairing.file import found_uri
 from bridge.spool import Spool, SpooledBatch
@@ -203,6 +204,18 @@ def test_a_policy_is_read_and_drives(golden: Path) -> None:
     assert action.tolist() == [[round(0.46211715726 * 32768) / 32768]]
 
 
+def test_a_policy_that_chooses_is_read_and_drives(golden: Path) -> None:
+    data = (golden / "policy_categorical.safetensors").read_bytes()
+    policy = Policy.from_bytes(data, "signature-of-the-task", (Box(-1.0, 1.0, (2,)), Discrete(3, start=5)))
+    assert (policy.version, policy.observation_size, policy.action_size, policy.action_step) == (42, 2, 3, 0.0)
+    # Hidden: relu(x) and relu(0.5 x - y + 0.25); so the logits are 1, 0.75, -0.25; 0, 4.75, -0.75; 0, -0.25, 0.5.
+    rows = np.array([[1.0, 0.5], [0.0, -1.0], [-1.0, 1.0]], np.float32)
+    assert policy.act(rows).tolist() == [[5], [6], [7]]
+    chosen = policy.act(np.repeat(rows[:1], 20_000, axis=0), np.random.default_rng(1))
+    # The softmax of 1, 0.75, -0.25.
+    assert np.bincount(chosen[:, 0] - 5) / 20_000 == pytest.approx([0.4842, 0.3771, 0.1387], abs=0.02)
+
+
 def test_the_counters_of_a_checkpoint_are_read(golden: Path) -> None:
     counters = msgspec.json.decode((golden / "counters.json").read_bytes(), type=Counters)
     assert msgspec.to_builtins(counters) == {
@@ -225,6 +238,7 @@ def test_the_counters_of_a_checkpoint_are_read(golden: Path) -> None:
         "pace": None,
         "made_by": "",
         "recent_metres": [],
+        "signature": "",
     }
 
 

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from racing.policy import (
+from racing.policy import Policy
+from racing.policy_file import (
     CATEGORICAL,
     EPSILON_GREEDY,
     GAUSSIAN_CLIPPED,
     POLICY_FORMAT,
     SQUASHED_GAUSSIAN,
-    Policy,
     PolicyError,
 )
 

@@ -17,7 +17,7 @@ from bridge.driving.environments import driven_environment
 from bridge.serve_env.offers import offers_of
 from experience.codec import Batch, decode_batch
 from experience.environment import Environment
-from racing.policy import CATEGORICAL, POLICY_FORMAT, SQUASHED_GAUSSIAN
+from racing.policy_file import CATEGORICAL, POLICY_FORMAT, SQUASHED_GAUSSIAN
 from tests.support import toy_environments as toys
 from tests.support.moto_s3 import MotoS3
 from tests.support.receivers import ReceiverProcess, receiver_process

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import save
 
-from racing.policy import POLICY_FORMAT, SQUASHED_GAUSSIAN
+from racing.policy_file import POLICY_FORMAT, SQUASHED_GAUSSIAN
 from racing.task import ACTION_SIZE, ACTION_STEP, CHANNELS, OBSERVATION_SIZE
 from wire.messages import WeightsUpdate
 

@@ -24,12 +24,13 @@ class Reach(gymnasium.Env[np.ndarray[Any, Any], Any]):
     observation_space: spaces.Space[Any] = spaces.Box(-np.inf, np.inf, (3,), np.float32)
     action_space: spaces.Space[Any] = spaces.Box(np.float32(-0.5), np.float32(2.0), (1,), np.float32)
     fails_at = -1
-    """A step of this environment's life that raises; $TOY_FAILS_AT says it, too."""
+    """A step of this environment's life that raises; $TOY_FAILS_AT says it, too. $TOY_HANGS_AT is one that hangs."""
 
     def __init__(self) -> None:
         self._random = np.random.default_rng()
         self._lived, self._seen = 0, np.zeros(3, np.float32)
         self._fails_at = int(os.environ.get("TOY_FAILS_AT", self.fails_at))
+        self._hangs_at = int(os.environ.get("TOY_HANGS_AT", -1))
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
         super().reset(seed=seed, options=options)
@@ -42,6 +43,8 @@ class Reach(gymnasium.Env[np.ndarray[Any, Any], Any]):
         self._lived, self._steps = self._lived + 1, self._steps + 1
         if self._lived == self._fails_at:
             raise RuntimeError("the wheel came off")
+        if self._lived == self._hangs_at:
+            time.sleep(3600.0)
         before, said = self._seen.tolist(), np.asarray(action).tolist()
         self._place += 0.1 * self._move(action)
         reward, there, late = -abs(self._place), abs(self._place) < 0.02, self._steps >= EPISODE_STEPS

@@ -14,13 +14,17 @@ from msgspec import Meta
 
 from tests.support.aws_fidelity import PRICES
 from tests.support.stack import ROOT
-from train_cloud.run_config import EnvironmentSettings, RunConfig, TaskSettings
+from train_cloud.run_config import BucketConfig, RunConfig
 
 TERRAFORM = ROOT / "terraform"
 OPTIONS = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False)
 NOT_A_USERS = {"run_id", "bucket", "public_host", "listen_host", "listen_port", "wandb_project", "wandb_entity"}
 SETTINGS = json.loads((TERRAFORM / "training_settings.json").read_text(encoding="utf-8"))["settings"]
-PARTS: dict[str, type[msgspec.Struct]] = {"task": TaskSettings, "environment": EnvironmentSettings}
+PARTS: dict[str, type[msgspec.Struct]] = {
+    one.name: one.type
+    for one in msgspec.structs.fields(RunConfig)
+    if isinstance(one.type, type) and issubclass(one.type, msgspec.Struct) and one.type is not BucketConfig
+}
 UNTAGGABLE = {
     "aws_autoscaling_schedule",
     "aws_iam_role_policy",
@@ -171,7 +175,9 @@ def limits_of(kind: type, prefix: str = "") -> dict[str, tuple[float | None, flo
 
 
 def test_the_training_variable_has_the_limits_of_a_run() -> None:
-    expected = limits_of(RunConfig) | limits_of(TaskSettings, "task.")
+    expected = limits_of(RunConfig)
+    for name, part in PARTS.items():
+        expected |= limits_of(part, f"{name}.")
     for name in set(expected) - NOT_A_USERS:
         row = SETTINGS[name]
         limits = (row.get("minimum"), row.get("exclusiveMinimum"), row.get("maximum"))

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from experience.environment import racing
 from racing.task import TaskConfig
 from tests.support.runs import boxes
-from train_cloud.environment import environment_of
+from train_cloud.environment import environment_of, task_config
 from train_cloud.run_config import ConfigError, RunConfig, TaskSettings, load_run_config, parse_run_config
 
 SMALLEST: dict[str, Any] = {"run_id": "monza-1", "bucket": {"name": "my-bucket"}}
@@ -109,11 +110,48 @@ def test_a_remote_environment_is_made_with_its_arguments() -> None:
         ({"source": "remote"}, "a car drives on its own PC"),
         (POINT | {"source": "bridge", "kwargs": {"g": 9.8}}, "a bridge makes its environment by itself"),
         (POINT | {"source": "bridge", "num_envs": 2}, "a bridge makes its environment by itself"),
+        (POINT | {"source": "bridge", "step_seconds": 5.0}, "a bridge makes its environment by itself"),
+        (POINT | {"source": "bridge", "make_seconds": 5.0}, "a bridge makes its environment by itself"),
+        (POINT | {"step_seconds": 0}, "`environment.step_seconds`"),
+        (POINT | {"make_seconds": 86_401}, "`environment.make_seconds`"),
         (POINT | {"source": "cloud"}, "expected 'bridge' or 'remote'"),
     ],
 )
 def test_who_acts_and_where_must_fit_together(environment: dict[str, object], words: str) -> None:
     assert words in refusal(environment=environment)
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"kind": "gymnasium"}, '`environment.id` has the value null, but `environment.kind` is "gymnasium"'),
+        ({"id": "Pendulum-v1"}, '`environment.id` has the value "Pendulum-v1", but `environment.kind` is "racing"'),
+        ({"kind": "flying"}, "expected 'racing' or 'gymnasium'"),
+        ({"kind": "racing", "gravity": 9.8}, "`environment.gravity`"),
+        ({"kind": "gymnasium", "id": "Toy-v0", "track": "a" * 64}, "`environment.track`"),
+        ({"kind": "gymnasium", "id": "x" * 200}, "`environment.id`"),
+        ("Pendulum-v1", "`environment`"),
+    ],
+)
+def test_an_environment_that_is_none_is_refused_in_a_sentence(environment: object, words: str) -> None:
+    assert words in refusal(environment=environment)
+
+
+def test_racing_is_an_environment_like_any_other_and_the_one_that_is_meant_where_none_is_named() -> None:
+    smallest, named = (
+        parse_run_config(json.dumps(SMALLEST | more).encode()) for more in ({}, {"environment": {"kind": "racing"}})
+    )
+    assert smallest == named
+    known = environment_of(named)
+    assert known is not None
+    assert known.signature == racing(task_config(named)).signature
+    other = parse_run_config(json.dumps(SMALLEST | {"environment": {"kind": "gymnasium", "id": "Toy-v0"}}).encode())
+    assert environment_of(other) is None, "its spaces are said by the first that has it"
+    # The very same spaces under another name: one way from a space to a layout and a signature.
+    toy = environment_of(other, [known.spaces.text])
+    assert toy is not None
+    assert (toy.spaces, toy.spaces.layout) == (known.spaces, known.spaces.layout)
+    assert toy.signature != known.signature
 
 
 def test_the_arguments_of_a_remote_environment_are_part_of_its_signature() -> None:

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.support.stores import A, B, batch, store, write_numbers
 from tests.support.waiting import wait_until
 from train_cloud.store import (
     IncomingBatch,
@@ -25,22 +25,8 @@ from train_cloud.store import (
     StreamState,
     TrainerProgress,
 )
-from train_cloud.store_file import MIGRATIONS
 
-A, B = "a" * 32, "b" * 32
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "store.db")
-    store.register_stream(A, "pc-a", "sig")
-    store.register_stream(B, "pc-b", "sig")
-    yield store
-    store.close()
-
-
-def batch(number: int, stream: str = A, steps: int = 10) -> IncomingBatch:
-    return IncomingBatch(stream, number, steps, f"{stream[0]}{number}".encode())
+__all__ = ["store"]
 
 
 def test_batches_are_read_back_in_the_order_of_their_arrival(store: Store) -> None:
@@ -129,18 +115,10 @@ def test_a_full_store_refuses_the_write_keeps_what_it_had_and_goes_on_when_there
     larger.close()
 
 
-def _write_numbers(path: Path, stream: str, count: int) -> None:
-    store = Store(path)
-    store.register_stream(stream, stream, "sig")
-    for number in range(1, count + 1):
-        store.add_batches([batch(number, stream)])
-    store.close()
-
-
 def test_several_processes_write_at_once(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_write_numbers, args=(path, name * 32, 30)) for name in "ab"]
+    writers = [context.Process(target=write_numbers, args=(path, name * 32, 30)) for name in "ab"]
     for writer in writers:
         writer.start()
     for writer in writers:
@@ -196,161 +174,6 @@ def test_requests_for_a_checkpoint_are_counted_over_processes(store: Store, tmp_
     assert (other.request_checkpoint(), store.request_checkpoint()) == (1, 2)
     other.close()
     assert store.checkpoint_requests() == 2
-
-
-OLD_TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE streams (
-    stream TEXT PRIMARY KEY, bridge TEXT NOT NULL, signature TEXT NOT NULL,
-    stored_through INTEGER NOT NULL DEFAULT 0, safe_through INTEGER NOT NULL DEFAULT 0,
-    stored_steps INTEGER NOT NULL DEFAULT 0, safe_steps INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE batches (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL REFERENCES streams, number INTEGER NOT NULL,
-    steps INTEGER NOT NULL, blob BLOB NOT NULL, UNIQUE (stream, number));
-CREATE TABLE weights (
-    serial INTEGER PRIMARY KEY AUTOINCREMENT, version INTEGER NOT NULL,
-    sha256 TEXT NOT NULL, blob BLOB NOT NULL);
-CREATE TABLE progress (
-    only INTEGER PRIMARY KEY CHECK (only = 1), trained_steps INTEGER NOT NULL,
-    consumed_steps INTEGER NOT NULL, updates INTEGER NOT NULL, state TEXT NOT NULL);
-INSERT INTO meta (key, value) VALUES ('ready', '1');
-INSERT INTO streams (stream, bridge, signature, stored_through, stored_steps) VALUES ('old', 'pc', 'sig', 1, 10);
-INSERT INTO batches (stream, number, steps, blob) VALUES ('old', 1, 10, x'61');
-"""
-
-
-def version_of(file: Path) -> int:
-    with closing(sqlite3.connect(file)) as database:
-        return int(database.execute("PRAGMA user_version").fetchone()[0])
-
-
-def old_file(folder: Path) -> Path:
-    with closing(sqlite3.connect(folder / "old.db")) as old:
-        old.executescript(OLD_TABLES)
-    return folder / "old.db"
-
-
-def test_a_store_from_before_versions_is_taken_as_it_is(tmp_path: Path) -> None:
-    path = old_file(tmp_path)
-    with closing(Store(path)) as store:
-        assert store.is_ready()
-        assert store.streams() == {"old": StreamState("pc", "sig", 1, 0, 10, 0)}
-        assert store.read_batches(0, 10) == [StoredBatch(1, "old", 1, 10, b"a")]
-        assert store.add_batches([batch(2, "old")]) == {"old": 2}
-    assert version_of(path) == max(MIGRATIONS)
-
-
-def test_a_store_of_a_newer_program_is_refused_and_left_alone(store: Store) -> None:
-    store.add_batches([batch(1)])
-    store.close()
-    with closing(sqlite3.connect(store.path)) as newer:
-        newer.execute("PRAGMA user_version = 7")
-    for read_only in (False, True):
-        with pytest.raises(StoreError, match=r"The store .* newer version of this.*Bring this program up to date"):
-            Store(store.path, read_only=read_only)
-    assert version_of(store.path) == 7
-
-
-def _open_at_once(path: Path, barrier: threading.Barrier, number: int) -> None:
-    barrier.wait(120)
-    with closing(Store(path)) as store:
-        store.register_stream(f"new {number}", "pc", "sig")
-
-
-@pytest.mark.parametrize("made_before", [True, False])
-def test_receiver_and_trainer_may_open_it_at_the_same_moment(tmp_path: Path, made_before: bool) -> None:
-    path = old_file(tmp_path) if made_before else tmp_path / "new.db"
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(3)
-    openers = [context.Process(target=_open_at_once, args=(path, barrier, number)) for number in range(3)]
-    for opener in openers:
-        opener.start()
-    for opener in openers:
-        opener.join(120)
-    assert [opener.exitcode for opener in openers] == [0, 0, 0]
-    with closing(Store(path)) as store:
-        assert {"new 0", "new 1", "new 2"} == store.streams().keys() - {"old"}
-        assert len(store.read_batches(0, 10)) == made_before
-    assert version_of(path) == max(MIGRATIONS)
-
-
-def test_opening_a_store_that_is_up_to_date_waits_for_no_writer(store: Store) -> None:
-    with closing(sqlite3.connect(store.path, isolation_level=None)) as writer:
-        writer.execute("BEGIN IMMEDIATE")
-        # It does not end before; whoever waited for it would give up with an error.
-        with closing(Store(store.path)) as other:
-            assert other.streams().keys() == {A, B}
-
-
-def test_who_only_reads_sees_what_another_process_commits_meanwhile(tmp_path: Path) -> None:
-    path = tmp_path / "a folder with ? and #" / "store.db"
-    path.parent.mkdir()
-    Store(path).close()
-    with closing(Store(path, read_only=True)) as reader:
-        assert reader.streams() == {}
-        writer = multiprocessing.get_context("spawn").Process(target=_write_numbers, args=(path, A, 5))
-        writer.start()
-        writer.join(120)
-        assert reader.streams()[A].stored_through == 5
-        assert [row.number for row in reader.read_batches(0, 10)] == [1, 2, 3, 4, 5]
-        assert [row.number for row in reader.unsafe_batches(A, 2)] == [1, 2]
-
-
-WRITES: dict[str, Callable[[Store], object]] = {
-    "register_stream": lambda store: store.register_stream("c" * 32, "pc", "sig"),
-    "add_batches": lambda store: store.add_batches([batch(2)]),
-    "mark_safe": lambda store: store.mark_safe(A, 1),
-    "note_checkpoint": lambda store: store.note_checkpoint(100, 1),
-    "forget_checkpoints": lambda store: store.forget_checkpoints(beyond_steps=0),
-    "prune": lambda store: store.prune(10),
-    "set_ready": lambda store: store.set_ready(),
-    "restore_batches": lambda store: store.restore_batches({}, []),
-    "put_weights": lambda store: store.put_weights(1, b"w", "hash"),
-    "put_progress": lambda store: store.put_progress(TrainerProgress(1, 2, 3, "learning")),
-    "set_meta": lambda store: store.set_meta("key", "value"),
-    "request_checkpoint": lambda store: store.request_checkpoint(),
-}
-
-
-@pytest.mark.parametrize("method", WRITES)
-def test_who_only_reads_cannot_write(store: Store, method: str) -> None:
-    store.add_batches([batch(1)])
-    store.mark_safe(A, 1)
-    for steps in (100, 200):
-        store.note_checkpoint(steps, needed_from=2)
-    before = "\n".join(store.connection().iterdump())
-    with closing(Store(store.path, read_only=True)) as reader:
-        with pytest.raises(StoreError, match="for reading only"):
-            WRITES[method](reader)
-        with pytest.raises(sqlite3.OperationalError, match="readonly"):
-            reader.connection().execute("DELETE FROM batches")
-        assert reader.progress() == TrainerProgress()
-    assert "\n".join(store.connection().iterdump()) == before
-
-
-def test_who_only_reads_makes_no_file(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"There is no store at .*absent\.db to read"):
-        Store(tmp_path / "absent.db", read_only=True)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_who_only_reads_migrates_nothing(tmp_path: Path) -> None:
-    path = old_file(tmp_path)
-    before = path.read_bytes()
-    with pytest.raises(StoreError, match=r"older version of this program.*Start what writes it once"):
-        Store(path, read_only=True)
-    assert path.read_bytes() == before
-
-
-def test_a_reader_that_leaves_last_takes_nothing_with_it(tmp_path: Path) -> None:
-    path = tmp_path / "store.db"
-    killed = "import os, sys; from train_cloud.store import Store; s = Store(sys.argv[1]); "
-    killed += "s.set_meta('said', 'before the kill'); os._exit(1)"
-    subprocess.run([sys.executable, "-c", killed, str(path)], check=False)
-    with closing(Store(path, read_only=True)) as reader:
-        assert reader.meta("said") == "before the kill"
-    with closing(Store(path)) as again:
-        assert again.meta("said") == "before the kill"
 
 
 def test_totals_are_those_of_all_streams_whatever_happens_to_them(store: Store, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def served(
             "AC_BRIDGE_URI": format_pairing(replace(receiver.pairing, port=proxy.port)),
             "AC_BRIDGE_CONFIG_DIR": windows_path(folder),
         }
-        command = ("-m", "bridge", "serve-env", "--env", NAME, "--num-envs", "4")
+        command = ("-m", "bridge", "serve-env", "--env", NAME, "--num-envs", "4", "--processes", "2")
         with windows.start(*command, folder=folder, **environment) as bridge:
             yield calls, proxy, bridge
 
@@ -83,7 +83,9 @@ def test_an_environment_in_windows_is_stepped_from_here(served: tuple[Path, Faul
     env.close()
 
 
-def test_a_vector_in_windows_begins_episodes_anew(served: tuple[Path, FaultProxy, WindowsProcess]) -> None:
+def test_a_vector_in_two_processes_of_windows_begins_episodes_anew(
+    served: tuple[Path, FaultProxy, WindowsProcess],
+) -> None:
     calls, _, bridge = served
     envs = RemoteVectorEnv(calls, NAME, 4, autoreset_mode="SameStep")
     envs.reset()

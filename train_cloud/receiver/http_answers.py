@@ -43,13 +43,13 @@ class Vitals:
         writer_busy: what the writer waits for, as the beginning of a sentence, and for how long, s; None when its
             thread has ended.
         backup_failing: how long the bucket has been failing, s.
-        bridges: bridges that have said Hello, of the WebSockets that are open, the `connections`.
+        bridges: how many bridges have said Hello, of the WebSockets that are open, the `connections`.
         weights_version: version that bridges are sent; 0 before the first.
     """
 
     writer_busy: Callable[[], tuple[str, float] | None]
     backup_failing: Callable[[], float] = lambda: 0.0
-    bridges: int = 0
+    bridges: Callable[[], int] = lambda: 0
     connections: int = 0
     weights_version: int = 0
     batches_stored: int = 0
@@ -146,7 +146,7 @@ class HttpAnswers:
         age = None if vitals.last_stored is None else time.monotonic() - vitals.last_stored
         figures: list[tuple[str, str, float | None]] = [
             ("healthy", "1 when GET /healthz answers ok.", vitals.problem() is None),
-            (BRIDGES, "Bridges connected now.", vitals.bridges),
+            (BRIDGES, "Bridges connected now.", vitals.bridges()),
             (STORED_STEPS, "Environment steps stored since the run began.", stored_steps),
             ("safe_steps", "Environment steps in the bucket.", safe_steps),
             ("trained_steps", "Environment steps that learning has kept up with.", progress.trained_steps),

@@ -9,6 +9,7 @@ that the trainer can recover from. After a start of the receiver, the bridge tha
 import asyncio
 import logging
 import socket
+from collections.abc import Set
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -45,6 +46,8 @@ GONE_SECONDS: Final = 10.0
 SILENCE_SECONDS: Final = 4.5
 """A bridge that was not heard for so long is let go; it speaks twice a second. Somebody waits for its answer."""
 CLOSE_SECONDS: Final = 10.0
+GOODBYE_SECONDS: Final = 0.5
+"""A trainer that is busy with something else says no goodbye, and is waited for no longer when the receiver ends."""
 MET_KEPT: Final = 10_000
 _log = logging.getLogger(__name__)
 
@@ -93,9 +96,10 @@ class Relay:
             bridge.socket.protocol.fail(CloseCode.GOING_AWAY, "draining")
             bridge.socket.send_data()
 
-    def serves(self, stream: str) -> bool:
-        """Whether a bridge is connected under this stream."""
-        return stream in self._bridges
+    @property
+    def served(self) -> Set[str]:
+        """The streams of the bridges that are connected."""
+        return self._bridges.keys()
 
     async def serve_bridge(self, connection: Connection, hello: Hello, welcome: Welcome) -> None:
         """Talk to a bridge that serves environments, until its connection ends; may raise PeerError."""
@@ -272,5 +276,6 @@ async def listen_for_calls(relay: Relay, path: Path) -> Server:
         compression=None,
         max_size=MAX_UP_FRAME_BYTES,
         ping_interval=None,
+        close_timeout=GOODBYE_SECONDS,
         server_header=None,
     )

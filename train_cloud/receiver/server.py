@@ -93,7 +93,7 @@ class Receiver:
         self._memory = Memory()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer = Writer(store, partial(self._call, self._written), self._on_crash)
-        self._vitals = Vitals(self._writer.busy)
+        self._vitals = Vitals(self._writer.busy, bridges=lambda: len(self._collectors) + len(self._relay.served))
         self._http = HttpAnswers(Gate(token), store, self._vitals, config.max_bridges)
         self._stop = threading.Event()
 
@@ -233,7 +233,7 @@ class Receiver:
                         for collector in self._collectors.values():
                             collector.connection.tell(News.FLOW_CONTROL, lambda: self._flow)
                         # How far the run is, and for how long it goes on, is the trainer's to tell.
-                        progress.update(self._flow.stored_steps, bridges=len(self._collectors))
+                        progress.update(self._flow.stored_steps, bridges=self._vitals.bridges())
                     self._vitals.store_unreadable = False
             except StoreError as error:
                 self._vitals.store_unreadable = True
@@ -251,6 +251,7 @@ class Receiver:
             _log.warning("bridges are told that the instance is about to end", extra=fields(text=warning))
             for collector in self._collectors.values():
                 collector.connection.post(Drain(warning))
+            self._relay.drain(warning)
         self._warning = warning
 
     def _poll_store(self) -> bool:
@@ -314,7 +315,7 @@ class Receiver:
         try:
             await self._relay.serve_bridge(connection, hello, welcome)
         finally:
-            if not self._relay.serves(hello.stream):
+            if hello.stream not in self._relay.served:
                 self._standings.left(hello.stream)
 
     def _admit(self, hello: Hello) -> tuple[Environment, float | None, StreamState]:
@@ -341,7 +342,6 @@ class Receiver:
         if (old := self._collectors.get(hello.stream)) is not None:
             old.connection.close(CloseCode.REPLACED, "a newer connection of this stream took over")
         self._collectors[hello.stream] = collector
-        self._vitals.bridges = len(self._collectors)
         self._poll_flow()
         flow = self._flow
         connection.post(
@@ -376,7 +376,6 @@ class Receiver:
             collector.ended |= not self._vitals.draining
             if self._collectors.get(hello.stream) is collector:
                 del self._collectors[hello.stream]
-                self._vitals.bridges = len(self._collectors)
                 self._standings.left(hello.stream)
             _log.info(
                 "bridge disconnected",

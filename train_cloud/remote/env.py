@@ -40,6 +40,11 @@ class RemoteEnv(gymnasium.Env[Any, Any]):
         self.observation_space, self.action_space = made.spaces()
         self.metadata, self.render_mode = made.metadata, render_mode
 
+    @property
+    def call_seconds(self) -> tuple[float, float]:
+        """Of the newest call, s: what was spent in the environment, and everything else: the way there and back."""
+        return self._stepping.call_seconds
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
         super().reset(seed=seed)

@@ -1,22 +1,26 @@
 """What RemoteEnv and RemoteVectorEnv have in common: one client's environment on a PC, made, stepped, and made anew."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from experience.compression import decompressed
 from experience.remote_calls import CallError, Made, Make, Reset, body_of, read_body
-from experience.values import ValuesError, pack, unpack
+from experience.values import CannotTravel, ValuesError, pack, unpack
 from runtime.logs import fields
 from train_cloud.remote.channel import Channel
 from train_cloud.remote.errors import RemoteEnvError
-from wire.messages import EnvAction, EnvErrorCode
+from train_cloud.run_config import EnvironmentSettings
+from wire.messages import MAX_BLOB_BYTES, EnvAction, EnvErrorCode
 
-STEP_SECONDS = 30.0
-"""An environment that has not come back from a step after so long is given up."""
-MAKE_SECONDS = 300.0
+STEP_SECONDS = EnvironmentSettings().step_seconds
+"""An environment that has not come back from a step after so long is given up, unless somebody says otherwise."""
+MAKE_SECONDS = EnvironmentSettings().make_seconds
 """Making and resetting a game may take its time, and a PC that is about to be connected is waited for."""
 _LONG_SECONDS = 60.0
 
+_T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
@@ -34,10 +38,19 @@ class Stepping:
         self._making = self._lost = False
         self._made: Made | None = None
 
+    @property
+    def call_seconds(self) -> tuple[float, float]:
+        """Of the newest call, s: what was spent in the environment, and everything else until the answer was taken."""
+        return self.channel.remote_seconds, self.channel.overhead_seconds
+
     def make(self) -> Made:
         """Have a PC make the environment; what it tells of it."""
         self.begin_make()
         made: Made = self._waited()
+        try:
+            made.spaces()
+        except CallError as error:
+            raise RemoteEnvError("bad_answer", f"The PC's spaces cannot be read: {error}") from None
         self._made, self._lost = made, False
         return made
 
@@ -60,8 +73,7 @@ class Stepping:
 
     def stepped(self) -> list[Any]:
         """What the step that was begun returns."""
-        stepped: list[Any] = self._waited()
-        return stepped
+        return self._parts(5)
 
     def render(self) -> Any:
         """What the environment's render returns."""
@@ -80,15 +92,15 @@ class Stepping:
 
     def begin_make(self) -> None:
         """Begin `make`."""
-        self._begin(EnvAction.MAKE, body_of(self._asked), self._make_seconds)
+        self._begin(EnvAction.MAKE, _packed(body_of, self._asked), self._make_seconds)
 
     def begin_reset(self, seed: int | list[int | None] | None, options: dict[str, Any] | None = None) -> None:
         """Begin a reset."""
-        self._begin(EnvAction.RESET, body_of(Reset(seed, options)), self._make_seconds)
+        self._begin(EnvAction.RESET, _packed(body_of, Reset(seed, options)), self._make_seconds)
 
     def begin_step(self, action: Any) -> None:
         """Begin a step."""
-        self._begin(EnvAction.STEP, pack(action), self._step_seconds)
+        self._begin(EnvAction.STEP, _packed(pack, action), self._step_seconds)
 
     def answer(self, seconds: float) -> Any:
         """What the make, reset or step that was begun returns; None when it has not after `seconds`."""
@@ -108,6 +120,7 @@ class Stepping:
 
     def _read(self, body: bytes) -> Any:
         try:
+            body = decompressed(body)
             return read_body(body, Made) if self._making else unpack(body)
         except (ValuesError, CallError) as error:
             raise RemoteEnvError("bad_answer", f"The PC's answer cannot be read: {error}.") from None
@@ -121,10 +134,15 @@ class Stepping:
             pass
         return self._read(body)
 
+    def _parts(self, count: int) -> list[Any]:
+        answer = self._waited()
+        if not isinstance(answer, list) or len(answer) != count:
+            raise RemoteEnvError("bad_answer", f"The PC answers with {type(answer).__name__}, not with {count} values.")
+        return answer
+
     def _reset(self, seed: int | list[int | None] | None, options: dict[str, Any] | None) -> list[Any]:
         self.begin_reset(seed, options)
-        begun: list[Any] = self._waited()
-        return begun
+        return self._parts(2)
 
     def _make_anew(self) -> None:
         _log.warning("the environment is made anew", extra=fields(environment=self._asked.name))
@@ -136,3 +154,15 @@ class Stepping:
                 f"{self._asked.name} on the PC has other spaces than before: its code was changed. Go on with the old "
                 "one, or begin another run.",
             )
+
+
+def _packed(make: Callable[[_T], bytes], value: _T) -> bytes:
+    """What is asked as bytes that travel; else RemoteEnvError, before anything is asked."""
+    try:
+        body = make(value)
+    except CannotTravel as error:
+        raise RemoteEnvError(EnvErrorCode.CANNOT_TRAVEL, f"What is asked of the PC cannot travel: {error}.") from None
+    if len(body) > MAX_BLOB_BYTES:
+        text = f"What is asked of the PC has {len(body)} bytes; at most {MAX_BLOB_BYTES} travel."
+        raise RemoteEnvError(EnvErrorCode.CANNOT_TRAVEL, text)
+    return body

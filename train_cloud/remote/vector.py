@@ -7,7 +7,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from experience.remote_calls import Make
+from train_cloud.remote.errors import RemoteEnvError
 from train_cloud.remote.stepping import MAKE_SECONDS, STEP_SECONDS, Stepping
+from wire.messages import EnvErrorCode
 
 
 class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
@@ -32,6 +34,7 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         super().__init__()
         mode = AutoresetMode(autoreset_mode)
         make = Make(name, kwargs or {}, num_envs, mode.value, render_mode, outside)
+        self._name, self._refuses = name, outside == "refuse"
         self._stepping = Stepping(path, make, step_seconds, make_seconds)
         made = self._stepping.make()
         self.num_envs, self.render_mode = num_envs, render_mode
@@ -39,6 +42,11 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
         self.single_observation_space, self.single_action_space = made.spaces()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
+
+    @property
+    def call_seconds(self) -> tuple[float, float]:
+        """Of the newest call, s: what was spent in the environment, and everything else: the way there and back."""
+        return self._stepping.call_seconds
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -55,6 +63,10 @@ class RemoteVectorEnv(VectorEnv[Any, Any, Any]):
 
     def step_async(self, actions: Any) -> None:
         """Begin a step of all of them; there is time for other work until `step_wait`."""
+        if self._refuses and not self.action_space.contains(actions):
+            # The PC looks at one after the other, and would have stepped the first ones by then.
+            text = f"An action of {self._name} is not of its declared space {self.single_action_space}: {actions}."
+            raise RemoteEnvError(EnvErrorCode.OUTSIDE_SPACE, text)
         self._stepping.begin_step(actions)
 
     def step_wait(self) -> tuple[Any, Any, Any, Any, dict[str, Any]]:

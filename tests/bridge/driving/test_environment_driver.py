@@ -21,7 +21,8 @@ from experience.environment import Environment
 from experience.recorder import Recorder
 from experience.spaces import Spaces, SpaceSpec
 from racing.clock import Clock
-from racing.policy import GAUSSIAN_CLIPPED, POLICY_FORMAT, Policy
+from racing.policy import Policy
+from racing.policy_file import GAUSSIAN_CLIPPED, POLICY_FORMAT
 
 STEPS = 20
 

@@ -23,7 +23,7 @@ WITH_TOKEN = {"Authorization": basic_auth_header(TOKEN)}
 
 
 def well() -> Vitals:
-    return Vitals(lambda: ("", 0.0), bridges=1, connections=1, weights_version=1)
+    return Vitals(lambda: ("", 0.0), bridges=lambda: 1, connections=1, weights_version=1)
 
 
 def get(receiver: ThreadedReceiver, path: str, headers: dict[str, str] | None = None) -> tuple[HTTPResponse, str]:

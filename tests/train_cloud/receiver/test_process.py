@@ -5,21 +5,25 @@ import socket
 import ssl
 import stat
 import sys
+import time
 from http.client import HTTPSConnection
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from experience.remote_calls import Make, body_of
 from runtime.exit_codes import ExitCode
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.receivers import Client as Bridge
 from tests.support.receivers import ReceiverProcess, blob, hello, receiver_process
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
+from train_cloud.remote.channel import Channel
 from train_cloud.run_config import RunConfig
+from train_cloud.run_folder.files import CALLS
 from train_cloud.store import Store, TrainerProgress
-from wire.messages import Ack, Drain, TransitionBatch
+from wire.messages import Ack, Drain, EnvAction, TransitionBatch
 from wire.pairing import basic_auth_header, check_pin, format_pairing
 
 __all__ = ["s3"]
@@ -107,6 +111,21 @@ def test_sigterm_drains_brings_everything_to_the_bucket_and_exits_0(config: RunC
             bridge.hear(Ack, lambda ack: ack.safe_through == 3)
         assert receiver.process.wait(120) == ExitCode.OK
         assert "everything stored is in the bucket" in receiver.log_text()
+
+
+@answers_sigterm
+def test_a_trainer_that_says_nothing_does_not_hold_up_the_end(config: RunConfig, tmp_path: Path) -> None:
+    channel = Channel(tmp_path / CALLS)
+    with receiver_process(config, tmp_path) as receiver:
+        receiver.pairing()
+        channel.send(EnvAction.MAKE, body_of(Make("Nobodys-v0")), 600.0)
+        # Nobody offers it, so that the time goes by in which the call arrives.
+        assert channel.receive(1.0) is None
+        began = time.monotonic()
+        assert receiver.terminate() == ExitCode.OK
+        # The library's own patience with a peer that does not say goodbye is 10 s.
+        assert time.monotonic() - began < 9.0
+    channel.close()
 
 
 def test_a_receiver_killed_at_any_moment_goes_on_where_it_was(config: RunConfig, tmp_path: Path) -> None:

@@ -157,3 +157,14 @@ def test_no_more_environments_are_made_than_the_pc_allows(receiver: ThreadedRece
         assert raised.value.code == EnvErrorCode.FULL
         first.close()
         _made(calls_of(receiver), "second")
+
+
+def test_what_could_not_be_made_takes_no_room(receiver: ThreadedReceiver) -> None:
+    with serving(receiver.port, most=1):
+        # Whoever looks at the error holds the environment that it is of.
+        with pytest.raises(RemoteEnvError, match="unexpected keyword argument 'colour'") as refused:
+            RemoteEnv(calls_of(receiver), NAME, kwargs={"colour": "red"})
+        made = _made(calls_of(receiver), "made")
+        assert made.reset()[0].tolist() == [0.0]
+        assert refused.value.code == EnvErrorCode.RAISED
+        made.close()

@@ -1,12 +1,13 @@
 """A link that is cut a thousand times: each step is done once, and each answer is that of its own call.
 
-AC_REMOTE_CUTS=10000 cuts it so often, AC_REMOTE_SEED chooses where.
+`make cuts` cuts it 10,000 times; AC_REMOTE_CUTS and AC_REMOTE_SEED choose how often and where.
 """
 
 import os
 import random
 import secrets
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from tests.support import counting_env
 from tests.support.fault_proxy import FaultProxy
+from tests.support.frame_counter import CountingProxy
 from tests.support.remote_pc import ServedHere, receiver_here
 from tests.support.waiting import wait_until
 from train_cloud.remote.env import RemoteEnv
@@ -67,8 +69,9 @@ def test_over_a_thousand_cuts_no_step_is_doubled_lost_or_shifted(
     chance = random.Random(SEED)
     with (
         receiver_here(tmp_path_factory.mktemp("r")) as (receiver, calls),
-        FaultProxy(("127.0.0.1", receiver.port)) as proxy,
+        CountingProxy(("127.0.0.1", receiver.port)) as proxy,
     ):
+        began = time.monotonic()
         pc = ServedHere(replace(receiver.pairing, port=proxy.port), [NAME], 4)
         steppers = [Stepper(calls) for _ in range(4)]
         cuts = 0
@@ -83,6 +86,13 @@ def test_over_a_thousand_cuts_no_step_is_doubled_lost_or_shifted(
     assert [one.wrong for one in steppers] == [[], [], [], []]
     assert [counting_env.STEPS[one.name] for one in steppers] == [one.steps for one in steppers]
     assert cuts == CUTS
+    # The rest fell between two messages, or into a greeting.
+    assert min(proxy.torn["env_call"], proxy.torn["env_result"]) > CUTS / 5
+    steps, seconds = sum(one.steps for one in steppers), time.monotonic() - began
+    print(
+        f"{cuts} cuts, {proxy.torn['env_call']} of them in a call and {proxy.torn['env_result']} in an answer, during "
+        f"{steps} steps of 4 environments in {seconds:.0f} s (seed {SEED}): none doubled, lost or shifted"
+    )
 
 
 def cut_once(proxy: FaultProxy, chance: random.Random, steppers: list[Stepper]) -> None:

@@ -12,10 +12,13 @@ from tests.support.receivers import CONFIG, REMOTE, ThreadedReceiver, hello
 from tests.support.waiting import wait_until
 from tests.train_cloud.remote.test_faults import NAME, calls_of, serving
 from train_cloud.receiver.server import SILENCE_SECONDS
+from train_cloud.receiver_client import metrics
 from train_cloud.remote.env import RemoteEnv
 from train_cloud.remote.errors import RemoteEnvError
 from train_cloud.remote.vector import RemoteVectorEnv
 from train_cloud.run_config import RunConfig
+from train_cloud.run_folder.files import WARNING
+from train_cloud.run_folder.states import BRIDGES
 from wire.messages import CloseCode, Drain, EnvErrorCode, Error, ErrorCode, Role
 
 SERVES: dict[str, Any] = {"role": Role.SERVE_ENV, "signature": "", "spaces": "", "environments": (NAME,)}
@@ -59,6 +62,15 @@ def test_a_pc_that_serves_is_let_go_when_the_instance_goes_away(receiver: Thread
         receiver.stop.set()
         assert "going away" in client.hear(Drain).reason
         assert client.close_code() == CloseCode.GOING_AWAY
+
+
+def test_a_pc_that_serves_counts_as_a_bridge_and_is_warned_of_an_end_like_one(receiver: ThreadedReceiver) -> None:
+    with receiver.client() as client:
+        client.begin(hello(REMOTE, **SERVES))
+        assert metrics(receiver.pairing)[BRIDGES] == 1
+        (receiver.store.path.parent / WARNING).write_text("about to end as idle", encoding="utf-8")
+        assert client.hear(Drain).reason == "about to end as idle"
+    wait_until(lambda: metrics(receiver.pairing)[BRIDGES] == 0, "it has left")
 
 
 def test_the_room_of_a_trainer_that_is_gone_is_free_at_once(receiver: ThreadedReceiver) -> None:

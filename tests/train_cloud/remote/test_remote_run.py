@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from experience.batches import Batch
 from experience.codec import decode_batch
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.site import BRIDGE, RECEIVER, TRAINER, Site
 from tests.support.waiting import wait_until
+from train_cloud.remote.vector import RemoteVectorEnv
+from train_cloud.run_folder.files import CALLS, TENSORBOARD
 
 __all__ = ["s3"]
 
@@ -34,7 +37,7 @@ def remote_site(folder: Path, s3: MotoS3, **changes: Any) -> Site:
 
 
 def start_pc(site: Site) -> None:
-    site.start(BRIDGE, "bridge", "serve-env", "--env", NAME, "--num-envs", ENVS)
+    site.start(BRIDGE, "bridge", "serve-env", "--env", NAME, "--num-envs", ENVS, "--processes", 2)
 
 
 def made(folder: Path) -> Counter[str]:
@@ -76,8 +79,28 @@ def test_a_run_is_trained_to_its_end_by_a_pc_that_is_stepped(tmp_path: Path, s3:
         assert steps == made(site.folder)
         assert counters.ends["truncated"] == 600 // 20
         document = json.loads(site.objects.get("metrics.json")[0])
-        assert 0.0 < document["remote"]["environment_seconds"] < document["remote"]["round_trip_seconds"]
+        figures = document["remote"]
+        assert 0.0 < figures["environment_seconds"] < figures["round_trip_seconds"]
+        overhead = figures["round_trip_seconds"] - figures["environment_seconds"]
+        assert figures["overhead_seconds"] == pytest.approx(overhead)
+        curves = EventAccumulator(str(site.instance / TENSORBOARD)).Reload()
+        assert {f"remote/{name}" for name in figures} <= set(curves.Tags()["scalars"])
         assert sum(batch.steps for batch in map(decode_batch, site.batches_in_bucket().values())) == 600
+
+
+def test_over_tls_ones_own_code_steps_it_without_a_trainer(tmp_path: Path, s3: MotoS3) -> None:
+    kwargs = {"log": str(tmp_path / "steps.jsonl")}
+    with remote_site(tmp_path / "run", s3, tls=True) as site:
+        site.start_receiver()
+        site.wait_for_receiver()
+        start_pc(site)
+        envs = RemoteVectorEnv(site.instance / CALLS, NAME, ENVS, kwargs=kwargs)
+        envs.reset(seed=1)
+        for _ in range(50):
+            envs.step(np.zeros((ENVS, 1), np.float32))
+        envs.close()
+        # In the default mode the step after an episode's 20 begins the next one.
+        assert sum(made(site.folder).values()) == (50 - 2) * ENVS
 
 
 @pytest.mark.slow

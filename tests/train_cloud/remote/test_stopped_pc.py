@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,15 +16,18 @@ import pytest
 from tests.support.fault_proxy import FaultProxy
 from tests.support.receivers import ThreadedReceiver
 from tests.support.remote_pc import receiver_here
-from tests.support.waiting import PATIENCE, wait_until
+from tests.support.waiting import wait_until
 from train_cloud.remote.env import RemoteEnv
 from train_cloud.remote.errors import RemoteEnvError
+from wire.messages import EnvErrorCode
 from wire.pairing import Pairing, format_pairing
 
 pytestmark = pytest.mark.slow
 
 NAME = "tests.support.counting_env:Counting"
 NOTICED_SECONDS = 5.0
+GONE_SECONDS = 10.0
+"""A PC that stays away for so long is gone; both are promised in docs/remote-gym.md."""
 
 
 @contextmanager
@@ -58,22 +61,36 @@ def test_a_stopped_bridge_is_let_go_within_seconds_and_goes_on_where_it_stood(
     ):
         env = RemoteEnv(calls, NAME, step_seconds=300.0)
         env.reset()
-        assert env.step(0)[0].tolist() == [1.0]
-        process.send_signal(signal.SIGSTOP)
-        answers: list[float] = []
-        step = threading.Thread(target=lambda: answers.append(env.step(0)[0].item()))
-        step.start()
-        try:
-            # The proxy's connection ends when the receiver, which alone can, has hung up.
-            took = wait_until(lambda: proxy.open_connections == 0, "the stopped bridge is noticed", 15.0)
-        finally:
-            process.send_signal(signal.SIGCONT)
-            step.join(300.0)
-        assert answers == [2.0], "the same process goes on in mid-episode, and the step is done once"
-        assert env.step(0)[0].tolist() == [3.0]
-        # On a busy machine everything takes longer; all other silences of the link are longer still.
-        assert took < 2.0 * NOTICED_SECONDS
+        steps = 0
+
+        def noticed_after() -> float:
+            nonlocal steps
+            assert env.step(0)[0].tolist() == [steps + 1]
+            process.send_signal(signal.SIGSTOP)
+            answers: list[float] = []
+            step = threading.Thread(target=lambda: answers.append(env.step(0)[0].item()))
+            step.start()
+            try:
+                # The proxy's connection ends when the receiver, which alone can, has hung up.
+                took = wait_until(lambda: proxy.open_connections == 0, "the stopped bridge is noticed", 15.0)
+            finally:
+                process.send_signal(signal.SIGCONT)
+                step.join(300.0)
+            assert answers == [steps + 2], "the same process goes on in mid-episode, and the step is done once"
+            steps += 2
+            return took
+
+        assert at_best(noticed_after) <= NOTICED_SECONDS
+        assert env.step(0)[0].tolist() == [steps + 1]
         env.close()
+
+
+def at_best(measured: Callable[[], float]) -> float:
+    """The shortest of up to three times: on a busy machine everything takes longer than it must."""
+    times = [measured()]
+    while min(times) > NOTICED_SECONDS and len(times) < 3:
+        times.append(measured())
+    return min(times)
 
 
 def test_a_pc_that_stays_stopped_is_an_error_to_recover_from(
@@ -84,9 +101,11 @@ def test_a_pc_that_stays_stopped_is_an_error_to_recover_from(
         env = RemoteEnv(calls, NAME, step_seconds=300.0)
         env.reset()
         process.send_signal(signal.SIGSTOP)
-        with pytest.raises(RemoteEnvError, match="has been gone for") as raised:
+        began = time.monotonic()
+        with pytest.raises(RemoteEnvError, match="has been gone for 10 s") as raised:
             env.step(0)
-        assert raised.value.is_recoverable
+        assert (raised.value.code, raised.value.is_recoverable) == (EnvErrorCode.NO_BRIDGE, True)
+        assert GONE_SECONDS <= time.monotonic() - began < 2.0 * (NOTICED_SECONDS + GONE_SECONDS)
         with bridge_process(running.pairing, tmp_path / "other log", NAME):
             # Whoever comes instead begins anew.
             assert env.reset()[0].tolist() == [0.0]
@@ -104,12 +123,21 @@ def test_a_link_that_leads_nowhere_is_left_within_seconds(
     ):
         env = RemoteEnv(calls, NAME, step_seconds=300.0)
         env.reset()
-        # The connection stays mute for ever, as one that a router has forgotten; new ones work.
-        proxy.black_hole()
-        proxy.resume()
-        began = time.monotonic()
-        assert env.step(0)[0].tolist() == [1.0]
-        assert time.monotonic() - began < PATIENCE * NOTICED_SECONDS
-        assert proxy.accepted == 2
-        assert env.step(0)[0].tolist() == [2.0]
+        steps = 0
+
+        def left_after() -> float:
+            nonlocal steps
+            accepted = proxy.accepted
+            # The connection stays mute for ever, as one that a router has forgotten; new ones work.
+            proxy.black_hole()
+            proxy.resume()
+            began = time.monotonic()
+            assert env.step(0)[0].tolist() == [steps + 1]
+            took = time.monotonic() - began
+            assert proxy.accepted == accepted + 1
+            assert env.step(0)[0].tolist() == [steps + 2]
+            steps += 2
+            return took
+
+        assert at_best(left_after) <= NOTICED_SECONDS
         env.close()

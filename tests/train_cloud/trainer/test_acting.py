@@ -72,14 +72,14 @@ def receiver(tmp_path: Path) -> Iterator[ThreadedReceiver]:
     receiver.close()
 
 
-def turned(actor: Actor, until: Callable[[], bool], what: str, most: int = 10**6) -> None:
+def turned(actor: Actor, until: Callable[[], bool], what: str, seconds: float = 30.0, most: int = 10**6) -> None:
     """Let the actor go on until then."""
 
     def turn() -> bool:
         actor.turn(most, 0.01)
         return until()
 
-    wait_until(turn, what)
+    wait_until(turn, what, seconds)
 
 
 def begun(actor: Actor, environment: Environment, act: Callable[[Any], Any], sink: Listed | None = None) -> Listed:
@@ -107,6 +107,23 @@ def test_an_environment_that_cannot_go_on_ends_its_episode_and_is_made_anew(
     assert (ends[0].steps, ends[0].reason, ends[-1].reason) == (3, "interrupted", "stopped")
     seen = np.concatenate([batch.current_observations()[:, 0] for batch in sink.batches])
     assert seen[:4].tolist() == [0.0, 1.0, 2.0, 0.0]
+
+
+def test_an_environment_that_hangs_for_longer_than_the_run_allows_is_made_anew(receiver: ThreadedReceiver) -> None:
+    actions = iter([0, 0, 2] + [0] * 10**6)
+    hasty = msgspec.structs.replace(CONFIG, environment=msgspec.structs.replace(CHOSEN, step_seconds=0.5))
+    actor = Actor(hasty, calls_of(receiver))
+    sink = begun(actor, COUNTING, lambda _: np.array([next(actions)]))
+    counting_env.RELEASED.clear()
+    try:
+        with serving(receiver.port):
+            # At most 28 s on a busy machine: before the 30 s that are usual.
+            turned(actor, lambda: sink.steps_of_car(0) > 3, "it goes on with another one", 7.0)
+            actor.close()
+    finally:
+        counting_env.RELEASED.set()
+    ends = [episode for batch in sink.batches for episode in batch.episodes]
+    assert (ends[0].steps, ends[0].reason) == (2, "interrupted")
 
 
 def test_a_pc_with_other_spaces_is_not_stepped(receiver: ThreadedReceiver) -> None:
@@ -140,7 +157,7 @@ def test_it_makes_no_more_steps_than_it_may(receiver: ThreadedReceiver) -> None:
     sink = begun(actor, COUNTING, act)
     with serving(receiver.port):
         # All but the newest, of which nobody knows yet whether it is the last of its episode.
-        turned(actor, lambda: sink.steps_of_car(0) == 29, "it acts, and what it did is there at once", 30)
+        turned(actor, lambda: sink.steps_of_car(0) == 29, "it acts, and what it did is there at once", most=30)
         for _ in range(20):
             actor.turn(30, 0.01)
         assert len(acted) == 30

@@ -26,7 +26,7 @@ from racing.driving import EpisodeEnd, Step
 from runtime.logs import fields
 from runtime.retry import Backoff
 from train_cloud.remote.errors import NO_ANSWER, RemoteEnvError
-from train_cloud.remote.stepping import MAKE_SECONDS, STEP_SECONDS, Stepping
+from train_cloud.remote.stepping import Stepping
 from train_cloud.run_config import RunConfig
 from train_cloud.trainer.learning.sanity import check_sane
 from wire.messages import EnvAction
@@ -45,7 +45,7 @@ class Actor:
         chosen = config.environment
         self._config, self._name, self._count = config, chosen.id or "", chosen.num_envs
         make = Make(self._name, chosen.kwargs, self._count, AutoresetMode.SAME_STEP.value)
-        self._stepping = Stepping(path, make, STEP_SECONDS, MAKE_SECONDS)
+        self._stepping = Stepping(path, make, chosen.step_seconds, chosen.make_seconds)
         self._call: EnvAction | None = None
         self._called_at = self._try_at = 0.0
         self._made = False
@@ -118,12 +118,15 @@ class Actor:
     def figures(self) -> dict[str, float | None]:
         """Means over the vector steps since the last time there were any, s; None before the first.
 
-        `environment_seconds` were spent on the PC, `round_trip_seconds` until the answer was taken here.
+        `environment_seconds` were spent on the PC, `round_trip_seconds` until the answer was taken here, between two
+        updates; `overhead_seconds` is the difference.
         """
         if self._answers:
             self._means = (self._seconds / self._answers).tolist()
         self._answers, self._seconds = 0, np.zeros(2)
-        return {"environment_seconds": self._means[0], "round_trip_seconds": self._means[1]}
+        inside, whole = self._means
+        overhead = None if inside is None or whole is None else whole - inside
+        return {"environment_seconds": inside, "round_trip_seconds": whole, "overhead_seconds": overhead}
 
     def turn(self, most: int, seconds: float = 0.0) -> None:
         """Take an answer, waited for at most `seconds`, and ask for what comes next, of which the caller has need then.

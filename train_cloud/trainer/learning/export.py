@@ -24,13 +24,13 @@ from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import nn
 
-from racing.policy import (
+from racing.policy import Policy
+from racing.policy_file import (
     CATEGORICAL,
     EPSILON_GREEDY,
     GAUSSIAN_CLIPPED,
     POLICY_FORMAT,
     SQUASHED_GAUSSIAN,
-    Policy,
     PolicyError,
 )
 

@@ -41,7 +41,8 @@ _CURVES = {
     "rate": ("steps_per_second", "updates_per_second"),
 }
 TAGS = {f"{group}/{name}": name for group, names in _CURVES.items() for name in names}
-"""Name of each curve, and the field of metrics.json that it draws; the losses come as train/..."""
+"""Name of each curve, and the field of metrics.json that it draws; the losses come as train/..., and what a remote
+environment's steps take as remote/..."""
 
 _log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ _log = logging.getLogger(__name__)
 def curve_points(document: Mapping[str, Any]) -> dict[str, float]:
     """The point of each curve in a metrics document; what is not known yet has none."""
     points = {tag: document[field] for tag, field in TAGS.items()}
+    points |= {f"remote/{name}": value for name, value in document.get("remote", {}).items()}
     points |= {f"train/{name}": value for name, value in document["losses"].items() if name != "n_updates"}
     return {tag: float(value) for tag, value in points.items() if value is not None}
 

@@ -66,6 +66,14 @@ def test_the_curves_are_those_of_the_metrics_document() -> None:
     assert points["run/replay_rows"] == 0
 
 
+def test_what_a_remote_environments_steps_take_is_drawn_once_it_is_known() -> None:
+    known = {"environment_seconds": 0.001, "round_trip_seconds": 0.004, "overhead_seconds": 0.003}
+    points = curve_points(document(10) | {"remote": known})
+    assert {name: points[f"remote/{name}"] for name in known} == known
+    unknown = curve_points(document(10) | {"remote": dict.fromkeys(known)})
+    assert not [tag for tag in unknown if tag.startswith("remote/")]
+
+
 def test_a_resumed_run_goes_on_at_its_checkpoint_and_no_point_is_there_twice(
     tmp_path: Path, objects: ObjectStore
 ) -> None:
