@@ -276,7 +276,7 @@ class Trainer:
         self.counters.seconds = time.monotonic() - self._began
         self._rates.mark(self.trained_steps(), self.counters)
         if self.actor is not None:
-            self._remote = {"remote": self.actor.figures() | {"waits_for": self.actor.waits_for()}}
+            self._remote = {"remote": self.actor.figures(), "waits_for": self.actor.waits_for()}
         document = self._document(state)
         self.uploads.metrics(lambda saved: metrics_bytes(document | {"checkpoint_steps": saved}))
         self.tracking.draw(document)

@@ -87,7 +87,7 @@ def check_counters(site: Site, counters: Counters) -> None:
     document = json.loads(site.objects.get("metrics.json")[0])
     assert document["losses"]
     assert all(math.isfinite(loss) for loss in document["losses"].values())
-    assert document["remote"]["waits_for"] is None
+    assert document["waits_for"] is None
     check_chains(recorded)
 
 
@@ -116,6 +116,8 @@ def test_pendulum_is_learned_by_sac(tmp_path: Path, s3: MotoS3) -> None:
         "learning_starts": 500,
         "updates_per_step": 1.0,
         "learning_rate": 1e-3,
+        "batch_size": 64,
+        "gamma": 0.95,
         "save_frequency": 2_000,
     }
     with Site(tmp_path / "run", s3, **settings) as site:
