@@ -112,7 +112,7 @@ PENDULUM: dict[str, Any] = {"environment": remote("Pendulum-v1"), "batch_size": 
 
 def test_pendulum_is_learned_by_sac(tmp_path: Path, s3: MotoS3) -> None:
     settings = PENDULUM | {
-        "total_timesteps": 8_000,
+        "total_timesteps": 10_000,
         "learning_starts": 500,
         "updates_per_step": 1.0,
         "learning_rate": 1e-3,
