@@ -43,12 +43,12 @@ def from_rows(space: gym.Space[Any], rows: AnyArray) -> Any:
 
 
 def batch_of_one(space: gym.Space[Any], value: Any) -> Any:
-    """A single value of the space, as a batch that holds nothing else."""
+    """A single value of the space, as a batch that holds nothing else, of the space's dtypes."""
     if isinstance(space, gym.Dict):
         return {key: batch_of_one(inner, value[key]) for key, inner in space.spaces.items()}
     if isinstance(space, gym.Tuple):
         return tuple(batch_of_one(inner, one) for inner, one in zip(space.spaces, value, strict=True))
-    return np.asarray(value)[None]
+    return np.asarray(value, space.dtype)[None]
 
 
 def _dtype(leaf: gym.Space[Any]) -> np.dtype[Any]:

@@ -62,8 +62,10 @@ class Actor:
         """
         self._steps, self._totals = np.zeros(self._count, np.int64), np.zeros(self._count)
         """Of the open episodes."""
-        self._acting = self._acted = 0
-        """The newest version that acted, and the steps that it has chosen."""
+        self._acting = 0
+        """The version that chose the newest step."""
+        self._said = False
+        """Whether rewards that cannot be learned from were told of."""
         self._answers, self._seconds = 0, np.zeros(2)
         self._means: list[float | None] = [None, None]
 
@@ -79,15 +81,13 @@ class Actor:
         act: Callable[[Any], Any],
         version: Callable[[], int],
         stored_steps: int,
-        steps_of_version: int | None = None,
     ) -> None:
         """Act from now on, in an `environment` of these spaces alone.
 
         `act` chooses the actions for observations, by the policy that `version` names; `stored_steps` are in the store.
-        Where no more than `steps_of_version` are learned from, it waits for the next version then.
         """
         self._environment, self._recorder, self._act, self._version = environment, recorder, act, version
-        self._stored_before, self._most = stored_steps, steps_of_version
+        self._stored_before = stored_steps
 
     @property
     def pending_steps(self) -> int:
@@ -130,21 +130,24 @@ class Actor:
         overhead = None if inside is None or whole is None else whole - inside
         return {"environment_seconds": inside, "round_trip_seconds": whole, "overhead_seconds": overhead}
 
-    def turn(self, trained_steps: int, seconds: float = 0.0) -> None:
-        """Take an answer, waited for at most `seconds`, and ask for what comes next.
+    def turn(self, most: int, seconds: float = 0.0) -> None:
+        """Take an answer, waited for at most `seconds`, and ask for what comes next, of which the caller has need then.
 
-        It asks for no more steps while it leads `trained_steps` by too many. Raises StoreError and Diverged.
+        It asks for no step with which the run would have more than `most`. Raises StoreError and Diverged.
         """
         try:
-            self._ask(trained_steps)
+            self._ask(most)
             if self._call is None:
+                if self._recorder is not None and seconds:
+                    # Nobody has anything to do but what is collected, of which there is no more for now.
+                    self._recorder.flush()
                 time.sleep(seconds)
                 return
             answer = self._stepping.answer(seconds)
             if answer is not None:
                 call, self._call = self._call, None
                 self._take(call, answer)
-                self._ask(trained_steps)
+                self._ask(most)
         except (RemoteEnvError, CallError) as error:
             self._failed(error)
 
@@ -156,7 +159,7 @@ class Actor:
         with suppress(RemoteEnvError):
             self._stepping.close(CLOSE_SECONDS)
 
-    def _ask(self, trained_steps: int) -> None:
+    def _ask(self, most: int) -> None:
         """Begin the next call, unless one is under way or has to wait."""
         recorder = self._recorder
         if self._call is not None or time.monotonic() < self._try_at:
@@ -168,17 +171,14 @@ class Actor:
             return
         elif recorder.failure is not None:
             raise recorder.failure
-        elif self._has_enough(recorder, trained_steps) or not recorder.ready():
+        elif self._has_enough(recorder, most) or not recorder.ready():
             return
         elif self._observations is None:
             # Another seed for each time, and the same ones for the same run.
             self._stepping.begin_reset((self._config.seed + self._stored_before + recorder.collected_steps) % 2**31)
             self._called(EnvAction.RESET)
         else:
-            version = self._version()
-            if version != self._acting:
-                self._acting, self._acted = version, 0
-            self._acted += self._count
+            self._acting = self._version()
             self._actions = self._act(from_rows(self._environment.spaces.observation.space, self._observations))
             check_sane({"action": float(np.abs(self._actions).max())}, {})
             self._stepping.begin_step(self._actions)
@@ -187,15 +187,12 @@ class Actor:
     def _called(self, what: EnvAction) -> None:
         self._call, self._called_at = what, time.monotonic()
 
-    def _has_enough(self, recorder: Recorder, trained_steps: int) -> bool:
+    def _has_enough(self, recorder: Recorder, most: int) -> bool:
         made = self._stored_before + recorder.collected_steps + (0 if self._held is None else self._count)
         if made >= self._config.total_timesteps:
             self._interrupt("stopped")
             return True
-        # One vector step more than are wanted, because the newest is held.
-        if self._most is not None and self._version() == self._acting and self._acted >= self._most + self._count:
-            return True
-        return made - trained_steps > max(self._config.max_lead_steps, 2 * self._count)
+        return made + self._count > most
 
     def _take(self, call: EnvAction, answer: Any) -> None:
         try:
@@ -246,13 +243,13 @@ class Actor:
         terminated, truncated = (np.array(flags, np.bool_).reshape(count) for flags in (terminated, truncated))
         ended = terminated | truncated
         if ended.any():
-            assert self._spaces is not None
-            space, led_to = self._spaces.observation.space, following.copy()
+            space, led_to = self._environment.spaces.observation.space, following.copy()
             for env in np.flatnonzero(ended):
                 led_to[env] = self._rows(batch_of_one(space, infos["final_obs"][env]), 1)[0]
         collected = within(reward, MAX_REWARD)
-        if not collected.all():
-            _log.warning(f"a reward is NaN, infinite or beyond {MAX_REWARD:g}; such steps are not collected")
+        if not collected.all() and not self._said:
+            self._said = True
+            _log.warning(f"a reward is NaN, infinite or beyond {MAX_REWARD:g}; such steps are not collected (said once)")
         self._record()
         self._steps += 1
         self._totals += np.where(collected, reward, 0.0)

@@ -26,7 +26,6 @@ from train_cloud.trainer.learning.off_policy import Algorithm, DqnLearner, OffPo
 from train_cloud.trainer.learning.on_policy import PpoLearner
 from train_cloud.trainer.learning.replay import PackedReplayBuffer
 from train_cloud.trainer.learning.views import View, local_weights_can_act
-from train_cloud.trainer.pace import asked_by
 
 REPLAY_SHARE: Final = 0.75
 """Of a machine's memory a replay buffer takes at most this much: learning and the store need the rest."""
@@ -73,7 +72,7 @@ def make_learner(config: RunConfig, environment: Environment) -> OffPolicyLearne
 
 def _learner(config: RunConfig, view: View, signature: str) -> OffPolicyLearner | DqnLearner | PpoLearner:
     if config.method == "ppo":
-        return PpoLearner(_ppo(config, view), view, signature, asked_by(config)[0], config.total_timesteps)
+        return PpoLearner(_ppo(config, view), view, signature, config.total_timesteps)
     if config.method == "dqn":
         return DqnLearner(_dqn(config, view), view, config.batch_size, signature, config.total_timesteps)
     return OffPolicyLearner(_continuous(config, view), view, config.batch_size, signature)
