@@ -194,7 +194,8 @@ def _read_head(head: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     """The dtype and the shape of an array, and how many bytes its items have."""
     length = head[0]
     dtype = _dtype(head[1 : 1 + length])
-    shape = _shape(struct.unpack_from(f"<{head[1 + length]}Q", head, 2 + length), None)
+    sizes = struct.unpack_from(f"<{head[1 + length]}Q", head, 2 + length)
+    shape = _shape(sizes, math.prod(sizes) if dtype.itemsize else None)
     return dtype, shape, math.prod(shape) * dtype.itemsize
 
 

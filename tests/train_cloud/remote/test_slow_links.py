@@ -25,7 +25,9 @@ LARGE = f"{__name__}:Large"
 SIZE = 4_000_000
 RATE = 800_000
 """Bytes a second: a large message takes longer than a silence may last."""
-SMALL, GREAT = np.zeros(SIZE // 1000, np.uint8), np.zeros(SIZE, np.uint8)
+SMALL = np.zeros(SIZE // 1000, np.uint8)
+GREAT = np.append(np.uint8(0), np.random.default_rng(0).integers(0, 255, SIZE - 1, np.uint8))
+"""Nothing that compression makes smaller."""
 
 
 class Large(gymnasium.Env[Any, Any]):

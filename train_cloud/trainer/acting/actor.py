@@ -249,7 +249,9 @@ class Actor:
         collected = within(reward, MAX_REWARD)
         if not collected.all() and not self._said:
             self._said = True
-            _log.warning(f"a reward is NaN, infinite or beyond {MAX_REWARD:g}; such steps are not collected (said once)")
+            _log.warning(
+                f"a reward is NaN, infinite or beyond {MAX_REWARD:g}; such steps are not collected (said once)"
+            )
         self._record()
         self._steps += 1
         self._totals += np.where(collected, reward, 0.0)
