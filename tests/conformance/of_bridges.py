@@ -106,6 +106,9 @@ class Bridge:
     def close(self) -> None:
         if self._link is not None:
             self._link.cut()
+        # Those that were dialled while nobody listened: the server waits for each.
+        while not self._links.empty():
+            self._links.get().cut()
         self._server.shutdown()
 
 
