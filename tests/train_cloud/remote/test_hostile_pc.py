@@ -62,7 +62,7 @@ NO_ANSWERS: dict[str, tuple[EnvAction, bytes]] = {
     "an end without an observation": (EnvAction.STEP, pack([ZERO, np.zeros(1), YES, NO, {}])),
     "an end without infos": (EnvAction.STEP, pack([ZERO, np.zeros(1), YES, NO, None])),
     "an end on NaN": (EnvAction.STEP, final(np.full(1, np.nan))),
-    "an end on another dtype": (EnvAction.STEP, final(np.zeros(1, "f4"))),
+    "an end on another kind of numbers": (EnvAction.STEP, final(np.zeros(1, "c16"))),
     "an end on another shape": (EnvAction.STEP, final(np.zeros(2))),
     "an end on an endless number": (EnvAction.STEP, final([10**400])),
     "an end on a text": (EnvAction.STEP, final(["1.0"])),
