@@ -64,7 +64,7 @@ class Serving:
                 serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
         if not serving.cancelled() and serving.exception() is not None:
-            raise serving.exception()  # type: ignore[misc]
+            raise serving.exception()  # type: ignore[misc]  # it was asked for above
 
     async def _serve(self) -> None:
         while True:

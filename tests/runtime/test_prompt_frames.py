@@ -22,7 +22,7 @@ def connected() -> tuple[ClientProtocol, ServerProtocol]:
     client.send_request(client.connect())
     server.receive_data(b"".join(client.data_to_send()))
     (request,) = server.events_received()
-    server.send_response(server.accept(request))  # type: ignore[arg-type]
+    server.send_response(server.accept(request))  # type: ignore[arg-type]  # a request
     client.receive_data(b"".join(server.data_to_send()))
     client.events_received()
     assert client.state is server.state is State.OPEN

@@ -53,7 +53,7 @@ def next_versions(site: Site, count: int, after: int = 0) -> list[WeightsRow]:
         found: list[WeightsRow] = []
         while len(found) < count:
             newest = found[-1].serial if found else after
-            wait_until(lambda: store.latest_weights(newest) is not None, "a new version comes", 60.0)  # noqa: B023
+            wait_until(lambda: store.latest_weights(newest) is not None, "a new version comes", 60.0)  # noqa: B023 - at once
             row = store.latest_weights(newest)
             assert row is not None
             found.append(row)

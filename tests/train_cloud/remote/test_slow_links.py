@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +42,12 @@ class Large(gymnasium.Env[Any, Any]):
         return GREAT if action[0] else SMALL, float(len(action)), False, False, {}
 
 
+def waiting_bytes(pc: ServedHere) -> int:
+    """What the PC has not sent yet."""
+    connection = pc.serving._connection
+    return 0 if connection is None else connection.transport.get_write_buffer_size()
+
+
 @pytest.fixture
 def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ThreadedReceiver, Path]]:
     with receiver_here(tmp_path_factory.mktemp("r")) as running:
@@ -77,8 +82,7 @@ def test_a_link_that_takes_nothing_is_left_within_seconds(
         steps = [threading.Thread(target=lambda env=env: seen.append(len(env.step(SMALL + 1)[0]))) for env in envs]
         for step in steps:
             step.start()
-        # All of them wait in the PC's memory by now, or are about to.
-        time.sleep(1.0)
+        wait_until(lambda: waiting_bytes(pc) > SIZE, "an answer waits in the PC's memory")
         with proxy.standstill():
             took = wait_until(lambda: "the link is down" in caplog.text, "the PC notices", 60.0)
         assert took < PATIENCE * 5.0

@@ -42,7 +42,7 @@ class ClippedGaussian(DiagGaussianDistribution):
         mean, std = self.distribution.mean, self.distribution.stddev
         low, high, least, most = (end.to(mean.device) for end in (self._low, self._high, self._least, self._most))
         below, above = (torch.special.log_ndtr(z) for z in ((low - mean) / std, (mean - high) / std))
-        inside: Tensor = self.distribution.log_prob(actions)  # type: ignore[no-untyped-call]
+        inside: Tensor = self.distribution.log_prob(actions)  # type: ignore[no-untyped-call]  # of torch
         return torch.where(actions <= least, below, torch.where(actions >= most, above, inside)).sum(dim=1)
 
 

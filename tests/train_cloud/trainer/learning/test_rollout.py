@@ -193,6 +193,6 @@ def test_a_bound_is_as_likely_as_all_that_lies_beyond_it() -> None:
         assert float(share) == pytest.approx(float(beyond.float().mean()), abs=0.003)
     far = torch.tensor([[-500.0, 0.0]], requires_grad=True)
     ours.proba_distribution(far, log_std)
-    ours.log_prob(torch.tensor([[2.0, 0.0]])).sum().backward()  # type: ignore[no-untyped-call]
+    ours.log_prob(torch.tensor([[2.0, 0.0]])).sum().backward()  # type: ignore[no-untyped-call]  # of torch
     assert far.grad is not None
     assert torch.isfinite(far.grad).all()

@@ -139,7 +139,7 @@ def test_a_rollout_is_the_one_that_stable_baselines3_collects(seen: str, moved: 
 
     theirs = PPO(
         learner.view.policy,
-        DummyVecEnv([lambda env=env: Viewed(env) for env in envs]),  # type: ignore[misc]
+        DummyVecEnv([lambda env=env: Viewed(env) for env in envs]),  # type: ignore[misc]  # no type for this
         n_steps=STEPS,
         batch_size=25,
         gamma=0.9,
@@ -149,7 +149,7 @@ def test_a_rollout_is_the_one_that_stable_baselines3_collects(seen: str, moved: 
     )
     theirs.policy.load_state_dict(learner.algorithm.policy.state_dict())
     _, callback = theirs._setup_learn(CARS * STEPS, Silent())
-    theirs.collect_rollouts(theirs.env, callback, theirs.rollout_buffer, STEPS)  # type: ignore[arg-type]
+    theirs.collect_rollouts(theirs.env, callback, theirs.rollout_buffer, STEPS)  # type: ignore[arg-type]  # of the same kind
 
     batches = recorded(envs, toy)
     assert len(batches) == 7
