@@ -7,11 +7,10 @@ Beside the receiver, whose folder is work:  python -m examples.car_racing_ppo wo
 import argparse
 from pathlib import Path
 
-import numpy as np
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor
 
-from train_cloud.remote.errors import RemoteEnvError
+from examples.going_on import learn
 from train_cloud.remote.vec_env import RemoteVecEnv
 from train_cloud.run_folder.files import CALLS
 
@@ -29,18 +28,7 @@ def main() -> None:
     env = VecFrameStack(VecMonitor(cars), 2)
     model = PPO("CnnPolicy", env, n_steps=128, batch_size=128, n_epochs=4, learning_rate=lambda left: 3e-4 * left,
                 use_sde=True, sde_sample_freq=4, seed=1, verbose=1)  # fmt: skip
-    while (left := options.steps - model.num_timesteps) > 0:
-        try:
-            model.learn(left, reset_num_timesteps=False)
-        except RemoteEnvError as error:
-            if not error.is_recoverable:
-                raise
-            print(f"{error} Waiting for it.")
-            # Given anew, it is reset before it is stepped: new episodes begin, on the PC that comes back.
-            model.set_env(env)
-    newest = list(model.ep_info_buffer or ())[-10:]
-    print(f"mean return of the last 10 episodes: {np.mean([one['r'] for one in newest]):.0f}")
-    env.close()
+    learn(model, env, options.steps)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,10 @@ Beside the receiver, whose folder is work:  python -m examples.minigrid_ppo work
 import argparse
 from pathlib import Path
 
-import numpy as np
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
-from train_cloud.remote.errors import RemoteEnvError
+from examples.going_on import learn
 from train_cloud.remote.vec_env import RemoteVecEnv
 from train_cloud.run_folder.files import CALLS
 
@@ -28,18 +27,7 @@ def main() -> None:
     rooms = RemoteVecEnv(options.folder / CALLS, "examples.grids:empty_room", 8, kwargs={"size": options.size})
     env = VecMonitor(rooms)
     model = PPO("MlpPolicy", env, n_steps=64, batch_size=256, ent_coef=0.01, device="cpu", seed=1, verbose=1)
-    while (left := options.steps - model.num_timesteps) > 0:
-        try:
-            model.learn(left, reset_num_timesteps=False)
-        except RemoteEnvError as error:
-            if not error.is_recoverable:
-                raise
-            print(f"{error} Waiting for it.")
-            # Given anew, it is reset before it is stepped: new episodes begin, on the PC that comes back.
-            model.set_env(env)
-    newest = list(model.ep_info_buffer or ())[-10:]
-    print(f"mean return of the last 10 episodes: {np.mean([one['r'] for one in newest]):.2f}")
-    env.close()
+    learn(model, env, options.steps)
 
 
 if __name__ == "__main__":

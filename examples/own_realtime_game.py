@@ -70,7 +70,7 @@ class ByMemory(gymnasium.Env[Array, Array]):
     """Sees the place and the speed as the game's memory holds them; moves a stick from -1 to 1."""
 
     # A stick has no more places than this, and numbers on a grid are half as long on their way.
-    metadata = {"ac_training": {"self_paced": True, "action_step": 2.0**-7}}  # noqa: RUF012
+    metadata = {"ac_training": {"self_paced": True, "action_step": 2.0**-7}}  # noqa: RUF012 - as Gymnasium says it
     observation_space: spaces.Box = spaces.Box(-np.inf, np.inf, (2,), np.float32)
     action_space: spaces.Box = spaces.Box(-1.0, 1.0, (1,), np.float32)
 

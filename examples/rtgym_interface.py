@@ -31,7 +31,7 @@ TOLERANCE = 0.01
 class RealTime(gymnasium.Env[Array, Array]):
     """What `interface` makes, as an environment that paces itself; its Tuple of observations becomes one row."""
 
-    metadata = {"ac_training": {"self_paced": True}}  # noqa: RUF012
+    metadata = {"ac_training": {"self_paced": True}}  # noqa: RUF012 - as Gymnasium has it
 
     def __init__(
         self, interface: Callable[[], Any], period: float, episode_steps: int | None = None, last_actions: int = 0

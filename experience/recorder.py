@@ -105,6 +105,13 @@ class Recorder:
                 self._changed.notify()
             return True
 
+    def flush(self) -> None:
+        """Have what is collected committed without waiting for more."""
+        with self._changed:
+            if self._current is not None and self._current.filled:
+                self._hand_over()
+                self._changed.notify()
+
     def close(self, timeout: float = 5.0) -> None:
         """Commit everything collected and end the writer; gives up on a disk that takes nothing for `timeout` s."""
         with self._changed:

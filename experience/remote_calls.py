@@ -14,6 +14,8 @@ from experience.spaces import SpacesError, read_space, space_text
 from experience.values import ValuesError, pack, unpack
 
 MAX_ENVIRONMENTS = 4096
+MAX_SENTENCE = 4000
+"""Most characters that are told of an error."""
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
@@ -66,6 +68,20 @@ def made(observation_space: Space[Any], action_space: Space[Any], metadata: dict
 def body_of(message: msgspec.Struct) -> bytes:
     """The message as a body. Raises CannotTravel."""
     return pack(msgspec.structs.asdict(message))
+
+
+def error_body(text: str) -> bytes:
+    """The end of what there is to say of an error, which may be anybody's words, as a body."""
+    return pack(text[-MAX_SENTENCE:].encode(errors="backslashreplace").decode())
+
+
+def read_error(body: bytes) -> str:
+    """What an error's body says, whoever made it."""
+    try:
+        text = unpack(body)
+    except ValuesError:
+        text = None
+    return text[-MAX_SENTENCE:] if isinstance(text, str) else "The answer is an error whose text cannot be read."
 
 
 def read_body(body: bytes, kind: type[_T]) -> _T:

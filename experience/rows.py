@@ -43,12 +43,15 @@ def from_rows(space: gym.Space[Any], rows: AnyArray) -> Any:
 
 
 def batch_of_one(space: gym.Space[Any], value: Any) -> Any:
-    """A single value of the space, as a batch that holds nothing else."""
+    """A single value of the space, as a batch that holds nothing else.
+
+    It gets the space's dtypes, as Gymnasium gives them to what it stacks: raises TypeError for another kind of numbers.
+    """
     if isinstance(space, gym.Dict):
         return {key: batch_of_one(inner, value[key]) for key, inner in space.spaces.items()}
     if isinstance(space, gym.Tuple):
         return tuple(batch_of_one(inner, one) for inner, one in zip(space.spaces, value, strict=True))
-    return np.asarray(value)[None]
+    return np.asarray(value)[None].astype(_dtype(space), casting="same_kind")
 
 
 def _dtype(leaf: gym.Space[Any]) -> np.dtype[Any]:

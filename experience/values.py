@@ -23,6 +23,8 @@ _KINDS: Final = "biufcmMUS"
 _DTYPE_NAME: Final = re.compile(rb"[<>|][%s][0-9]+(\[[0-9]*[A-Za-z]+\])?" % _KINDS.encode())
 _MOST_AXES: Final = 32
 _MOST_DIGITS: Final = 4096
+_MOST_NOTHING: Final = 2**16
+"""Items without bytes of their own in an array: whoever turns them into others has to allocate those."""
 _LAST_CHARACTER: Final = 0x10FFFF
 
 
@@ -71,10 +73,11 @@ def unpack(data: bytes) -> Any:
 
 def _plain(value: Any) -> Any:
     """The value in what MessagePack has, and extensions."""
-    make = _PLAIN.get(type(value)) or _by_base(type(value))
+    make = _PLAIN.get(type(value)) or _by_base(type(value))  # type: ignore[arg-type]  # a class can be hashed
     return make(value)
 
 
+@lru_cache(maxsize=1024)
 def _by_base(kind: type) -> Callable[[Any], Any]:
     # NumPy's scalars come first: one of them is a float of Python's, too.
     bases = (np.ndarray, np.generic, GraphInstance, bool, int, float, str, bytes, list, tuple, dict)
@@ -138,6 +141,7 @@ def _array(value: np.ndarray[Any, Any]) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(_ARRAY, _head(value.dtype, value.shape) + value.tobytes())
 
 
+@lru_cache(maxsize=1024)
 def _head(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     """What stands before the items of an array: their dtype's name, and the shape."""
     name = dtype.str.encode()
@@ -175,17 +179,24 @@ def _read(code: int, data: memoryview) -> Any:
 
 
 def _items(data: memoryview) -> np.ndarray[Any, Any]:
-    length = data[0]
-    dtype, axes = _dtype(bytes(data[1 : 1 + length])), data[1 + length]
-    begin = 2 + length + 8 * axes
-    count, rest = divmod(len(data) - begin, dtype.itemsize) if dtype.itemsize else (0, len(data) - begin)
-    shape = _shape(struct.unpack_from(f"<{axes}Q", data, 2 + length), count if dtype.itemsize else None)
-    if rest:
-        raise ValuesError(f"The items of an array of {dtype} do not fill its bytes.")
-    array = np.ndarray(shape, dtype, data[begin:] if dtype.itemsize else None).copy()
-    if (dtype.kind == "b" and array.size and array.view(np.uint8).max() > 1) or not _is_text(array):
+    begin = 2 + data[0] + 8 * data[1 + data[0]]
+    dtype, shape, size = _read_head(bytes(data[:begin]))
+    if size != len(data) - begin:
+        raise ValuesError(f"An array of {dtype} of the shape {shape} does not fill its bytes, or has more.")
+    array = np.ndarray(shape, dtype, data if size else None, begin if size else 0).copy()
+    if (dtype.kind == "b" and bytes(data[begin:]).strip(b"\0\1")) or not _is_text(array):
         raise ValuesError(f"The items of an array of {dtype} are none.")
     return array
+
+
+@lru_cache(maxsize=1024)
+def _read_head(head: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """The dtype and the shape of an array, and how many bytes its items have."""
+    length = head[0]
+    dtype = _dtype(head[1 : 1 + length])
+    sizes = struct.unpack_from(f"<{head[1 + length]}Q", head, 2 + length)
+    shape = _shape(sizes, math.prod(sizes) if dtype.itemsize else None)
+    return dtype, shape, math.prod(shape) * dtype.itemsize
 
 
 def _is_text(array: np.ndarray[Any, Any]) -> bool:
@@ -197,11 +208,11 @@ def _is_text(array: np.ndarray[Any, Any]) -> bool:
 
 
 def _shape(sizes: Any, count: int | None) -> tuple[int, ...]:
-    """A shape of `count` items in all; None for items of no size, of which there may be any number in a list's."""
+    """A shape of `count` items in all; None for items of no size, which the bytes do not count."""
     shape = tuple(sizes)
     if len(shape) > _MOST_AXES or not all(type(size) is int and 0 <= size < 2**31 for size in shape):
         raise ValuesError(f"No array has the shape {shape}.")
-    if math.prod(shape) != count and not (count is None and math.prod(shape) < 2**31):
+    if math.prod(shape) != count and not (count is None and math.prod(shape) <= _MOST_NOTHING):
         raise ValuesError(f"An array of the shape {shape} does not hold {count} items.")
     return shape
 

@@ -113,7 +113,7 @@ def _read(data: bytes) -> tuple[dict[str, str], dict[str, Float32Array]]:
     if len(data) > MAX_POLICY_BYTES:
         raise PolicyError(f"The policy has {len(data)} bytes; at most {MAX_POLICY_BYTES} are read.")
     try:
-        raw: Any = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
+        raw: Any = safetensors.deserialize(data)  # type: ignore[no-untyped-call]  # Rust
         length = int.from_bytes(data[:_HEADER_LENGTH_BYTES], "little")
         header = json.loads(data[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:

@@ -70,5 +70,5 @@ def test_an_example_goes_on_when_the_pc_comes_back(tmp_path_factory: pytest.Temp
 
 
 def test_every_example_is_tried() -> None:
-    tried = {*PROGRAMS, "grids", "own_realtime_game", "rtgym_interface"}
+    tried = {*PROGRAMS, "going_on", "grids", "own_realtime_game", "rtgym_interface"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} - {"__init__"} == tried

@@ -21,6 +21,7 @@ from gymnasium.spaces import Box, Discrete
 from bridge.driving.drive import CannotDrive
 from bridge.driving.hanging import Watch
 from bridge.serve_env.checked import OutsideSpace
+from experience.batches import MAX_REWARD, within
 from experience.environment import Environment
 from experience.policy_driver import CheckedActions, RunView, wait_for_run
 from experience.recorder import Recorder
@@ -111,7 +112,8 @@ class EnvironmentDriver:
                 off_period |= info.get("off_period") is True
         self._read_at = self._now()
         self._steps += 1
-        self._returns += reward
+        # As of what is collected: one that is no number would spoil the episode's record, and the batch that holds it.
+        self._returns += np.where(within(reward, MAX_REWARD), reward, 0.0)
         self._ended = ends[0] | ends[1]
         step = Step(
             observation=self._rows,

@@ -11,12 +11,16 @@ from bridge.serve_env.offers import Maker
 from bridge.serve_env.processes import Processes
 from bridge.serve_env.served import Served
 from bridge.serve_env.worker import CLOSE_SECONDS
-from experience.remote_calls import CallError, Make, read_body
+from experience.remote_calls import CallError, Make, error_body, read_body
 from experience.values import pack
 from wire.messages import EnvAction, EnvCall, EnvErrorCode, EnvResult
 
 FORGOTTEN_SECONDS = 60.0
 """A client that has asked nothing for so long gives its room up, when another needs it."""
+
+
+MOST_GIVEN_UP = 8
+"""So many environments more than there may be at all may still be closing, or hang, while others take their room."""
 
 
 class Host:
@@ -35,6 +39,7 @@ class Host:
         self._offers, self._most, self._answer = offers, most, answer
         self._processes = Processes(processes)
         self._clients: dict[str, Served] = {}
+        self._given_up: list[Served] = []
 
     def ask(self, call: EnvCall) -> None:
         """Have a call done, or refuse it."""
@@ -80,6 +85,15 @@ class Host:
                 "with a higher --num-envs, or ask for fewer.",
             )
             return
+        self._given_up = [one for one in self._given_up if not one.ended]
+        if (stuck := sum(one.count for one in self._given_up)) > self._most + MOST_GIVEN_UP:
+            self._refuse(
+                call,
+                EnvErrorCode.FULL,
+                f"{stuck} environments that were given up on this PC have not come back from what they were asked. End "
+                "what they hang in, or start `ac-bridge serve-env` anew.",
+            )
+            return
         if client is None:
             client = self._clients[call.client] = Served(self._offers, self._processes, self._answer)
         client.count = count
@@ -95,7 +109,9 @@ class Host:
                 self._forget(name)
 
     def _forget(self, name: str) -> None:
-        self._clients.pop(name).abandon()
+        client = self._clients.pop(name)
+        client.abandon()
+        self._given_up.append(client)
 
     def _refuse(self, call: EnvCall, code: EnvErrorCode, text: str) -> None:
-        self._answer(EnvResult(call.client, call.number, 0.0, pack(text), code))
+        self._answer(EnvResult(call.client, call.number, 0.0, error_body(text), code))

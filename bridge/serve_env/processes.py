@@ -139,13 +139,13 @@ class _Elsewhere(gymnasium.Env[Any, Any]):
         self.observation_space, self.action_space = made.spaces()
         self.metadata = made.metadata
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:  # noqa: ARG002
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:  # noqa: ARG002 - begun with them
         """What it returned."""
-        return self._worker.answer()  # type: ignore[no-any-return]
+        return self._worker.answer()  # type: ignore[no-any-return]  # what a pipe brings
 
-    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ARG002
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:  # noqa: ARG002 - begun with them
         """What it returned."""
-        return self._worker.answer()  # type: ignore[no-any-return]
+        return self._worker.answer()  # type: ignore[no-any-return]  # what a pipe brings
 
     def render(self) -> Any:
         """What it returned."""

@@ -16,7 +16,7 @@ from bridge.serve_env.processes import Processes, ProcessVectorEnv
 from bridge.serve_env.refusals import Refusal, refusal_of
 from bridge.serve_env.worker import CLOSE_SECONDS, Worker
 from experience.compression import compressed
-from experience.remote_calls import Make, Reset, body_of, read_body
+from experience.remote_calls import Make, Reset, body_of, error_body, read_body
 from experience.values import pack, unpack
 from wire.messages import MAX_BLOB_BYTES, EnvAction, EnvCall, EnvErrorCode, EnvResult
 
@@ -44,6 +44,11 @@ class Served:
     def busy(self) -> bool:
         """Whether a call is being done."""
         return self.answered is None or self.answered.number < self.asked
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is closed, after it was abandoned."""
+        return not self._thread.is_alive()
 
     def ask(self, call: EnvCall) -> None:
         """Do a call, unless it is done or being done; any thread may ask, and nobody waits."""
@@ -94,7 +99,8 @@ class Served:
             refusal = refusal_of(error)
         if self._env is None or refusal.code is EnvErrorCode.UNKNOWN_CLIENT:
             self._close()
-        return EnvResult(call.client, call.number, time.perf_counter() - began, pack(refusal.text), refusal.code)
+        spent = time.perf_counter() - began
+        return EnvResult(call.client, call.number, spent, error_body(refusal.text), refusal.code)
 
     def _timed(self, do: Callable[[], Any]) -> Any:
         began = time.perf_counter()

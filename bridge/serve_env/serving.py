@@ -11,7 +11,7 @@ from threading import Event
 
 from websockets.exceptions import ConnectionClosed
 
-from bridge.link.dialing import LinkConnection, dial, race
+from bridge.link.dialing import MAX_UNREAD_BYTES, LinkConnection, dial, race
 from bridge.link.link import LOOK_UP_SECONDS
 from bridge.link.refusal import Refused
 from bridge.serve_env.host import Host
@@ -64,7 +64,7 @@ class Serving:
                 serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
         if not serving.cancelled() and serving.exception() is not None:
-            raise serving.exception()  # type: ignore[misc]
+            raise serving.exception()  # type: ignore[misc]  # it was asked for above
 
     async def _serve(self) -> None:
         while True:
@@ -127,22 +127,27 @@ class Serving:
     async def _ping(self, connection: LinkConnection) -> None:
         while True:
             await asyncio.sleep(PING_SECONDS)
-            silence = self._loop.time() - connection.heard_at
-            if silence > SILENCE_SECONDS:
+            if self._loop.time() - connection.heard_at > SILENCE_SECONDS:
                 connection.transport.abort()
                 return
-            if silence > 0.8 * PING_SECONDS:
-                await connection.send(encode_frame(Ping(self._loop.time())))
+            # Also while much comes, of which the receiver hears nothing; and without waiting for what is to be sent,
+            # which a dead link never takes.
+            connection.send_now(encode_frame(Ping(self._loop.time())))
 
     def _answer(self, result: EnvResult) -> None:
         """Send an answer, from any thread; one that finds no connection is sent when it is asked for again."""
-        frame = encode_frame(result)
         try:
-            self._loop.call_soon_threadsafe(self._send, frame)
+            self._loop.call_soon_threadsafe(self._send, result)
         except RuntimeError:
             # The end.
             return
 
-    def _send(self, frame: bytes) -> None:
-        if self._connection is not None:
-            self._connection.send_now(frame)
+    def _send(self, result: EnvResult) -> None:
+        if self._connection is None:
+            return
+        if self._connection.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
+            _log.error("the receiver asks on and on, and does not read what it is answered")
+            self._connection.transport.abort()
+            self._connection = None
+            return
+        self._connection.send_now(encode_frame(result))

@@ -10,7 +10,7 @@ import sys
 
 from runtime.exit_codes import ExitCode
 
-BENCHES = ("wire", "receiver", "simulator", "inference", "learner", "realtime", "pictures")
+BENCHES = ("wire", "receiver", "simulator", "inference", "learner", "remote", "realtime", "pictures")
 
 
 def main(arguments: list[str] | None = None) -> ExitCode:

@@ -25,7 +25,7 @@ UPLINKS = (5, 20, 40)
 
 def _grid(tile: int | None) -> gymnasium.Env[Any, Any]:
     env = gymnasium.make("MiniGrid-Empty-8x8-v0")
-    return ImgObsWrapper(env if tile is None else RGBImgObsWrapper(env, tile_size=tile))  # type: ignore[no-any-return]
+    return ImgObsWrapper(env if tile is None else RGBImgObsWrapper(env, tile_size=tile))  # type: ignore[no-any-return]  # untyped
 
 
 CASES: tuple[tuple[str, Callable[[], gymnasium.Env[Any, Any]], int], ...] = (

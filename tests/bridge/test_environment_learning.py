@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
-import numpy as np
 import pytest
 
 from bridge.driving.environments import driven_environment
-from racing.policy import Policy
 from runtime.exit_codes import ExitCode
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.site import BRIDGE, TRAINER, Site
+from tests.support.skill import mean_return
 from tests.support.waiting import wait_until
 from train_cloud.run_folder.keys import POLICY
 from train_cloud.trainer.saving.manifest import find_newest
@@ -20,20 +19,6 @@ __all__ = ["s3"]
 
 NAME = "Pendulum-v1"
 STEPS = 10_000
-EPISODES = 20
-
-
-def mean_return(policy: Policy) -> float:
-    """Of episodes driven as well as the policy can."""
-    env, returns = gymnasium.make(NAME), []
-    for seed in range(EPISODES):
-        observation, _ = env.reset(seed=seed)
-        total, over = 0.0, False
-        while not over:
-            observation, reward, terminated, truncated, _ = env.step(policy.act(observation))
-            total, over = total + float(reward), terminated or truncated
-        returns.append(total)
-    return float(np.mean(returns))
 
 
 @pytest.mark.slow
@@ -73,4 +58,4 @@ def test_pendulum_is_learned_although_bridge_and_trainer_are_killed(tmp_path: Pa
     assert counters.steps >= STEPS
     assert counters.resumes == 1
     environment = driven_environment(NAME, gymnasium.make(NAME))
-    assert mean_return(environment.policy(found.files[POLICY])) > -250.0
+    assert mean_return(NAME, environment.policy(found.files[POLICY])) > -250.0

@@ -14,7 +14,7 @@ from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from experience.compression import decompressed
-from experience.remote_calls import Made, Make, Reset, body_of, read_body
+from experience.remote_calls import Made, Make, Reset, body_of, read_body, read_error
 from experience.values import pack, unpack
 from tests.conformance.checking import expect
 from tests.conformance.counter import NAME, Counter
@@ -106,6 +106,9 @@ class Bridge:
     def close(self) -> None:
         if self._link is not None:
             self._link.cut()
+        # Those that were dialled while nobody listened: the server waits for each.
+        while not self._links.empty():
+            self._links.get().cut()
         self._server.shutdown()
 
 
@@ -139,7 +142,7 @@ class Client:
     def value(self, what: EnvAction, body: bytes = b"") -> Any:
         """What the environment returned."""
         result = self.answer(self.call(what, body))
-        expect(result.error is None, f"{what} is answered by {result.error}: {unpack(result.body)}")
+        expect(result.error is None, f"{what} is answered by {result.error}: {read_error(result.body)}")
         return unpack(decompressed(result.body))
 
     def made(self) -> Made:

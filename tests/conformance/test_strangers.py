@@ -36,6 +36,7 @@ FAULTS_OF_RECEIVERS = {
     "hangs up without a word": of_receivers.refuses,
     "another pong": of_receivers.welcomes,
     "leaves numbers out": of_receivers.steps,
+    "reads nothing compressed": of_receivers.reads_what_is_compressed,
     "forgets what it asked": of_receivers.asks_again,
     "takes any answer": of_receivers.passes_over,
     "never begins anew": of_receivers.begins_anew,

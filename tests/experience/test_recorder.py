@@ -184,6 +184,20 @@ def test_steps_are_committed_in_time_without_more_of_them(spool: Spool) -> None:
     recorder.close()
 
 
+def test_steps_are_committed_at_once_when_nobody_wants_to_wait_for_more(spool: Spool) -> None:
+    committed = threading.Event()
+    recorder = Recorder(spool, LAYOUT, 1, flush_seconds=600.0, on_commit=committed.set)
+    recorder.flush()
+    for observation, step in drive(1, 2):
+        recorder.record(observation, step, 1)
+        recorder.flush()
+        assert committed.wait(120)
+        committed.clear()
+        recorder.flush()
+    assert spool.total_steps == 2
+    recorder.close()
+
+
 def test_laps_and_episodes_point_at_their_steps(spool: Spool) -> None:
     recorder = Recorder(spool, LAYOUT, 2)
     for k, (observation, step) in enumerate(drive(2, 10, lambda k, car: (k, car) == (4, 1))):

@@ -174,6 +174,7 @@ HOSTILE = {
     "a huge array": array_bytes(b"<f8", (2**40,), b""),
     "a product beyond 64 bits": array_bytes(b"<f8", (2**30, 2**30, 2**30), b""),
     "a huge array of nothing": array_bytes(b"<U0", (2**62,), b""),
+    "a large array of nothing": array_bytes(b"|S0", (2**31 - 1,), b""),
     "items of another count": array_bytes(b"<f8", (2,), b"\0" * 24),
     "items cut": array_bytes(b"<f8", (1,), b"\0" * 7),
     "an array that ends in its head": ext(1, b"\x03<f4"),

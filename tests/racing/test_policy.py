@@ -341,7 +341,7 @@ def test_a_discrete_policy_that_could_be_read_makes_a_choice_for_every_observati
 )
 def test_a_discrete_policy_that_cannot_drive_is_refused(changes: dict[str, str], sentence: str) -> None:
     with pytest.raises(PolicyError, match=sentence):
-        choosing(**changes)  # type: ignore[arg-type]
+        choosing(**changes)  # type: ignore[arg-type]  # any field
 
 
 def test_a_policy_for_another_kind_of_action_is_refused() -> None:

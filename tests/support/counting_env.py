@@ -13,10 +13,13 @@ RELEASED = threading.Event()
 
 
 class Counting(gymnasium.Env[np.ndarray[Any, Any], np.int64]):
-    """Shows how many steps it has made. Actions: 0 steps, 1 raises, 2 hangs until RELEASED, 5 shows NaN."""
+    """Shows how many steps it has made.
+
+    Actions: 0 steps, 1 raises, 2 hangs until RELEASED, 5 shows NaN, 6 is worth NaN, 7 ends by NaN.
+    """
 
     observation_space = spaces.Box(0, np.inf, (1,), np.float64)
-    action_space = spaces.Discrete(6)
+    action_space = spaces.Discrete(8)
 
     def __init__(self, name: str = "") -> None:
         self._name, self._seen = name, np.zeros(1)
@@ -34,5 +37,5 @@ class Counting(gymnasium.Env[np.ndarray[Any, Any], np.int64]):
         info: dict[str, Any] = {"thing": object()} if action == 3 else {}
         STEPS[self._name] = STEPS.get(self._name, 0) + 1
         # The same array is handed out each time, as many environments do.
-        self._seen[0] = {4: -1.0, 5: np.nan}.get(int(action), self._seen[0] + 1.0)
-        return self._seen, 1.0, False, False, info
+        self._seen[0] = {4: -1.0, 5: np.nan, 7: np.nan}.get(int(action), self._seen[0] + 1.0)
+        return self._seen, np.nan if action == 6 else 1.0, bool(action == 7), False, info

@@ -7,6 +7,7 @@
         proxy.refuse()         # connections are reset and nothing listens any more
         proxy.black_hole()     # connections stay open, every byte vanishes, new ones are accepted and stay mute
         proxy.latency = 0.05   # seconds, one way
+        proxy.rate = 100_000   # bytes a second, each way of each connection
         with proxy.standstill():  # takes no byte from anybody, so that the senders' buffers fill; nothing is closed
             ...
         proxy.resume()         # as at the start, for new connections
@@ -84,6 +85,7 @@ class _Pipe:
                 while data := await source.read(_CHUNK):
                     if self._swallows():
                         continue
+                    await asyncio.sleep(len(data) / self._proxy.rate)
                     data, cut = self._proxy._allowed(data, upwards)
                     await due.put((loop.time() + self._proxy.one_way_delay(), data))
                     if cut:
@@ -127,6 +129,7 @@ class FaultProxy:
 
     def __init__(self, target: tuple[str, int], latency: float = 0.0, jitter: float = 0.0, seed: int = 0) -> None:
         self.target, self.latency, self.jitter = target, latency, jitter
+        self.rate = float("inf")
         self.mode = Mode.PASS
         self.port = 0
         self.accepted = 0

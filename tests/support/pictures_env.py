@@ -21,7 +21,7 @@ class Pictures(gymnasium.Env[Any, np.int64]):
     says when it hangs and is closed; `fails`: it cannot be made.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "odd": object()}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array"], "odd": object()}  # noqa: RUF012 - as Gymnasium has it
 
     def __init__(
         self,

@@ -19,14 +19,14 @@ from wire.pairing import Pairing
 
 
 class ServedHere:
-    """A PC that has these environments, in threads of this process."""
+    """A PC that has these environments, in threads of this process; `serving` is its link."""
 
     def __init__(self, pairing: Pairing, names: Sequence[str], most: int) -> None:
         self._stop = threading.Event()
         offers = offers_of(list(names), Path.cwd())
         hello = introduction(list(names), most)
-        serving = Serving(pairing, hello, lambda answer: Host(offers, most, answer), self._stop)
-        self._thread = threading.Thread(target=serving.run)
+        self.serving = Serving(pairing, hello, lambda answer: Host(offers, most, answer), self._stop)
+        self._thread = threading.Thread(target=self.serving.run)
         self._thread.start()
 
     def end(self) -> None:

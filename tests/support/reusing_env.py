@@ -14,7 +14,7 @@ class Reusing(gymnasium.Env[Any, Any]):
     With `fresh` it hands out copies instead, so that whoever compares knows what was meant.
     """
 
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 - as Gymnasium has it
     observation_space = spaces.Dict(
         camera=spaces.Box(0, 255, (4, 3), np.uint8), place=spaces.Box(-np.inf, np.inf, (2,), np.float64)
     )

@@ -32,7 +32,7 @@ class Ball:
             self._place, self._speed, self._told_at = self._now(), float(control[0]), time.perf_counter()
             self._log(f"send {self._speed}")
 
-    def reset(self, seed: int | None = None, options: Any = None) -> tuple[list[Any], dict[str, Any]]:  # noqa: ARG002
+    def reset(self, seed: int | None = None, options: Any = None) -> tuple[list[Any], dict[str, Any]]:  # noqa: ARG002 - rtgym's
         self._log("reset")
         self._place, self._told_at = 0.0, time.perf_counter()
         return self._seen(), {}

@@ -1,5 +1,6 @@
-"""How well policies drive that a trainer publishes while it learns: metres without an error, in the simulator."""
+"""How well policies do that a trainer publishes: metres without an error in the simulator, Gymnasium's returns."""
 
+import gymnasium
 import numpy as np
 
 from experience import environment
@@ -14,6 +15,20 @@ from train_cloud.store import WeightsRow
 
 CARS = 16
 EVALUATION_SECONDS = 20.0
+
+
+def mean_return(name: str, policy: Policy, episodes: int = 20) -> float:
+    """Of episodes of Gymnasium's environment `name`, driven here as well as the policy can."""
+    env, returns = gymnasium.make(name), []
+    for seed in range(episodes):
+        observation, _ = env.reset(seed=seed)
+        total, over = 0.0, False
+        while not over:
+            action = policy.act(observation).reshape(env.action_space.shape or ())[()]
+            observation, reward, terminated, truncated, _ = env.step(action)
+            total, over = total + float(reward), terminated or truncated
+        returns.append(total)
+    return float(np.mean(returns))
 
 
 def mean_distance(policy: Policy, track: Track) -> float:
@@ -38,7 +53,7 @@ def next_versions(site: Site, count: int, after: int = 0) -> list[WeightsRow]:
         found: list[WeightsRow] = []
         while len(found) < count:
             newest = found[-1].serial if found else after
-            wait_until(lambda: store.latest_weights(newest) is not None, "a new version comes", 60.0)  # noqa: B023
+            wait_until(lambda: store.latest_weights(newest) is not None, "a new version comes", 60.0)  # noqa: B023 - at once
             row = store.latest_weights(newest)
             assert row is not None
             found.append(row)

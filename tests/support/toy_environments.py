@@ -78,13 +78,13 @@ class Picking(Reach):
 class Gridded(Reach):
     """The same on grids."""
 
-    metadata = {"ac_training": {"observation_step": 2.0**-8, "action_step": 2.0**-4}}  # noqa: RUF012
+    metadata = {"ac_training": {"observation_step": 2.0**-8, "action_step": 2.0**-4}}  # noqa: RUF012 - as Gymnasium has it
 
 
 class Paced(Reach):
     """The same, in a time of its own: a step lasts until the next frame."""
 
-    metadata = {"ac_training": {"self_paced": True}}  # noqa: RUF012
+    metadata = {"ac_training": {"self_paced": True}}  # noqa: RUF012 - as Gymnasium has it
     _next = 0.0
 
     def step(self, action: Any) -> tuple[np.ndarray[Any, Any], float, bool, bool, dict[str, Any]]:
@@ -110,4 +110,4 @@ class Cells(Reach):
 class Misnamed(Reach):
     """Declares what nobody knows."""
 
-    metadata = {"ac_training": {"observation_setp": 0.25}}  # noqa: RUF012
+    metadata = {"ac_training": {"observation_setp": 0.25}}  # noqa: RUF012 - as Gymnasium has it

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +15,7 @@ from runtime.retry import Backoff
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.receivers import ThreadedReceiver, blob, hello
 from tests.support.runs import run_config
+from tests.support.stores import A, B, store
 from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectStore
 from train_cloud.receiver import backup as backup_module
@@ -23,18 +23,7 @@ from train_cloud.receiver.backup import PRUNED_AT_ONCE, Backup
 from train_cloud.store import PRUNED_BYTES, IncomingBatch, Store, StoreFull
 from wire.messages import Ack, TransitionBatch
 
-__all__ = ["s3"]
-
-A, B = "a" * 32, "b" * 32
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "store.db")
-    store.register_stream(A, "pc-a", "sig")
-    store.register_stream(B, "pc-b", "sig")
-    yield store
-    store.close()
+__all__ = ["s3", "store"]
 
 
 def add(store: Store, numbers: range, stream: str = A, size: int = 10, safe: bool = True) -> None:

@@ -28,8 +28,10 @@ LITTLE_BYTES: Final = 512 * 2**10
 """Who holds less is read also when all together hold too much: twice what a bridge sends unacknowledged."""
 MAX_UNREAD_BYTES: Final = 256 * 2**10
 """What may wait for a peer that does not read; a frame of ours goes out in pieces that are much smaller."""
+MAX_CALLED_BYTES: Final = 32 * 2**20
+"""Calls that may wait for a peer that reads slowly: one of the largest for each of eight environments."""
 MAX_CONTROL_FRAMES: Final = 200
-"""Most pings and pongs in about a second."""
+"""Most pings, pongs and answers to nothing in about a second."""
 MAX_SAID_IN_ALL: Final = 64 * 2**20
 """Different frames that slow peers keep from being forgotten: the weights of several versions."""
 STALL_SECONDS: Final = 10.0
@@ -117,7 +119,7 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
         self.let_go_for: str | None = None
         """Why the connection was ended from this side, for the log; None when it was not."""
         self._memory, self._raw = memory, memoryview(b"")
-        self._request_bytes = self._control_frames = 0
+        self._request_bytes = self._control_frames = self._called_bytes = 0
         self._unfinished = self._queued = self._in_hand = self._pending = 0
         self._sizes: deque[int] = deque()
         """Of the messages that wait to be read."""
@@ -140,9 +142,13 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
         self.recv_messages.resume = lambda: self.loop.call_soon(self.go_on)
 
     def data_received(self, data: bytes) -> None:
-        """Take in what came, as far as there is room."""
+        """Take in what came, as far as there is room; nothing is held of a message that is handed on at once."""
         self._heard = time.monotonic()
-        if self.let_go_for is None and not self.transport.is_closing():
+        if self._over or self.let_go_for is not None or self.transport.is_closing():
+            return
+        if not self._raw and self.took(data):
+            self._hold_to_limits()
+        else:
             self._raw = memoryview(bytes(self._raw) + data if self._raw else data)
             self.go_on()
 
@@ -159,10 +165,7 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
                 if self._request_bytes > MAX_REQUEST_BYTES:
                     self.refuse_request(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LONG)
                     return
-            if self._control_frames > MAX_CONTROL_FRAMES:
-                self.let_go(CloseCode.POLICY_VIOLATION, f"more than {MAX_CONTROL_FRAMES} pings or pongs a second")
-            elif self.transport.get_write_buffer_size() > MAX_UNREAD_BYTES:
-                self.let_go(CloseCode.POLICY_VIOLATION, "what it asked for is not read")
+            self._hold_to_limits()
         self._settle()
         if self._raw or (self._serving and not self._may_go_on()):
             self._memory.waiting.setdefault(self, time.monotonic())
@@ -170,6 +173,15 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
         else:
             self._memory.waiting.pop(self, None)
             self.transport.resume_reading()
+
+    def _hold_to_limits(self) -> None:
+        if self._control_frames > MAX_CONTROL_FRAMES:
+            text = f"more than {MAX_CONTROL_FRAMES} pings, pongs or answers to nothing a second"
+            self.let_go(CloseCode.POLICY_VIOLATION, text)
+        elif (unread := self.transport.get_write_buffer_size()) <= MAX_UNREAD_BYTES:
+            self._called_bytes = 0
+        elif unread > MAX_UNREAD_BYTES + self._called_bytes:
+            self.let_go(CloseCode.POLICY_VIOLATION, "what it asked for is not read")
 
     def process_event(self, event: Event) -> None:
         """Count a frame, then do what the library does; nothing is held of what is handed on at once."""
@@ -182,7 +194,7 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
                     self._sizes.append(self._unfinished)
                     self._queued, self._unfinished = self._queued + self._unfinished, 0
             else:
-                self._control_frames += 1
+                self.count_unasked()
         super().process_event(event)
 
     def begin(self) -> None:
@@ -210,6 +222,17 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
             await self.send((whole[at : at + _SAID_BYTES] for at in range(0, len(frame), _SAID_BYTES)), text=text)
         finally:
             self._memory.said.pop(self, None)
+
+    def call(self, frame: bytes) -> None:
+        """Send now what this side asks of the peer, who may be slow to read it."""
+        self._called_bytes += len(frame)
+        if self._called_bytes > MAX_CALLED_BYTES < self.transport.get_write_buffer_size():
+            self.let_go(CloseCode.TRY_AGAIN_LATER, "what it is asked is not read")
+        self.send_now(frame)
+
+    def count_unasked(self) -> None:
+        """One message more came that nobody asked for."""
+        self._control_frames += 1
 
     def hold(self, size: int) -> None:
         """So many bytes more (or fewer, when negative) of what it sent wait for the disk."""
@@ -243,9 +266,11 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
 
         Runs until it is cancelled.
         """
-        next_ping = time.monotonic() + KEEPALIVE_SECONDS
+        pinged = time.monotonic()
         while True:
             now = time.monotonic()
+            # A peer that suffers little silence must hear something, too, while what it sends takes long to come.
+            next_ping = pinged + min(KEEPALIVE_SECONDS, self.silence_seconds / 4)
             self._control_frames = 0
             # While we do not read, because the disk or the rate limit holds us up, the silence is our own.
             if not self.transport.is_reading():
@@ -256,7 +281,7 @@ class BoundedConnection(PromptConnection, AnsweringConnection):
                 self.transport.abort()
                 return
             if now >= next_ping and self.protocol.state is OPEN:
-                next_ping = now + KEEPALIVE_SECONDS
+                pinged = now
                 self.protocol.send_ping(b"")
                 self.send_data()
             await asyncio.sleep(max(0.01, min(left, next_ping - now, 1.0)))

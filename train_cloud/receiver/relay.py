@@ -24,6 +24,7 @@ from runtime.logs import fields
 from runtime.prompt_frames import PromptConnection
 from runtime.socket_path import short_path
 from train_cloud.receiver.connection import Connection, PeerError, decode_message
+from train_cloud.receiver.intake import BoundedConnection
 from wire.frames import FrameError, decode_down, encode_frame
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
@@ -54,10 +55,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class _Bridge:
-    """A connected process that serves environments."""
+    """A connected process that serves environments; `owed` are its answers to what it was asked."""
 
-    socket: PromptConnection
+    socket: BoundedConnection
     hello: Hello
+    owed: int = 0
+
+    def ask(self, call: EnvCall) -> None:
+        """Over a connection that ends just now it is lost, and asked again over the next."""
+        self.owed += 1
+        self.socket.call(encode_frame(call))
 
 
 @dataclass(eq=False)
@@ -65,13 +72,15 @@ class _Client:
     """Who steps an environment.
 
     Attributes: socket: where it asks; stream: of the process that made its environment, empty when that is not known;
-    bridge: the PC of that process; newest: number of its newest call.
+    bridge: the PC of that process; newest: number of its newest call; strangers: who does not know it, while that is
+    asked.
     """
 
     socket: PromptConnection
     stream: str = ""
     bridge: str = ""
     newest: int = 0
+    strangers: set[str] = field(default_factory=set)
     pending: EnvCall | None = None
     timer: asyncio.TimerHandle | None = field(default=None, repr=False)
 
@@ -124,11 +133,18 @@ class Relay:
                 self._lost(hello.stream)
 
     def _heard(self, bridge: _Bridge, frame: bytes) -> None:
+        if bridge.socket.let_go_for is not None:
+            return
         try:
             match message := decode_message(frame):
                 case EnvResult():
-                    self._answered(message, bridge)
+                    if bridge.owed:
+                        bridge.owed -= 1
+                    else:
+                        bridge.socket.count_unasked()
+                    self._answered(message, frame, bridge)
                 case Ping(time=at):
+                    bridge.socket.count_unasked()
                     bridge.socket.send_now(encode_frame(Pong(at)))
                 case _:
                     text = f"A bridge that serves environments does not say {type(message).__name__}."
@@ -136,8 +152,7 @@ class Relay:
         except PeerError as error:
             _log.warning("a bridge that serves environments is let go", extra=fields(reason=error))
             bridge.socket.send_now(encode_frame(error.message))
-            bridge.socket.protocol.fail(error.close, error.message.code)
-            bridge.socket.send_data()
+            bridge.socket.let_go(error.close, error.message.code)
 
     async def serve_trainer(self, socket: ServerConnection) -> None:
         """Take the calls of one trainer's connection, until it ends."""
@@ -154,8 +169,7 @@ class Relay:
             del self._clients[name]
             self._no_timer(client)
             if (bridge := self._bridges.get(client.stream)) is not None:
-                closing = EnvCall(name, client.newest + 1, EnvAction.CLOSE, CLOSE_SECONDS)
-                bridge.socket.send_now(encode_frame(closing))
+                bridge.ask(EnvCall(name, client.newest + 1, EnvAction.CLOSE, CLOSE_SECONDS))
 
     def _called(self, socket: PromptConnection, frame: bytes) -> None:
         try:
@@ -166,8 +180,10 @@ class Relay:
             socket.transport.abort()
 
     def _asked(self, call: EnvCall, socket: PromptConnection) -> None:
-        client = self._clients.setdefault(call.client, _Client(socket))
+        client = self._clients.get(call.client) or self._clients.setdefault(call.client, _Client(socket))
         client.socket, client.pending, client.newest = socket, call, call.number
+        # It was of the call before.
+        self._no_timer(client)
         if call.what is EnvAction.MAKE:
             self._choose(client, call)
         self._ask(client)
@@ -196,12 +212,11 @@ class Relay:
         if not client.stream and not making:
             asked = list(self._bridges.values())
         for one in asked:
-            # Over a connection that ends just now it is lost, and asked again over the next.
-            one.socket.send_now(encode_frame(client.pending))
+            one.ask(client.pending)
         if bridge is None and client.timer is None and not making:
             client.timer = asyncio.get_running_loop().call_later(GONE_SECONDS, self._give_up, client)
 
-    def _answered(self, result: EnvResult, bridge: _Bridge) -> None:
+    def _answered(self, result: EnvResult, frame: bytes, bridge: _Bridge) -> None:
         client = self._clients.get(result.client)
         if client is None or client.pending is None or client.stream not in ("", bridge.hello.stream):
             return
@@ -209,13 +224,14 @@ class Relay:
             if not client.stream:
                 if result.error == EnvErrorCode.UNKNOWN_CLIENT:
                     # Another bridge may know it, or come back.
+                    client.strangers.add(bridge.hello.stream)
                     return
                 self._belongs(client, bridge)
                 self._no_timer(client)
             if client.pending.what is EnvAction.CLOSE:
                 del self._clients[result.client]
             client.pending = None
-            client.socket.send_now(encode_frame(result))
+            client.socket.send_now(frame)
 
     def _greet(self, bridge: _Bridge) -> None:
         """Ask a bridge that has come, or come back, what waits for it."""
@@ -249,9 +265,14 @@ class Relay:
 
     def _give_up(self, client: _Client) -> None:
         client.timer = None
-        call, client.pending = client.pending, None
+        call = client.pending
         if call is None or client.stream in self._bridges:
             return
+        if not client.stream and not client.strangers.issuperset(self._bridges):
+            # One of them does what it is asked, or it would say that it knows nothing of it.
+            client.timer = asyncio.get_running_loop().call_later(GONE_SECONDS, self._give_up, client)
+            return
+        client.pending = None
         text = f"The PC that steps this environment has been gone for {GONE_SECONDS:.0f} s. Is its bridge running?"
         _log.warning("a PC that serves environments is gone", extra=fields(stream=client.stream))
         refusal = EnvResult(call.client, call.number, 0.0, pack(text), EnvErrorCode.NO_BRIDGE)
@@ -268,6 +289,8 @@ async def listen_for_calls(relay: Relay, path: Path) -> Server:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with short_path(path) as short:
         listening.bind(short)
+        # Whatever the umask is: who can open it can step the environments of all PCs.
+        path.chmod(0o600)
     return await unix_serve(
         relay.serve_trainer,
         sock=listening,

@@ -6,6 +6,7 @@ again, and whoever has done it answers from memory.
 """
 
 import secrets
+import select
 import socket
 import time
 from collections import deque
@@ -19,7 +20,8 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
-from experience.values import ValuesError, unpack
+from experience.remote_calls import read_error
+from runtime.prompt_frames import frame_of, message_in
 from runtime.socket_path import short_path
 from train_cloud.remote.errors import NO_ANSWER, RemoteEnvError
 from wire.frames import FrameError, decode_up, encode_frame
@@ -29,7 +31,7 @@ RETRY_SECONDS = 0.2
 """Between two tries to reach the receiver."""
 WRITE_SECONDS = 10.0
 """A receiver that takes nothing for so long counts as one that hung up."""
-_CHUNK_BYTES = 2**20
+_CHUNK_BYTES = 2**16
 _URI = parse_uri("ws://localhost/")
 
 
@@ -40,8 +42,8 @@ class Channel:
         self._path = path
         self._client, self._number = secrets.token_hex(16), 0
         self._socket: socket.socket | None = None
-        self._frames: deque[Frame] = deque()
-        self._frame = b""
+        self._heard: deque[bytes] = deque()
+        self._call = b""
         self._asked = False
         """Whether the call was sent over the connection that there is now."""
         self._result: EnvResult | None = None
@@ -61,11 +63,11 @@ class Channel:
     def send(self, what: EnvAction, body: bytes, seconds: float) -> None:
         """Begin a call, whose answer `receive` brings; one that is under way is given up."""
         self._number += 1
-        self._frame, self._asked = encode_frame(EnvCall(self._client, self._number, what, seconds, body)), False
+        self._call, self._asked = encode_frame(EnvCall(self._client, self._number, what, seconds, body)), False
         self._result = None
         self._began = time.monotonic()
         self._deadline = self._began + seconds
-        self._advance(self._began)
+        self._advance(None)
 
     def receive(self, seconds: float) -> bytes | None:
         """The answer's body, waited for at most `seconds`; None when it is not there by then.
@@ -82,9 +84,13 @@ class Channel:
                 "The PC's environment did not answer in time. It may be gone, hang, or need longer than it is given: "
                 "look at the bridge's log.",
             )
-        self.remote_seconds, self.overhead_seconds = result.seconds, now - self._began - result.seconds
+        took = now - self._began
+        self.remote_seconds = min(result.seconds, took)
+        self.overhead_seconds = took - self.remote_seconds
         if result.error is not None:
-            raise RemoteEnvError(result.error, _text(result.body))
+            # That nobody answered is for this side to say.
+            code = "bad_answer" if result.error == NO_ANSWER else result.error
+            raise RemoteEnvError(code, read_error(result.body))
         return result.body
 
     def close(self) -> None:
@@ -93,8 +99,11 @@ class Channel:
             self._socket.close()
             self._socket = None
 
-    def _advance(self, until: float) -> None:
-        """Bring the call on its way and its answer here, as far as that goes until then; over a cut, once more."""
+    def _advance(self, until: float | None) -> None:
+        """Bring the call on its way and its answer here, as far as that goes until then; over a cut, once more.
+
+        None: only on its way, where there is a connection.
+        """
         while self._result is None:
             try:
                 if self._socket is None and time.monotonic() >= self._retry_at:
@@ -102,29 +111,24 @@ class Channel:
                 while self._socket is not None:
                     if not self._asked and self._protocol.state is State.OPEN:
                         self._asked = True
-                        self._protocol.send_binary(self._frame)
-                        self._write()
-                    self._result = self._heard()
-                    if self._result is not None or not self._read(until):
+                        self._write(frame_of(self._call, self._protocol))
+                    self._result = self._answer()
+                    if self._result is not None or until is None or not self._read(until):
                         return
             except (OSError, InvalidHandshake, FrameError):
                 self.close()
                 self._retry_at = time.monotonic() + RETRY_SECONDS
             now = time.monotonic()
-            if now >= until:
+            if until is None or now >= until:
                 return
             time.sleep(max(0.0, min(self._retry_at, until) - now))
 
-    def _heard(self) -> EnvResult | None:
+    def _answer(self) -> EnvResult | None:
         """The answer among what has come; what answers a call that was given up is passed over."""
-        while self._frames:
-            frame = self._frames.popleft()
-            if frame.opcode is Opcode.BINARY and frame.fin:
-                message = decode_up(bytes(frame.data))
-                if isinstance(message, EnvResult) and message.number == self._number:
-                    return message
-            elif frame.opcode is Opcode.CLOSE:
-                raise ConnectionError("the receiver hung up")
+        while self._heard:
+            message = decode_up(self._heard.popleft())
+            if isinstance(message, EnvResult) and message.number == self._number:
+                return message
         return None
 
     def _connect(self) -> None:
@@ -132,41 +136,50 @@ class Channel:
         self._socket.settimeout(WRITE_SECONDS)
         with short_path(self._path) as path:
             self._socket.connect(path)
+        # Whoever sets a timeout for each call makes four system calls out of one.
+        self._socket.setblocking(False)
+        self._ready = select.poll()
         self._protocol = ClientProtocol(_URI, subprotocols=[Subprotocol(PROTOCOL)], max_size=MAX_UP_FRAME_BYTES)
-        self._frames.clear()
+        self._heard.clear()
         self._protocol.send_request(self._protocol.connect())
-        self._write()
+        self._write(*self._protocol.data_to_send())
 
-    def _write(self) -> None:
-        """Send what is to be sent. On the same machine that takes no time, unless the receiver is stuck: a cut."""
+    def _write(self, *pieces: bytes) -> None:
+        """Send this. On the same machine that takes no time, unless the receiver is stuck: a cut."""
         assert self._socket is not None
-        self._socket.settimeout(WRITE_SECONDS)
-        for data in self._protocol.data_to_send():
-            self._socket.sendall(data)
+        for piece in pieces:
+            rest = memoryview(piece)
+            while rest:
+                try:
+                    rest = rest[self._socket.send(rest) :]
+                except BlockingIOError:
+                    if not self._can(select.POLLOUT, WRITE_SECONDS):
+                        raise
 
     def _read(self, until: float) -> bool:
         """Take in what comes until then; whether anything did."""
         assert self._socket is not None
-        self._socket.settimeout(max(0.0, until - time.monotonic()))
-        try:
-            data = self._socket.recv(_CHUNK_BYTES)
-        except (TimeoutError, BlockingIOError):
+        if not self._can(select.POLLIN, until - time.monotonic()):
             return False
-        if not data:
+        if not (data := self._socket.recv(_CHUNK_BYTES)):
             raise ConnectionError("the receiver hung up")
+        if (message := message_in(data, self._protocol)) is not None:
+            self._heard.append(message)
+            return True
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Response):
                 if self._protocol.handshake_exc is not None:
                     raise self._protocol.handshake_exc
-            elif isinstance(event, Frame):
-                self._frames.append(event)
-        self._write()
+            elif isinstance(event, Frame) and event.opcode is Opcode.BINARY and event.fin:
+                self._heard.append(bytes(event.data))
+            elif isinstance(event, Frame) and event.opcode is Opcode.CLOSE:
+                raise ConnectionError("the receiver hung up")
+        self._write(*self._protocol.data_to_send())
         return True
 
-
-def _text(body: bytes) -> str:
-    try:
-        return str(unpack(body))
-    except ValuesError:
-        return "The answer is an error whose text cannot be read."
+    def _can(self, what: int, seconds: float) -> bool:
+        """Whether the socket can be read or written within `seconds`."""
+        assert self._socket is not None
+        self._ready.register(self._socket, what)
+        return bool(self._ready.poll(1000.0 * max(0.0, seconds)))

@@ -6,6 +6,7 @@ stop, when another trainer writes the same run, or when learning has diverged.
 """
 
 import logging
+import math
 import threading
 import time
 from dataclasses import InitVar, dataclass
@@ -138,7 +139,7 @@ class Trainer:
         """Have the actor go on, if there is one, and take in what is new; returns how many batches."""
         if self.actor is None:
             return self._ingest.read()
-        self.actor.turn(self.trained_steps())
+        self.actor.turn(self._most_steps())
         pending = self.actor.pending_steps
         read = self._ingest.read()
         if not read and not pending:
@@ -149,7 +150,18 @@ class Trainer:
         if self.actor is None:
             self.stop.wait(IDLE_SECONDS)
         else:
-            self.actor.turn(self.trained_steps(), IDLE_SECONDS)
+            self.actor.turn(self._most_steps(), IDLE_SECONDS)
+
+    def _most_steps(self) -> int:
+        """As many steps as the run may have for now; the actor waits there."""
+        at_once = self.config.environment.num_envs
+        if self.learner.waits_for_version:
+            # In whole steps of all environments, and one of these more: the actor holds the newest.
+            wanted = self.learner.remembers - self.learner.figures().replay_rows
+            return self.counters.steps + wanted + 2 * at_once - 1
+        # With less than the steps of one update, and what the actor holds, nobody would ever go on.
+        least = math.ceil(1.0 / self._pace.updates_per_step) + 2 * at_once
+        return self.trained_steps() + max(self.config.max_lead_steps, least)
 
     def _rebuild(self) -> None:
         """Take in again what the checkpoint's replay buffer held, before anything is learned from the buffer."""
@@ -171,7 +183,9 @@ class Trainer:
         return self.counters.steps >= self.config.total_timesteps and self._updates_owed() <= 0
 
     def trained_steps(self) -> int:
-        """Environment steps that learning has kept up with."""
+        """Environment steps that learning has kept up with; it need not keep up with those that it dropped."""
+        if self.learner.waits_for_version:
+            return self.counters.steps - self.learner.figures().replay_rows
         return min(self.counters.steps, self._pace.trained(self.counters.updates))
 
     def save(self) -> None:
@@ -222,17 +236,25 @@ class Trainer:
         return self._pace.asked(steps) - self.counters.updates
 
     def _update(self) -> int:
-        """Do some of the updates that are owed; returns how many."""
+        """Do some of the updates that are owed, or all that a rollout asks for; returns how many."""
+        counters, total, budget = self.counters, self.config.total_timesteps, self._budget()
+        if not self.learner.waits_for_version:
+            updates = self.learner.update(budget) if budget > 0 else 0
+            counters.updates += updates
+        elif (updates := self.learner.update(budget)) or counters.steps >= total:
+            # What the steps ask for that are learned from or dropped: reckoned anew, so that all lives agree about it.
+            counters.updates = max(counters.updates, self._pace.asked(min(self.trained_steps(), total)))
+        if updates and self._boot_seconds is None:
+            self._boot_seconds = note_first_gradient(self.store.path.parent)
+        return updates
+
+    def _budget(self) -> int:
+        """Updates to make at a stretch."""
         chunk = self.config.gradient_chunk
         if self.actor is not None and self.actor.is_stepping:
             # What one step of the PC asks for: the next action is not to wait for longer.
             chunk = max(1, round(self.config.updates_per_step * self.config.environment.num_envs))
-        budget = min(self._updates_owed(), chunk)
-        updates = self.learner.update(budget) if budget > 0 else 0
-        self.counters.updates += updates
-        if updates and self._boot_seconds is None:
-            self._boot_seconds = note_first_gradient(self.store.path.parent)
-        return updates
+        return min(self._updates_owed(), chunk)
 
     def _put_progress(self, state: TrainerState) -> None:
         counters = self.counters
@@ -254,7 +276,7 @@ class Trainer:
         self.counters.seconds = time.monotonic() - self._began
         self._rates.mark(self.trained_steps(), self.counters)
         if self.actor is not None:
-            self._remote = {"remote": self.actor.figures()}
+            self._remote = {"remote": self.actor.figures(), "waits_for": self.actor.waits_for()}
         document = self._document(state)
         self.uploads.metrics(lambda saved: metrics_bytes(document | {"checkpoint_steps": saved}))
         self.tracking.draw(document)

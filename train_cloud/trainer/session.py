@@ -140,8 +140,7 @@ def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threadin
             sink = StoreSink(Store(store.path, config.max_store_bytes), environment)
             recorder = Recorder(sink, layout, count)
             act = partial(learner.act, explore=True)
-            most = learner.remembers if learner.waits_for_version else None
-            actor.begin(environment, recorder, act, lambda: counters.weights_version, store.total_steps(), most)
+            actor.begin(environment, recorder, act, lambda: counters.weights_version, store.total_steps())
         trainer = Trainer(config, store, uploads, tracking, learner, counters, stop, layout, actor)
         try:
             done = trainer.run()

@@ -125,6 +125,22 @@ def test_a_number_that_is_none_spoils_its_own_rows_alone() -> None:
     assert [sink.steps_of_car(car) for car in range(2)] == [STEPS - 2, STEPS]
 
 
+class Priceless(Odd):
+    """At step 5 nobody knows what it was worth."""
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        observation, reward, *rest = super().step(action)
+        return observation, np.nan if observation[0, 0] == 5.0 else reward, *rest
+
+
+def test_a_reward_that_is_none_costs_its_own_step_alone() -> None:
+    sink, why = driven(Priceless(), Odd())
+    assert why == ""
+    assert [sink.steps_of_car(car) for car in range(2)] == [STEPS - 1, STEPS]
+    (batch,) = sink.stored
+    assert [episode.total_reward for episode in batch.episodes] == [STEPS - 1, STEPS]
+
+
 def test_float64_travels_as_it_is() -> None:
     sink, _ = driven(Odd(np.full((2, 2), 1.0 / 3.0)))
     (batch,) = sink.stored

@@ -48,7 +48,7 @@ class Pc:
         return decompressed(result.body)
 
     def make(self, count: int = COUNT, mode: str = "NextStep", client: str = "a", **more: Any) -> None:
-        asked = Make(NAME, more.pop("kwargs", {}), count, mode, **more)  # type: ignore[arg-type]
+        asked = Make(NAME, more.pop("kwargs", {}), count, mode, **more)  # type: ignore[arg-type]  # texts
         self.body(EnvAction.MAKE, body_of(asked), client)
 
     def reset(self, client: str = "a") -> Any:
@@ -102,7 +102,7 @@ def test_each_answer_is_that_of_one_process_to_the_bit(mode: str) -> None:
             assert answers[0] == answers[1]
             return unpack(answers[0])
 
-        both(EnvAction.MAKE, body_of(Make(NAME, {}, COUNT, mode, "rgb_array")))  # type: ignore[arg-type]
+        both(EnvAction.MAKE, body_of(Make(NAME, {}, COUNT, mode, "rgb_array")))  # type: ignore[arg-type]  # texts
         both(EnvAction.RESET, body_of(Reset(7, {"track": "long"})))
         ended = 0
         for _ in range(60):

@@ -164,7 +164,7 @@ async def serve(uri: str) -> None:
     while True:
         stream = secrets.token_hex(16) if FAULT == "another stream" else STREAM
         with contextlib.suppress(OSError, WebSocketException, TimeoutError):
-            async with connect(f"ws://{parts.hostname}:{parts.port}/", subprotocols=["ac-training.v1"],  # type: ignore[list-item]
+            async with connect(f"ws://{parts.hostname}:{parts.port}/", subprotocols=["ac-training.v1"],  # type: ignore[list-item]  # a text
                                additional_headers={"Authorization": header}, compression=None, ping_interval=None,
                                close_timeout=0.1) as link:  # fmt: skip
                 await link.send(msgspec.msgpack.encode(hello | {"stream": stream}))

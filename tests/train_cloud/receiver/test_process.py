@@ -138,7 +138,7 @@ def test_a_receiver_killed_at_any_moment_goes_on_where_it_was(config: RunConfig,
             for _ in range(20):
                 sent += 1
                 bridge.say(TransitionBatch(sent, blob(sent)))
-            acknowledged = bridge.hear(Ack, lambda ack: ack.stored_through > acknowledged).stored_through  # noqa: B023
+            acknowledged = bridge.hear(Ack, lambda ack: ack.stored_through > acknowledged).stored_through  # noqa: B023 - at once
             receiver.kill()
             assert stored(receiver) == expected(len(stored(receiver)))
             assert len(stored(receiver)) >= acknowledged

@@ -36,7 +36,7 @@ def pc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemotePc]:
         # The checker renders for people, too, who have no screen here.
         patch.setenv("SDL_VIDEODRIVER", "dummy")
         try:
-            import minigrid  # noqa: F401
+            import minigrid  # noqa: F401 - registers its environments
 
             rooms = [ROOM, RAW_ROOM]
         except ImportError:

@@ -78,7 +78,7 @@ class Bad(gymnasium.Env[Any, Any]):
         super().reset(seed=seed, options=options)
         return self._answer("reset", (np.zeros(1, np.float32), {}))
 
-    def step(self, action: Any) -> Any:  # noqa: ARG002
+    def step(self, action: Any) -> Any:  # noqa: ARG002 - whatever it is asked
         return self._answer("step", (np.zeros(1, np.float32), 0.0, False, False, {}))
 
     def render(self) -> Any:

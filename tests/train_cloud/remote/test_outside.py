@@ -40,7 +40,7 @@ class Stray(gymnasium.Env[Any, Any]):
     def __init__(self, nested: bool = False) -> None:
         if nested:
             row: spaces.Space[Any] = spaces.Box(-1.0, 1.0, (2,), np.float32)
-            self.observation_space = spaces.Dict(deep=spaces.Tuple([spaces.Discrete(2), row]))  # type: ignore[assignment]
+            self.observation_space = spaces.Dict(deep=spaces.Tuple([spaces.Discrete(2), row]))  # type: ignore[assignment]  # another one
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed, options=options)

@@ -1,25 +1,32 @@
 """Between a trainer and PCs: who is let in, who is found again, who is forgotten, and how soon silence is noticed."""
 
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.support import counting_env
-from tests.support.receivers import CONFIG, REMOTE, ThreadedReceiver, hello
-from tests.support.waiting import wait_until
+from tests.support.fault_proxy import FaultProxy
+from tests.support.hostile_pc import answering, well_behaved
+from tests.support.receivers import CONFIG, REMOTE, Client, ThreadedReceiver, hello
+from tests.support.waiting import PATIENCE, wait_until
 from tests.train_cloud.remote.test_faults import NAME, calls_of, serving
+from train_cloud.receiver import relay
 from train_cloud.receiver.server import SILENCE_SECONDS
 from train_cloud.receiver_client import metrics
 from train_cloud.remote.env import RemoteEnv
-from train_cloud.remote.errors import RemoteEnvError
+from train_cloud.remote.errors import NO_ANSWER, RemoteEnvError
 from train_cloud.remote.vector import RemoteVectorEnv
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.files import WARNING
 from train_cloud.run_folder.states import BRIDGES
-from wire.messages import CloseCode, Drain, EnvErrorCode, Error, ErrorCode, Role
+from wire.messages import CloseCode, Drain, EnvAction, EnvCall, EnvErrorCode, Error, ErrorCode, Role
 
 SERVES: dict[str, Any] = {"role": Role.SERVE_ENV, "signature": "", "spaces": "", "environments": (NAME,)}
 
@@ -49,11 +56,14 @@ def test_a_bridge_whose_role_brings_the_run_nothing_is_told_what_to_do(
 
 
 def test_a_pc_that_serves_and_is_silent_is_let_go_soon(receiver: ThreadedReceiver) -> None:
-    with receiver.client(ping_interval=None) as client:
+    with FaultProxy(("127.0.0.1", receiver.port)) as proxy:
+        pairing = replace(receiver.pairing, port=proxy.port)
+        client = Client(pairing, ping_interval=None, close_timeout=0)
         client.begin(hello(REMOTE, **SERVES))
-        began = time.monotonic()
-        client.close_code()
-        assert time.monotonic() - began < SILENCE_SECONDS / 2
+        proxy.black_hole()
+        took = wait_until(lambda: receiver.receiver._vitals.connections == 0, "it is let go", SILENCE_SECONDS / 2)
+        assert took < SILENCE_SECONDS
+        client.socket.close()
 
 
 def test_a_pc_that_serves_is_let_go_when_the_instance_goes_away(receiver: ThreadedReceiver) -> None:
@@ -115,4 +125,66 @@ def test_there_is_time_for_other_work_while_the_pc_steps(receiver: ThreadedRecei
         assert env._stepping.answer(0.05) is None
         counting_env.RELEASED.set()
         assert env.step_wait()[0].tolist() == [[1.0], [1.0]]
+        env.close()
+
+
+def test_who_is_slow_to_make_anew_is_not_taken_for_the_pc_that_is_gone(
+    receiver: ThreadedReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "GONE_SECONDS", 1.5)
+    making = threading.Event()
+
+    def slowly(call: EnvCall) -> bytes:
+        if call.what is EnvAction.MAKE:
+            making.wait(1.0 + relay.GONE_SECONDS)
+        return well_behaved(call)
+
+    with answering(receiver, well_behaved):
+        env = RemoteVectorEnv(calls_of(receiver), NAME, 1, step_seconds=0.2)
+        env.reset()
+    wait_until(lambda: not receiver.receiver._relay.served, "the first is gone")
+    with pytest.raises(RemoteEnvError) as raised:
+        env.step(np.zeros(1, np.int64))
+    assert raised.value.code == NO_ANSWER
+    with answering(receiver, slowly, "b"):
+        began = time.monotonic()
+        env.reset()
+        assert time.monotonic() - began < PATIENCE * 10.0
+
+
+def test_a_step_that_outlasts_a_start_of_the_receiver_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay, "GONE_SECONDS", 4.0)
+    counting_env.RELEASED.clear()
+    first = ThreadedReceiver(REMOTE, tmp_path)
+    with FaultProxy(("127.0.0.1", first.port)) as proxy, serving(proxy.port), ThreadPoolExecutor(1) as pool:
+        env = RemoteEnv(calls_of(first), NAME, step_seconds=300.0)
+        env.reset()
+        step = pool.submit(env.step, 2)
+        first.close()
+        second = ThreadedReceiver(REMOTE, tmp_path)
+        proxy.target = ("127.0.0.1", second.port)
+        try:
+            wait_until(lambda: len(second.receiver._relay._bridges) == 1, "the PC is back")
+            # Nobody says in this time that the PC is gone.
+            with pytest.raises(TimeoutError):
+                step.result(1.5 * relay.GONE_SECONDS)
+        finally:
+            counting_env.RELEASED.set()
+        assert step.result(60)[0].tolist() == [1.0]
+        assert env.step(0)[0].tolist() == [2.0]
+        env.close()
+        second.close()
+
+
+@pytest.mark.parametrize("action", [object(), np.zeros(2**22 + 1, np.uint8)], ids=["an object", "too many bytes"])
+def test_an_action_that_cannot_travel_is_a_typed_error_at_once(receiver: ThreadedReceiver, action: Any) -> None:
+    with serving(receiver.port):
+        env = RemoteEnv(calls_of(receiver), NAME)
+        env.reset()
+        with pytest.raises(RemoteEnvError, match="What is asked of the PC") as raised:
+            env.step(action)
+        assert (raised.value.code, raised.value.is_recoverable) == (EnvErrorCode.CANNOT_TRAVEL, False)
+        assert env.step(0)[0].tolist() == [1.0]
         env.close()

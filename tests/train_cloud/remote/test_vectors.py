@@ -78,14 +78,14 @@ def test_a_single_one_hands_out_copies(pc: RemotePc) -> None:
     remote, own = RemoteEnv(pc.calls, NAME), Reusing(fresh=True)
     kept, own_kept = [remote.reset(seed=2)], [own.reset(seed=2)]
     for _ in range(20):
-        kept.append(remote.step(0))  # type: ignore[arg-type]
-        own_kept.append(own.step(0))  # type: ignore[arg-type]
+        kept.append(remote.step(0))  # type: ignore[arg-type]  # of any type
+        own_kept.append(own.step(0))  # type: ignore[arg-type]  # of any type
     assert same(kept, own_kept)
     remote.close()
 
 
 def test_each_value_is_that_of_sb3s_own(pc: RemotePc) -> None:
-    remote, own = RemoteVecEnv(pc.calls, NAME, COUNT), DummyVecEnv(FRESH)  # type: ignore[arg-type]
+    remote, own = RemoteVecEnv(pc.calls, NAME, COUNT), DummyVecEnv(FRESH)  # type: ignore[arg-type]  # of any type
     for env in (remote, own):
         env.seed(3)
     begun, own_begun = remote.reset(), own.reset()

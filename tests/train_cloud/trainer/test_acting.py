@@ -23,18 +23,22 @@ from tests.support import counting_env
 from tests.support.counting_env import Counting
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.receivers import REMOTE, ThreadedReceiver, blob
+from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from tests.train_cloud.remote.test_faults import NAME, calls_of, serving
 from tests.train_cloud.trainer.learning.test_learner import Summer
 from train_cloud.object_store import ObjectStore
-from train_cloud.run_config import EnvironmentSettings
+from train_cloud.run_config import EnvironmentSettings, RunConfig
 from train_cloud.store import Store
 from train_cloud.trainer.acting.actor import Actor
 from train_cloud.trainer.acting.store_sink import StoreSink
 from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.learning.learner import Learner
+from train_cloud.trainer.learning.learners import make_learner
 from train_cloud.trainer.learning.sanity import Diverged
 from train_cloud.trainer.loop import Trainer
 from train_cloud.trainer.reporting.tracking import Tracking
+from train_cloud.trainer.saving.manifest import find_newest
 from train_cloud.trainer.saving.uploads import Uploads
 from train_cloud.trainer.session import train_run
 
@@ -68,11 +72,11 @@ def receiver(tmp_path: Path) -> Iterator[ThreadedReceiver]:
     receiver.close()
 
 
-def turned(actor: Actor, until: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+def turned(actor: Actor, until: Callable[[], bool], what: str, seconds: float = 30.0, most: int = 10**6) -> None:
     """Let the actor go on until then."""
 
     def turn() -> bool:
-        actor.turn(0, 0.01)
+        actor.turn(most, 0.01)
         return until()
 
     wait_until(turn, what, seconds)
@@ -84,7 +88,9 @@ def begun(actor: Actor, environment: Environment, act: Callable[[Any], Any], sin
     return sink
 
 
-@pytest.mark.parametrize(("wrong", "said"), [(1, "the wheel came off"), (5, "holds NaN or an infinite number")])
+@pytest.mark.parametrize(
+    ("wrong", "said"), [(1, "the wheel came off"), (5, "holds NaN or an infinite"), (7, "holds NaN or an infinite")]
+)
 def test_an_environment_that_cannot_go_on_ends_its_episode_and_is_made_anew(
     receiver: ThreadedReceiver, wrong: int, said: str
 ) -> None:
@@ -139,50 +145,52 @@ def test_an_action_that_is_none_reaches_no_environment(receiver: ThreadedReceive
     assert sink.batches == []
 
 
-def test_it_waits_while_it_leads_learning_by_too_much(receiver: ThreadedReceiver) -> None:
+def test_it_makes_no_more_steps_than_it_may(receiver: ThreadedReceiver) -> None:
     acted = []
 
     def act(observations: Any) -> Any:
         acted.append(observations)
         return np.array([0])
 
-    config = msgspec.structs.replace(CONFIG, max_lead_steps=30, total_timesteps=40)
+    config = msgspec.structs.replace(CONFIG, total_timesteps=40)
     actor = Actor(config, calls_of(receiver))
-    begun(actor, COUNTING, act)
+    sink = begun(actor, COUNTING, act)
     with serving(receiver.port):
-        turned(actor, lambda: len(acted) == 31, "it acts")
+        # All but the newest, of which nobody knows yet whether it is the last of its episode.
+        turned(actor, lambda: sink.steps_of_car(0) == 29, "it acts, and what it did is there at once", most=30)
         for _ in range(20):
-            actor.turn(0, 0.01)
-        assert len(acted) == 31
+            actor.turn(30, 0.01)
+        assert len(acted) == 30
         for _ in range(100):
-            actor.turn(40, 0.01)
+            actor.turn(70, 0.01)
         assert len(acted) == 40
         assert actor.waits_for() is None
         actor.close()
 
 
-def test_it_waits_for_the_next_version_where_a_learner_needs_it(receiver: ThreadedReceiver) -> None:
-    by_version: dict[int, int] = {}
-    version = 1
-
-    def act(_: Any) -> Any:
-        by_version[version] = by_version.get(version, 0) + 1
-        return np.array([0])
-
-    def made_by(newest: int) -> bool:
-        # One is held until the next is there.
-        return sink.steps_of_car(0) == 11 * newest - 1
-
-    actor, sink = Actor(CONFIG, calls_of(receiver)), Listed()
-    recorder = Recorder(sink, COUNTING.spaces.layout, 1, flush_seconds=0.05)
-    actor.begin(COUNTING, recorder, act, lambda: version, 0, 10)
-    with serving(receiver.port):
-        for version in (1, 2, 3):
-            turned(actor, partial(made_by, version), "it makes what is learned from")
-            assert by_version[version] == 11
+def trained(
+    config: RunConfig,
+    receiver: ThreadedReceiver,
+    learner: Learner,
+    counters: Counters,
+    act: Callable[[Any], Any],
+    stop: threading.Event | None = None,
+) -> bool:
+    """Train a run of COUNTING, as far as it goes; whether it is done."""
+    objects, folder = ObjectStore(config.bucket, "runs/acting/"), receiver.store.path.parent
+    uploads, tracking = Uploads(objects, find_newest(objects).latest_etag), Tracking(config, folder, objects, 0)
+    actor = Actor(config, calls_of(receiver))
+    recorder = Recorder(StoreSink(receiver.store, COUNTING), COUNTING.spaces.layout, 1, flush_seconds=0.02)
+    actor.begin(COUNTING, recorder, act, lambda: counters.weights_version, receiver.store.total_steps())
+    layout, stop = COUNTING.spaces.layout, stop or threading.Event()
+    trainer = Trainer(config, receiver.store, uploads, tracking, learner, counters, stop, layout, actor)
+    try:
+        return trainer.run()
+    finally:
         actor.close()
-    versions = np.concatenate([batch.policy_versions for batch in sink.batches])
-    assert np.bincount(versions).tolist() == [0, 11, 11, 11]
+        uploads.wait(120)
+        uploads.close()
+        tracking.close()
 
 
 class Patient(Summer):
@@ -206,17 +214,10 @@ def test_updates_are_made_while_the_pc_steps(receiver: ThreadedReceiver, s3: Mot
     config = msgspec.structs.replace(
         CONFIG, bucket=s3.bucket, total_timesteps=200, learning_starts=10, updates_per_step=0.5
     )
-    objects, learner, counters, stop = ObjectStore(s3.bucket, "runs/acting/"), Patient(), Counters(), threading.Event()
-    uploads, tracking = Uploads(objects, None), Tracking(config, receiver.store.path.parent, objects, 0)
-    actor = Actor(config, calls_of(receiver))
-    recorder = Recorder(StoreSink(receiver.store, COUNTING), COUNTING.spaces.layout, 1)
-    actor.begin(COUNTING, recorder, partial(learner.act, explore=True), lambda: 1, 0)
-    trainer = Trainer(
-        *(config, receiver.store, uploads, tracking, learner, counters, stop, COUNTING.spaces.layout, actor)
-    )
+    learner, counters = Patient(), Counters()
     counting_env.RELEASED.clear()
     with serving(receiver.port), ThreadPoolExecutor(1) as pool:
-        training = pool.submit(trainer.run)
+        training = pool.submit(trained, config, receiver, learner, counters, partial(learner.act, explore=True))
         try:
             # The steps before the one that hangs, and not the one that may yet turn out to be the last.
             wait_until(lambda: learner.updates == (148 - 10) // 2 or training.done(), "it learns meanwhile")
@@ -224,10 +225,47 @@ def test_updates_are_made_while_the_pc_steps(receiver: ThreadedReceiver, s3: Mot
         finally:
             counting_env.RELEASED.set()
         assert training.result(300)
-        actor.close()
-    uploads.close()
-    tracking.close()
     assert (counters.steps, counters.updates, learner.acted) == (200, 95, 200)
+
+
+def test_ppo_learns_from_whole_rollouts_whatever_is_lost_and_ends_in_a_second_life(
+    receiver: ThreadedReceiver, s3: MotoS3
+) -> None:
+    ppo = {"rollout_steps": 32, "epochs": 3}
+    config = run_config(
+        method="ppo",
+        ppo=ppo,
+        batch_size=20,
+        total_timesteps=200,
+        max_lead_steps=32,
+        network=[8],
+        environment=msgspec.to_builtins(CHOSEN),
+        bucket=msgspec.to_builtins(s3.bucket),
+    )
+    stop, asked = threading.Event(), 0
+
+    def act(_: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked >= 75 and lived.figures().replay_rows:
+            stop.set()
+        # A step that is lost and ends its episode, and one whose reward no batch may hold.
+        return np.array([{20: 1, 60: 6}.get(asked, 0)])
+
+    with serving(receiver.port):
+        lived, counters = make_learner(config, COUNTING), Counters()
+        assert not trained(config, receiver, lived, counters, act, stop)
+        newest = counters.weights_version
+        learner = make_learner(config, COUNTING)
+        learner.restore(lived.state(counters), counters)
+        assert trained(config, receiver, learner, counters, act, threading.Event())
+    batches = [decode_batch(row.blob, COUNTING.spaces.layout) for row in receiver.store.read_batches(0, 10**6)]
+    versions = np.bincount(np.concatenate([batch.policy_versions for batch in batches]))
+    assert versions.sum() == counters.steps == 200
+    assert counters.updates == int(200 * 3 / 20)
+    # Of each policy one step more than are learned from; the one that was stopped on its way goes on as the next.
+    assert versions[1:newest].tolist() == [33] * (newest - 1)
+    assert versions[newest] + versions[newest + 1] == versions[newest + 2] == 33
 
 
 def test_more_environments_than_a_batch_can_hold_are_refused(

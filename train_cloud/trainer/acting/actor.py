@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from experience.batches import AnyArray
+from experience.batches import MAX_NUMBER, MAX_REWARD, AnyArray, within
 from experience.environment import Environment
 from experience.recorder import Recorder
 from experience.remote_calls import CallError, Made, Make
@@ -62,8 +62,10 @@ class Actor:
         """
         self._steps, self._totals = np.zeros(self._count, np.int64), np.zeros(self._count)
         """Of the open episodes."""
-        self._acting = self._acted = 0
-        """The newest version that acted, and the steps that it has chosen."""
+        self._acting = 0
+        """The version that chose the newest step."""
+        self._said = False
+        """Whether rewards that cannot be learned from were told of."""
         self._answers, self._seconds = 0, np.zeros(2)
         self._means: list[float | None] = [None, None]
 
@@ -79,15 +81,13 @@ class Actor:
         act: Callable[[Any], Any],
         version: Callable[[], int],
         stored_steps: int,
-        steps_of_version: int | None = None,
     ) -> None:
         """Act from now on, in an `environment` of these spaces alone.
 
         `act` chooses the actions for observations, by the policy that `version` names; `stored_steps` are in the store.
-        Where no more than `steps_of_version` are learned from, it waits for the next version then.
         """
         self._environment, self._recorder, self._act, self._version = environment, recorder, act, version
-        self._stored_before, self._most = stored_steps, steps_of_version
+        self._stored_before = stored_steps
 
     @property
     def pending_steps(self) -> int:
@@ -130,21 +130,24 @@ class Actor:
         overhead = None if inside is None or whole is None else whole - inside
         return {"environment_seconds": inside, "round_trip_seconds": whole, "overhead_seconds": overhead}
 
-    def turn(self, trained_steps: int, seconds: float = 0.0) -> None:
-        """Take an answer, waited for at most `seconds`, and ask for what comes next.
+    def turn(self, most: int, seconds: float = 0.0) -> None:
+        """Take an answer, waited for at most `seconds`, and ask for what comes next, of which the caller has need then.
 
-        It asks for no more steps while it leads `trained_steps` by too many. Raises StoreError and Diverged.
+        It asks for no step with which the run would have more than `most`. Raises StoreError and Diverged.
         """
         try:
-            self._ask(trained_steps)
+            self._ask(most)
             if self._call is None:
+                if self._recorder is not None and seconds:
+                    # Nobody has anything to do but what is collected, of which there is no more for now.
+                    self._recorder.flush()
                 time.sleep(seconds)
                 return
             answer = self._stepping.answer(seconds)
             if answer is not None:
                 call, self._call = self._call, None
                 self._take(call, answer)
-                self._ask(trained_steps)
+                self._ask(most)
         except (RemoteEnvError, CallError) as error:
             self._failed(error)
 
@@ -156,7 +159,7 @@ class Actor:
         with suppress(RemoteEnvError):
             self._stepping.close(CLOSE_SECONDS)
 
-    def _ask(self, trained_steps: int) -> None:
+    def _ask(self, most: int) -> None:
         """Begin the next call, unless one is under way or has to wait."""
         recorder = self._recorder
         if self._call is not None or time.monotonic() < self._try_at:
@@ -168,17 +171,14 @@ class Actor:
             return
         elif recorder.failure is not None:
             raise recorder.failure
-        elif self._has_enough(recorder, trained_steps) or not recorder.ready():
+        elif self._has_enough(recorder, most) or not recorder.ready():
             return
         elif self._observations is None:
             # Another seed for each time, and the same ones for the same run.
             self._stepping.begin_reset((self._config.seed + self._stored_before + recorder.collected_steps) % 2**31)
             self._called(EnvAction.RESET)
         else:
-            version = self._version()
-            if version != self._acting:
-                self._acting, self._acted = version, 0
-            self._acted += self._count
+            self._acting = self._version()
             self._actions = self._act(from_rows(self._environment.spaces.observation.space, self._observations))
             check_sane({"action": float(np.abs(self._actions).max())}, {})
             self._stepping.begin_step(self._actions)
@@ -187,15 +187,12 @@ class Actor:
     def _called(self, what: EnvAction) -> None:
         self._call, self._called_at = what, time.monotonic()
 
-    def _has_enough(self, recorder: Recorder, trained_steps: int) -> bool:
+    def _has_enough(self, recorder: Recorder, most: int) -> bool:
         made = self._stored_before + recorder.collected_steps + (0 if self._held is None else self._count)
         if made >= self._config.total_timesteps:
             self._interrupt("stopped")
             return True
-        # One vector step more than are wanted, because the newest is held.
-        if self._most is not None and self._version() == self._acting and self._acted >= self._most + self._count:
-            return True
-        return made - trained_steps > max(self._config.max_lead_steps, 2 * self._count)
+        return made + self._count > most
 
     def _take(self, call: EnvAction, answer: Any) -> None:
         try:
@@ -203,11 +200,11 @@ class Actor:
                 case EnvAction.MAKE:
                     self._take_made(answer)
                 case EnvAction.RESET:
-                    self._observations = self._rows(answer[0])
+                    self._observations = self._rows(answer[0], self._count)
                 case EnvAction.STEP:
                     self._take_step(*answer)
                     self._backoff.reset()
-        except (TypeError, ValueError, LookupError) as error:
+        except (TypeError, ValueError, LookupError, ArithmeticError) as error:
             # Whoever serves may be another implementation, or hostile.
             raise RemoteEnvError("bad_answer", f"The PC answers {call} by what is no answer to it: {error}.") from None
 
@@ -223,38 +220,46 @@ class Actor:
         self._spaces, self._made, self._refusal = spaces, True, None
         _log.info("the PC has made the environment", extra=fields(environment=self._name, num_envs=self._count))
 
-    def _rows(self, values: Any) -> AnyArray:
-        """Observations of all environments as rows, once they are what the spaces declare, and can be acted on."""
+    def _rows(self, values: Any, count: int) -> AnyArray:
+        """Observations of so many environments as rows, once they are what the spaces declare, and can be acted on."""
         assert self._spaces is not None
         space = self._spaces.observation.space
         for leaf, value in zip(leaves(space), leaf_values(space, values), strict=True):
-            shape = (self._count, *(leaf.shape or ()))
-            if np.shape(value) != shape or value.dtype != leaf.dtype:
+            shape = (count, *(leaf.shape or ()))
+            if not isinstance(value, np.ndarray) or value.shape != shape or value.dtype != leaf.dtype:
                 kind = getattr(value, "dtype", type(value).__name__)
-                raise ValueError(f"the observations are {kind} {np.shape(value)}, not {self._count} of {leaf}")
-            if value.dtype.kind == "f" and not np.isfinite(value).all():
-                raise ValueError("an observation holds NaN or an infinite number, on which nobody can act")
+                raise ValueError(f"the observations are {kind} {np.shape(value)}, not {count} of {leaf}")
+            if not within(value, MAX_NUMBER).all():
+                raise ValueError(
+                    f"an observation holds NaN or an infinite number, or one beyond {MAX_NUMBER:g}, on which nobody "
+                    "can act"
+                )
         return to_rows(space, values)
 
     def _take_step(self, observations: Any, rewards: Any, terminated: Any, truncated: Any, infos: Any) -> None:
         now, count = time.monotonic(), self._count
-        following = led_to = self._rows(observations)
+        following = led_to = self._rows(observations, count)
         reward = np.array(rewards, np.float64).reshape(count)
         terminated, truncated = (np.array(flags, np.bool_).reshape(count) for flags in (terminated, truncated))
         ended = terminated | truncated
         if ended.any():
-            assert self._spaces is not None
-            space, led_to = self._spaces.observation.space, following.copy()
+            space, led_to = self._environment.spaces.observation.space, following.copy()
             for env in np.flatnonzero(ended):
-                led_to[env] = to_rows(space, batch_of_one(space, infos["final_obs"][env]))[0]
+                led_to[env] = self._rows(batch_of_one(space, infos["final_obs"][env]), 1)[0]
+        collected = within(reward, MAX_REWARD)
+        if not collected.all() and not self._said:
+            self._said = True
+            _log.warning(
+                f"a reward is NaN, infinite or beyond {MAX_REWARD:g}; such steps are not collected (said once)"
+            )
         self._record()
         self._steps += 1
-        self._totals += np.nan_to_num(reward, posinf=0.0, neginf=0.0)
+        self._totals += np.where(collected, reward, 0.0)
         step = Step(
             observation=following,
             next_observation=led_to,
             action=to_rows(self._environment.spaces.action.space, self._actions),
-            reward=reward.astype(np.float32),
+            reward=np.where(collected, reward, np.nan).astype(np.float32),
             terminated=terminated,
             truncated=truncated,
             action_age=np.zeros(count, np.float32),

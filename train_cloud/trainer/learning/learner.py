@@ -17,7 +17,7 @@ class Figures(NamedTuple):
     losses: dict[str, float]
     """Means over the latest call of `update`, by name; empty before the first."""
     replay_rows: int
-    """Transitions held to learn from."""
+    """Transitions held to learn from; of a learner that waits for its version, those that it has not learned from."""
     dropped_steps: int = 0
     """Steps that this process took in and will not learn from, except those off the control period."""
 
@@ -33,8 +33,8 @@ class Learner(Protocol):
     def waits_for_version(self) -> bool:
         """Whether it learns only from steps of its policy of now, published by `policy`.
 
-        Such a learner makes all the updates of its steps at once. Then they are used up, and whoever acts waits for the
-        next version.
+        Such a learner makes all the updates of as many steps as it `remembers` at once. Then they are used up, and
+        whoever acts waits for the next version.
         """
 
     def act(self, observations: Any, explore: bool) -> AnyArray:
@@ -49,10 +49,10 @@ class Learner(Protocol):
         Not `new` is what the run has counted before, taken in again to be remembered.
         """
 
-    def update(self, budget: int) -> int:
+    def update(self, budget: int, /) -> int:
         """Make up to `budget` gradient updates; returns how many, 0 while there is nothing to learn from.
 
-        One that waits for its version may return more, and counts the updates that dropped steps asked for as made.
+        One that waits for its version makes those of all its steps, whatever the budget.
         """
 
     def figures(self) -> Figures:

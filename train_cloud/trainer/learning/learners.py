@@ -27,7 +27,6 @@ from train_cloud.trainer.learning.on_policy import PpoLearner
 from train_cloud.trainer.learning.replay import PackedReplayBuffer
 from train_cloud.trainer.learning.views import View, local_weights_can_act
 from train_cloud.trainer.learning.xqc_learner import XqcLearner
-from train_cloud.trainer.pace import asked_by
 
 REPLAY_SHARE: Final = 0.75
 """Of a machine's memory a replay buffer takes at most this much: learning and the store need the rest."""
@@ -75,7 +74,7 @@ def make_learner(config: RunConfig, environment: Environment) -> AnyLearner:
 
 def _learner(config: RunConfig, view: View, signature: str) -> AnyLearner:
     if config.method == "ppo":
-        return PpoLearner(_ppo(config, view), view, signature, asked_by(config)[0], config.total_timesteps)
+        return PpoLearner(_ppo(config, view), view, signature, config.total_timesteps)
     if config.method == "dqn":
         return DqnLearner(_dqn(config, view), view, config.batch_size, signature, config.total_timesteps)
     if config.method == "xqc":
@@ -194,6 +193,7 @@ def _replay(config: RunConfig, view: View) -> dict[str, Any]:
     packed = view.policy == "MlpPolicy"
     parts = leaves(view.spaces.observation.space)
     row = 2 * sum(leaf_bytes(leaf) if not packed else 4 * math.prod(leaf.shape or (1,)) for leaf in parts)
+    row += 4 * math.prod(view.spaces.action.space.shape or (1,))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if config.buffer_size * row > REPLAY_SHARE * memory:
         most = int(REPLAY_SHARE * memory / row)

@@ -4,6 +4,8 @@ What policy acted tells the version that each step carries. The values and log-p
 reckoned when it learns: its weights are still the very ones that acted.
 """
 
+import math
+
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -20,7 +22,6 @@ from train_cloud.trainer.learning.views import View
 
 _AT_BOUND = 1e-4
 """Share of a range within which an action is taken for its bound: a grid ends one step below it."""
-_ROUNDING = 1e-6
 
 
 class ClippedGaussian(DiagGaussianDistribution):
@@ -41,32 +42,25 @@ class ClippedGaussian(DiagGaussianDistribution):
         mean, std = self.distribution.mean, self.distribution.stddev
         low, high, least, most = (end.to(mean.device) for end in (self._low, self._high, self._least, self._most))
         below, above = (torch.special.log_ndtr(z) for z in ((low - mean) / std, (mean - high) / std))
-        inside: Tensor = self.distribution.log_prob(actions)  # type: ignore[no-untyped-call]
+        inside: Tensor = self.distribution.log_prob(actions)  # type: ignore[no-untyped-call]  # of torch
         return torch.where(actions <= least, below, torch.where(actions >= most, above, inside)).sum(dim=1)
 
 
 class PpoLearner(LibraryLearner):
-    """`algorithm` learns each time that its policy has made `n_steps`, until the run has its `total_timesteps`.
-
-    `updates_per_step` is the run's pace.
-    """
+    """`algorithm` learns each time that its policy has made `n_steps`, until the run has its `total_timesteps`."""
 
     waits_for_version = True
 
-    def __init__(
-        self, algorithm: PPO, view: View, signature: str, updates_per_step: float, total_timesteps: int
-    ) -> None:
+    def __init__(self, algorithm: PPO, view: View, signature: str, total_timesteps: int) -> None:
         super().__init__(algorithm, view, signature)
         self.algorithm = algorithm
-        self._wanted, self._ratio, self._total = algorithm.n_steps, updates_per_step, total_timesteps
+        self._wanted, self._total = algorithm.n_steps, total_timesteps
         self._taken = 0
         """Steps of the run."""
         self._runs: list[Run] = []
         self._steps = 0
         self._versions: set[int] = set()
         """Those that were published with the weights of now."""
-        self._open = 0.0
-        """Updates that steps asked for that are learned from or dropped, not told to the loop yet."""
         if isinstance(algorithm.action_space, spaces.Box):
             algorithm.policy.action_dist = ClippedGaussian(algorithm.action_space)
 
@@ -91,25 +85,22 @@ class PpoLearner(LibraryLearner):
         if new:
             self._taken += batch.steps
             self._dropped += batch.steps - kept - int(batch.off_period.sum())
-            self._open += self._ratio * (batch.steps - kept)
 
-    def update(self, budget: int) -> int:
-        """Learn from a full rollout, in one go whatever the `budget`; returns the updates that are done with.
-
-        A rollout that the run's end leaves unfinished is dropped.
-        """
-        if self._steps >= self._wanted and budget > 0:
+    def update(self, _budget: int, /) -> int:
+        """Learn from a full rollout, in one go; one that the run's end leaves unfinished is dropped."""
+        updates = 0
+        if self._steps >= self._wanted:
             self.algorithm.rollout_buffer = rollout_buffer(self.algorithm, self.view, self._runs)
             self.algorithm.train()
-            self._use_up()
+            updates = self.algorithm.n_epochs * math.ceil(self._steps / self.algorithm.batch_size)
             self._versions.clear()
         elif self._taken >= self._total:
             # Nobody makes more of it, and to learn from too little would unmake what was learned.
             self._dropped += self._steps
-            self._use_up()
-        done = int(self._open + _ROUNDING)
-        self._open -= done
-        return done
+        else:
+            return 0
+        self._runs, self._steps = [], 0
+        return updates
 
     def figures(self) -> Figures:
         """The losses, the rollout's steps so far, and those that were of another policy."""
@@ -123,7 +114,3 @@ class PpoLearner(LibraryLearner):
         """Take networks and optimiser from `state`; they are those of the newest version."""
         super().restore(state, counters)
         self._versions, self._taken = {counters.weights_version}, counters.steps
-
-    def _use_up(self) -> None:
-        self._open += self._ratio * self._steps
-        self._runs, self._steps = [], 0

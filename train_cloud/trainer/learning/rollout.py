@@ -85,16 +85,17 @@ def advantages_of(
     `values` are the value network's of each run's rows, (n + 1,) each. Later runs of a car stand after earlier ones.
     """
     estimates: list[Float32Array] = []
-    begun: dict[tuple[int, int], tuple[Run, float]] = {}
+    begun: dict[tuple[int, int], list[tuple[Run, float]]] = {}
+    """Cars of several bridges may have one number."""
     for run, value in zip(reversed(runs), reversed(values), strict=True):
-        following = begun.get((run.car, run.first_step + run.steps))
-        advantage = following[1] if following is not None and run.goes_on_in(following[0]) else 0.0
+        following = begun.get((run.car, run.first_step + run.steps), [])
+        advantage = next((worth for other, worth in following if run.goes_on_in(other)), 0.0)
         estimate = np.empty(run.steps, np.float32)
         for step in range(run.steps - 1, -1, -1):
             goes_on = not (run.terminated and step == run.steps - 1)
             error = run.rewards[step] + gamma * value[step + 1] * goes_on - value[step]
             estimate[step] = advantage = float(error + gamma * gae_lambda * advantage)
-        begun[run.car, run.first_step] = run, advantage
+        begun.setdefault((run.car, run.first_step), []).append((run, advantage))
         estimates.append(estimate)
     return np.concatenate(estimates[::-1])
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gymnasium import spaces as gym
 from torch import nn
 
-from experience.batches import MAX_NUMBER, AnyArray, within
+from experience.batches import MAX_COLUMNS, MAX_NUMBER, AnyArray, within
 from experience.rows import from_rows, leaf_values, to_rows
 from experience.spaces import Spaces, SpaceSpec, leaves
 from train_cloud.run_config import ConfigError
@@ -39,6 +39,8 @@ class View:
         self.action_step = spaces.action.step
         self._to_action: Convert
         _check_action(self._action)
+        for what, leaf in [("action", self._action), *(("observation", one) for one in leaves(self._observation))]:
+            _check_choices(what, leaf)
         parts = dict(zip(_names(self._observation), map(_seen, leaves(self._observation)), strict=True))
         self._converts = {name: convert for name, (_, convert) in parts.items()}
         seen = {name: space for name, (space, _) in parts.items()}
@@ -108,6 +110,17 @@ def _check_action(space: gym.Space[Any]) -> None:
         raise ConfigError(
             f"The environment's actions are {space}, without bounds, and learning needs to know how far it may go. "
             "Wrap the environment, with gymnasium.wrappers.RescaleAction for example."
+        )
+
+
+def _check_choices(what: str, space: gym.Space[Any]) -> None:
+    """Networks have a number for each choice: a space of 30 characters could ask for any memory."""
+    counts = {gym.Discrete: "n", gym.MultiDiscrete: "nvec"}.get(type(space))
+    choices = int(np.sum(getattr(space, counts), dtype=np.float64)) if counts else 0
+    if choices > MAX_COLUMNS:
+        raise ConfigError(
+            f"An {what} of the environment is one of {choices} choices ({str(space)[:200]}), and a network here has at "
+            f"most {MAX_COLUMNS} numbers for them. Wrap the environment so that it is a Box."
         )
 
 

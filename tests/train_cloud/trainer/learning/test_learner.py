@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from experience.batches import AnyArray, Batch
@@ -41,8 +42,8 @@ class Summer:
         self.total = 0.0
         self.steps = self.updates = 0
 
-    def act(self, observations: Any, explore: bool) -> AnyArray:
-        raise NotImplementedError
+    def act(self, observations: Any, explore: bool) -> AnyArray:  # noqa: ARG002 - its policy is to do nothing
+        return np.zeros((len(observations), 1), np.float32)
 
     def take(self, batch: Batch, _new: bool = True, /) -> None:
         self.total += float(batch.rewards.sum())

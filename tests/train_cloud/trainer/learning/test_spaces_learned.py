@@ -95,6 +95,10 @@ LINE, TWO = spaces.Box(-1.0, 1.0, (2,), np.float32), spaces.Discrete(2)
         ("ppo", LINE, spaces.Tuple([TWO, TWO]), "no method here chooses several things at once"),
         ("ppo", LINE, spaces.Box(-np.inf, np.inf, (1,)), "without bounds"),
         ("crossq", spaces.Dict({"a": LINE}), LINE, "no networks for images or dictionaries"),
+        ("ppo", LINE, spaces.Discrete(2**62), "An action of the environment is one of 4611686018427387904 choices"),
+        ("dqn", spaces.Discrete(10**9), TWO, "An observation of the environment is one of 1000000000 choices"),
+        ("ppo", spaces.Dict({"a": spaces.MultiDiscrete([2**62, 2**62])}), TWO, "An observation of the environment"),
+        ("sac", LINE, spaces.Box(-1.0, 1.0, (2**16,)), "so many transitions of this environment take"),
     ],
 )
 def test_a_method_that_cannot_act_there_is_refused_in_a_sentence(

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
-from tensorboard.summary.writer import event_file_writer  # type: ignore[import-untyped]
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]  # has no types
+from tensorboard.summary.writer import event_file_writer  # type: ignore[import-untyped]  # has no types
 
 from experience.environment import racing
 from tests.support.moto_s3 import MotoS3, s3
