@@ -8,7 +8,7 @@ PYTHON ?= python3
 IN_VENV := .venv/bin/
 endif
 PY := $(IN_VENV)python
-BENCHES := wire receiver simulator inference learner realtime
+BENCHES := wire receiver simulator inference learner realtime learning
 OPERATOR := pair logs start stop status fetch cost rotate-token leftovers
 
 .PHONY: help setup settings protocol demo test test-all test-cloud test-wine test-game lint bench $(addprefix bench-,$(BENCHES)) bridge $(OPERATOR) constraints clean
