@@ -16,8 +16,10 @@ from gymnasium import spaces
 
 from racing.car import BoolArray, CarState, Controls, FloatArray, IntArray
 from racing.closed_line import wrapped
+from racing.speed_profile import speed_profile
 from racing.task_config import TaskConfig as TaskConfig
 from racing.track import Projection, Track
+from racing.vehicle import GT3
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -36,6 +38,12 @@ BEND_INTERVALS = 7
 """So many of them, the far ones, are shown with the mean of its amount: how much to brake. Over a length like that
 the halves of a chicane cancel in a signed mean, and a car at 70 m/s would see a straight."""
 EDGE_LOOKAHEAD_M = (25.0, 60.0, 120.0)
+SPARE_LOOKAHEAD_M = (0.0, 15.0, 40.0, 80.0, 130.0)
+"""Where it is shown how much faster than now the road allows to be: when to brake, which curvatures tell only to a
+network that has learned their square roots and braking distances."""
+SPARE_GRIP_USE = 0.9
+"""Share of a GT3 car's grip with which the road's speed is reckoned, along the centreline. It is a yardstick, no limit:
+how far another car, or a better line, is from it is learned."""
 _SHAPE_BORDERS = np.array(LOOKAHEAD_M[: SHAPE_INTERVALS + 1])
 _BEND_BORDERS = np.array(LOOKAHEAD_M[-BEND_INTERVALS - 1 :])
 
@@ -72,6 +80,7 @@ CHANNELS: tuple[Channel, ...] = (
     *(Channel(f"bend_{near:.0f}_{far:.0f}m", "1/m", 0.015) for near, far in itertools.pairwise(_BEND_BORDERS)),
     *(Channel(f"width_left_{ahead:.0f}m", "m", 8.0) for ahead in EDGE_LOOKAHEAD_M),
     *(Channel(f"width_right_{ahead:.0f}m", "m", 8.0) for ahead in EDGE_LOOKAHEAD_M),
+    *(Channel(f"spare_speed_{ahead:.0f}m", "m/s", 15.0) for ahead in SPARE_LOOKAHEAD_M),
 )
 """The observation's columns in order, clipped to [-8, 8). A quantity that the car does not report (None) reads 0."""
 
@@ -84,6 +93,8 @@ _SCALES = np.array([channel.scale for channel in CHANNELS])
 _SHAPE = slice(18, 18 + SHAPE_INTERVALS)
 _BEND = slice(_SHAPE.stop, _SHAPE.stop + BEND_INTERVALS)
 _EDGE_LOOKAHEAD = np.array(EDGE_LOOKAHEAD_M)
+_SPARE = slice(OBSERVATION_SIZE - len(SPARE_LOOKAHEAD_M), OBSERVATION_SIZE)
+_SPARE_LOOKAHEAD = np.array(SPARE_LOOKAHEAD_M)
 
 
 class End(IntEnum):
@@ -170,6 +181,7 @@ class Task:
     def __init__(self, track: Track, config: TaskConfig | None = None) -> None:
         self.track = track
         self.config = config or TaskConfig()
+        self._speed = speed_profile(track.curvature, track.spacing, GT3, SPARE_GRIP_USE)
         self._bends = np.concatenate([[0.0], np.cumsum(np.abs(track.curvature) * track.spacing)])
 
     def _bent_until(self, s: FloatArray) -> FloatArray:
@@ -223,7 +235,9 @@ class Task:
         values[:, _BEND] = np.diff(bent, axis=1) / np.diff(_BEND_BORDERS)
         left, right = self.track.widths_at(at.s[:, None] + _EDGE_LOOKAHEAD)
         values[:, _BEND.stop : _BEND.stop + 3] = left
-        values[:, _BEND.stop + 3 :] = right
+        values[:, _BEND.stop + 3 : _SPARE.start] = right
+        cells = ((at.s[:, None] + _SPARE_LOOKAHEAD) / self.track.spacing).astype(np.int64) % len(self._speed)
+        values[:, _SPARE] = self._speed[cells] - np.hypot(state.velocity[:, 0], state.velocity[:, 1])[:, None]
         return on_observation_grid(values / _SCALES)
 
     def advance(self, memory: TaskMemory, state: CarState, action: Float32Array) -> tuple[TaskMemory, Outcome]:

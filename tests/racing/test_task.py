@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 from racing.car import CarState
+from racing.speed_profile import speed_profile
 from racing.task import (
     ACTION_STEP,
     CHANNELS,
+    OBSERVATION_BOUND,
     OBSERVATION_SIZE,
     OBSERVATION_STEP,
     REWARD_STEP,
+    SPARE_GRIP_USE,
     End,
     Float32Array,
     Outcome,
@@ -25,6 +28,7 @@ from racing.task import (
     on_observation_grid,
 )
 from racing.track import Track
+from racing.vehicle import GT3
 
 TRACK = Track.generate(7, 1200.0)
 TASK = Task(TRACK)
@@ -99,6 +103,17 @@ def test_bends_far_ahead_count_left_and_right_alike_so_that_a_chicane_is_no_stra
     first, last, seen = turning_seen(TASK.observe(state, TASK.begin(state)), "bend")
     ahead = np.unwrap(TRACK.heading_at(np.arange(s + first, s + last + 0.5, 0.5)))
     assert seen == pytest.approx(np.abs(np.diff(ahead)).sum(), rel=0.1, abs=0.05)
+
+
+def test_it_shows_how_much_faster_the_road_ahead_allows_to_be() -> None:
+    allowed = speed_profile(TRACK.curvature, TRACK.spacing, GT3, SPARE_GRIP_USE)
+    slowest = float(np.argmin(allowed) * TRACK.spacing)
+    fast, slow = car_at(slowest - 80.0, speed=45.0), car_at(slowest - 80.0, speed=15.0)
+    seen = TASK.observe(fast, TASK.begin(fast))
+    assert channel(seen, "spare_speed_80m") == pytest.approx(allowed.min() - 45.0, abs=1.0)
+    assert channel(seen, "spare_speed_80m") < channel(seen, "spare_speed_40m") < channel(seen, "spare_speed_0m") + 1.0
+    assert channel(TASK.observe(slow, TASK.begin(slow)), "spare_speed_0m") > 0.0
+    assert np.abs(seen).max() < OBSERVATION_BOUND
 
 
 def test_what_a_car_does_not_report_reads_zero_and_the_rest_is_unchanged() -> None:
