@@ -16,10 +16,9 @@ from gymnasium import spaces
 
 from racing.car import BoolArray, CarState, Controls, FloatArray, IntArray
 from racing.closed_line import wrapped
-from racing.speed_profile import speed_profile
+from racing.fast_line import fast_line
 from racing.task_config import TaskConfig as TaskConfig
 from racing.track import Projection, Track
-from racing.vehicle import GT3
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -39,11 +38,10 @@ BEND_INTERVALS = 7
 the halves of a chicane cancel in a signed mean, and a car at 70 m/s would see a straight."""
 EDGE_LOOKAHEAD_M = (25.0, 60.0, 120.0)
 SPARE_LOOKAHEAD_M = (0.0, 15.0, 40.0, 80.0, 130.0)
-"""Where it is shown how much faster than now the road allows to be: when to brake, which curvatures tell only to a
+"""Where it is shown how much faster than now the fast line allows to be: when to brake, which curvatures tell only to a
 network that has learned their square roots and braking distances."""
-SPARE_GRIP_USE = 0.9
-"""Share of a GT3 car's grip with which the road's speed is reckoned, along the centreline. It is a yardstick, no limit:
-how far another car, or a better line, is from it is learned."""
+LINE_LOOKAHEAD_M = (0.0, 10.0, 25.0, 45.0, 75.0)
+"""Where it is shown how far aside of the car's place in the road the fast line lies."""
 _SHAPE_BORDERS = np.array(LOOKAHEAD_M[: SHAPE_INTERVALS + 1])
 _BEND_BORDERS = np.array(LOOKAHEAD_M[-BEND_INTERVALS - 1 :])
 
@@ -81,6 +79,7 @@ CHANNELS: tuple[Channel, ...] = (
     *(Channel(f"width_left_{ahead:.0f}m", "m", 8.0) for ahead in EDGE_LOOKAHEAD_M),
     *(Channel(f"width_right_{ahead:.0f}m", "m", 8.0) for ahead in EDGE_LOOKAHEAD_M),
     *(Channel(f"spare_speed_{ahead:.0f}m", "m/s", 15.0) for ahead in SPARE_LOOKAHEAD_M),
+    *(Channel(f"line_left_{ahead:.0f}m", "m", 5.0) for ahead in LINE_LOOKAHEAD_M),
 )
 """The observation's columns in order, clipped to [-8, 8). A quantity that the car does not report (None) reads 0."""
 
@@ -93,8 +92,10 @@ _SCALES = np.array([channel.scale for channel in CHANNELS])
 _SHAPE = slice(18, 18 + SHAPE_INTERVALS)
 _BEND = slice(_SHAPE.stop, _SHAPE.stop + BEND_INTERVALS)
 _EDGE_LOOKAHEAD = np.array(EDGE_LOOKAHEAD_M)
-_SPARE = slice(OBSERVATION_SIZE - len(SPARE_LOOKAHEAD_M), OBSERVATION_SIZE)
+_LINE = slice(OBSERVATION_SIZE - len(LINE_LOOKAHEAD_M), OBSERVATION_SIZE)
+_SPARE = slice(_LINE.start - len(SPARE_LOOKAHEAD_M), _LINE.start)
 _SPARE_LOOKAHEAD = np.array(SPARE_LOOKAHEAD_M)
+_LINE_LOOKAHEAD = np.array(LINE_LOOKAHEAD_M)
 
 
 class End(IntEnum):
@@ -181,7 +182,7 @@ class Task:
     def __init__(self, track: Track, config: TaskConfig | None = None) -> None:
         self.track = track
         self.config = config or TaskConfig()
-        self._speed = speed_profile(track.curvature, track.spacing, GT3, SPARE_GRIP_USE)
+        self._fast_line = fast_line(track)
         self._bends = np.concatenate([[0.0], np.cumsum(np.abs(track.curvature) * track.spacing)])
 
     def _bent_until(self, s: FloatArray) -> FloatArray:
@@ -190,6 +191,11 @@ class Task:
         cells = within / self.track.spacing
         bent: FloatArray = laps * self._bends[-1] + np.interp(cells, np.arange(len(self._bends)), self._bends)
         return bent
+
+    def _cells(self, s: FloatArray, ahead: FloatArray) -> IntArray:
+        """Points (N, K) of the track at these distances (K,) ahead of arc lengths (N,)."""
+        cells = (s[:, None] + ahead) / self.track.spacing
+        return cells.astype(np.int64) % len(self.track.centre)
 
     def begin(self, state: CarState) -> TaskMemory:
         """The memory of N cars whose episodes start at `state`."""
@@ -236,8 +242,9 @@ class Task:
         left, right = self.track.widths_at(at.s[:, None] + _EDGE_LOOKAHEAD)
         values[:, _BEND.stop : _BEND.stop + 3] = left
         values[:, _BEND.stop + 3 : _SPARE.start] = right
-        cells = ((at.s[:, None] + _SPARE_LOOKAHEAD) / self.track.spacing).astype(np.int64) % len(self._speed)
-        values[:, _SPARE] = self._speed[cells] - np.hypot(state.velocity[:, 0], state.velocity[:, 1])[:, None]
+        speed = np.hypot(state.velocity[:, 0], state.velocity[:, 1])
+        values[:, _SPARE] = self._fast_line.speed[self._cells(at.s, _SPARE_LOOKAHEAD)] - speed[:, None]
+        values[:, _LINE] = self._fast_line.gap[self._cells(at.s, _LINE_LOOKAHEAD)] - at.gap[:, None]
         return on_observation_grid(values / _SCALES)
 
     def advance(self, memory: TaskMemory, state: CarState, action: Float32Array) -> tuple[TaskMemory, Outcome]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from racing.car import CarState
-from racing.speed_profile import speed_profile
+from racing.fast_line import fast_line
 from racing.task import (
     ACTION_STEP,
     CHANNELS,
@@ -15,7 +15,6 @@ from racing.task import (
     OBSERVATION_SIZE,
     OBSERVATION_STEP,
     REWARD_STEP,
-    SPARE_GRIP_USE,
     End,
     Float32Array,
     Outcome,
@@ -28,7 +27,6 @@ from racing.task import (
     on_observation_grid,
 )
 from racing.track import Track
-from racing.vehicle import GT3
 
 TRACK = Track.generate(7, 1200.0)
 TASK = Task(TRACK)
@@ -106,14 +104,23 @@ def test_bends_far_ahead_count_left_and_right_alike_so_that_a_chicane_is_no_stra
 
 
 def test_it_shows_how_much_faster_the_road_ahead_allows_to_be() -> None:
-    allowed = speed_profile(TRACK.curvature, TRACK.spacing, GT3, SPARE_GRIP_USE)
+    allowed = fast_line(TRACK).speed
     slowest = float(np.argmin(allowed) * TRACK.spacing)
     fast, slow = car_at(slowest - 80.0, speed=45.0), car_at(slowest - 80.0, speed=15.0)
     seen = TASK.observe(fast, TASK.begin(fast))
     assert channel(seen, "spare_speed_80m") == pytest.approx(allowed.min() - 45.0, abs=1.0)
-    assert channel(seen, "spare_speed_80m") < channel(seen, "spare_speed_40m") < channel(seen, "spare_speed_0m") + 1.0
+    assert channel(seen, "spare_speed_80m") < channel(seen, "spare_speed_40m") < channel(seen, "spare_speed_0m")
     assert channel(TASK.observe(slow, TASK.begin(slow)), "spare_speed_0m") > 0.0
     assert np.abs(seen).max() < OBSERVATION_BOUND
+
+
+def test_it_shows_where_the_fast_line_lies_as_seen_from_the_car() -> None:
+    line, s = fast_line(TRACK).gap, float(np.argmax(fast_line(TRACK).gap) * TRACK.spacing)
+    state = car_at(s, gap=1.0)
+    assert channel(TASK.observe(state, TASK.begin(state)), "line_left_0m") == pytest.approx(line.max() - 1.0, abs=0.1)
+    behind = car_at(s - 45.0, gap=line.max())
+    assert channel(TASK.observe(behind, TASK.begin(behind)), "line_left_45m") == pytest.approx(0.0, abs=0.1)
+    assert fast_line(TRACK) is fast_line(TRACK)
 
 
 def test_what_a_car_does_not_report_reads_zero_and_the_rest_is_unchanged() -> None:
