@@ -6,6 +6,7 @@ tyres and the engine do in dynamics.py.
 """
 
 import math
+from collections import deque
 
 import numpy as np
 
@@ -31,6 +32,9 @@ _RESTITUTION = 0.25
 _WALL_FRICTION = 0.35
 _STEPS_TOGETHER = 3
 _RANDOM_START_USE = 0.7
+_ENDS_KEPT = 20
+_BEFORE_END = (30.0, 150.0)
+"""m; far enough to come to a bend as one comes to it on a lap."""
 
 
 class SimulatedCar:
@@ -44,11 +48,13 @@ class SimulatedCar:
         physics_hz: float = 250.0,
         start: str | FloatArray = "random",
         vehicle: Vehicle = GT3,
+        again: float = 0.0,
     ) -> None:
         """Place `count` cars on the track.
 
         start: "random": anywhere on the track, rolling near the centreline at 0.3 to 0.9 of a safe speed; "line": on
         the centreline 10 m before s = 0 at a moderate speed; or (N,) arc lengths in m, one a car, likewise.
+        again: share of the random starts that are before a place where a drive ended lately, of any of the cars.
         physics_hz: at least 250. Raises ValueError otherwise.
         """
         if isinstance(start, str) and start not in ("random", "line"):
@@ -69,12 +75,14 @@ class SimulatedCar:
         self._random = np.random.default_rng(seed)
         self._safe_speed = speed_profile(track.curvature, track.spacing, vehicle, use=_RANDOM_START_USE)
         self._dynamics = Dynamics(vehicle, count)
+        self._again, self._ends = again, deque[float](maxlen=_ENDS_KEPT)
         self._time = 0.0
         self._index = np.zeros(count, dtype=np.int64)
         self._beyond_edge = np.zeros((4, count))
         self._collided = np.zeros(count, dtype=np.bool_)
         self._controls = Controls(np.zeros(count), np.zeros(count), np.zeros(count))
         self.reset(np.ones(count, dtype=np.bool_))
+        self._ends.clear()
 
     def read(self) -> CarState:
         """Return the present state of the cars; the arrays do not change later."""
@@ -130,6 +138,10 @@ class SimulatedCar:
         track = self.track
         if self._places is None:
             s = self._random.random(len(cars)) * track.length
+            self._ends.extend(self._index[cars] * track.spacing)
+            if self._again:
+                behind = self._random.choice(self._ends, len(cars)) - self._random.uniform(*_BEFORE_END, len(cars))
+                s = np.where(self._random.random(len(cars)) < self._again, behind % track.length, s)
             left, right = track.widths_at(s)
             gap = self._random.uniform(-0.25, 0.25, len(cars)) * np.minimum(left, right)
             askew = self._random.uniform(-0.04, 0.04, len(cars))
