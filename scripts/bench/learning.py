@@ -44,6 +44,16 @@ METHODS: Final[dict[str, dict[str, Any]]] = {
     "sac": {},
     "tqc": {"method": "tqc"},
     "crossq": {"method": "crossq"},
+    "tuned": {
+        "network": [64, 64],
+        "batch_size": 128,
+        "learning_rate": 7e-4,
+        "learning_starts": 500,
+        "initial_entropy_coefficient": 0.01,
+        "n_step": 3,
+        "mirrored": 0.5,
+        "policy_average": 500,
+    },
     "demo": {name: getattr(_DEMO, name) for name in _DEMO_FIELDS},
 }
 """What may be named, and the fields of run.json that it is."""
