@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from tests.support.aws_fidelity import PRICES
 from tests.support.stack import ROOT
-from train_cloud.run_config import BucketConfig, RunConfig, TaskSettings
+from train_cloud.run_config import BucketConfig, RunConfig
 
 TERRAFORM = ROOT / "terraform"
 OPTIONS = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False)
