@@ -9,9 +9,10 @@ IN_VENV := .venv/bin/
 endif
 PY := $(IN_VENV)python
 BENCHES := wire receiver simulator inference learner remote realtime pictures
+LONG_BENCHES := learning
 OPERATOR := pair logs start stop status fetch cost rotate-token leftovers
 
-.PHONY: help setup settings protocol demo test test-all test-cloud test-wine test-game lint cuts bench $(addprefix bench-,$(BENCHES)) bridge $(OPERATOR) constraints clean
+.PHONY: help setup settings protocol demo test test-all test-cloud test-wine test-game lint cuts bench $(addprefix bench-,$(BENCHES) $(LONG_BENCHES)) bridge $(OPERATOR) constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -92,7 +93,7 @@ cuts: setup
 bench: setup
 	@$(PY) -m scripts.bench
 
-$(addprefix bench-,$(BENCHES)): bench-%: setup
+$(addprefix bench-,$(BENCHES) $(LONG_BENCHES)): bench-%: setup
 	@$(PY) -m scripts.bench $*
 
 # The gaming PC needs neither torch nor the cloud's libraries. The pairing string is a secret, and whoever may see this

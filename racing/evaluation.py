@@ -1,10 +1,11 @@
-"""How a driver is judged: laps in a row from a rolling start, on its own, in simulated time.
+"""How a driver is judged: laps in a row from rolling starts, on its own, in simulated time.
 
-The same function measures the learned policy and the reference driver, so that their lap times compare.
+The same functions measure the learned policy and the reference driver, so that their lap times compare.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 import numpy as np
 
@@ -34,8 +35,23 @@ class Evaluation:
     end: str
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """How a driver laps from each of several starts.
+
+    Attributes:
+        clean: for each start, clean laps in a row from the first lap on.
+        ends: for each, why the drive ended before its laps were complete, or "" when they were.
+        best: fastest clean lap of all, s; None where there was none.
+    """
+
+    clean: tuple[int, ...]
+    ends: tuple[str, ...]
+    best: float | None
+
+
 Actor = Callable[[Float32Array, CarState], Float32Array]
-"""The action (1, A) float32 for the observation (1, D) and the state of one car, whichever of them it needs."""
+"""Actions (N, A) float32 for the observations (N, D) and the state of N cars, whichever of them it needs."""
 
 
 def policy_actions(policy: Policy) -> Actor:
@@ -75,3 +91,34 @@ def drive_laps(
         results += step.laps
         end = step.episodes[0].reason if step.episodes else ""
     return Evaluation(tuple(results), np.array(positions), np.array(speeds), end)
+
+
+def judge(
+    actor: Actor, track: Track, starts: int = 3, laps: int = 3, config: TaskConfig | None = None, slowest: float = 8.0
+) -> Judgement:
+    """Drive `laps` laps from each of `starts` places, the first before the line and the others evenly round the track.
+
+    As in `drive_laps`, each drive ends with its first episode, and is given up where it is slower than `slowest`, m/s.
+    """
+    limit = (laps + 1.2) * track.length / slowest
+    task = Task(track, replace(config or TaskConfig(), max_episode_seconds=limit))
+    places = track.length * np.arange(starts) / starts
+    places[0] = -10.0
+    driving = VectorDriving(SimulatedCar(track, starts, start=places), task)
+    observation = driving.reset()
+    driven: list[list[Lap]] = [[] for _ in range(starts)]
+    ends = [""] * starts
+    going = set(range(starts))
+    while going:
+        step = driving.step(actor(observation, driving.state))
+        observation = step.observation
+        for lap in step.laps:
+            if lap.car in going:
+                driven[lap.car].append(lap)
+        for episode in step.episodes:
+            if episode.car in going:
+                ends[episode.car] = episode.reason
+        going -= {car for car in going if ends[car] or len(driven[car]) >= laps}
+    clean = tuple(sum(1 for _ in takewhile(lambda lap: lap.clean, those)) for those in driven)
+    best = min((lap.time for those in driven for lap in those if lap.clean), default=None)
+    return Judgement(clean, tuple(ends), best)

@@ -6,6 +6,7 @@ tyres and the engine do in dynamics.py.
 """
 
 import math
+from collections import deque
 
 import numpy as np
 
@@ -31,6 +32,9 @@ _RESTITUTION = 0.25
 _WALL_FRICTION = 0.35
 _STEPS_TOGETHER = 3
 _RANDOM_START_USE = 0.7
+_ENDS_KEPT = 20
+_BEFORE_END = (30.0, 150.0)
+"""m; far enough to come to a bend as one comes to it on a lap."""
 
 
 class SimulatedCar:
@@ -42,16 +46,19 @@ class SimulatedCar:
         count: int = 1,
         seed: int = 0,
         physics_hz: float = 250.0,
-        start: str = "random",
+        start: str | FloatArray = "random",
         vehicle: Vehicle = GT3,
+        again: float = 0.0,
     ) -> None:
         """Place `count` cars on the track.
 
         start: "random": anywhere on the track, rolling near the centreline at 0.3 to 0.9 of a safe speed; "line": on
-        the centreline 10 m before s = 0 at a moderate speed. physics_hz: at least 250. Raises ValueError otherwise.
+        the centreline 10 m before s = 0 at a moderate speed; or (N,) arc lengths in m, one a car, likewise.
+        again: share of the random starts that are before a place where a drive ended lately, of any of the cars.
+        physics_hz: at least 250. Raises ValueError otherwise.
         """
-        if start not in ("random", "line"):
-            raise ValueError(f"start is {start!r}; it must be 'random' or 'line'")
+        if isinstance(start, str) and start not in ("random", "line"):
+            raise ValueError(f"start is {start!r}; it must be 'random', 'line' or arc lengths")
         if count < 1:
             raise ValueError(f"count is {count}; at least one car is needed")
         if physics_hz < 250.0:
@@ -60,16 +67,22 @@ class SimulatedCar:
         self.vehicle = vehicle
         self.count = count
         self._physics_hz = physics_hz
-        self._start = start
+        self._places: FloatArray | None = None
+        if not isinstance(start, str):
+            self._places = start
+        elif start == "line":
+            self._places = np.full(count, -10.0)
         self._random = np.random.default_rng(seed)
         self._safe_speed = speed_profile(track.curvature, track.spacing, vehicle, use=_RANDOM_START_USE)
         self._dynamics = Dynamics(vehicle, count)
+        self._again, self._ends = again, deque[float](maxlen=_ENDS_KEPT)
         self._time = 0.0
         self._index = np.zeros(count, dtype=np.int64)
         self._beyond_edge = np.zeros((4, count))
         self._collided = np.zeros(count, dtype=np.bool_)
         self._controls = Controls(np.zeros(count), np.zeros(count), np.zeros(count))
         self.reset(np.ones(count, dtype=np.bool_))
+        self._ends.clear()
 
     def read(self) -> CarState:
         """Return the present state of the cars; the arrays do not change later."""
@@ -123,14 +136,18 @@ class SimulatedCar:
         if not len(cars):
             return
         track = self.track
-        if self._start == "random":
+        if self._places is None:
             s = self._random.random(len(cars)) * track.length
+            self._ends.extend(self._index[cars] * track.spacing)
+            if self._again:
+                behind = self._random.choice(self._ends, len(cars)) - self._random.uniform(*_BEFORE_END, len(cars))
+                s = np.where(self._random.random(len(cars)) < self._again, behind % track.length, s)
             left, right = track.widths_at(s)
             gap = self._random.uniform(-0.25, 0.25, len(cars)) * np.minimum(left, right)
             askew = self._random.uniform(-0.04, 0.04, len(cars))
             share = self._random.uniform(0.3, 0.9, len(cars))
         else:
-            s = np.full(len(cars), track.length - 10.0)
+            s = self._places[cars] % track.length
             gap = askew = np.zeros(len(cars))
             share = np.full(len(cars), 0.6)
         self._index[cars] = (s / track.spacing).astype(np.int64) % len(track.centre)

@@ -16,6 +16,7 @@ from gymnasium import spaces
 
 from racing.car import BoolArray, CarState, Controls, FloatArray, IntArray
 from racing.closed_line import wrapped
+from racing.pace import pace_of
 from racing.task_config import TaskConfig as TaskConfig
 from racing.track import Projection, Track
 
@@ -36,6 +37,11 @@ BEND_INTERVALS = 7
 """So many of them, the far ones, are shown with the mean of its amount: how much to brake. Over a length like that
 the halves of a chicane cancel in a signed mean, and a car at 70 m/s would see a straight."""
 EDGE_LOOKAHEAD_M = (25.0, 60.0, 120.0)
+SPARE_LOOKAHEAD_M = (0.0, 15.0, 40.0, 80.0, 130.0)
+"""Where it is shown how much faster than now the road allows to be, in its middle and on the fast line: when to brake,
+which curvatures tell only to a network that has learned their square roots and braking distances."""
+LINE_LOOKAHEAD_M = (0.0, 10.0, 25.0, 45.0, 75.0)
+"""Where it is shown how far aside of the car's place in the road the fast line lies."""
 _SHAPE_BORDERS = np.array(LOOKAHEAD_M[: SHAPE_INTERVALS + 1])
 _BEND_BORDERS = np.array(LOOKAHEAD_M[-BEND_INTERVALS - 1 :])
 
@@ -72,6 +78,9 @@ CHANNELS: tuple[Channel, ...] = (
     *(Channel(f"bend_{near:.0f}_{far:.0f}m", "1/m", 0.015) for near, far in itertools.pairwise(_BEND_BORDERS)),
     *(Channel(f"width_left_{ahead:.0f}m", "m", 8.0) for ahead in EDGE_LOOKAHEAD_M),
     *(Channel(f"width_right_{ahead:.0f}m", "m", 8.0) for ahead in EDGE_LOOKAHEAD_M),
+    *(Channel(f"spare_speed_{ahead:.0f}m", "m/s", 15.0) for ahead in SPARE_LOOKAHEAD_M),
+    *(Channel(f"line_spare_speed_{ahead:.0f}m", "m/s", 15.0) for ahead in SPARE_LOOKAHEAD_M),
+    *(Channel(f"line_left_{ahead:.0f}m", "m", 5.0) for ahead in LINE_LOOKAHEAD_M),
 )
 """The observation's columns in order, clipped to [-8, 8). A quantity that the car does not report (None) reads 0."""
 
@@ -80,10 +89,42 @@ _HIGHEST = OBSERVATION_BOUND - OBSERVATION_STEP
 OBSERVATION_SPACE = spaces.Box(-OBSERVATION_BOUND, _HIGHEST, (OBSERVATION_SIZE,), np.float32)
 ACTION_SPACE = spaces.Box(-1.0, 1.0, (ACTION_SIZE,), np.float32)
 """Steer and pedals; what is applied is rounded to the grid and below 1."""
+_TURNED = (
+    "speed_left",
+    "yaw_rate",
+    "acceleration_left",
+    "steer_",
+    "last_steer",
+    "earlier_steer",
+    "gap",
+    "heading_error",
+)
+_TURNED_AHEAD = ("curvature_", "line_left_")
+
+
+def _mirrored() -> tuple[IntArray, Float32Array]:
+    names = [channel.name for channel in CHANNELS] + ["steer", "pedals"]
+    places, signs = np.arange(len(names)), np.ones(len(names), np.float32)
+    for place, name in enumerate(names):
+        if name == "steer" or name.startswith(_TURNED + _TURNED_AHEAD):
+            signs[place] = -1.0
+        elif name.startswith(("room_", "width_")):
+            sides = {"left": "right", "right": "left"}
+            places[place] = names.index("_".join(sides.get(part, part) for part in name.split("_")))
+    return places, signs
+
+
+MIRRORED = _mirrored()
+"""For each column of observation and action (D + A): which one a mirror shows in its place, and with which sign."""
 _SCALES = np.array([channel.scale for channel in CHANNELS])
 _SHAPE = slice(18, 18 + SHAPE_INTERVALS)
 _BEND = slice(_SHAPE.stop, _SHAPE.stop + BEND_INTERVALS)
 _EDGE_LOOKAHEAD = np.array(EDGE_LOOKAHEAD_M)
+_LINE = slice(OBSERVATION_SIZE - len(LINE_LOOKAHEAD_M), OBSERVATION_SIZE)
+_LINE_SPARE = slice(_LINE.start - len(SPARE_LOOKAHEAD_M), _LINE.start)
+_SPARE = slice(_LINE_SPARE.start - len(SPARE_LOOKAHEAD_M), _LINE_SPARE.start)
+_SPARE_LOOKAHEAD = np.array(SPARE_LOOKAHEAD_M)
+_LINE_LOOKAHEAD = np.array(LINE_LOOKAHEAD_M)
 
 
 class End(IntEnum):
@@ -170,6 +211,7 @@ class Task:
     def __init__(self, track: Track, config: TaskConfig | None = None) -> None:
         self.track = track
         self.config = config or TaskConfig()
+        self._pace = pace_of(track)
         self._bends = np.concatenate([[0.0], np.cumsum(np.abs(track.curvature) * track.spacing)])
 
     def _bent_until(self, s: FloatArray) -> FloatArray:
@@ -178,6 +220,11 @@ class Task:
         cells = within / self.track.spacing
         bent: FloatArray = laps * self._bends[-1] + np.interp(cells, np.arange(len(self._bends)), self._bends)
         return bent
+
+    def _cells(self, s: FloatArray, ahead: FloatArray) -> IntArray:
+        """Points (N, K) of the track at these distances (K,) ahead of arc lengths (N,)."""
+        cells = (s[:, None] + ahead) / self.track.spacing
+        return cells.astype(np.int64) % len(self.track.centre)
 
     def begin(self, state: CarState) -> TaskMemory:
         """The memory of N cars whose episodes start at `state`."""
@@ -223,7 +270,11 @@ class Task:
         values[:, _BEND] = np.diff(bent, axis=1) / np.diff(_BEND_BORDERS)
         left, right = self.track.widths_at(at.s[:, None] + _EDGE_LOOKAHEAD)
         values[:, _BEND.stop : _BEND.stop + 3] = left
-        values[:, _BEND.stop + 3 :] = right
+        values[:, _BEND.stop + 3 : _SPARE.start] = right
+        speed, cells = np.hypot(state.velocity[:, 0], state.velocity[:, 1]), self._cells(at.s, _SPARE_LOOKAHEAD)
+        values[:, _SPARE] = self._pace.middle_speed[cells] - speed[:, None]
+        values[:, _LINE_SPARE] = self._pace.line_speed[cells] - speed[:, None]
+        values[:, _LINE] = self._pace.line_gap[self._cells(at.s, _LINE_LOOKAHEAD)] - at.gap[:, None]
         return on_observation_grid(values / _SCALES)
 
     def advance(self, memory: TaskMemory, state: CarState, action: Float32Array) -> tuple[TaskMemory, Outcome]:

@@ -154,6 +154,10 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """Transitions in one update."""
     buffer_size: Annotated[int, _in("transitions", ge=1, le=100_000_000)] = 1_000_000
     """Transitions that the replay buffer holds (PPO has none); images take much memory."""
+    n_step: Annotated[int, _in("steps", ge=1, le=100)] = 1
+    """Steps whose rewards count as driven before the critics say what the rest is worth (not PPO)."""
+    mirrored: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Share of each batch that is learned from as in a mirror, so that left bends teach right ones (racing only)."""
     learning_rate: Rate = 3e-4
     """Step size of the optimiser."""
     gamma: Rate = 0.99
@@ -164,6 +168,8 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """Entropy in nats that the policy is held at; "auto" is minus the number of action components."""
     initial_entropy_coefficient: Annotated[float, _in("rewards/nat", gt=0, le=1000)] = 1.0
     """Entropy coefficient at the start, in rewards per nat; it is learned from there on (XQC has its own)."""
+    policy_average: Annotated[int, _in("updates", ge=1, le=1_000_000)] = 1
+    """Updates over which the policy that drives and is kept is averaged; 1 takes each as it is (SAC, TQC, CrossQ)."""
     network: Network = msgspec.field(default_factory=lambda: [256, 256])
     """Units of each hidden layer of the policy."""
     critic_network: Network | None = None

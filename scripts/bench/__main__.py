@@ -1,7 +1,8 @@
-"""`python -m scripts.bench [NAME…]` runs the named benchmarks, or all, one after the other, so that none slows another.
+"""`python -m scripts.bench [NAME…]` runs the named benchmarks, or all but those that take hours.
 
-Each is a process of its own and prints a Markdown table below the setting it was measured in. A benchmark that fails
-is named at the end, after the others have run; the exit code is then 1, and 2 for a name that does not exist.
+They run one after the other, so that none slows another. Each is a process of its own and prints a Markdown table below
+the setting it was measured in. A benchmark that fails is named at the end, after the others have run; the exit code is
+then 1, and 2 for a name that does not exist.
 """
 
 import argparse
@@ -11,16 +12,19 @@ import sys
 from runtime.exit_codes import ExitCode
 
 BENCHES = ("wire", "receiver", "simulator", "inference", "learner", "remote", "realtime", "pictures")
+LONG = ("learning",)
+"""Hours of computation, which go on where they were interrupted: run by name alone."""
 
 
 def main(arguments: list[str] | None = None) -> ExitCode:
     """Run them; the exit code is the answer."""
+    known = ", ".join(BENCHES + LONG)
     parser = argparse.ArgumentParser(description="Measure every figure of docs/performance.md on this machine.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones (all): {', '.join(BENCHES)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"which ones (all but {', '.join(LONG)}): {known}")
     names = list(dict.fromkeys(parser.parse_args(arguments).names)) or list(BENCHES)
-    unknown = [name for name in names if name not in BENCHES]
+    unknown = [name for name in names if name not in BENCHES + LONG]
     if unknown:
-        print(f"There is no benchmark called {', '.join(unknown)}; there are: {', '.join(BENCHES)}.", file=sys.stderr)
+        print(f"There is no benchmark called {', '.join(unknown)}; there are: {known}.", file=sys.stderr)
         return ExitCode.USAGE
     failed = []
     for name in names:

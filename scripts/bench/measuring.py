@@ -10,9 +10,15 @@ _Name = TypeVar("_Name", bound=Hashable)
 
 
 def options(description: str | None, **wanted: tuple[Any, str]) -> argparse.Namespace:
-    """The command line's `--name`s, each by its default, whose type it has (a tuple takes several), and its help."""
+    """The command line's `--name`s, each by its default, whose type it has (a tuple takes several), and its help.
+
+    A default of False makes a switch.
+    """
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     for name, (default, text) in wanted.items():
+        if default is False:
+            parser.add_argument(f"--{name}", action="store_true", help=text)
+            continue
         several = isinstance(default, tuple)
         kind = type(default[0] if several else default)
         parser.add_argument(f"--{name}", type=kind, nargs="+" if several else None, default=default, help=text)

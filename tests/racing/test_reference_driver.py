@@ -1,7 +1,9 @@
 """The reference driver laps what there is to lap: it is the yardstick, so it must never be the problem."""
 
+import numpy as np
 import pytest
 
+from racing import racing_line
 from racing.evaluation import Evaluation, drive_laps, reference_actions
 from racing.reference_driver import ReferenceDriver
 from racing.simulator import SimulatedCar
@@ -26,6 +28,15 @@ def laps_cleanly(track: Track, control_hz: float = 20.0) -> None:
 @pytest.mark.parametrize("seed", [2, 7, 11])
 def test_it_laps_generated_tracks_cleanly(seed: int) -> None:
     laps_cleanly(Track.generate(seed))
+
+
+def test_a_long_track_is_planned_piece_by_piece_as_it_is_planned_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    track = Track.generate(3, 5000.0)
+    pieces = racing_line.racing_line(track)
+    monkeypatch.setattr(racing_line, "_TOGETHER", 10_000)
+    whole = racing_line.racing_line(track)
+    assert pieces.shape == whole.shape
+    assert np.abs(pieces - whole).max() < 0.001
 
 
 @pytest.mark.slow

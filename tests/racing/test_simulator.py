@@ -298,3 +298,17 @@ def test_controls_that_are_not_numbers_count_as_none() -> None:
     car.apply(Controls(np.array([np.nan]), np.array([np.inf]), np.array([np.nan])))
     car.advance(0.2)
     assert np.isfinite(car.read().position).all()
+
+
+def test_starts_may_be_before_the_places_where_drives_ended() -> None:
+    car = SimulatedCar(TRACK, 4, seed=1, start="random", again=1.0)
+    ended = TRACK.project(car.read().position).s
+    for _ in range(3):
+        car.reset(np.array([True, True, False, False]))
+        begun = TRACK.project(car.read().position).s[:2]
+        ahead = (ended[None] - begun[:, None]) % TRACK.length
+        assert (((ahead > 29.0) & (ahead < 151.0)).any(axis=1)).all()
+        ended = np.concatenate([ended, begun])
+    everywhere = SimulatedCar(TRACK, 200, seed=1, again=0.0)
+    everywhere.reset(np.ones(200, bool))
+    assert np.ptp(TRACK.project(everywhere.read().position).s) > 0.9 * TRACK.length

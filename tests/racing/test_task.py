@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from racing.car import CarState
+from racing.pace import pace_of
 from racing.task import (
     ACTION_STEP,
     CHANNELS,
+    OBSERVATION_BOUND,
     OBSERVATION_SIZE,
     OBSERVATION_STEP,
     REWARD_STEP,
@@ -99,6 +101,29 @@ def test_bends_far_ahead_count_left_and_right_alike_so_that_a_chicane_is_no_stra
     first, last, seen = turning_seen(TASK.observe(state, TASK.begin(state)), "bend")
     ahead = np.unwrap(TRACK.heading_at(np.arange(s + first, s + last + 0.5, 0.5)))
     assert seen == pytest.approx(np.abs(np.diff(ahead)).sum(), rel=0.1, abs=0.05)
+
+
+@pytest.mark.parametrize("kind", ["spare_speed", "line_spare_speed"])
+def test_it_shows_how_much_faster_the_road_ahead_allows_to_be(kind: str) -> None:
+    pace = pace_of(TRACK)
+    allowed = pace.middle_speed if kind == "spare_speed" else pace.line_speed
+    slowest = float(np.argmin(allowed) * TRACK.spacing)
+    fast, slow = car_at(slowest - 80.0, speed=45.0), car_at(slowest - 80.0, speed=15.0)
+    seen = TASK.observe(fast, TASK.begin(fast))
+    assert channel(seen, f"{kind}_80m") == pytest.approx(allowed.min() - 45.0, abs=1.0)
+    assert channel(seen, f"{kind}_80m") < channel(seen, f"{kind}_40m") < channel(seen, f"{kind}_0m")
+    assert channel(TASK.observe(slow, TASK.begin(slow)), f"{kind}_0m") > 0.0
+    assert np.abs(seen).max() < OBSERVATION_BOUND
+
+
+def test_it_shows_where_the_fast_line_lies_as_seen_from_the_car() -> None:
+    line = pace_of(TRACK).line_gap
+    s = float(np.argmax(line) * TRACK.spacing)
+    state = car_at(s, gap=1.0)
+    assert channel(TASK.observe(state, TASK.begin(state)), "line_left_0m") == pytest.approx(line.max() - 1.0, abs=0.1)
+    behind = car_at(s - 45.0, gap=line.max())
+    assert channel(TASK.observe(behind, TASK.begin(behind)), "line_left_45m") == pytest.approx(0.0, abs=0.1)
+    assert pace_of(TRACK) is pace_of(TRACK)
 
 
 def test_what_a_car_does_not_report_reads_zero_and_the_rest_is_unchanged() -> None:

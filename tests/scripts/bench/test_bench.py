@@ -18,9 +18,10 @@ ROOT = Path(__file__).parents[3]
 
 def test_every_benchmark_of_the_folder_is_run_and_prints_its_setting() -> None:
     tables = {file.stem: file for file in (ROOT / "scripts" / "bench").glob("[!_]*.py")}
-    for helper in ("hostile", "load", "measuring", "realtime_drive", "remote_rivals", "setting"):
+    helpers = ("hostile", "learning_drive", "load", "measuring", "realtime_drive", "remote_rivals", "setting")
+    for helper in helpers:
         del tables[helper]
-    assert set(bench.BENCHES) == set(tables)
+    assert {*bench.BENCHES, *bench.LONG} == set(tables)
     assert all("setting(" in file.read_text(encoding="utf-8") for file in tables.values())
 
 

@@ -46,15 +46,21 @@ class ExportError(Exception):
     """The policy cannot be expressed in the file's format, or its weights are no longer finite."""
 
 
-def export_policy(model: BaseAlgorithm, version: int, signature: str, action_step: float | None = None) -> bytes:
+def export_policy(
+    model: BaseAlgorithm,
+    version: int,
+    signature: str,
+    action_step: float | None = None,
+    averaged: nn.Module | None = None,
+) -> bytes:
     """The policy of `model` as a file for `racing.policy.Policy.from_bytes`; `version` rises over the run.
 
     `model` is SAC, TQC, CrossQ, DQN (which explores at its `exploration_rate`), or any algorithm with an
     ActorCriticPolicy; the driver compares the task's `signature` with its own, and `action_step` is the actions' grid,
-    None for none. Raises ExportError when a layer has no counterpart in the format, a weight is not finite in float16,
-    or no bridge would take the policy.
+    None for none. `averaged` takes the place of an actor's own weights. Raises ExportError when a layer has no
+    counterpart in the format, a weight is not finite in float16, or no bridge would take the policy.
     """
-    modules, extra, distribution = _parts(model)
+    modules, extra, distribution = _parts(model, averaged)
     sides = model.observation_space, model.action_space
     return policy_file(modules, distribution, sides, version, signature, action_step, extra)
 
@@ -133,11 +139,14 @@ def _diverged(name: str) -> ExportError:
     )
 
 
-def _parts(model: BaseAlgorithm) -> tuple[list[nn.Module], dict[str, npt.NDArray[Any]], dict[str, str]]:
+def _parts(
+    model: BaseAlgorithm, averaged: nn.Module | None
+) -> tuple[list[nn.Module], dict[str, npt.NDArray[Any]], dict[str, str]]:
     """The policy's modules in order (the two heads of a squashed Gaussian as one), other tensors, distribution."""
     policy = model.policy
     critic_acts = isinstance(policy, DQNPolicy)
     actor: Any = policy.q_net if critic_acts else policy if isinstance(policy, ActorCriticPolicy) else policy.actor
+    actor = averaged or actor
     if type(actor.features_extractor) is not FlattenExtractor or is_image_space(model.observation_space):
         raise ExportError(
             f"A policy on the PC takes one row of numbers, not {str(model.observation_space)[:200]} through a "

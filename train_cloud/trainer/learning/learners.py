@@ -18,9 +18,11 @@ from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
 
-from experience.environment import Environment
+from experience.environment import RACING, Environment
 from experience.spaces import Spaces, SpacesError, leaf_bytes, leaves
+from racing.task import MIRRORED
 from train_cloud.run_config import ConfigError, RunConfig
+from train_cloud.trainer.learning.average import Average
 from train_cloud.trainer.learning.fast_sac import FastSAC
 from train_cloud.trainer.learning.off_policy import Algorithm, DqnLearner, OffPolicyLearner
 from train_cloud.trainer.learning.on_policy import PpoLearner
@@ -67,6 +69,8 @@ def make_learner(config: RunConfig, environment: Environment) -> AnyLearner:
     except SpacesError as error:
         raise ConfigError(str(error)) from None
     learner = _learner(config, view, signature)
+    if isinstance(learner, OffPolicyLearner):
+        _add_extras(learner, config, environment)
     if config.environment.source == "bridge":
         _check_bridges_can_act(environment, view)
     return learner
@@ -76,10 +80,18 @@ def _learner(config: RunConfig, view: View, signature: str) -> AnyLearner:
     if config.method == "ppo":
         return PpoLearner(_ppo(config, view), view, signature, config.total_timesteps)
     if config.method == "dqn":
-        return DqnLearner(_dqn(config, view), view, config.batch_size, signature, config.total_timesteps)
+        return DqnLearner(_dqn(config, view), view, config.batch_size, signature, config.total_timesteps, config.n_step)
     if config.method == "xqc":
         return _xqc(config, view, signature)
-    return OffPolicyLearner(_continuous(config, view), view, config.batch_size, signature)
+    return OffPolicyLearner(_continuous(config, view), view, config.batch_size, signature, config.n_step)
+
+
+def _add_extras(learner: OffPolicyLearner, config: RunConfig, environment: Environment) -> None:
+    """What a run asks for beside the library's algorithm; what only racing has is passed over elsewhere."""
+    if config.mirrored and environment.name == RACING and isinstance(learner.replay, PackedReplayBuffer):
+        learner.replay.mirror(*MIRRORED, config.mirrored)
+    if config.policy_average > 1:
+        learner.average = Average(learner.algorithm.actor, config.policy_average)
 
 
 def _check_bridges_can_act(environment: Environment, view: View) -> None:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from experience.batches import AnyArray, Batch
 from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.learning.average import Average
 from train_cloud.trainer.learning.export import export_policy, export_state
 from train_cloud.trainer.learning.sanity import check_sane
 from train_cloud.trainer.learning.views import View, local_weights_can_act
@@ -28,6 +29,7 @@ class LibraryLearner:
     def __init__(self, algorithm: BaseAlgorithm, view: View, signature: str) -> None:
         self._library, self.view, self._signature = algorithm, view, signature
         self._dropped = 0
+        self.average: Average | None = None
 
     def act(self, observations: Any, explore: bool) -> AnyArray:
         """As the learner's protocol says."""
@@ -54,7 +56,8 @@ class LibraryLearner:
     def policy(self, version: int) -> bytes:
         """As the learner's protocol says; where no local weights can act, all tensors of the library's policy."""
         if local_weights_can_act(self.view):
-            return export_policy(self._library, version, self._signature, self.view.action_step)
+            averaged = None if self.average is None else self.average.module
+            return export_policy(self._library, version, self._signature, self.view.action_step, averaged)
         return export_state(self._library, version, self._signature)
 
     def state(self, counters: Counters) -> bytes:
@@ -63,6 +66,8 @@ class LibraryLearner:
         model = io.BytesIO()
         # Of this project's own classes, which plain stable-baselines3 does not have.
         self._library.save(model, exclude=["replay_buffer_class", "replay_buffer_kwargs"])
+        if self.average is not None:
+            self.average.add_to(model)
         return model.getvalue()
 
     def restore(self, state: bytes, counters: Counters) -> None:
@@ -72,6 +77,8 @@ class LibraryLearner:
         algorithm.set_parameters(params, exact_match=True, device=algorithm.device)
         for name in algorithm._get_torch_save_params()[1]:
             recursive_getattr(algorithm, name).data.copy_((variables or {})[name].data)
+        if self.average is not None:
+            self.average.take_from(io.BytesIO(state))
         algorithm._n_updates = counters.updates
         algorithm.num_timesteps = counters.steps
 

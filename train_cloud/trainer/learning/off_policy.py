@@ -17,19 +17,22 @@ from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learner import Figures
 from train_cloud.trainer.learning.library import LibraryLearner
 from train_cloud.trainer.learning.replay import PackedReplayBuffer, digest_of, insert
+from train_cloud.trainer.learning.returns import returns_of
 from train_cloud.trainer.learning.views import View
 
 Algorithm = SAC | TQC | CrossQ
 
 
 class ReplayLearner(LibraryLearner):
-    """What all of them have in common; `batch_size` transitions are in one update."""
+    """What all of them have in common: `batch_size` transitions are in one update, `n_step` steps in a transition."""
 
-    def __init__(self, algorithm: OffPolicyAlgorithm, view: View, batch_size: int, signature: str) -> None:
+    def __init__(
+        self, algorithm: OffPolicyAlgorithm, view: View, batch_size: int, signature: str, n_step: int = 1
+    ) -> None:
         super().__init__(algorithm, view, signature)
         assert algorithm.replay_buffer is not None
         self.replay: ReplayBuffer = algorithm.replay_buffer
-        self._learning, self._batch_size = algorithm, batch_size
+        self._learning, self._batch_size, self._n_step = algorithm, batch_size, n_step
 
     @property
     def remembers(self) -> int:
@@ -44,13 +47,14 @@ class ReplayLearner(LibraryLearner):
             self._dropped += batch.steps
             return
         wanted = slice(None) if not batch.off_period.any() else np.flatnonzero(~batch.off_period)
+        found = returns_of(batch, ~batch.off_period, self._n_step, self._learning.gamma)
         insert(
             self.replay,
             self.view.observed_rows(batch.current_observations()[wanted]),
             self._actions(self.view.chosen(batch.actions[wanted])),
-            batch.rewards[wanted],
-            self.view.observed_rows(batch.next_observations()[wanted]),
-            batch.terminated[wanted],
+            found.rewards[wanted],
+            self.view.observed_rows(batch.next_observations()[found.last[wanted]]),
+            found.done[wanted],
         )
 
     def update(self, budget: int) -> int:
@@ -58,6 +62,8 @@ class ReplayLearner(LibraryLearner):
         if self.replay.size() == 0:
             return 0
         self._learning.train(gradient_steps=budget, batch_size=self._batch_size)
+        if self.average is not None:
+            self.average.follow(budget)
         return budget
 
     def figures(self) -> Figures:
@@ -79,8 +85,8 @@ class ReplayLearner(LibraryLearner):
 class OffPolicyLearner(ReplayLearner):
     """SAC, TQC or CrossQ, which learn from continuous actions in -1 to 1, whatever the environment's bounds."""
 
-    def __init__(self, algorithm: Algorithm, view: View, batch_size: int, signature: str) -> None:
-        super().__init__(algorithm, view, batch_size, signature)
+    def __init__(self, algorithm: Algorithm, view: View, batch_size: int, signature: str, n_step: int = 1) -> None:
+        super().__init__(algorithm, view, batch_size, signature, n_step)
         self.algorithm = algorithm
 
     def _actions(self, chosen: AnyArray) -> AnyArray:
@@ -92,8 +98,10 @@ class OffPolicyLearner(ReplayLearner):
 class DqnLearner(ReplayLearner):
     """DQN, whose target and exploration go by the steps that the run has taken in, of `total_timesteps`."""
 
-    def __init__(self, algorithm: DQN, view: View, batch_size: int, signature: str, total_timesteps: int) -> None:
-        super().__init__(algorithm, view, batch_size, signature)
+    def __init__(
+        self, algorithm: DQN, view: View, batch_size: int, signature: str, total_timesteps: int, n_step: int = 1
+    ) -> None:
+        super().__init__(algorithm, view, batch_size, signature, n_step)
         self.algorithm, self._total = algorithm, total_timesteps
         self._explore()
 

@@ -25,10 +25,11 @@ DIGEST_IMAGES: Final = 200
 
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
 
 
 class PackedReplayBuffer(ReplayBuffer):
-    """Rows of (observation D | action A | reward | next observation D | terminated), float32.
+    """Rows of (observation D | action A | reward | next observation D | done), float32; see returns.py for `done`.
 
     A transition that was only truncated counts as going on: its value bootstraps from the next observation.
     """
@@ -45,6 +46,7 @@ class PackedReplayBuffer(ReplayBuffer):
         self._reward = size + self.action_dim
         self._next = slice(self._reward + 1, self._reward + 1 + size)
         self._done = self._reward + 1 + size
+        self._mirror: tuple[torch.Tensor, torch.Tensor, float] | None = None
         # Never read before it is written; untouched pages of an empty tensor cost no memory.
         self.rows = torch.empty((buffer_size, self._done + 1), dtype=torch.float32, device=self.device)
 
@@ -54,10 +56,10 @@ class PackedReplayBuffer(ReplayBuffer):
         actions: Float32Array,
         rewards: Float32Array,
         next_observations: Float32Array,
-        terminated: BoolArray,
+        done: Float32Array | BoolArray,
     ) -> None:
         """Append T transitions: (T, D), (T, A), (T,), (T, D), (T,); the oldest make room."""
-        columns = observations, actions, rewards[:, None], next_observations, terminated[:, None]
+        columns = observations, actions, rewards[:, None], next_observations, done[:, None]
         rows = torch.from_numpy(np.concatenate(columns, 1, dtype=np.float32)[-self.buffer_size :])
         head = min(len(rows), self.buffer_size - self.pos)
         self.rows[self.pos : self.pos + head].copy_(rows[:head])
@@ -81,7 +83,25 @@ class PackedReplayBuffer(ReplayBuffer):
     def sample_rows(self, batch_size: int) -> torch.Tensor:
         """(batch_size, columns) packed rows, drawn uniformly with replacement by torch's generator."""
         index = torch.randint(self.size(), (batch_size,), device=self.device)
-        return self.rows.index_select(0, index)
+        rows = self.rows.index_select(0, index)
+        if self._mirror is not None:
+            places, signs, share = self._mirror
+            seen = slice(round(share * batch_size))
+            rows[seen] = rows[seen, places] * signs
+        return rows
+
+    def mirror(self, places: IntArray, signs: Float32Array, share: float) -> None:
+        """From now on this share of each sample is as a mirror shows it.
+
+        For each column of observation and action (D + A): which one the mirror shows in its place, with which sign.
+        """
+        size = self._action.start
+        place, sign = (np.zeros(self._done + 1, kind) for kind in (np.int64, np.float32))
+        place[: self._reward], sign[: self._reward] = places, signs
+        place[self._reward], sign[self._reward] = self._reward, 1.0
+        place[self._next], sign[self._next] = places[:size] + self._next.start, signs[:size]
+        place[self._done], sign[self._done] = self._done, 1.0
+        self._mirror = torch.from_numpy(place).to(self.device), torch.from_numpy(sign).to(self.device), share
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
         """A sample in stable-baselines3's form; views of one packed tensor. `env` must be None: nothing normalises."""
@@ -116,19 +136,17 @@ def insert(
     actions: npt.NDArray[Any],
     rewards: Float32Array,
     next_observations: Any,
-    terminated: BoolArray,
+    done: Float32Array,
 ) -> None:
     """Append T transitions to either kind of buffer: values as stable-baselines3 takes them, actions (T, A)."""
     if isinstance(buffer, PackedReplayBuffer):
         size = math.prod(observations.shape[1:])
         before, after = (values.reshape(len(rewards), size) for values in (observations, next_observations))
-        buffer.insert(before, actions, rewards, after, terminated)
+        buffer.insert(before, actions, rewards, after, done)
         return
     for row in range(len(rewards)):
         one = slice(row, row + 1)
-        buffer.add(
-            _part(observations, one), _part(next_observations, one), actions[one], rewards[one], terminated[one], [{}]
-        )
+        buffer.add(_part(observations, one), _part(next_observations, one), actions[one], rewards[one], done[one], [{}])
 
 
 def _part(values: Any, rows: slice) -> Any:

@@ -1,48 +1,40 @@
-"""Scales rewards by how far discounted returns spread, so that values fit the bins of a categorical critic.
+"""What a few steps in a row brought, and where they led: the returns of n-step learning.
 
-After SimbaV2 (arXiv 2502.15280, section 4.3): a reward is divided by the standard deviation of the returns so far, or
-by what brings the greatest of them to the greatest value that a critic can say, whichever is more.
+Rewards reach the actions that earned them n times sooner than by one step's bootstrapping, at the price that the later
+actions of the window were an earlier policy's.
 """
 
-import torch
-from torch import Tensor, nn
+from typing import NamedTuple
 
-from experience.batches import Float32Array
+import numpy as np
 
-_EPSILON = 1e-8
+from experience.batches import Batch, BoolArray, Float32Array, RowArray
 
 
-class ReturnScale(nn.Module):
-    """Running figures of returns, as buffers that a state dict holds; `greatest_value` is a critic's, in scaled units.
+class Returns(NamedTuple):
+    """For each step of a batch (T,), of the window that begins with it.
 
-    They are float64: of many returns, a float32's count and mean would move no more.
+    Attributes:
+        rewards: their discounted sum.
+        last: the step that ends the window.
+        done: what of the discounted value of where it led to does not count. Of one step that is 1 where it terminated
+            and 0 elsewhere; a longer window discounts that value more, by what is missing here.
     """
 
-    moments: Tensor
-    """(4,): how many returns, their mean, the sum of their squared distances from it, the greatest either way."""
+    rewards: Float32Array
+    last: RowArray
+    done: Float32Array
 
-    def __init__(self, greatest_value: float) -> None:
-        super().__init__()
-        self._greatest_value = greatest_value
-        self.register_buffer("moments", torch.zeros(4, dtype=torch.float64))
 
-    def add(self, returns: Float32Array) -> None:
-        """Take in (T,) returns, each the discounted return of an episode up to a step."""
-        if not len(returns):
-            return
-        count, mean, squares, greatest = self.moments.tolist()
-        values = returns.astype("f8")
-        total, gap = count + len(values), float(values.mean()) - mean
-        moments = [
-            total,
-            mean + gap * len(values) / total,
-            squares + float(((values - values.mean()) ** 2).sum()) + gap**2 * count * len(values) / total,
-            max(greatest, float(abs(values).max())),
-        ]
-        self.moments.copy_(torch.tensor(moments, dtype=torch.float64))
-
-    def forward(self) -> Tensor:
-        """What rewards are divided by, (); without a copy to the host."""
-        count, _, squares, greatest = self.moments.unbind()
-        spread = (squares / count.clamp(min=1.0) + _EPSILON).sqrt()
-        return torch.maximum(spread, greatest / self._greatest_value).float()
+def returns_of(batch: Batch, usable: BoolArray, steps: int, gamma: float) -> Returns:
+    """Windows of `steps` steps, shorter before the end of a run or of the batch and before a step not `usable` (T,)."""
+    at = np.arange(batch.steps)
+    ends = np.repeat(np.cumsum(batch.run_lengths), batch.run_lengths)
+    rewards, last, going = batch.rewards.astype(np.float32), at.copy(), np.ones(batch.steps, bool)
+    for ahead in range(1, steps):
+        reached = np.minimum(at + ahead, batch.steps - 1)
+        going &= (at + ahead < ends) & usable[reached]
+        rewards = rewards + np.where(going, np.float32(gamma**ahead) * batch.rewards[reached], np.float32(0.0))
+        last = np.where(going, reached, last)
+    kept = (gamma ** (last - at)) * ~batch.terminated[last]
+    return Returns(rewards, last, (1.0 - kept).astype(np.float32))

@@ -3,7 +3,7 @@
 SAC's actor, entropy coefficient and twin critics. What differs: all networks are normalised (normalised.py), so that
 many updates of each transition do no harm; critics say how probable each of a row of values is, and learn by
 cross-entropy, whose gradients do not grow with the error; both halves of a critic's batch, what was met and what the
-policy would do next, are normalised together (arXiv 1902.05605); rewards are scaled to the values (returns.py). An
+policy would do next, are normalised together (arXiv 1902.05605); rewards are scaled to the values (return_scale.py). An
 update copies no number to the host, so that a GPU's queue never runs dry.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from racing.policy import LOG_STD_MAX, LOG_STD_MIN
 from train_cloud.run_config import RunConfig
 from train_cloud.trainer.learning.normalised import NormalisedNetwork, project
-from train_cloud.trainer.learning.returns import ReturnScale
+from train_cloud.trainer.learning.return_scale import ReturnScale
 from train_cloud.trainer.learning.windows import Windows
 
 CRITICS: Final = 2

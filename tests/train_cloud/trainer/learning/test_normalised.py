@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from train_cloud.trainer.learning.normalised import EPSILON, MOMENTUM, NormalisedNetwork, project
-from train_cloud.trainer.learning.returns import ReturnScale
+from train_cloud.trainer.learning.return_scale import ReturnScale
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -1,0 +1,89 @@
+"""One car that learns in this process, and how its policies lap: a piece of `scripts.bench.learning`.
+
+The car explores by the exported policy, as a PC does, and gets a new one every second; its steps become batches as
+the recorder makes them, and the trainer's own learner takes them in at the run's pace. The rival is
+stable-baselines3's SAC in its own loop, with its defaults. What is judged is always the exported policy.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+from stable_baselines3 import SAC
+
+from experience.chunks import Chunk, assemble
+from experience.environment import racing
+from racing.driving import VectorDriving
+from racing.env import RacingEnv
+from racing.policy import Policy
+from racing.simulator import SimulatedCar
+from racing.task import ACTION_STEP, Task
+from racing.track import Track
+from train_cloud.run_config import BucketConfig, RunConfig
+from train_cloud.trainer.learning.export import ExportError, export_policy
+from train_cloud.trainer.learning.learners import make_learner
+from train_cloud.trainer.learning.sanity import Diverged
+from train_cloud.trainer.pace import pace_of
+
+PUBLISH_STEPS: Final = 20
+"""Between two versions of the policy that drives: one second, as in the demo."""
+
+Judge = Callable[[int, Policy], None]
+"""Is told each policy that is to be judged, and after how many steps."""
+
+
+def learn(track: Track, settings: Mapping[str, Any], seed: int, steps: int, every: int, judge: Judge) -> str:
+    """Learn for so many steps by a run with these `settings` (fields of RunConfig); what ended it early, or "".
+
+    `every` is a multiple of PUBLISH_STEPS.
+    """
+    bucket = BucketConfig(name="unused")
+    run = RunConfig(run_id="bench", bucket=bucket, seed=seed, device="cpu", total_timesteps=steps, **settings)
+    try:
+        _learn(run, track, every, judge)
+    except (Diverged, ExportError) as error:
+        return str(error)
+    return ""
+
+
+def _learn(run: RunConfig, track: Track, every: int, judge: Judge) -> None:
+    environment = racing()
+    learner, pace = make_learner(run, environment), pace_of(run, None, 0, 0)
+    driving = VectorDriving(SimulatedCar(track, seed=run.seed), Task(track))
+    chunk, exploration = Chunk(PUBLISH_STEPS, 1, environment.spaces.layout), np.random.default_rng(run.seed)
+    policy, updates = environment.policy(learner.policy(1)), 0
+    observation = driving.reset()
+    for begun in range(0, run.total_timesteps, PUBLISH_STEPS):
+        for _ in range(PUBLISH_STEPS):
+            step = driving.step(policy.act(observation, exploration))
+            chunk.add(observation, step, policy.version)
+            observation = step.observation
+        batch = assemble(chunk, environment.spaces.layout, lambda _, first=begun: first)  # type: ignore[misc]
+        chunk.clear()
+        assert batch is not None
+        learner.take(batch)
+        driven = begun + PUBLISH_STEPS
+        if (owed := pace.asked(driven) - updates) > 0 and (made := learner.update(owed)):
+            updates += made
+            policy = environment.policy(learner.policy(policy.version + 1))
+        if driven % every == 0:
+            learner.check()
+            judge(driven, policy)
+
+
+def learn_as_stable_baselines3(track: Track, seed: int, steps: int, every: int, judge: Judge) -> str:
+    """The same by stable-baselines3's SAC as it comes."""
+    model, environment = SAC("MlpPolicy", RacingEnv(track), seed=seed, device="cpu"), racing()
+
+    def look(_locals: dict[str, Any], _globals: dict[str, Any]) -> bool:
+        driven = model.num_timesteps
+        if driven % every == 0:
+            exported = export_policy(model, driven, environment.signature, ACTION_STEP)
+            judge(driven, environment.policy(exported))
+        return True
+
+    try:
+        model.learn(steps, callback=look)
+    except ExportError as error:
+        return str(error)
+    return ""
