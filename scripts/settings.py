@@ -8,14 +8,15 @@ docs/settings.md. A test is red while either is stale.
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
 
 from train_cloud import run_config
-from train_cloud.run_config import BucketConfig, RunConfig
+from train_cloud.run_config import DEFAULTS, BucketConfig, RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 OF_TERRAFORM = {"run_id", "bucket", "public_host", "listen_host", "listen_port", "wandb_project", "wandb_entity"}
@@ -28,7 +29,8 @@ _HEAD = f"""# The settings of a run
 
 They stand in `run.json`; on AWS Terraform writes it, from the variable `training` and, for those marked *, from others.
 A dot stands for an object there, `"task": {{"control_hz": 25}}`. What begins with `task.` is said to each bridge as
-well: `--rate 25` for `task.control_hz`, `--task progress_scale=0.2` and so on for the others.
+well: `--rate 25` for `task.control_hz`, `--task progress_scale=0.2` and so on for the others. Some defaults are others
+for one `environment.kind`, for one `method`, or for one method in one kind: these stand after its name.
 
 | setting | default | unit | expected | what it means |
 |---|---|---|---|---|
@@ -38,13 +40,15 @@ well: `--rate 25` for `task.control_hz`, `--task progress_scale=0.2` and so on f
 class Setting(NamedTuple):
     """One setting: its dotted name in run.json, its JSON Schema, its default ("required" without one), its meaning.
 
-    A part of run.json with settings of its own has no meaning here, and stands before them.
+    `defaults` are others, by the rows of DEFAULTS that have them. A part of run.json with settings of its own has no
+    meaning here, and stands before them.
     """
 
     name: str
     schema: dict[str, Any]
     default: Any
     meaning: str
+    defaults: Mapping[str, Any] = MappingProxyType({})
 
 
 def settings() -> list[Setting]:
@@ -66,8 +70,10 @@ def _settings_of(part: str, prefix: str, parts: dict[str, Any], defaults: dict[s
             yield Setting(prefix + name, {"type": "object"}, {}, "")
             yield from _settings_of(inner.removeprefix("#/$defs/"), f"{prefix}{name}.", parts, defaults[name])
         else:
-            default = "required" if name in parts[part].get("required", ()) else defaults[name]
-            yield Setting(prefix + name, schema, default, schema.get("description") or meanings[name])
+            by_row = {row: held[name] for row, held in DEFAULTS.items() if part == "RunConfig" and name in held}
+            usual = by_row.pop("any", None) if by_row else defaults[name]
+            default = "required" if name in parts[part].get("required", ()) else usual
+            yield Setting(prefix + name, schema, default, schema.get("description") or meanings[name], by_row)
 
 
 def _form(schema: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
@@ -105,9 +111,16 @@ def for_terraform() -> str:
         unit = f" ({number['unit']})" if "unit" in number else ""
         limits = {key: number[key] for key in _LIMITS if key in number}
         row = {"json": f"^({text})$", **limits, "default": one.default, "expected": words + unit}
+        row |= {"defaults": one.defaults} if one.defaults else {}
         rows.append(f"{json.dumps(one.name)}: {json.dumps(row)}")
     lines = ",\n    ".join(rows)
     return f'{{\n  "note": {json.dumps(_NOTE)},\n  "settings": {{\n    {lines}\n  }}\n}}\n'
+
+
+def _listed(one: Setting) -> str:
+    """The defaults of a setting, for people."""
+    usual = [] if one.default is None and one.defaults else [f"`{json.dumps(one.default)}`"]
+    return ", ".join(usual + [f"{row} `{json.dumps(value)}`" for row, value in one.defaults.items()])
 
 
 def for_people() -> str:
@@ -115,7 +128,7 @@ def for_people() -> str:
     rows, users = "", users_settings()
     for one in settings():
         words, _, number = _form(one.schema)
-        default = one.default if one.default == "required" else f"`{json.dumps(one.default)}`"
+        default = one.default if one.default == "required" else _listed(one)
         cells = (f"`{one.name}`{'' if one in users else ' *'}", default, number.get("unit", ""), words, one.meaning)
         if one.meaning:
             rows += "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"

@@ -204,12 +204,32 @@ variable "training" {
     error_message = "${templatefile("${path.module}/templates/wrong_settings.tftpl", { given = var.training, settings = local.settings })}Write what is expected, or leave the setting out for its default; docs/settings.md lists them all."
   }
 
+  # A default may depend on the kind of environment, on the method, or on both.
   validation {
     condition = alltrue([
-      for it in [{ for name in ["updates_per_step", "total_timesteps", "learning_starts"] : name => try(coalesce(var.training[name]), local.settings[name].default) }] :
-      try(it.updates_per_step * (it.total_timesteps - it.learning_starts) >= 1, true)
+      for chosen in [{
+        kind   = try(coalesce(var.training.environment.kind), local.settings["environment.kind"].default)
+        method = try(coalesce(var.training.method), local.settings.method.default)
+        }] : alltrue([
+        for it in [{ for name in ["updates_per_step", "total_timesteps", "learning_starts"] : name => try(
+          coalesce(var.training[name]),
+          local.settings[name].defaults["${chosen.kind} ${chosen.method}"],
+          local.settings[name].defaults[chosen.method],
+          local.settings[name].defaults[chosen.kind],
+          local.settings[name].default,
+        ) }] :
+        try(it.updates_per_step * (it.total_timesteps - it.learning_starts) >= 1, true)
+      ])
     ])
-    error_message = "training.total_timesteps leaves no step to learn from. Write so many steps more than training.learning_starts (default ${local.settings.learning_starts.default}) that there is at least one update."
+    error_message = "training.total_timesteps leaves no step to learn from. Write so many steps more than training.learning_starts that there is at least one update; docs/settings.md says what that is by default."
+  }
+
+  validation {
+    condition = try(
+      var.training[try(coalesce(var.training.environment.kind), local.settings["environment.kind"].default) == "racing" ? "gamma" : "horizon_seconds"],
+      null,
+    ) == null
+    error_message = "training.gamma is of Gymnasium environments alone, and training.horizon_seconds of racing, where it means the same at any rate: about 1 / (task.control_hz * (1 - gamma)). Write the one that fits training.environment.kind."
   }
 }
 

@@ -5,11 +5,12 @@ the value that was found and what is allowed. It holds no secrets: the bridge to
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, defstruct
@@ -120,6 +121,50 @@ class XqcSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froz
     """Entropy coefficient at the start, for rewards scaled to that; it is learned from there on."""
 
 
+DEFAULTS: Final[dict[str, dict[str, Any]]] = {
+    "any": {
+        "learning_starts": 2_000,
+        "updates_per_step": 1.0,
+        "batch_size": 256,
+        "n_step": 1,
+        "mirrored": 0.0,
+        "learning_rate": 3e-4,
+        "tau": 0.005,
+        "target_entropy": "auto",
+        "initial_entropy_coefficient": 1.0,
+        "policy_average": 1,
+        "network": [256, 256],
+    },
+    "gymnasium": {"gamma": 0.99},
+    "racing": {"horizon_seconds": 5.0},
+    "xqc": {"n_step": 3},
+    "racing sac": {
+        "learning_starts": 500,
+        "batch_size": 128,
+        "n_step": 3,
+        "mirrored": 0.5,
+        "learning_rate": 7e-4,
+        "initial_entropy_coefficient": 0.01,
+        "policy_average": 500,
+        "network": [64, 64],
+    },
+}
+"""Defaults of the settings whose best value depends on what is learned, and how: `environment.kind`, `method`, or both.
+
+What a later row says counts. Racing's were found by scripts/bench/learning.py, with one car.
+"""
+BY_METHOD: Final[Any] = None
+"""Stands as default where DEFAULTS has one; no RunConfig ever holds it."""
+
+
+def defaults_of(kind: str, method: str) -> dict[str, Any]:
+    """What DEFAULTS says for one kind of environment and one method."""
+    found: dict[str, Any] = {}
+    for row in ("any", kind, method, f"{kind} {method}"):
+        found |= DEFAULTS.get(row, {})
+    return found
+
+
 class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """One training run: its place, its task, its method, its limits."""
 
@@ -144,31 +189,33 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """Environment steps after which the run is done."""
     save_frequency: Steps = 20_000
     """Environment steps between two checkpoints."""
-    learning_starts: Annotated[int, _in("steps", ge=0, le=10**12)] = 2_000
+    learning_starts: Annotated[int, _in("steps", ge=0, le=10**12)] = BY_METHOD
     """Environment steps collected before the first update (PPO: its first rollout)."""
-    updates_per_step: Annotated[float, _in("updates/step", gt=0, le=100)] = 1.0
+    updates_per_step: Annotated[float, _in("updates/step", gt=0, le=100)] = BY_METHOD
     """Gradient updates for each environment step, the update-to-data ratio that the trainer aims for (not PPO)."""
-    batch_size: Annotated[int, _in("transitions", ge=1, le=65_536)] = 256
+    batch_size: Annotated[int, _in("transitions", ge=1, le=65_536)] = BY_METHOD
     """Transitions in one update."""
     buffer_size: Annotated[int, _in("transitions", ge=1, le=100_000_000)] = 1_000_000
     """Transitions that the replay buffer holds (PPO has none); images take much memory."""
-    n_step: Annotated[int, _in("steps", ge=1, le=100)] = 1
+    n_step: Annotated[int, _in("steps", ge=1, le=100)] = BY_METHOD
     """Steps whose rewards count as driven before the critics say what the rest is worth (not PPO)."""
-    mirrored: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    mirrored: Annotated[float, Meta(ge=0, le=1)] = BY_METHOD
     """Share of each batch that is learned from as in a mirror, so that left bends teach right ones (racing only)."""
-    learning_rate: Rate = 3e-4
+    learning_rate: Rate = BY_METHOD
     """Step size of the optimiser."""
-    gamma: Rate = 0.99
-    """Discount of one control step."""
-    tau: Rate = 0.005
+    horizon_seconds: Seconds | None = BY_METHOD
+    """Seconds after which a reward counts 1/e of one of now, whatever the rate (racing only)."""
+    gamma: Rate | None = BY_METHOD
+    """Discount of one step of a Gymnasium environment, which has no clock; racing has `horizon_seconds`."""
+    tau: Rate = BY_METHOD
     """Share of the critics that their targets take over in each update (SAC, TQC and XQC)."""
-    target_entropy: Annotated[float, _in("nats")] | Literal["auto"] = "auto"
+    target_entropy: Annotated[float, _in("nats")] | Literal["auto"] = BY_METHOD
     """Entropy in nats that the policy is held at; "auto" is minus the number of action components."""
-    initial_entropy_coefficient: Annotated[float, _in("rewards/nat", gt=0, le=1000)] = 1.0
+    initial_entropy_coefficient: Annotated[float, _in("rewards/nat", gt=0, le=1000)] = BY_METHOD
     """Entropy coefficient at the start, in rewards per nat; it is learned from there on (XQC has its own)."""
-    policy_average: Annotated[int, _in("updates", ge=1, le=1_000_000)] = 1
+    policy_average: Annotated[int, _in("updates", ge=1, le=1_000_000)] = BY_METHOD
     """Updates over which the policy that drives and is kept is averaged; 1 takes each as it is (not PPO, DQN)."""
-    network: Network = msgspec.field(default_factory=lambda: [256, 256])
+    network: Network = BY_METHOD
     """Units of each hidden layer of the policy."""
     critic_network: Network | None = None
     """Units of each hidden layer of each critic; left out, those of `network` (DQN has none)."""
@@ -206,6 +253,19 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     wandb_entity: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")] | None = None
     """User or team that the project belongs to; left out, the key's own."""
 
+    def __post_init__(self) -> None:
+        for name, value in defaults_of(self.environment.kind, self.method).items():
+            if getattr(self, name) is BY_METHOD:
+                msgspec.structs.force_setattr(self, name, value)
+
+    @property
+    def discount(self) -> float:
+        """What a reward counts less for each control step that it comes later."""
+        if self.horizon_seconds is None:
+            assert self.gamma is not None
+            return self.gamma
+        return math.exp(-1.0 / (self.horizon_seconds * self.task.control_hz))
+
 
 def load_run_config(path: str | Path) -> RunConfig:
     """The configuration in the JSON file at `path`. Raises ConfigError."""
@@ -234,6 +294,16 @@ def _checked(config: RunConfig, source: str) -> RunConfig:
         problem = (
             f"the field `environment.track` has the value {json.dumps(chosen.track)}, but `environment.kind` is "
             '"gymnasium": expected no track, which only racing has.'
+        )
+    elif chosen.kind == "racing" and config.gamma is not None:
+        problem = (
+            f'the field `gamma` has the value {config.gamma:g}, but `environment.kind` is "racing": expected '
+            "`horizon_seconds`, which means the same at any rate, and is about 1 / (`task.control_hz` * (1 - `gamma`))."
+        )
+    elif chosen.kind == "gymnasium" and config.horizon_seconds is not None:
+        problem = (
+            f"the field `horizon_seconds` has the value {config.horizon_seconds:g}, but `environment.kind` is "
+            '"gymnasium": expected `gamma`, because such an environment has no clock.'
         )
     elif chosen.source == "remote" and chosen.kind == "racing":
         problem = (

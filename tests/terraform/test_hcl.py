@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from tests.support.aws_fidelity import PRICES
 from tests.support.stack import ROOT
-from train_cloud.run_config import BucketConfig, RunConfig
+from train_cloud.run_config import DEFAULTS, BucketConfig, RunConfig
 
 TERRAFORM = ROOT / "terraform"
 OPTIONS = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False)
@@ -143,8 +143,8 @@ def test_no_setting_of_a_run_is_said_again_in_terraform() -> None:
     # An environment and the names of its settings are words that stand for much else here.
     names = {name for name in SETTINGS if not name.startswith("environment")}
     said = {name for name in names if re.search(rf"\b{name.removeprefix('task.')}\b", text)}
-    # What three have to do with each other; what follows from the accelerator; an example in a message.
-    related = {"updates_per_step", "total_timesteps", "learning_starts"}
+    # What some have to do with each other; what follows from the accelerator; an example in a message.
+    related = {"updates_per_step", "total_timesteps", "learning_starts", "gamma", "horizon_seconds"}
     assert said - {"network"} <= related | {"device"} | {"method", "task", "task.control_hz"}
 
 
@@ -158,7 +158,9 @@ def test_the_training_variable_has_the_defaults_of_a_run() -> None:
         part, _, inner = name.rpartition(".")
         (field,) = [one for one in msgspec.structs.fields(PARTS.get(part, RunConfig)) if one.name == inner]
         default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-        assert SETTINGS[name]["default"] == default, name
+        rows = {row: held[name] for row, held in DEFAULTS.items() if name in held}
+        assert SETTINGS[name]["default"] == rows.pop("any", default), name
+        assert SETTINGS[name].get("defaults", {}) == rows, name
 
 
 def limits_of(kind: type, prefix: str = "") -> dict[str, tuple[float | None, float | None, float | None, bool]]:

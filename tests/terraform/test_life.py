@@ -106,7 +106,7 @@ def test_limits_reach_a_running_instance_and_another_run_waits_for_its_end(tmp_p
     assert timedelta(hours=11.9) < outer_guard(aws) - guarded_until < timedelta(hours=13)
 
     # What would make two truths is refused, and nothing is changed by it.
-    changes: tuple[dict[str, Any], ...] = ({"run_id": "run-2"}, {"training": {"gamma": 0.98}})
+    changes: tuple[dict[str, Any], ...] = ({"run_id": "run-2"}, {"training": {"tau": 0.01}})
     applied, before = dict(stack.variables), (template(aws), outer_guard(aws), stack.output("deployment"))
     for change in changes:
         stack.variables = applied | change | {"budget_usd": 40}

@@ -16,7 +16,15 @@ from train_cloud.run_config import parse_run_config
 pytestmark = [pytest.mark.terraform]
 
 SETTINGS = {one.name: one.schema for one in users_settings() if one.meaning}
-NUMBERS = {name: schema for name, schema in SETTINGS.items() if schema.get("type") in ("integer", "number")}
+
+
+def number_of(schema: dict[str, Any]) -> dict[str, Any] | None:
+    """The schema of a setting that is a number, or may be left out."""
+    kinds = [one for one in schema.get("anyOf", [schema]) if one.get("type") != "null"]
+    return kinds[0] if len(kinds) == 1 and kinds[0].get("type") in ("integer", "number") else None
+
+
+NUMBERS = {name: number for name, schema in SETTINGS.items() if (number := number_of(schema))}
 
 
 class Variable:
@@ -114,8 +122,12 @@ def test_a_part_of_a_whole_is_named(variable: Variable) -> None:
         ({"critic_network": [256, 0]}, "training.critic_network has the value [256,0]"),
         ({"critic_network": [9000]}, "training.critic_network has the value [9000]"),
         ({"network": [0.5]}, "training.network has the value [0.5]"),
-        ({"total_timesteps": 2000}, "training.total_timesteps leaves no step to learn from."),
-        ({"updates_per_step": 0.1, "total_timesteps": 2009}, "leaves no step to learn from."),
+        ({"total_timesteps": 500}, "training.total_timesteps leaves no step to learn from."),
+        ({"total_timesteps": 2000, "method": "tqc"}, "training.total_timesteps leaves no step to learn from."),
+        ({"total_timesteps": 2000, "environment": {"kind": "gymnasium"}}, "leaves no step to learn from."),
+        ({"updates_per_step": 0.1, "total_timesteps": 509}, "leaves no step to learn from."),
+        ({"gamma": 0.98}, "training.gamma is of Gymnasium environments alone"),
+        ({"horizon_seconds": 4, "environment": {"kind": "gymnasium"}}, "training.horizon_seconds of racing"),
         ("sac", "training is no object of settings."),
         ([{"method": "sac"}], "training is no object of settings."),
     ],
@@ -142,6 +154,7 @@ def test_what_passes_is_read_by_the_run_ends_included(variable: Variable) -> Non
     }
     for values in (least | {"total_timesteps": 1, "target_entropy": "auto"}, most | others):
         values |= remote
+        del values["horizon_seconds"]
         made, complaint = variable.apply(as_given(values))
         assert complaint == ""
         run = parse_run_config(json.dumps(json.loads(made) | {"run_id": "a", "bucket": {"name": "abc"}}).encode())
@@ -151,8 +164,9 @@ def test_what_passes_is_read_by_the_run_ends_included(variable: Variable) -> Non
 
 
 def test_what_is_null_is_left_out_and_a_number_may_be_text(variable: Variable) -> None:
-    given = {"seed": None, "task": {"control_hz": "25", "progress_scale": None}, "gamma": "0.9", "target_entropy": "-2"}
+    given = {"seed": None, "task": {"control_hz": "25", "progress_scale": None}, "tau": "0.9", "target_entropy": "-2"}
     made, _ = variable.apply(given)
-    assert json.loads(made) == {"task": {"control_hz": 25}, "gamma": 0.9, "target_entropy": -2}
-    assert variable.apply({}) == ("{}", "")
+    assert json.loads(made) == {"task": {"control_hz": 25}, "tau": 0.9, "target_entropy": -2}
+    for few in ({}, {"total_timesteps": 501}, {"horizon_seconds": 4}, {"method": "ppo", "total_timesteps": 2001}):
+        assert variable.apply(few) == (json.dumps(few, separators=(",", ":")), "")
     assert variable.apply({"task": None}) == ("{}", "")

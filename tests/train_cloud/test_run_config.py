@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,15 @@ from experience.environment import racing
 from racing.task import TaskConfig
 from tests.support.runs import boxes
 from train_cloud.environment import environment_of, task_config
-from train_cloud.run_config import ConfigError, RunConfig, TaskSettings, load_run_config, parse_run_config
+from train_cloud.run_config import (
+    DEFAULTS,
+    ConfigError,
+    RunConfig,
+    TaskSettings,
+    defaults_of,
+    load_run_config,
+    parse_run_config,
+)
 
 SMALLEST: dict[str, Any] = {"run_id": "monza-1", "bucket": {"name": "my-bucket"}}
 
@@ -27,7 +36,42 @@ def test_the_smallest_configuration_names_a_run_and_a_bucket() -> None:
     config = parse_run_config(json.dumps(SMALLEST).encode())
     assert (config.run_id, config.bucket.name, config.bucket.endpoint_url) == ("monza-1", "my-bucket", None)
     assert config.method == "sac"
-    assert config.network == [256, 256]
+    assert config.network == [64, 64]
+
+
+@pytest.mark.parametrize(("kind", "id"), [("racing", None), ("gymnasium", "Pendulum-v1")])
+@pytest.mark.parametrize("method", ["sac", "tqc", "crossq", "xqc", "dqn", "ppo"])
+def test_what_is_left_out_is_what_suits_the_method_and_what_is_written_counts(
+    kind: str, id: str | None, method: str
+) -> None:
+    chosen = SMALLEST | {"method": method, "environment": {"kind": kind, "id": id}}
+    config = parse_run_config(json.dumps(chosen).encode())
+    for name, value in defaults_of(kind, method).items():
+        assert getattr(config, name) == value, name
+    unsettled = {one.name for one in msgspec.structs.fields(RunConfig) if one.default is None}
+    left = {name for name in unsettled if getattr(config, name) is None}
+    other = "gamma" if kind == "racing" else "horizon_seconds"
+    assert left == {other, "critic_network", "wandb_project", "wandb_entity"}
+    own = {"batch_size": 512, "learning_rate": 1e-3, "network": [32]}
+    changed = parse_run_config(json.dumps(chosen | own).encode())
+    assert changed == msgspec.structs.replace(config, **own)
+    assert parse_run_config(msgspec.json.encode(changed)) == changed, "as it was written, whatever later defaults are"
+
+
+def test_every_default_is_a_value_that_its_field_may_have() -> None:
+    kinds = {"any": {}, "racing": {}, "gymnasium": {"environment": {"kind": "gymnasium", "id": "Pendulum-v1"}}}
+    for row, values in DEFAULTS.items():
+        kind, _, method = row.rpartition(" ")
+        chosen = kinds.get(kind or row, {}) | ({"method": method} if method not in kinds else {})
+        parse_run_config(json.dumps(SMALLEST | chosen | values).encode())
+
+
+def test_a_horizon_is_the_same_time_at_any_rate() -> None:
+    for rate in (20, 60):
+        config = parse_run_config(json.dumps(SMALLEST | {"task": {"control_hz": rate}}).encode())
+        assert config.discount ** (5 * rate) == pytest.approx(math.exp(-1))
+    point = parse_run_config(json.dumps(SMALLEST | {"environment": POINT, "gamma": 1.0}).encode())
+    assert point.discount == 1.0
 
 
 def test_a_configuration_survives_being_written_and_read(tmp_path: Path) -> None:
@@ -69,8 +113,12 @@ def test_an_unknown_field_in_a_part_is_refused_with_its_whole_path() -> None:
         ({"target_entropy": "low"}, "`target_entropy`", '"low"', "expected a number or 'auto'"),
         ({"public_host": "1.2.3.4:8765"}, "`public_host`", '"1.2.3.4:8765"', "without a scheme or a port"),
         ({"public_host": "wss://pc"}, "`public_host`", '"wss://pc"', "without a scheme or a port"),
-        ({"total_timesteps": 10}, "`total_timesteps`", "10", "`learning_starts` (2000)"),
-        ({"total_timesteps": 2000}, "`total_timesteps`", "2000", "at least one update"),
+        ({"gamma": 0.98}, "`gamma`", "0.98", "`horizon_seconds`"),
+        ({"environment": {"kind": "gymnasium", "id": "a"}, "horizon_seconds": 4}, "`horizon_seconds`", "4", "`gamma`"),
+        ({"horizon_seconds": 0}, "`horizon_seconds`", "0", "> 0"),
+        ({"batch_size": None}, "`batch_size`", "null", "expected `int`"),
+        ({"total_timesteps": 10}, "`total_timesteps`", "10", "`learning_starts` (500)"),
+        ({"total_timesteps": 2000, "method": "tqc"}, "`total_timesteps`", "2000", "at least one update"),
         ({"learning_rate": "fast"}, "`learning_rate`", '"fast"', "float"),
         ({"network": [256, 0]}, "`network[1]`", "0", ">= 1"),
         ({"task": {"control_hz": 500}}, "`task.control_hz`", "500", "<= 60"),

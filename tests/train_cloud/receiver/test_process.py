@@ -242,9 +242,9 @@ def test_systemd_hears_when_the_receiver_listens_lives_and_drains(
 
 
 def test_a_wrong_configuration_is_a_usage_failure(config: RunConfig, tmp_path: Path) -> None:
-    with receiver_process(msgspec.structs.replace(config, gamma=7.0), tmp_path) as receiver:
+    with receiver_process(msgspec.structs.replace(config, tau=7.0), tmp_path) as receiver:
         assert receiver.process.wait(120) == ExitCode.USAGE
-        assert "`gamma`" in receiver.log_text()
+        assert "`tau`" in receiver.log_text()
 
 
 @answers_sigterm

@@ -184,7 +184,7 @@ def _made(
         SpacesOnly(view.spaces),
         learning_rate=config.learning_rate,
         batch_size=config.batch_size,
-        gamma=config.gamma,
+        gamma=config.discount,
         policy_kwargs={"net_arch": network, "optimizer_kwargs": optimizer},
         seed=config.seed,
         device=config.device,

@@ -66,7 +66,7 @@ class Xqc:
 
     def __init__(self, config: RunConfig, networks: Networks, action_size: int) -> None:
         self.networks, self.updates = networks, 0
-        self._settings, self._tau, self._gamma = config.xqc, config.tau, config.gamma
+        self._settings, self._tau, self._gamma = config.xqc, config.tau, config.discount
         self._target_entropy = -float(action_size) if config.target_entropy == "auto" else config.target_entropy
         learned = {
             "actor": networks.actor.parameters(),

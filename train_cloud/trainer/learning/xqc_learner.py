@@ -42,7 +42,7 @@ class XqcLearner:
         set_random_seed(config.seed)
         self._sides = view.spaces.observation.space, action
         self.replay = PackedReplayBuffer(config.buffer_size, *self._sides, device=self._device)
-        self._returns = EpisodeReturns(config.gamma)
+        self._returns = EpisodeReturns(config.discount)
         sizes = [int(np.prod(space.shape or ())) for space in self._sides]
         self.networks = Networks(config, *sizes).to(self._device)
         self.xqc = Xqc(config, self.networks, sizes[1])
@@ -68,7 +68,7 @@ class XqcLearner:
         if not self.view.sound(seen, chosen):
             self._dropped += batch.steps
             return
-        insert_batch(self.replay, batch, self.view, self._scaled, self._config.n_step, self._config.gamma)
+        insert_batch(self.replay, batch, self.view, self._scaled, self._config.n_step, self._config.discount)
         returns = self._returns.of(runs_of(batch, ~batch.off_period))
         if new:
             # What was counted before is in the figures that the state holds.
