@@ -327,9 +327,10 @@ class Task:
         # More than two wheels out voids a lap in the game; the penalty outweighs the metres won by a cut.
         beyond_two = np.maximum(state.wheels_out - 2, 0)
         reward = reward - config.wheels_out_penalty / config.control_hz * beyond_two
-        # A wheel that saws costs a tyre and an arm: small, so that it only decides between equals.
+        # A wheel that saws costs a tyre and an arm: small, so that it only decides between equals. Over one period,
+        # of the squared speed of the change.
         change = (action - memory.last_action).astype(np.float64)
-        reward = reward - config.smoothness_penalty * np.sum(change * change, axis=1)
+        reward = reward - config.smoothness_penalty * config.control_hz * np.sum(change * change, axis=1)
         # The loss of all later progress punishes an end already; this adds what a near-standstill would not lose,
         # and, by the energy of the impact, makes each metre per second braked away worth something: without that,
         # a car too fast for a chicane loses as much by braking too little as by not braking, and never learns to.

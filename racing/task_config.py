@@ -32,7 +32,9 @@ class TaskConfig:
         10.0, "rewards", "Taken once when an episode terminates at 50 m/s; grows with the square of the speed."
     )
     wheels_out_penalty: float = _weight(4.0, "rewards/s", "Taken for each wheel beyond two that is out.")
-    smoothness_penalty: float = _weight(0.01, "rewards", "Taken each step, times the squared change of the action.")
+    smoothness_penalty: float = _weight(
+        0.0005, "rewards*s", "Taken each second, times the squared speed (1/s) at which the action changes."
+    )
 
     def __post_init__(self) -> None:
         for one in fields(self):

@@ -34,7 +34,7 @@ def greatest_reward(config: RunConfig) -> float:
     task = config.task
     metres, impact, wheels, change = 10_000.0, (500.0 / 50.0) ** 2, 2.0, 8.0
     most = task.progress_scale * metres + task.off_track_penalty + task.impact_penalty * impact
-    most += task.wheels_out_penalty / task.control_hz * wheels + task.smoothness_penalty * change
+    most += task.wheels_out_penalty / task.control_hz * wheels + task.smoothness_penalty * task.control_hz * change
     return min(MAX_REWARD, float(most))
 
 
