@@ -230,6 +230,8 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
 
     max_lead_steps: Steps = 2_000
     """Steps that a simulated car may be ahead of the trainer before it waits; a real-time car never waits."""
+    max_updates_owed: Annotated[int, _in("updates", ge=1, le=10**12)] = 20_000
+    """Updates that may be owed before more are forgiven; never fewer than twice what `max_lead_steps` ask for."""
     publish_seconds: Seconds = 2.0
     """Seconds between two versions of the weights sent to the bridges."""
 

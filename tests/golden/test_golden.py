@@ -239,6 +239,7 @@ def test_the_counters_of_a_checkpoint_are_read(golden: Path) -> None:
         "made_by": "",
         "recent_metres": [],
         "signature": "",
+        "forgiven_updates": 0,
     }
 
 

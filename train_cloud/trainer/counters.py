@@ -28,6 +28,7 @@ class Counters(msgspec.Struct, kw_only=True):
         consumed: newest batch number counted of each stream.
         weights_version, seen_version: newest version published, and newest believed one that experience came from.
         replay_digest: PackedReplayBuffer.digest() when the checkpoint was made; a resumed run rebuilds the same.
+        forgiven_updates: how many the steps asked for that will never be made, because too many were owed.
         pace: how many updates the steps ask for; None in checkpoints of earlier versions.
         made_by: the method and networks, in words; empty in checkpoints of earlier versions.
         signature: of the environment; empty in checkpoints of earlier versions.
@@ -52,6 +53,7 @@ class Counters(msgspec.Struct, kw_only=True):
     made_by: str = ""
     signature: str = ""
     recent_metres: list[float] = msgspec.field(default_factory=list)
+    forgiven_updates: int = 0
 
     def count(self, stream: str, number: int, batch: Batch) -> bool:
         """Count batch `number` of `stream`; False, changing nothing, when it was counted before."""

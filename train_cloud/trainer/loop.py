@@ -27,7 +27,7 @@ from train_cloud.trainer.directions import way_to_drive
 from train_cloud.trainer.distance import Odometer, lap_metres
 from train_cloud.trainer.ingest import Ingest
 from train_cloud.trainer.learning.learner import Learner
-from train_cloud.trainer.pace import pace_of
+from train_cloud.trainer.pace import most_owed, pace_of
 from train_cloud.trainer.reporting.metrics import Rates, metrics_bytes, metrics_document, story
 from train_cloud.trainer.reporting.tracking import Tracking
 from train_cloud.trainer.saving.checkpoint import make_checkpoint, method_and_networks
@@ -42,6 +42,8 @@ CURVES_SECONDS = 300.0
 ALIVE_SECONDS = 1.0
 WAITING_SECONDS = 600.0
 """Without a bridge, that is said this often."""
+FORGIVEN_SECONDS = 60.0
+"""While updates are forgiven, that is said this often."""
 
 _log = logging.getLogger(__name__)
 
@@ -235,9 +237,23 @@ class Trainer:
         steps = min(self.counters.steps, self.config.total_timesteps)
         return self._pace.asked(steps) - self.counters.updates
 
+    def _forgive(self) -> None:
+        """Owe no more updates than the cap: what is made from old experience alone teaches ever less."""
+        beyond = self._updates_owed() - most_owed(self.config)
+        if beyond <= 0:
+            return
+        self._pace = self.counters.pace = self._pace.forgiving(beyond)
+        self.counters.forgiven_updates += beyond
+        if self._is_due("forgiven", FORGIVEN_SECONDS):
+            told = fields(in_all=self.counters.forgiven_updates, still_owed=self._updates_owed())
+            _log.warning("learning is far behind the driving: updates are forgiven", extra=told)
+
     def _update(self) -> int:
         """Do some of the updates that are owed, or all that a rollout asks for; returns how many."""
-        counters, total, budget = self.counters, self.config.total_timesteps, self._budget()
+        counters, total = self.counters, self.config.total_timesteps
+        if not self.learner.waits_for_version:
+            self._forgive()
+        budget = self._budget()
         if not self.learner.waits_for_version:
             updates = self.learner.update(budget) if budget > 0 else 0
             counters.updates += updates
@@ -274,7 +290,8 @@ class Trainer:
         """Put metrics.json up, draw the curves, and make the story that the progress line tells. Raises Diverged."""
         self.learner.check()
         self.counters.seconds = time.monotonic() - self._began
-        self._rates.mark(self.trained_steps(), self.counters)
+        asked = self._pace.asked(min(self.counters.steps, self.config.total_timesteps))
+        self._rates.mark(self.trained_steps(), self.counters, asked + self.counters.forgiven_updates)
         if self.actor is not None:
             self._remote = {"remote": self.actor.figures(), "waits_for": self.actor.waits_for()}
         document = self._document(state)

@@ -1,8 +1,10 @@
-"""How many updates the steps of a run ask for, over lives with different settings.
+"""How many updates the steps of a run ask for, over lives with different settings, and how many may be owed.
 
 What was asked for under earlier settings is settled when they change: new ones count from where the run stands then,
 so that no burst of updates on old experience is owed, and no long time without any.
 """
+
+import math
 
 import msgspec
 
@@ -27,6 +29,18 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     def trained(self, updates: int) -> int:
         """Steps that so many updates have kept up with."""
         return int(self.from_steps + (updates - self.from_updates) / self.updates_per_step)
+
+    def forgiving(self, updates: int) -> "Pace":
+        """The same pace, which asks for so many updates less from now on; their steps count as kept up with."""
+        return msgspec.structs.replace(self, from_updates=self.from_updates - updates)
+
+
+def most_owed(config: RunConfig) -> int:
+    """Updates that may be owed before more are forgiven.
+
+    Never so few that a simulated car, which waits for the trainer, would lead by what is forgiven.
+    """
+    return max(config.max_updates_owed, math.ceil(2 * config.updates_per_step * config.max_lead_steps))
 
 
 def asked_by(config: RunConfig) -> tuple[float, int]:

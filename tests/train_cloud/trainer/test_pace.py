@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.runs import run_config
-from train_cloud.trainer.pace import Pace, pace_of
+from train_cloud.trainer.pace import Pace, most_owed, pace_of
 
 
 def test_a_new_run_owes_nothing_until_learning_starts() -> None:
@@ -31,6 +31,22 @@ def test_the_same_settings_go_on_owing_what_was_owed() -> None:
     assert pace_of(config, pace, 5_000, 10) is pace
     changed = pace_of(run_config(updates_per_step=2.0, learning_starts=100), pace, 5_000, 2_450)
     assert pace_of(run_config(updates_per_step=2.0, learning_starts=100), changed, 6_000, 2_500) is changed
+
+
+def test_what_is_forgiven_is_asked_for_no_more_and_its_steps_are_kept_up_with() -> None:
+    config = run_config(updates_per_step=4.0, learning_starts=100)
+    pace = pace_of(config, None, 0, 0)
+    assert (pace.asked(1_100), pace.trained(400)) == (4_000, 200)
+    forgiving = pace.forgiving(3_000).forgiving(200)
+    assert (forgiving.asked(1_100), forgiving.trained(400)) == (800, 1_000)
+    assert forgiving.asked(1_200) == 1_200, "what comes is asked for as before"
+    assert pace_of(config, forgiving, 1_100, 400) is forgiving, "a resumed run keeps it"
+
+
+def test_what_a_simulated_car_may_lead_by_is_never_forgiven() -> None:
+    assert most_owed(run_config()) == 20_000
+    assert most_owed(run_config(max_updates_owed=10)) == 2 * 2_000
+    assert most_owed(run_config(updates_per_step=20.0)) == 2 * 20 * 2_000
 
 
 def test_a_run_without_an_update_collects_as_much_as_it_is_told_to() -> None:

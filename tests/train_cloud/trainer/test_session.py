@@ -174,6 +174,31 @@ def test_other_settings_count_from_where_the_run_stands(
     assert ending.result(300) == ExitCode.OK
 
 
+def test_updates_owed_beyond_the_cap_are_forgiven_and_the_run_ends_soon(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    # 2,500 updates are asked for at once, 2,000 more at the end; all that comes at once is read at once.
+    config = run.config(total_timesteps=1_000, updates_per_step=5.0, max_updates_owed=50, max_lead_steps=1)
+    run.store.add_batches(incoming(range(1, 31)))
+    ending = run.start(config)
+    wait_until(lambda: run.trained() == 600, "what is there is learned, as far as it has to be", 60)
+    run.stop.set()
+    assert ending.result(300) == ExitCode.OK
+    stopped = run.counters()
+    assert (stopped.updates, stopped.forgiven_updates) == (50, 2_450)
+    assert "updates are forgiven" in caplog.text
+
+    ending = run.start(config)
+    wait_until(lambda: run.store.progress().state == "training", "the run goes on", 60)
+    assert run.store.progress().updates == 50, "nothing is owed again"
+    run.store.add_batches(incoming(range(31, 51)))
+    assert ending.result(300) == ExitCode.OK
+    done = run.counters()
+    assert (done.steps, done.updates, done.forgiven_updates) == (1_000, 100, 4_400)
+    metrics = run.metrics()
+    assert (metrics["forgiven_updates"], metrics["update_ratio_in_all"]) == (4_400, round(100 / 4_500, 3))
+
+
 @pytest.mark.parametrize("change", [{"method": "tqc"}, {"network": [32]}, {"critic_network": [8]}])
 def test_another_method_or_network_is_refused_in_a_sentence(
     run: Run, change: dict[str, object], caplog: pytest.LogCaptureFixture

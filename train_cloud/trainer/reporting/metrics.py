@@ -20,17 +20,19 @@ PACKAGES = ("ac-training", "torch", "stable-baselines3", "sb3-contrib", "numpy")
 
 
 class Rates:
-    """Steps and updates a second over the last RATE_SECONDS."""
+    """Steps and updates a second over the last RATE_SECONDS, and updates for each that was asked for."""
 
     def __init__(self) -> None:
         self._marks: list[tuple[float, float, int, int]] = []
+        self._asked: list[int] = []
 
-    def mark(self, trained: float, counters: Counters) -> None:
-        """Note where the run is now; call it about once a second or less often."""
+    def mark(self, trained: float, counters: Counters, asked: int = 0) -> None:
+        """Note where the run is now, and how many updates its steps have asked for; about once a second or less."""
         now = time.monotonic()
         self._marks.append((now, trained, counters.steps, counters.updates))
+        self._asked.append(asked)
         while len(self._marks) > 2 and now - self._marks[1][0] >= RATE_SECONDS:
-            del self._marks[0]
+            del self._marks[0], self._asked[0]
 
     def per_second(self) -> tuple[float, float, float]:
         """(trained steps, taken-in steps, updates) a second; zeros before there is an interval.
@@ -40,6 +42,15 @@ class Rates:
         _, steps, updates = _gained(self._marks)
         trained, _, _ = _gained([mark for mark in self._marks if mark[3] > 0] or self._marks[:1])
         return trained, steps, updates
+
+    def update_ratios(self) -> tuple[float | None, float | None]:
+        """Updates made over updates asked for: lately, and in the whole run; None where none were asked for."""
+        made, asked = self._marks[-1][3], self._asked[-1]
+        return _ratio(made - self._marks[0][3], asked - self._asked[0]), _ratio(made, asked)
+
+
+def _ratio(made: int, asked: int) -> float | None:
+    return round(made / asked, 3) if asked > 0 else None
 
 
 def _gained(marks: list[tuple[float, float, int, int]]) -> tuple[float, float, float]:
@@ -78,6 +89,7 @@ def metrics_document(
     """
     figures = learner.figures()
     trained_rate, steps_rate, updates_rate = rates.per_second()
+    lately, in_all = rates.update_ratios()
     metres = mean(counters.recent_metres)
     steps_left = max(0, config.total_timesteps - trained_steps)
     return {
@@ -92,6 +104,9 @@ def metrics_document(
         "replay_rows": figures.replay_rows,
         "dropped_steps": figures.dropped_steps,
         "updates": counters.updates,
+        "forgiven_updates": counters.forgiven_updates,
+        "update_ratio": lately,
+        "update_ratio_in_all": in_all,
         "episodes": counters.episodes,
         "episode_ends": counters.ends,
         "collision_rate": counters.share_of_episodes(CRASHED),
@@ -121,6 +136,7 @@ def metrics_document(
 
 STORY = {
     "updates_per_second": "updates_per_second",
+    "update_ratio": "update_ratio",
     "metres_an_episode": "mean_metres",
     "of_a_lap": "mean_laps",
     "metres_trend": "metres_trend",

@@ -10,6 +10,7 @@ from tests.support.runs import run_config
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learners import make_learner
 from train_cloud.trainer.reporting.metrics import Rates, metrics_bytes, metrics_document, story
+from train_cloud.trainer.reporting.tracking import curve_points
 
 
 def test_the_time_left_goes_by_learning_and_not_by_what_is_collected_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,6 +25,22 @@ def test_the_time_left_goes_by_learning_and_not_by_what_is_collected_before(monk
         left.append((document["steps_per_second"], document["seconds_left"], story(document).get("left")))
     assert left[:3] == [(0.0, None, None), (200.0, None, None), (120.0, None, None)]
     assert left[3] == (pytest.approx(86.667), 370.0, "6m10s")
+
+
+def test_updates_made_are_told_over_those_asked_for_lately_and_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 20.0, 40.0, 60.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    config, rates, told = run_config(network=[8], buffer_size=100), Rates(), []
+    learner = make_learner(config, racing())
+    for updates, asked in ((0, 0), (100, 100), (150, 200), (160, 400)):
+        counters = Counters(updates=updates, forgiven_updates=7)
+        rates.mark(0, counters, asked)
+        document = metrics_document(config, counters, learner, rates, "training", 0, None)
+        told.append((document["update_ratio"], document["update_ratio_in_all"]))
+        points, line = curve_points(document), story(document)
+        assert points.get("rate/update_ratio") == line.get("update_ratio") == document["update_ratio"]
+        assert points["run/forgiven_updates"] == 7
+    assert told == [(None, None), (1.0, 1.0), (0.75, 0.75), (0.2, 0.4)]
 
 
 def test_the_document_holds_what_the_readme_promises() -> None:
