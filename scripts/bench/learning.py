@@ -38,7 +38,10 @@ TRACKS: Final = (
 )
 RIVAL: Final = "stable-baselines3"
 _DEMO = demo_run("http://unused")
-_DEMO_FIELDS = ("network", "learning_rate", "initial_entropy_coefficient", "updates_per_step", "learning_starts")
+_DEMO_FIELDS = (
+    *("network", "learning_rate", "initial_entropy_coefficient", "updates_per_step", "learning_starts"),
+    *("batch_size", "n_step", "mirrored", "policy_average"),
+)
 METHODS: Final[dict[str, dict[str, Any]]] = {
     RIVAL: {},
     "sac": {},

@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def learner(capacity: int = 1000) -> OffPolicyLearner:
-    return off_policy_learner(run_config(network=[8], buffer_size=capacity), racing())
+    return off_policy_learner(run_config(network=[8], buffer_size=capacity, n_step=1), racing())
 
 
 def take_in(store: Store, learner: OffPolicyLearner, counters: Counters) -> None:

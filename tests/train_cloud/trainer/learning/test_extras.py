@@ -1,6 +1,7 @@
 """What a run can ask for beside the library's algorithm: n-step returns, a mirror, an average."""
 
 import io
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -50,7 +51,8 @@ def test_a_window_ends_with_its_run_and_before_a_step_that_is_not_usable() -> No
 
 @pytest.mark.parametrize("method", ["sac", "xqc"])
 def test_n_steps_are_learned_from_as_one_that_discounts_more(method: str) -> None:
-    learner = learner_of(method, n_step=3, gamma=GAMMA)
+    # At 20 Hz each step counts GAMMA of the one before.
+    learner = learner_of(method, n_step=3, horizon_seconds=-1 / (20 * math.log(GAMMA)))
     batch = replace(made_up_batch(2, (6,)), terminated=np.zeros(6, bool), off_period=np.zeros(6, bool))
     learner.take(batch)
     held = replay_of(learner).unpack(replay_of(learner).rows[:6])

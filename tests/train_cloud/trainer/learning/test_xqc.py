@@ -49,8 +49,8 @@ def made(**changes: Any) -> Xqc:
 
 def windows() -> ReplayBufferSamples:
     torch.manual_seed(4)
-    # Of three steps, whose discount is 0.99 three times.
-    done = torch.full((ROWS, 1), 1 - 0.99**2)
+    # Of three steps, which are discounted three times.
+    done = torch.full((ROWS, 1), 1 - config_of().discount ** 2)
     done[::5] = 1.0
     spread = torch.logspace(-1, 1, SIZE)
     return ReplayBufferSamples(
@@ -107,7 +107,7 @@ def plain_loss(xqc: Xqc, batch: ReplayBufferSamples, together: bool = True) -> f
     coefficient = float(xqc.networks.log_coefficient.detach().exp())
     soft = support - coefficient * array(next_log_prob)[:, None]
     # The returns 0 and 4 spread by 2 around their mean; 4 is within five times that.
-    kept = 0.99 * (1.0 - array(batch.dones))
+    kept = config_of().discount * (1.0 - array(batch.dones))
     values = array(batch.rewards) / 2.0 + kept * soft
     target = plain_projection(values, chosen, -5.0, 5.0, BINS)
     losses = [-(target * np.log(softmax(both("critics", number)[0]))).sum(1).mean() for number in (0, 1)]
@@ -215,7 +215,7 @@ def test_an_update_reads_no_number_back() -> None:
 
 def test_what_is_met_again_and_again_is_learned() -> None:
     # Both actions in -1 to 1; the reward is the greater, the nearer they are to what is seen.
-    xqc = made(gamma=0.5, learning_rate=3e-3)
+    xqc = made(learning_rate=3e-3)
     torch.manual_seed(8)
     for _ in range(400):
         seen, actions = torch.rand(64, SIZE) * 2 - 1, torch.rand(64, ACTIONS) * 2 - 1

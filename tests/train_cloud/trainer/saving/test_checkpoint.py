@@ -34,7 +34,9 @@ ENVIRONMENT = Environment("six", boxes(6, 2))
 
 
 def learner_with_experience(method: str = "sac", seed: int = 0) -> OffPolicyLearner:
-    config = run_config(method=method, network=[16, 16], batch_size=32, buffer_size=500, seed=seed)
+    # Not averaged: what drives is what plain stable-baselines3 opens.
+    small = {"network": [16, 16], "batch_size": 32, "buffer_size": 500, "policy_average": 1}
+    config = run_config(method=method, seed=seed, **small)
     learner = off_policy_learner(config, ENVIRONMENT)
     rng = np.random.default_rng(8)
     replay_of(learner).insert(
