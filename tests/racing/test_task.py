@@ -184,7 +184,9 @@ def test_more_than_two_wheels_out_costs_more_than_the_metres_won() -> None:
 def test_a_jerk_of_the_controls_costs_a_little() -> None:
     _, calm = step_to(car_at(91.0, PERIOD))
     _, jerk = step_to(car_at(91.0, PERIOD), action=np.array([[1.0, 0.0]], np.float32))
-    assert float(calm.reward[0] - jerk.reward[0]) == pytest.approx(0.01, abs=REWARD_STEP)
+    cost = TASK.config.smoothness_penalty * TASK.config.control_hz
+    assert 0.0 < cost < float(calm.reward[0])
+    assert float(calm.reward[0] - jerk.reward[0]) == pytest.approx(cost, abs=REWARD_STEP)
 
 
 @pytest.mark.parametrize(
