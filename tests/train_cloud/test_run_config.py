@@ -68,7 +68,8 @@ def test_every_default_is_a_value_that_its_field_may_have() -> None:
 
 def test_a_horizon_is_the_same_time_at_any_rate() -> None:
     for rate in (20, 60):
-        config = parse_run_config(json.dumps(SMALLEST | {"task": {"control_hz": rate}}).encode())
+        chosen = {"horizon_seconds": 5, "task": {"control_hz": rate}}
+        config = parse_run_config(json.dumps(SMALLEST | chosen).encode())
         assert config.discount ** (5 * rate) == pytest.approx(math.exp(-1))
     point = parse_run_config(json.dumps(SMALLEST | {"environment": POINT, "gamma": 1.0}).encode())
     assert point.discount == 1.0
