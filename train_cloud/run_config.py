@@ -110,8 +110,6 @@ class PpoSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, froz
 class XqcSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """What only XQC asks for."""
 
-    n_step: Annotated[int, _in("steps", ge=1, le=100)] = 3
-    """Steps whose rewards are summed as they were met, before what the critic expects stands for the rest."""
     policy_delay: Annotated[int, _in("updates", ge=1, le=100)] = 1
     """Updates of the critics for each one of the policy; the paper's 3 is cheaper, and slower to its first laps."""
     bins: Annotated[int, Meta(ge=11, le=1_001)] = 101
@@ -169,7 +167,7 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     initial_entropy_coefficient: Annotated[float, _in("rewards/nat", gt=0, le=1000)] = 1.0
     """Entropy coefficient at the start, in rewards per nat; it is learned from there on (XQC has its own)."""
     policy_average: Annotated[int, _in("updates", ge=1, le=1_000_000)] = 1
-    """Updates over which the policy that drives and is kept is averaged; 1 takes each as it is (SAC, TQC, CrossQ)."""
+    """Updates over which the policy that drives and is kept is averaged; 1 takes each as it is (not PPO, DQN)."""
     network: Network = msgspec.field(default_factory=lambda: [256, 256])
     """Units of each hidden layer of the policy."""
     critic_network: Network | None = None

@@ -30,7 +30,7 @@ def off_policy_learner(config: RunConfig, environment: Environment) -> OffPolicy
     return learner
 
 
-def replay_of(learner: OffPolicyLearner) -> PackedReplayBuffer:
+def replay_of(learner: OffPolicyLearner | XqcLearner) -> PackedReplayBuffer:
     """Its replay buffer, of vectors."""
     assert isinstance(learner.replay, PackedReplayBuffer)
     return learner.replay

@@ -6,7 +6,7 @@ From one update to the next a policy gains here and loses there; its average has
 import copy
 import zipfile
 from io import BytesIO
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 import torch
 from safetensors.torch import load, save
@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 ENTRY: Final = "average.safetensors"
 """Its file in a saved model; stable-baselines3 passes it over."""
+_Module = TypeVar("_Module", bound=nn.Module)
 
 
-class Average:
+class Average(Generic[_Module]):
     """A copy of `module`, which follows it with a time constant of so many `updates`."""
 
-    def __init__(self, module: nn.Module, updates: int) -> None:
+    def __init__(self, module: _Module, updates: int) -> None:
         self.module = copy.deepcopy(module).requires_grad_(False)
         self._of, self._keep = module, 1.0 - 1.0 / updates
 

@@ -69,7 +69,7 @@ def make_learner(config: RunConfig, environment: Environment) -> AnyLearner:
     except SpacesError as error:
         raise ConfigError(str(error)) from None
     learner = _learner(config, view, signature)
-    if isinstance(learner, OffPolicyLearner):
+    if isinstance(learner, OffPolicyLearner | XqcLearner):
         _add_extras(learner, config, environment)
     if config.environment.source == "bridge":
         _check_bridges_can_act(environment, view)
@@ -86,12 +86,15 @@ def _learner(config: RunConfig, view: View, signature: str) -> AnyLearner:
     return OffPolicyLearner(_continuous(config, view), view, config.batch_size, signature, config.n_step)
 
 
-def _add_extras(learner: OffPolicyLearner, config: RunConfig, environment: Environment) -> None:
-    """What a run asks for beside the library's algorithm; what only racing has is passed over elsewhere."""
+def _add_extras(learner: OffPolicyLearner | XqcLearner, config: RunConfig, environment: Environment) -> None:
+    """What a run asks for beside the algorithm; what only racing has is passed over elsewhere."""
     if config.mirrored and environment.name == RACING and isinstance(learner.replay, PackedReplayBuffer):
         learner.replay.mirror(*MIRRORED, config.mirrored)
     if config.policy_average > 1:
-        learner.average = Average(learner.algorithm.actor, config.policy_average)
+        if isinstance(learner, XqcLearner):
+            learner.average = Average(learner.networks.actor, config.policy_average)
+        else:
+            learner.average = Average(learner.algorithm.actor, config.policy_average)
 
 
 def _check_bridges_can_act(environment: Environment, view: View) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.save_util import load_from_zip_file, recursive_getattr
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from experience.batches import AnyArray, Batch
@@ -29,7 +29,7 @@ class LibraryLearner:
     def __init__(self, algorithm: BaseAlgorithm, view: View, signature: str) -> None:
         self._library, self.view, self._signature = algorithm, view, signature
         self._dropped = 0
-        self.average: Average | None = None
+        self.average: Average[nn.Module] | None = None
 
     def act(self, observations: Any, explore: bool) -> AnyArray:
         """As the learner's protocol says."""

@@ -16,8 +16,7 @@ from experience.batches import AnyArray, Batch
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learner import Figures
 from train_cloud.trainer.learning.library import LibraryLearner
-from train_cloud.trainer.learning.replay import PackedReplayBuffer, digest_of, insert
-from train_cloud.trainer.learning.returns import returns_of
+from train_cloud.trainer.learning.replay import PackedReplayBuffer, digest_of, insert_batch
 from train_cloud.trainer.learning.views import View
 
 Algorithm = SAC | TQC | CrossQ
@@ -46,16 +45,7 @@ class ReplayLearner(LibraryLearner):
         if not self._is_sound(batch):
             self._dropped += batch.steps
             return
-        wanted = slice(None) if not batch.off_period.any() else np.flatnonzero(~batch.off_period)
-        found = returns_of(batch, ~batch.off_period, self._n_step, self._learning.gamma)
-        insert(
-            self.replay,
-            self.view.observed_rows(batch.current_observations()[wanted]),
-            self._actions(self.view.chosen(batch.actions[wanted])),
-            found.rewards[wanted],
-            self.view.observed_rows(batch.next_observations()[found.last[wanted]]),
-            found.done[wanted],
-        )
+        insert_batch(self.replay, batch, self.view, self._actions, self._n_step, self._learning.gamma)
 
     def update(self, budget: int) -> int:
         """Make `budget` updates, or none while the replay buffer is empty."""

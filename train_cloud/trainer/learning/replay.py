@@ -7,6 +7,7 @@ Both keep the newest `buffer_size` transitions in the order of insertion. They d
 
 import hashlib
 import math
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,10 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
+
+from experience.batches import AnyArray, Batch
+from train_cloud.trainer.learning.returns import returns_of
+from train_cloud.trainer.learning.views import View
 
 DIGEST_ROWS: Final = 20_000
 """A digest tells of this many rows at most: hashing all of a large buffer would hold learning up."""
@@ -133,6 +138,30 @@ class PackedReplayBuffer(ReplayBuffer):
     def digest(self) -> str:
         """SHA-256 (hex) of how many rows there are and of the newest DIGEST_ROWS of them, in order."""
         return hashlib.sha256(self.size().to_bytes(8, "little") + self.newest(DIGEST_ROWS).tobytes()).hexdigest()
+
+
+def insert_batch(
+    buffer: ReplayBuffer,
+    batch: Batch,
+    view: View,
+    scaled: Callable[[AnyArray], AnyArray],
+    n_step: int,
+    gamma: float,
+) -> None:
+    """Append the steps of `batch`, except those off the control period, each with what `n_step` of them brought.
+
+    `scaled` gives actions (N, A) as networks learn from them.
+    """
+    wanted = slice(None) if not batch.off_period.any() else np.flatnonzero(~batch.off_period)
+    found = returns_of(batch, ~batch.off_period, n_step, gamma)
+    insert(
+        buffer,
+        view.observed_rows(batch.current_observations()[wanted]),
+        scaled(view.chosen(batch.actions[wanted])),
+        found.rewards[wanted],
+        view.observed_rows(batch.next_observations()[found.last[wanted]]),
+        found.done[wanted],
+    )
 
 
 def insert(

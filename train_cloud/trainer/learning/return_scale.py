@@ -4,12 +4,44 @@ After SimbaV2 (arXiv 2502.15280, section 4.3): a reward is divided by the standa
 by what brings the greatest of them to the greatest value that a critic can say, whichever is more.
 """
 
+from typing import Final
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from experience.batches import Float32Array
+from train_cloud.trainer.learning.rollout import Run
 
+MAX_OPEN: Final = 10_000
+"""So many cars are waited for to go on where they were."""
 _EPSILON = 1e-8
+
+
+class EpisodeReturns:
+    """The discounted returns of episodes, in whatever pieces the steps of their cars come."""
+
+    def __init__(self, gamma: float) -> None:
+        self._gamma = gamma
+        self._open: dict[tuple[int, int, bytes], float] = {}
+        """By what a car's next step is known: the return so far."""
+
+    def of(self, runs: list[Run]) -> Float32Array:
+        """For each step of the runs (T,), the return of its episode up to it, in which the newest reward counts most.
+
+        It begins anew with an episode, and where a step is missing.
+        """
+        returns = []
+        for run in runs:
+            so_far = self._open.pop((run.car, run.first_step, run.rows[0].tobytes()), 0.0)
+            for reward in run.rewards.tolist():
+                so_far = self._gamma * so_far + reward
+                returns.append(so_far)
+            if not run.ended:
+                self._open[run.car, run.first_step + run.steps, run.rows[-1].tobytes()] = so_far
+        while len(self._open) > MAX_OPEN:
+            del self._open[next(iter(self._open))]
+        return np.array(returns, np.float32)
 
 
 class ReturnScale(nn.Module):

@@ -13,13 +13,13 @@ from typing import Final
 
 import torch
 import torch.nn.functional as F
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor, nn
 
 from racing.policy import LOG_STD_MAX, LOG_STD_MIN
 from train_cloud.run_config import RunConfig
 from train_cloud.trainer.learning.normalised import NormalisedNetwork, project
 from train_cloud.trainer.learning.return_scale import ReturnScale
-from train_cloud.trainer.learning.windows import Windows
 
 CRITICS: Final = 2
 FIRST_SPREAD: Final = 0.1
@@ -66,7 +66,7 @@ class Xqc:
 
     def __init__(self, config: RunConfig, networks: Networks, action_size: int) -> None:
         self.networks, self.updates = networks, 0
-        self._settings, self._tau = config.xqc, config.tau
+        self._settings, self._tau, self._gamma = config.xqc, config.tau, config.gamma
         self._target_entropy = -float(action_size) if config.target_entropy == "auto" else config.target_entropy
         learned = {
             "actor": networks.actor.parameters(),
@@ -78,15 +78,18 @@ class Xqc:
             for name, parameters in learned.items()
         }
 
-    def update(self, batch: Windows) -> dict[str, Tensor]:
-        """One update of the critics, every few times one of the actor and the coefficient too; losses, () each."""
+    def update(self, batch: ReplayBufferSamples) -> dict[str, Tensor]:
+        """One update of the critics, every few times one of the actor and the coefficient too; losses, () each.
+
+        `batch` has `rewards` and `dones` (B, 1) as returns.py says them, so that windows may be of several steps.
+        """
         losses = {"critic_loss": self._learn_values(batch)}
         if self.updates % self._settings.policy_delay == 0:
             losses |= self._learn_to_act(batch.observations)
         self.updates += 1
         return losses
 
-    def _learn_values(self, batch: Windows) -> Tensor:
+    def _learn_values(self, batch: ReplayBufferSamples) -> Tensor:
         networks, count = self.networks, len(batch.rewards)
         with torch.no_grad():
             networks.actor.eval()
@@ -103,7 +106,7 @@ class Xqc:
         torch._foreach_lerp_([*networks.targets.parameters()], [*networks.critics.parameters()], self._tau)
         return loss.detach() / CRITICS
 
-    def _target(self, both: Tensor, batch: Windows, next_log_prob: Tensor) -> Tensor:
+    def _target(self, both: Tensor, batch: ReplayBufferSamples, next_log_prob: Tensor) -> Tensor:
         """(B, bins), what the critics should say: what was met, then what the more cautious target expects."""
         networks, greatest = self.networks, self._settings.greatest_value
         # Normalised by this batch, as the critics are; the running figures of a target are never used.
@@ -113,8 +116,8 @@ class Xqc:
         least = (probabilities @ networks.values).argmin(0)
         chosen = probabilities.gather(0, least.view(1, -1, 1).expand(1, -1, len(networks.values)))[0]
         entropy = -networks.log_coefficient.exp() * next_log_prob
-        rewards = batch.rewards / networks.scale()
-        values = rewards[:, None] + batch.discounts[:, None] * (networks.values + entropy[:, None])
+        discounts = self._gamma * (1.0 - batch.dones)
+        values = batch.rewards / networks.scale() + discounts * (networks.values + entropy[:, None])
         return project(values, chosen, -greatest, greatest, len(networks.values))
 
     def _learn_to_act(self, observations: Tensor) -> dict[str, Tensor]:

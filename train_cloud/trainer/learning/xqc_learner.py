@@ -15,12 +15,15 @@ from experience.batches import AnyArray, Batch
 from racing.policy_file import SQUASHED_GAUSSIAN
 from train_cloud.run_config import RunConfig
 from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.learning.average import Average
 from train_cloud.trainer.learning.export import policy_file
 from train_cloud.trainer.learning.learner import Figures
+from train_cloud.trainer.learning.normalised import NormalisedNetwork
+from train_cloud.trainer.learning.replay import PackedReplayBuffer, insert_batch
+from train_cloud.trainer.learning.return_scale import EpisodeReturns
 from train_cloud.trainer.learning.rollout import runs_of
 from train_cloud.trainer.learning.sanity import check_sane
 from train_cloud.trainer.learning.views import View
-from train_cloud.trainer.learning.windows import WindowReplayBuffer
 from train_cloud.trainer.learning.xqc import Networks, Xqc
 
 
@@ -38,12 +41,14 @@ class XqcLearner:
         self._device = get_device(config.device)
         set_random_seed(config.seed)
         self._sides = view.spaces.observation.space, action
-        self.replay = WindowReplayBuffer(config.buffer_size, *self._sides, config.gamma, device=self._device)
+        self.replay = PackedReplayBuffer(config.buffer_size, *self._sides, device=self._device)
+        self._returns = EpisodeReturns(config.gamma)
         sizes = [int(np.prod(space.shape or ())) for space in self._sides]
         self.networks = Networks(config, *sizes).to(self._device)
         self.xqc = Xqc(config, self.networks, sizes[1])
         self._losses: dict[str, float] = {}
         self._dropped = 0
+        self.average: Average[NormalisedNetwork] | None = None
 
     @property
     def remembers(self) -> int:
@@ -63,13 +68,8 @@ class XqcLearner:
         if not self.view.sound(seen, chosen):
             self._dropped += batch.steps
             return
-        runs = runs_of(batch, ~batch.off_period)
-        if not runs:
-            return
-        rows = self.view.observed_rows(np.concatenate([run.rows for run in runs]))
-        actions = self.view.chosen(np.concatenate([run.actions for run in runs]))
-        scaled = 2.0 * (actions - self._low) / (self._high - self._low) - 1.0
-        returns = self.replay.append(runs, rows.reshape(len(rows), -1), scaled)
+        insert_batch(self.replay, batch, self.view, self._scaled, self._config.n_step, self._config.gamma)
+        returns = self._returns.of(runs_of(batch, ~batch.off_period))
         if new:
             # What was counted before is in the figures that the state holds.
             self.networks.scale.add(returns)
@@ -80,12 +80,15 @@ class XqcLearner:
             return 0
         told: dict[str, list[Tensor]] = defaultdict(list)
         for _ in range(budget):
-            batch = self.replay.sample_windows(self._config.batch_size, self._config.xqc.n_step)
-            for name, loss in self.xqc.update(batch).items():
+            for name, loss in self.xqc.update(self.replay.sample(self._config.batch_size)).items():
                 told[name].append(loss)
         means = torch.stack([torch.stack(losses).mean() for losses in told.values()])
         # What the actor's latest update told stands until the next.
         self._losses |= dict(zip(told, means.tolist(), strict=True))
+        if self.average is not None:
+            self.average.follow(budget)
+            # A mean of rows of length one is shorter than one.
+            self.average.module.normalise_weights()
         return budget
 
     def figures(self) -> Figures:
@@ -106,13 +109,15 @@ class XqcLearner:
     def policy(self, version: int) -> bytes:
         """As the learner's protocol says."""
         distribution = {"distribution": SQUASHED_GAUSSIAN}
-        modules = [*self.networks.actor]
+        modules = [*(self.networks.actor if self.average is None else self.average.module)]
         return policy_file(modules, distribution, self._sides, version, self._signature, self.view.action_step)
 
     def state(self, counters: Counters) -> bytes:
         """A zip as torch.save writes it, which `torch.load(..., weights_only=True)` opens; without experience."""
         optimizers = {name: one.state_dict() for name, one in self.xqc.optimizers.items()}
         state = {"networks": self.networks.state_dict(), "optimizers": optimizers, "steps": counters.steps}
+        if self.average is not None:
+            state["average"] = self.average.module.state_dict()
         data = io.BytesIO()
         torch.save(state, data)
         return data.getvalue()
@@ -126,4 +131,11 @@ class XqcLearner:
         self.networks.load_state_dict(held["networks"])
         for name, optimizer in self.xqc.optimizers.items():
             optimizer.load_state_dict(held["optimizers"][name])
+        if self.average is not None:
+            self.average.module.load_state_dict(held.get("average", self.networks.actor.state_dict()))
         self.xqc.updates = counters.updates
+
+    def _scaled(self, actions: AnyArray) -> AnyArray:
+        """Actions (N, A) in -1 to 1."""
+        scaled: AnyArray = 2.0 * (actions - self._low) / (self._high - self._low) - 1.0
+        return scaled

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +15,19 @@ from racing.simulator import SimulatedCar
 from racing.task import ACTION_SIZE, MIRRORED, OBSERVATION_SIZE, Task, on_action_grid
 from racing.track import Track
 from tests.support.experience import made_up_batch
-from tests.support.learners import SMALL, off_policy_learner, replay_of
+from tests.support.learners import SMALL, off_policy_learner, replay_of, xqc_learner
 from tests.support.runs import run_config
 from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.learning.off_policy import OffPolicyLearner
 from train_cloud.trainer.learning.returns import returns_of
+from train_cloud.trainer.learning.xqc_learner import XqcLearner
 
 GAMMA = 0.9
+
+
+def learner_of(method: str, **settings: Any) -> OffPolicyLearner | XqcLearner:
+    make = xqc_learner if method == "xqc" else off_policy_learner
+    return make(run_config(**SMALL, method=method, **settings), racing())
 
 
 def test_a_window_ends_with_its_run_and_before_a_step_that_is_not_usable() -> None:
@@ -40,8 +48,9 @@ def test_a_window_ends_with_its_run_and_before_a_step_that_is_not_usable() -> No
     assert single.last.tolist() == list(range(7))
 
 
-def test_n_steps_are_learned_from_as_one_that_discounts_more() -> None:
-    learner = off_policy_learner(run_config(**SMALL, n_step=3, gamma=GAMMA), racing())
+@pytest.mark.parametrize("method", ["sac", "xqc"])
+def test_n_steps_are_learned_from_as_one_that_discounts_more(method: str) -> None:
+    learner = learner_of(method, n_step=3, gamma=GAMMA)
     batch = replace(made_up_batch(2, (6,)), terminated=np.zeros(6, bool), off_period=np.zeros(6, bool))
     learner.take(batch)
     held = replay_of(learner).unpack(replay_of(learner).rows[:6])
@@ -69,8 +78,9 @@ def test_what_a_car_does_in_a_mirror_is_what_the_mirror_shows() -> None:
     assert np.abs(seen[0] - seen[1]).max() > 0.5
 
 
-def test_the_asked_share_of_a_sample_is_mirrored_and_the_rest_as_it_was() -> None:
-    plain, learner = (off_policy_learner(run_config(**SMALL, mirrored=share), racing()) for share in (0.0, 0.25))
+@pytest.mark.parametrize("method", ["sac", "xqc"])
+def test_the_asked_share_of_a_sample_is_mirrored_and_the_rest_as_it_was(method: str) -> None:
+    plain, learner = (learner_of(method, mirrored=share) for share in (0.0, 0.25))
     for each in (plain, learner):
         each.take(made_up_batch(3, (40,)))
     samples = []
@@ -88,17 +98,14 @@ def test_the_asked_share_of_a_sample_is_mirrored_and_the_rest_as_it_was() -> Non
         assert torch.equal(getattr(samples[0], name), getattr(samples[1], name))
 
 
-@pytest.mark.parametrize("method", ["sac", "crossq"])
+@pytest.mark.parametrize("method", ["sac", "crossq", "xqc"])
 def test_the_policy_is_the_average_and_a_resumed_run_goes_on_from_it(method: str) -> None:
-    config = run_config(**SMALL, method=method, policy_average=50, learning_rate=0.01)
-    learner = off_policy_learner(config, racing())
+    learner, raw, resumed = (learner_of(method, policy_average=50, learning_rate=0.01) for _ in range(3))
     learner.take(made_up_batch(4, (60,)))
     learner.update(10)
     assert learner.average is not None
-    raw = off_policy_learner(config, racing())
     raw.average = None
     state = learner.state(Counters())
-    resumed = off_policy_learner(config, racing())
     for each in (raw, resumed):
         each.restore(state, Counters())
     rows = made_up_batch(5, (20,)).observations

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from experience.environment import Environment, racing
@@ -24,8 +25,9 @@ from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning import export
 from train_cloud.trainer.learning.export import ExportError
 from train_cloud.trainer.learning.normalised import NormalisedNetwork
+from train_cloud.trainer.learning.return_scale import MAX_OPEN, EpisodeReturns
+from train_cloud.trainer.learning.rollout import Run
 from train_cloud.trainer.learning.sanity import Diverged
-from train_cloud.trainer.learning.windows import Windows
 from train_cloud.trainer.learning.xqc import Networks, Xqc, squashed_sample
 
 ROWS, SIZE, ACTIONS, BINS = 32, 5, 2, 21
@@ -45,17 +47,18 @@ def made(**changes: Any) -> Xqc:
     return Xqc(config, networks, ACTIONS)
 
 
-def windows() -> Windows:
+def windows() -> ReplayBufferSamples:
     torch.manual_seed(4)
-    discounts = torch.full((ROWS,), 0.99**3)
-    discounts[::5] = 0.0
+    # Of three steps, whose discount is 0.99 three times.
+    done = torch.full((ROWS, 1), 1 - 0.99**2)
+    done[::5] = 1.0
     spread = torch.logspace(-1, 1, SIZE)
-    return Windows(
-        torch.randn(ROWS, SIZE) * spread,
-        torch.rand(ROWS, ACTIONS) * 2 - 1,
-        torch.randn(ROWS) * 4.0,
-        torch.randn(ROWS, SIZE) * spread + 1.0,
-        discounts,
+    return ReplayBufferSamples(
+        observations=torch.randn(ROWS, SIZE) * spread,
+        actions=torch.rand(ROWS, ACTIONS) * 2 - 1,
+        rewards=torch.randn(ROWS, 1) * 4.0,
+        next_observations=torch.randn(ROWS, SIZE) * spread + 1.0,
+        dones=done,
     )
 
 
@@ -81,7 +84,7 @@ def softmax(logits: FloatArray) -> FloatArray:
     return result
 
 
-def plain_loss(xqc: Xqc, batch: Windows, together: bool = True) -> float:
+def plain_loss(xqc: Xqc, batch: ReplayBufferSamples, together: bool = True) -> float:
     """The critics' loss before an update, in plain numpy; `together` as it should be: both halves in one batch."""
     torch.manual_seed(5)
     actor = xqc.networks.actor.eval()
@@ -104,7 +107,8 @@ def plain_loss(xqc: Xqc, batch: Windows, together: bool = True) -> float:
     coefficient = float(xqc.networks.log_coefficient.detach().exp())
     soft = support - coefficient * array(next_log_prob)[:, None]
     # The returns 0 and 4 spread by 2 around their mean; 4 is within five times that.
-    values = array(batch.rewards)[:, None] / 2.0 + array(batch.discounts)[:, None] * soft
+    kept = 0.99 * (1.0 - array(batch.dones))
+    values = array(batch.rewards) / 2.0 + kept * soft
     target = plain_projection(values, chosen, -5.0, 5.0, BINS)
     losses = [-(target * np.log(softmax(both("critics", number)[0]))).sum(1).mean() for number in (0, 1)]
     return float(np.mean(losses))
@@ -132,11 +136,11 @@ def test_critics_begin_by_saying_that_all_is_worth_about_nothing() -> None:
 
 
 def test_a_terminated_window_is_worth_its_rewards_alone() -> None:
-    xqc, batch = made(), windows()._replace(discounts=torch.zeros(ROWS))
+    xqc, batch = made(), windows()._replace(dones=torch.ones(ROWS, 1))
     met = torch.cat([torch.cat([batch.observations, batch.actions], 1)] * 2)
     target = xqc._target(met, batch, torch.full((ROWS,), 50.0))
     means = (target @ xqc.networks.values).tolist()
-    assert means == pytest.approx((batch.rewards / 2.0).clamp(-5.0, 5.0).tolist(), abs=1e-5)
+    assert means == pytest.approx((batch.rewards[:, 0] / 2.0).clamp(-5.0, 5.0).tolist(), abs=1e-5)
 
 
 def test_samples_have_the_probabilities_of_a_squashed_gaussian() -> None:
@@ -215,8 +219,8 @@ def test_what_is_met_again_and_again_is_learned() -> None:
     torch.manual_seed(8)
     for _ in range(400):
         seen, actions = torch.rand(64, SIZE) * 2 - 1, torch.rand(64, ACTIONS) * 2 - 1
-        rewards = -(actions - seen[:, :ACTIONS]).square().sum(1)
-        xqc.update(Windows(seen, actions, rewards, torch.rand(64, SIZE), torch.zeros(64)))
+        rewards = -(actions - seen[:, :ACTIONS]).square().sum(1, keepdim=True)
+        xqc.update(ReplayBufferSamples(seen, actions, torch.rand(64, SIZE), torch.ones(64, 1), rewards))
     seen = torch.rand(200, SIZE) * 1.6 - 0.8
     with torch.no_grad():
         off = (xqc.networks.act(seen, explore=False) - seen[:, :ACTIONS]).abs().mean()
@@ -337,6 +341,41 @@ def test_a_resumed_learner_scales_rewards_as_before_and_counts_nothing_twice() -
     assert resumed.xqc.updates == 4, "the actor's turn comes when it would have come"
     held = torch.load(io.BytesIO(lived.state(counters)), weights_only=True)
     assert held["steps"] == 60
+
+
+def test_the_returns_so_far_go_on_over_batches_and_begin_anew_with_an_episode_or_a_missing_step() -> None:
+    gamma = 0.9
+    rewards = np.random.default_rng(0).normal(size=12).astype(np.float32)
+    rows = np.arange(26, dtype=np.float32).reshape(13, 2)
+
+    def run(begin: int, end: int, car: int = 1, ended: bool = False) -> Run:
+        steps = slice(begin, end)
+        return Run(car, 100 + begin, rows[begin : end + 1], np.zeros((end - begin, 1)), rewards[steps], False, ended)
+
+    def plain(begin: int, end: int) -> list[float]:
+        return [sum(gamma ** (at - k) * float(rewards[k]) for k in range(begin, at + 1)) for at in range(begin, end)]
+
+    returns = EpisodeReturns(gamma)
+    # Two cars in turns; the first one's episode ends with its seventh step, the other one's eighth step is missing.
+    told = [
+        *returns.of([run(0, 3), run(0, 5, car=2)]),
+        *returns.of([]),
+        *returns.of([run(5, 7, car=2), run(3, 7, ended=True)]),
+    ]
+    assert told == pytest.approx(plain(0, 7)[:3] + plain(0, 7) + plain(0, 7)[3:], abs=1e-5)
+    told = [*returns.of([run(7, 12), run(8, 12, car=2)])]
+    assert told == pytest.approx(plain(7, 12) + plain(8, 12), abs=1e-5)
+    # The same car and step of another bridge's stream.
+    stranger = Run(1, 112, rows[:2], np.zeros((1, 1)), rewards[:1], False, False)
+    assert returns.of([stranger]) == pytest.approx(rewards[:1])
+
+
+def test_cars_that_never_come_back_are_forgotten() -> None:
+    returns = EpisodeReturns(0.9)
+    rows = np.zeros((2, 2), np.float32)
+    for car in range(MAX_OPEN + 500):
+        returns.of([Run(car, 0, rows, np.zeros((1, 1)), np.ones(1, np.float32), False, False)])
+    assert len(returns._open) == MAX_OPEN
 
 
 def test_the_state_of_another_method_or_size_is_refused() -> None:

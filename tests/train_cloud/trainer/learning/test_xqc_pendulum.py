@@ -50,7 +50,8 @@ def taught(method: str, ratio: float) -> Learner:
     spaces = Spaces(SpaceSpec(pendulum.observation_space), SpaceSpec(pendulum.action_space))
     chosen = {"kind": "gymnasium", "id": ID, "source": "remote"}
     sizes = {"network": [64, 64], "batch_size": 128, "buffer_size": STEPS}
-    config = run_config(method=method, environment=chosen, learning_rate=1e-3, seed=2, **sizes)
+    n_step = 3 if method == "xqc" else 1
+    config = run_config(method=method, environment=chosen, learning_rate=1e-3, seed=2, n_step=n_step, **sizes)
     learner, (seen, _) = make_learner(config, Environment(ID, spaces)), pendulum.reset(seed=2)
     for first in range(0, STEPS, TOGETHER):
         chunk = Chunk(TOGETHER, 1, spaces.layout)
