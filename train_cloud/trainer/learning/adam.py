@@ -1,7 +1,7 @@
 """torch's Adam, stepped by one call of its fused kernel: around it, `Adam.step` takes longer than small networks' step.
 
-The moments and counts stay the optimiser's own tensors and move in place, so that the optimiser saves and loads them as
-ever, and a CUDA graph may replay the step.
+The moments stay the optimiser's own tensors and move in place, so that the optimiser saves and loads them as ever, and
+a CUDA graph may replay the step.
 """
 
 from collections.abc import Sequence
@@ -14,25 +14,23 @@ from torch import Tensor
 class FusedAdam:
     """Steps `optimizer`, an Adam of one group of parameters on one device.
 
-    Build a new one after the optimiser's state was loaded: loading replaces the state's tensors.
+    Its counts of steps are brought up to date by `finish`. Build a new one after the optimiser's state was loaded:
+    loading replaces the state's tensors.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         (self._group,) = optimizer.param_groups
-        # What is saved goes on by either way, and in a graph of a reader's own.
+        # Whoever loads it goes on by the kernel as well, and may do so in a graph.
         self._group |= {"fused": True, "foreach": None, "capturable": True}
-        self.parameters: list[Tensor] = self._group["params"]
-        states: list[dict[str, Any]] = [optimizer.state[parameter] for parameter in self.parameters]
-        for parameter, state in zip(self.parameters, states, strict=True):
-            if not state:  # as torch.optim.Adam begins
-                state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
-                state["exp_avg"] = torch.zeros_like(parameter)
-                state["exp_avg_sq"] = torch.zeros_like(parameter)
-        self._moved = [parameter.detach() for parameter in self.parameters]
-        self._means, self._squares, self._steps = (
+        self._parameters: list[Tensor] = self._group["params"]
+        self._moved = [parameter.detach() for parameter in self._parameters]
+        states = [_state(optimizer, parameter) for parameter in self._parameters]
+        self._means, self._squares, self._counts = (
             [state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step")
         )
-        self._rate = torch.zeros((), dtype=torch.float32, device=self.parameters[0].device)
+        # All parameters have made the same number of steps: counting them once saves a call for each.
+        self._step = self._counts[0].clone()
+        self._rate = torch.zeros_like(self._step)
         self.follow_rate()
 
     def follow_rate(self) -> None:
@@ -41,23 +39,21 @@ class FusedAdam:
 
     def minimise(self, loss: Tensor) -> None:
         """One step down the gradient of `loss`, which is found for these parameters and no others."""
-        gradients = torch.autograd.grad(loss, self.parameters)
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient
-        self.step(gradients)
+        self.step(torch.autograd.grad(loss, self._parameters))
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor]) -> None:
         """One step for these gradients."""
         group = self._group
-        torch._foreach_add_(self._steps, 1.0)
+        self._step += 1.0
         torch._fused_adam_(
             self._moved,
-            [*gradients],
+            # The kernel goes through all tensors as they lie in memory; autograd may have found a transposed one.
+            [gradient.contiguous() for gradient in gradients],
             self._means,
             self._squares,
             [],
-            self._steps,
+            [self._step] * len(self._moved),
             lr=self._rate,
             beta1=group["betas"][0],
             beta2=group["betas"][1],
@@ -66,3 +62,17 @@ class FusedAdam:
             amsgrad=False,
             maximize=False,
         )
+
+    def finish(self) -> None:
+        """Bring the optimiser's counts of steps up to date."""
+        for count in self._counts:
+            count.copy_(self._step)
+
+
+def _state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any]:
+    state: dict[str, Any] = optimizer.state[parameter]
+    if not state:  # as torch.optim.Adam begins
+        state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+        state["exp_avg"] = torch.zeros_like(parameter)
+        state["exp_avg_sq"] = torch.zeros_like(parameter)
+    return state

@@ -2,16 +2,19 @@
 
 The algorithm, the networks, the optimisers' states and the saved file are SAC's own; from the same seed the
 parameters follow stable-baselines3's to rounding. What is won: no gradient of the critics' weights in the actor's step,
-optimisers and targets that move in single fused calls, and no number that is read back before the end of a call, so
-that a GPU replays the whole update, sampling included, as one graph (repeated.py).
+optimisers and targets that move in single fused calls, layers without torch's modules around them, and no number that
+is read back before the end of a call, so that a GPU replays the whole update, sampling included, as one graph
+(repeated.py).
 """
 
 import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from stable_baselines3 import SAC
-from torch import Tensor
+from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN
+from torch import Tensor, nn
 
 from train_cloud.trainer.learning.adam import FusedAdam
 from train_cloud.trainer.learning.precision import Precision, matrix_products
@@ -25,7 +28,7 @@ _TOLD = ("ent_coef", "ent_coef_loss", "critic_loss", "actor_loss")
 
 
 class FastSAC(SAC):
-    """SAC over a PackedReplayBuffer with a learned entropy coefficient; ValueError for others.
+    """SAC over a PackedReplayBuffer, ReLU networks and a learned entropy coefficient; ValueError for others.
 
     `precision` is that of the networks' matrix products.
     """
@@ -41,6 +44,9 @@ class FastSAC(SAC):
         if self.target_update_interval != 1:
             raise ValueError("FastSAC's targets follow at each update; use SAC otherwise")
         self._totals = torch.zeros(len(_TOLD), device=self.device)
+        self._body = linears_of(self.actor.latent_pi)
+        self._critics, self._targets = ([*map(linears_of, of.q_networks)] for of in (self.critic, self.critic_target))
+        self._followed = [[one.detach() for one in of.parameters()] for of in (self.critic_target, self.critic)]
         self._forget()
 
     def set_parameters(self, *arguments: Any, **options: Any) -> None:
@@ -66,6 +72,8 @@ class FastSAC(SAC):
             self._repeated[batch_size] = Repeated(lambda: self._update(batch_size), recorder_for(self.device))
         for _ in range(gradient_steps):
             self._repeated[batch_size]()
+        for adam in self._adams:
+            adam.finish()
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         for name, value in zip(_TOLD, (self._totals / gradient_steps).tolist(), strict=True):
@@ -86,27 +94,28 @@ class FastSAC(SAC):
             coefficient_adam.step([-entropy_gap.view(1)])
 
             next_actions, next_log_prob = self._act(batch.next_observations)
-            next_value = self._values(self.critic_target, batch.next_observations, next_actions).amin(1)
+            next_value = self._values(self._targets, batch.next_observations, next_actions).amin(1)
             following = next_value - coefficient * next_log_prob
             target = batch.rewards[:, 0] + (1.0 - batch.dones[:, 0]) * self.gamma * following
 
-        error = self._values(self.critic, batch.observations, batch.actions) - target[:, None]
+        error = self._values(self._critics, batch.observations, batch.actions) - target[:, None]
         critic_loss = 0.5 * error.square().mean(0).sum()
         critic_adam.minimise(critic_loss)
 
-        least = self._values(self.critic, batch.observations, actions).min(1).values
+        least = self._values(self._critics, batch.observations, actions).min(1).values
         actor_loss = (coefficient * log_prob - least).mean()
         actor_adam.minimise(actor_loss)
 
         with torch.no_grad():
-            torch._foreach_lerp_([*self.critic_target.parameters()], [*self.critic.parameters()], self.tau)
+            torch._foreach_lerp_(*self._followed, self.tau)
             told = torch.cat([coefficient, coefficient_loss, critic_loss.view(1), actor_loss.view(1)])
             self._totals.add_(told)
 
-    def _values(self, critic: Any, observations: Tensor, actions: Tensor) -> Tensor:
+    def _values(self, critics: list[list[nn.Linear]], observations: Tensor, actions: Tensor) -> Tensor:
         """(B, critics)."""
         with matrix_products(self._precision, self.device):
-            values = torch.cat(critic(observations, actions), 1)
+            inputs = torch.cat([observations, actions], 1)
+            values = torch.cat([_linear(_hidden(inputs, layers), last) for *layers, last in critics], 1)
         return values.float()
 
     def _act(self, observations: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,8 +124,9 @@ class FastSAC(SAC):
         SAC's appendix C (arXiv 1801.01290), as SquashedDiagGaussianDistribution computes it.
         """
         with matrix_products(self._precision, self.device):
-            mean, log_std, _ = self.actor.get_action_dist_params(observations)  # type: ignore[arg-type]
-        mean, log_std = mean.float(), log_std.float()
+            latent = _hidden(observations, self._body)
+            mean, log_std = (_linear(latent, head) for head in (self.actor.mu, self.actor.log_std))
+        mean, log_std = mean.float(), log_std.float().clamp(LOG_STD_MIN, LOG_STD_MAX)
         noise = torch.randn_like(mean)
         actions = torch.tanh(mean + log_std.exp() * noise)
         logs = 0.5 * noise.square() + log_std + torch.log(1.0 - actions.square() + _SQUASH_EPSILON)
@@ -124,5 +134,27 @@ class FastSAC(SAC):
 
     def _excluded_save_params(self) -> list[str]:
         # The last two let plain stable-baselines3 open the file where this package is not installed.
-        ours = ["_totals", "_optimizers", "_adams", "_repeated", "_precision"]
+        ours = ["_precision", "_totals", "_body", "_critics", "_targets", "_followed"]
+        ours += ["_optimizers", "_adams", "_repeated"]
         return [*super()._excluded_save_params(), *ours, "replay_buffer_class", "replay_buffer_kwargs"]
+
+
+def linears_of(module: nn.Module) -> list[nn.Linear]:
+    """The linear layers of a Sequential of Linear and ReLU in turn; ValueError for anything else."""
+    children = list(module.children())
+    linears = [child for child in children if isinstance(child, nn.Linear)]
+    between = [child for child in children if isinstance(child, nn.ReLU)]
+    if len(linears) + len(between) != len(children) or len(linears) - len(between) not in (0, 1):
+        raise ValueError(f"FastSAC needs linear layers with a ReLU between each two, not {module}; use SAC otherwise")
+    return linears
+
+
+def _hidden(x: Tensor, layers: list[nn.Linear]) -> Tensor:
+    for layer in layers:
+        x = _linear(x, layer).relu_()
+    return x
+
+
+def _linear(x: Tensor, layer: nn.Module) -> Tensor:
+    # Small networks' time goes into calls; of these, a module's are the most.
+    return F.linear(x, layer.weight, layer.bias)  # type: ignore[arg-type]
