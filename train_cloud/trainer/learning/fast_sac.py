@@ -46,7 +46,9 @@ class FastSAC(SAC):
         self._totals = torch.zeros(len(_TOLD), device=self.device)
         self._body = linears_of(self.actor.latent_pi)
         self._critics, self._targets = ([*map(linears_of, of.q_networks)] for of in (self.critic, self.critic_target))
-        self._followed = [[one.detach() for one in of.parameters()] for of in (self.critic_target, self.critic)]
+        self._followed, self._following = (
+            [one.detach() for one in of.parameters()] for of in (self.critic, self.critic_target)
+        )
         self._forget()
 
     def set_parameters(self, *arguments: Any, **options: Any) -> None:
@@ -107,7 +109,7 @@ class FastSAC(SAC):
         actor_adam.minimise(actor_loss)
 
         with torch.no_grad():
-            torch._foreach_lerp_(*self._followed, self.tau)
+            torch._foreach_lerp_(self._following, self._followed, self.tau)
             told = torch.cat([coefficient, coefficient_loss, critic_loss.view(1), actor_loss.view(1)])
             self._totals.add_(told)
 
@@ -134,7 +136,7 @@ class FastSAC(SAC):
 
     def _excluded_save_params(self) -> list[str]:
         # The last two let plain stable-baselines3 open the file where this package is not installed.
-        ours = ["_precision", "_totals", "_body", "_critics", "_targets", "_followed"]
+        ours = ["_precision", "_totals", "_body", "_critics", "_targets", "_followed", "_following"]
         ours += ["_optimizers", "_adams", "_repeated"]
         return [*super()._excluded_save_params(), *ours, "replay_buffer_class", "replay_buffer_kwargs"]
 
@@ -155,6 +157,6 @@ def _hidden(x: Tensor, layers: list[nn.Linear]) -> Tensor:
     return x
 
 
-def _linear(x: Tensor, layer: nn.Module) -> Tensor:
-    # Small networks' time goes into calls; of these, a module's are the most.
-    return F.linear(x, layer.weight, layer.bias)  # type: ignore[arg-type]
+def _linear(x: Tensor, layer: Any) -> Tensor:
+    # Small networks' time goes into calls, and a module's is one of the dearest.
+    return F.linear(x, layer.weight, layer.bias)

@@ -1,7 +1,7 @@
 """Makes one and the same update again and again: by plain calls on a CPU, as a replayed CUDA graph on a GPU.
 
-An update of small networks is some hundred small kernels; a GPU waits for Python to launch each. A graph launches all of
-them at once. What a graph replays is the kernels as they were recorded, on the memory that they had: so an update that
+An update of small networks is hundreds of small kernels, and a GPU waits for Python to launch each; a graph launches
+them all at once. What is replayed are the kernels as they were recorded, on the memory that they had: so an update that
 is repeated takes its inputs from tensors that stay where they are, writes what it learns into such tensors, reads no
 number back, and has no shape and no branch that depends on one. Random numbers are drawn anew each time.
 
@@ -59,7 +59,7 @@ class CudaGraphs:
     def warm_up(self, update: Update) -> None:
         """As torch asks for it: on a stream of its own."""
         with torch.cuda.device(self._device):
-            side = torch.cuda.Stream()
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch's own
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 update()

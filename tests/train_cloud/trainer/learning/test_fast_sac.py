@@ -1,7 +1,6 @@
 """FastSAC is SAC: same numbers, same file, less time; and what it cannot do it refuses."""
 
 import io
-from typing import Any
 
 import numpy as np
 import pytest
