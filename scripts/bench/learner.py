@@ -60,9 +60,8 @@ def stock(network: list[int], device: str) -> SAC:
     return made
 
 
-def plain(network: list[int], device: str) -> Train:
-    """The same update as a page of torch has it: modules, `backward`, `Adam.step`; nothing read back."""
-    model = stock(network, device)
+def plain(model: SAC) -> Train:
+    """SAC's update of this model as a page of torch has it: modules, `backward`, `Adam.step`; nothing read back."""
     actor, critic, targets, log_coefficient = model.actor, model.critic, model.critic_target, model.log_ent_coef
     assert model.replay_buffer is not None
     assert log_coefficient is not None
@@ -115,7 +114,7 @@ def bench_updates(network: list[int], batch_size: int, wanted: Namespace) -> dic
     device = wanted.device
     learners: dict[str, Train] = {
         "stable-baselines3": stock(network, device).train,
-        "plain torch": plain(network, device),
+        "plain torch": plain(stock(network, device)),
         "sac": ours("sac", network, batch_size, device),
         "sac, bfloat16": ours("sac", network, batch_size, device, "bfloat16"),
         "xqc": ours("xqc", network, batch_size, device),

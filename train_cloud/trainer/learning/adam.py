@@ -65,8 +65,7 @@ class FusedAdam:
 
     def finish(self) -> None:
         """Bring the optimiser's counts of steps up to date."""
-        for count in self._counts:
-            count.copy_(self._step)
+        torch._foreach_copy_(self._counts, [self._step] * len(self._counts))
 
 
 def _state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any]:
