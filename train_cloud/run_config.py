@@ -229,6 +229,9 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     device: Annotated[str, Meta(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
     """Where the trainer computes: "auto", "cpu", "cuda" or "cuda:N"."""
 
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of matrix products while SAC (over one row of numbers) and XQC learn; what is kept is float32."""
+
     max_lead_steps: Steps = 2_000
     """Steps that a simulated car may be ahead of the trainer before it waits; a real-time car never waits."""
     max_updates_owed: Annotated[int, _in("updates", ge=1, le=10**12)] = 20_000
@@ -321,6 +324,11 @@ def _checked(config: RunConfig, source: str) -> RunConfig:
         )
     elif config.method == "ppo" and _problem_of_ppo(config):
         problem = _problem_of_ppo(config)
+    elif config.method not in ("sac", "xqc") and config.precision != "float32":
+        problem = (
+            f"the field `precision` has the value {json.dumps(config.precision)}: expected "
+            f'"float32" for {json.dumps(config.method)}, as only SAC and XQC learn in another.'
+        )
     elif config.method == "xqc" and config.batch_size < 2:
         problem = "the field `batch_size` has the value 1: expected 2 or more, as XQC normalises by the batch."
     elif config.method != "ppo" and config.updates_per_step * (config.total_timesteps - config.learning_starts) < 1:

@@ -36,7 +36,6 @@ from train_cloud.trainer.acting.actor import Actor
 from train_cloud.trainer.acting.store_sink import StoreSink
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.directions import way_to_drive, way_to_serve, ways_to_results
-from train_cloud.trainer.learning.arithmetic import choose_matrix_products
 from train_cloud.trainer.learning.export import ExportError
 from train_cloud.trainer.learning.learners import check_device, make_learner
 from train_cloud.trainer.learning.sanity import Diverged
@@ -70,7 +69,6 @@ _T = TypeVar("_T")
 def train_run(config: RunConfig, folder: Path, stop: threading.Event, run_file: Path = Path(RUN_CONFIG)) -> ExitCode:
     """Train the run of `config`, read from `run_file`, with the store in `folder` until it is done or `stop` is set."""
     torch.set_num_threads(config.trainer_threads or max(1, (os.cpu_count() or 1) - 1))
-    choose_matrix_products()
     try:
         check_device(config.device)
         objects = ObjectStore(config.bucket, run_prefix(config.run_id))

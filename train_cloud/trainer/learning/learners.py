@@ -8,6 +8,7 @@ which makes the same updates in less time).
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import gymnasium
@@ -129,7 +130,9 @@ def _continuous(config: RunConfig, view: View) -> Algorithm:
     optimizer = {"fused": True} | ({"betas": (0.5, 0.999)} if crossq else {})
     options: dict[str, Any] = {} if crossq else {"tau": config.tau}
     fast = config.method == "sac" and view.policy == "MlpPolicy" and isinstance(view.spaces.observation.space, Box)
-    kind: Callable[..., Algorithm] = FastSAC if fast else CONTINUOUS[config.method]
+    kind: Callable[..., Algorithm] = CONTINUOUS[config.method]
+    if fast:
+        kind = partial(FastSAC, precision=config.precision)
     return _made(
         kind,
         *(config, view, {"pi": config.network, "qf": config.critic_network or config.network}, optimizer),

@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 MOMENTUM: Final = 0.1
@@ -42,6 +43,19 @@ class NormalisedNetwork(nn.Sequential):
             nn.init.orthogonal_(weight)
         self.normalise_weights()
 
+    def forward(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
+        """(B, inputs) to the outputs of these `rows`; figures are of the whole batch."""
+        *hidden, last = self
+        for module in hidden:
+            if isinstance(module, nn.Linear):
+                x = F.linear(x, module.weight)
+            elif isinstance(module, nn.BatchNorm1d):
+                of = (module.running_mean, module.running_var, module.weight, module.bias)
+                x = F.batch_norm(x, *of, self.training, MOMENTUM, EPSILON)
+            else:
+                x = x.relu()
+        return last(x[rows])  # type: ignore[no-any-return]  # a module's call is untyped
+
     @torch.no_grad()
     def normalise_weights(self) -> None:
         """Bring each row of every linear layer's weights to length one; for after each step of the optimiser."""
@@ -53,7 +67,10 @@ class NormalisedNetwork(nn.Sequential):
 
 
 def _normalisation(width: int) -> nn.Module:
-    return nn.BatchNorm1d(width, eps=EPSILON, momentum=MOMENTUM)
+    made = nn.BatchNorm1d(width, eps=EPSILON, momentum=MOMENTUM)
+    # How many batches there were says nothing where the share of each is fixed; counting costs a call.
+    made.num_batches_tracked = None
+    return made
 
 
 def project(values: Tensor, probabilities: Tensor, low: float, high: float, bins: int) -> Tensor:

@@ -52,6 +52,8 @@ class PackedReplayBuffer(ReplayBuffer):
         self._next = slice(self._reward + 1, self._reward + 1 + size)
         self._done = self._reward + 1 + size
         self._mirror: tuple[torch.Tensor, torch.Tensor, float] | None = None
+        self._held = torch.zeros((), dtype=torch.float64, device=self.device)
+        """`size()` where samples are drawn, so that drawing one neither waits for the host nor bakes a number in."""
         # Never read before it is written; untouched pages of an empty tensor cost no memory.
         self.rows = torch.empty((buffer_size, self._done + 1), dtype=torch.float32, device=self.device)
 
@@ -65,12 +67,14 @@ class PackedReplayBuffer(ReplayBuffer):
     ) -> None:
         """Append T transitions: (T, D), (T, A), (T,), (T, D), (T,); the oldest make room."""
         columns = observations, actions, rewards[:, None], next_observations, done[:, None]
-        rows = torch.from_numpy(np.concatenate(columns, 1, dtype=np.float32)[-self.buffer_size :])
+        # One copy to the device, which then puts the rows where they belong.
+        rows = torch.from_numpy(np.concatenate(columns, 1, dtype=np.float32)[-self.buffer_size :]).to(self.device)
         head = min(len(rows), self.buffer_size - self.pos)
         self.rows[self.pos : self.pos + head].copy_(rows[:head])
         self.rows[: len(rows) - head].copy_(rows[head:])
         self.full = self.full or self.pos + len(rows) >= self.buffer_size
         self.pos = (self.pos + len(rows)) % self.buffer_size
+        self._held.fill_(self.size())
 
     def add(
         self,
@@ -87,7 +91,8 @@ class PackedReplayBuffer(ReplayBuffer):
 
     def sample_rows(self, batch_size: int) -> torch.Tensor:
         """(batch_size, columns) packed rows, drawn uniformly with replacement by torch's generator."""
-        index = torch.randint(self.size(), (batch_size,), device=self.device)
+        # Below the number of rows, as float64 has finer steps than any buffer has rows.
+        index = (torch.rand(batch_size, dtype=torch.float64, device=self.device) * self._held).long()
         rows = self.rows.index_select(0, index)
         if self._mirror is not None:
             places, signs, share = self._mirror

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from racing.policy import LOG_STD_MAX, LOG_STD_MIN
 from train_cloud.run_config import RunConfig
+from train_cloud.trainer.learning.adam import FusedAdam
 from train_cloud.trainer.learning.normalised import NormalisedNetwork, project
+from train_cloud.trainer.learning.precision import matrix_products
 from train_cloud.trainer.learning.return_scale import ReturnScale
 
 CRITICS: Final = 2
@@ -65,8 +67,9 @@ class Xqc:
     """Makes updates of `networks`, which are on the device where batches are."""
 
     def __init__(self, config: RunConfig, networks: Networks, action_size: int) -> None:
-        self.networks, self.updates = networks, 0
+        self.networks = networks
         self._settings, self._tau, self._gamma = config.xqc, config.tau, config.discount
+        self._precision = config.precision
         self._target_entropy = -float(action_size) if config.target_entropy == "auto" else config.target_entropy
         learned = {
             "actor": networks.actor.parameters(),
@@ -74,36 +77,46 @@ class Xqc:
             "coefficient": [networks.log_coefficient],
         }
         self.optimizers = {
-            name: torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
-            for name, parameters in learned.items()
+            name: torch.optim.Adam(parameters, lr=config.learning_rate) for name, parameters in learned.items()
         }
+        self._followed, self._following = (
+            [one.detach() for one in of.parameters()] for of in (networks.critics, networks.targets)
+        )
+        self.use_optimizers()
 
-    def update(self, batch: ReplayBufferSamples) -> dict[str, Tensor]:
-        """One update of the critics, every few times one of the actor and the coefficient too; losses, () each.
+    def use_optimizers(self) -> None:
+        """Go on with the optimisers as they are; for after their states were loaded."""
+        self._adams = {name: FusedAdam(optimizer) for name, optimizer in self.optimizers.items()}
+
+    def update(self, batch: ReplayBufferSamples, acts: bool = True) -> dict[str, Tensor]:
+        """One update of the critics, and if it `acts` one of the actor and the coefficient too; losses, () each.
 
         `batch` has `rewards` and `dones` (B, 1) as returns.py says them, so that windows may be of several steps.
         """
         losses = {"critic_loss": self._learn_values(batch)}
-        if self.updates % self._settings.policy_delay == 0:
-            losses |= self._learn_to_act(batch.observations)
-        self.updates += 1
-        return losses
+        return losses | self._learn_to_act(batch.observations) if acts else losses
+
+    def finish(self) -> None:
+        """Bring the optimisers' counts of steps up to date."""
+        for adam in self._adams.values():
+            adam.finish()
 
     def _learn_values(self, batch: ReplayBufferSamples) -> Tensor:
         networks, count = self.networks, len(batch.rewards)
         with torch.no_grad():
             networks.actor.eval()
-            next_actions, next_log_prob = squashed_sample(networks.actor(batch.next_observations))
+            next_actions, next_log_prob = squashed_sample(self._of(networks.actor, batch.next_observations))
             met = torch.cat([batch.observations, batch.actions], 1)
             both = torch.cat([met, torch.cat([batch.next_observations, next_actions], 1)])
             target = self._target(both, batch, next_log_prob)
         networks.critics.train()
         # Summed, because the critics share no weight: each moves as it would alone.
-        loss = torch.stack([F.cross_entropy(critic(both)[:count], target) for critic in networks.critics]).sum()
-        self._step("critics", loss)
+        told = [self._of(critic, both, slice(count)) for critic in networks.critics]
+        loss = torch.stack([F.cross_entropy(logits, target) for logits in told]).sum()
+        self._adams["critics"].minimise(loss)
         for critic in networks.critics:
             _normalised(critic).normalise_weights()
-        torch._foreach_lerp_([*networks.targets.parameters()], [*networks.critics.parameters()], self._tau)
+        torch._foreach_lerp_(self._following, self._followed, self._tau)
         return loss.detach() / CRITICS
 
     def _target(self, both: Tensor, batch: ReplayBufferSamples, next_log_prob: Tensor) -> Tensor:
@@ -111,7 +124,8 @@ class Xqc:
         networks, greatest = self.networks, self._settings.greatest_value
         # Normalised by this batch, as the critics are; the running figures of a target are never used.
         networks.targets.train()
-        logits = torch.stack([target(both)[len(batch.rewards) :] for target in networks.targets])
+        following = slice(len(batch.rewards), None)
+        logits = torch.stack([self._of(target, both, following) for target in networks.targets])
         probabilities = logits.softmax(-1)
         least = (probabilities @ networks.values).argmin(0)
         chosen = probabilities.gather(0, least.view(1, -1, 1).expand(1, -1, len(networks.values)))[0]
@@ -124,25 +138,23 @@ class Xqc:
         networks = self.networks
         networks.actor.train()
         networks.critics.eval()
-        actions, log_prob = squashed_sample(networks.actor(observations))
+        actions, log_prob = squashed_sample(self._of(networks.actor, observations))
         inputs = torch.cat([observations, actions], 1)
-        values = torch.stack([critic(inputs).softmax(-1) @ networks.values for critic in networks.critics])
+        values = torch.stack([self._of(critic, inputs).softmax(-1) @ networks.values for critic in networks.critics])
         coefficient = networks.log_coefficient.exp().detach()
         loss = (coefficient * log_prob - values.amin(0)).mean()
-        self._step("actor", loss)
+        self._adams["actor"].minimise(loss)
         networks.actor.normalise_weights()
         coefficient_loss = -networks.log_coefficient * (log_prob.detach().mean() + self._target_entropy)
-        self._step("coefficient", coefficient_loss)
+        self._adams["coefficient"].minimise(coefficient_loss)
         named = {"actor_loss": loss, "ent_coef_loss": coefficient_loss, "ent_coef": coefficient}
         return {name: value.detach() for name, value in named.items()}
 
-    def _step(self, name: str, loss: Tensor) -> None:
-        optimizer = self.optimizers[name]
-        parameters: list[Tensor] = optimizer.param_groups[0]["params"]
-        # Of nothing else: an actor's loss passes through the critics.
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = gradient
-        optimizer.step()
+    def _of(self, network: nn.Module, inputs: Tensor, rows: slice = slice(None)) -> Tensor:
+        """What a network gives for these rows of its batch, float32."""
+        with matrix_products(self._precision, inputs.device):
+            outputs: Tensor = network(inputs, rows)
+        return outputs.float()
 
 
 def squashed_sample(output: Tensor) -> tuple[Tensor, Tensor]:

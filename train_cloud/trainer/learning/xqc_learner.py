@@ -2,7 +2,7 @@
 
 import io
 import pickle
-from collections import defaultdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from train_cloud.trainer.learning.average import Average
 from train_cloud.trainer.learning.export import policy_file
 from train_cloud.trainer.learning.learner import Figures
 from train_cloud.trainer.learning.normalised import NormalisedNetwork
+from train_cloud.trainer.learning.repeated import Repeated, recorder_for
 from train_cloud.trainer.learning.replay import PackedReplayBuffer, insert_batch
 from train_cloud.trainer.learning.return_scale import EpisodeReturns
 from train_cloud.trainer.learning.rollout import runs_of
@@ -46,7 +47,11 @@ class XqcLearner:
         sizes = [int(np.prod(space.shape or ())) for space in self._sides]
         self.networks = Networks(config, *sizes).to(self._device)
         self.xqc = Xqc(config, self.networks, sizes[1])
+        self._updates = 0
+        self._totals: dict[str, Tensor] = {}
+        """What was told since the last `update`, by name: where the device adds it up."""
         self._losses: dict[str, float] = {}
+        self._begin()
         self._dropped = 0
         self.average: Average[NormalisedNetwork] | None = None
 
@@ -78,18 +83,34 @@ class XqcLearner:
         """Make `budget` updates, or none while the replay buffer is empty."""
         if self.replay.size() == 0:
             return 0
-        told: dict[str, list[Tensor]] = defaultdict(list)
+        for total in self._totals.values():
+            total.zero_()
+        delay, acted = self._config.xqc.policy_delay, 0
         for _ in range(budget):
-            for name, loss in self.xqc.update(self.replay.sample(self._config.batch_size)).items():
-                told[name].append(loss)
-        means = torch.stack([torch.stack(losses).mean() for losses in told.values()])
+            acts = self._updates % delay == 0
+            self._repeated[acts]()
+            self._updates += 1
+            acted += acts
+        self.xqc.finish()
+        made = {name: budget if name == "critic_loss" else acted for name in self._totals}
+        sums = torch.stack([*self._totals.values()]).tolist()
         # What the actor's latest update told stands until the next.
-        self._losses |= dict(zip(told, means.tolist(), strict=True))
+        self._losses |= {name: one / made[name] for name, one in zip(made, sums, strict=True) if made[name]}
         if self.average is not None:
             self.average.follow(budget)
             # A mean of rows of length one is shorter than one.
             self.average.module.normalise_weights()
         return budget
+
+    def _begin(self) -> None:
+        """Repeat updates from here on; one that acts and one that does not are recorded apart."""
+        recorder = recorder_for(self._device)
+        self._repeated = {acts: Repeated(partial(self._one, acts), recorder) for acts in (True, False)}
+
+    def _one(self, acts: bool) -> None:
+        """One update, on tensors that stay where they are."""
+        for name, loss in self.xqc.update(self.replay.sample(self._config.batch_size), acts).items():
+            self._totals.setdefault(name, torch.zeros_like(loss)).add_(loss)
 
     def figures(self) -> Figures:
         """The losses, and the buffer's rows."""
@@ -133,7 +154,9 @@ class XqcLearner:
             optimizer.load_state_dict(held["optimizers"][name])
         if self.average is not None:
             self.average.module.load_state_dict(held.get("average", self.networks.actor.state_dict()))
-        self.xqc.updates = counters.updates
+        self._updates = counters.updates
+        self.xqc.use_optimizers()
+        self._begin()
 
     def _scaled(self, actions: AnyArray) -> AnyArray:
         """Actions (N, A) in -1 to 1."""

@@ -1,7 +1,6 @@
 """FastSAC is SAC: same numbers, same file, less time; and what it cannot do it refuses."""
 
 import io
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from stable_baselines3.common.logger import Logger
 from torch import nn
 
 from tests.support.runs import boxes
-from train_cloud.trainer.learning.arithmetic import choose_matrix_products
 from train_cloud.trainer.learning.fast_sac import FastSAC
 from train_cloud.trainer.learning.learners import SpacesOnly
 from train_cloud.trainer.learning.replay import PackedReplayBuffer
@@ -112,15 +110,18 @@ def test_wide_and_saturated_actions_have_the_gradients_that_autograd_gives(
         model.actor.get_parameter("log_std.weight").data.mul_(spread_scale)
         torch.manual_seed(1)
         model.train(gradient_steps=1, batch_size=64)
-    for (name, wanted), (_, found) in zip(theirs.actor.named_parameters(), ours.actor.named_parameters(), strict=True):
-        assert wanted.grad is not None
-        assert found.grad is not None
-        assert (wanted.grad - found.grad).abs().max() < 1e-3 * wanted.grad.abs().max(), name
+    # After the first step, the mean of the gradients is a share of it.
+    states = (model.actor.optimizer.state for model in (theirs, ours))
+    for (name, _), wanted, found in zip(theirs.actor.named_parameters(), *(of.values() for of in states), strict=True):
+        assert wanted["exp_avg"].abs().max() > 0.0
+        assert (wanted["exp_avg"] - found["exp_avg"]).abs().max() < 1e-3 * wanted["exp_avg"].abs().max(), name
 
 
-def test_what_has_no_written_out_gradient_is_refused() -> None:
+def test_what_it_does_not_do_is_refused() -> None:
     with pytest.raises(ValueError, match="use SAC otherwise"):
         learner(FastSAC, ent_coef=0.1)
+    with pytest.raises(ValueError, match="targets follow at each update"):
+        learner(FastSAC, target_update_interval=2)
     with pytest.raises(ValueError, match="ReLU between each two"):
         FastSAC(
             "MlpPolicy",
@@ -129,15 +130,3 @@ def test_what_has_no_written_out_gradient_is_refused() -> None:
             policy_kwargs={"net_arch": [8], "activation_fn": nn.Tanh},
             buffer_size=10,
         )
-
-
-def test_the_chosen_matrix_products_are_exact_to_float32() -> None:
-    precision: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = precision.fp32_precision
-    try:
-        choose_matrix_products()
-        x, weight = torch.randn(300, 200), torch.randn(100, 200)
-        exact = x.double() @ weight.double().t()
-        assert ((x @ weight.t()).double() - exact).abs().max() / exact.abs().max() < 1e-5
-    finally:
-        precision.fp32_precision = before

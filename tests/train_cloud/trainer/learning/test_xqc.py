@@ -8,7 +8,6 @@ import pytest
 import torch
 from gymnasium.spaces import Box
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from experience.environment import Environment, racing
 from experience.spaces import Spaces, SpaceSpec
@@ -160,18 +159,29 @@ def test_samples_have_the_probabilities_of_a_squashed_gaussian() -> None:
     assert torch.isfinite(torch.cat([its, limited])).all(), "where tanh is one, and beyond the spread's limits"
 
 
-def test_the_actor_moves_every_few_updates_and_each_part_only_itself() -> None:
-    xqc, batch = made(xqc={"bins": BINS, "policy_delay": 3}), windows()
-    for number in range(7):
+def test_each_part_moves_only_itself_and_the_actor_only_when_it_acts() -> None:
+    xqc, batch = made(), windows()
+    for acts in (True, False):
         before = state(xqc)
-        losses = xqc.update(batch)
-        acts = number % 3 == 0
-        everything = {"critics", "targets"} | ({"actor", "log_coefficient"} if acts else set())
-        assert moved(before, state(xqc)) == everything
+        losses = xqc.update(batch, acts)
+        assert moved(before, state(xqc)) == {"critics", "targets"} | ({"actor", "log_coefficient"} if acts else set())
         assert set(losses) == {"critic_loss"} | ({"actor_loss", "ent_coef_loss", "ent_coef"} if acts else set())
     before = state(xqc)
     xqc._learn_to_act(batch.observations)
     assert moved(before, state(xqc)) == {"actor", "log_coefficient"}, "its loss passes through the critics"
+
+
+def test_the_actor_moves_every_few_updates_of_the_critics_after_a_restart_too() -> None:
+    config = config_of(buffer_size=100, xqc={"bins": BINS, "policy_delay": 3})
+    learner = xqc_learner(config, racing())
+    learner.take(made_up_batch(1))
+    for number in range(7):
+        if number == 5:
+            learner.restore(learner.state(Counters(updates=number)), Counters(updates=number))
+        before = state(learner.xqc)
+        learner.update(1)
+        assert ("actor" in moved(before, state(learner.xqc))) == (number % 3 == 0)
+    assert set(learner.figures().losses) == {"critic_loss", "actor_loss", "ent_coef_loss", "ent_coef"}
 
 
 def test_targets_follow_by_tau_and_weights_keep_their_length() -> None:
@@ -193,24 +203,6 @@ def test_entropy_is_worth_more_while_there_is_too_little_of_it(target_entropy: f
     xqc.update(batch)
     assert (float(xqc.networks.log_coefficient.detach()) > before) == rises
     assert np.exp(before) == pytest.approx(0.01)
-
-
-class NoCopies(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Fails where a number is read back, or a shape depends on one: a GPU would be waited for."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = str(func).partition(".")[2]
-        assert not name.startswith(("_local_scalar_dense", "nonzero", "masked_select", "unique")), func
-        return func(*args, **kwargs or {})
-
-
-def test_an_update_reads_no_number_back() -> None:
-    xqc, batch = made(), windows()
-    with NoCopies():  # type: ignore[no-untyped-call]
-        for _ in range(4):
-            xqc.update(batch)
-        with pytest.raises(AssertionError, match="_local_scalar_dense"):
-            batch.rewards.sum().item()
 
 
 def test_what_is_met_again_and_again_is_learned() -> None:
@@ -338,7 +330,6 @@ def test_a_resumed_learner_scales_rewards_as_before_and_counts_nothing_twice() -
         resumed.take(made_up_batch(number), False)
     assert resumed.networks.scale.moments.tolist() == lived.networks.scale.moments.tolist()
     assert resumed.memory_digest() == lived.memory_digest()
-    assert resumed.xqc.updates == 4, "the actor's turn comes when it would have come"
     held = torch.load(io.BytesIO(lived.state(counters)), weights_only=True)
     assert held["steps"] == 60
 
