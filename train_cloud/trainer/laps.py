@@ -117,13 +117,14 @@ class Drives:
         self._cars: dict[str, dict[int, _Car]] = {}
 
     def read(self, stream: str, batch: Batch) -> tuple[list[float], list[DrivenLap]]:
-        """The metres of each episode that ended in the batch, and its clean laps, as far as all their steps are known.
+        """The metres of each episode that a policy ended in the batch, and its clean laps of which all steps are known.
 
         Call it once for each batch of a stream, in their order.
         """
         speeds, rows = speed_along(batch.observations), batch.current_rows()
         means = 0.5 * (speeds[rows] + speeds[rows + 1])
-        steps = np.array([means, batch.off_period, batch.policy_versions > 0], np.float32)
+        by_policy = batch.policy_versions > 0
+        steps = np.array([means, batch.off_period, by_policy], np.float32)
         cars, ended = self._cars.setdefault(stream, {}), {episode.row for episode in batch.episodes}
         laps_at = {lap.row: lap for lap in batch.laps}
         crossings, metres, laps = sorted(laps_at), list[float](), list[DrivenLap]()
@@ -144,7 +145,7 @@ class Drives:
                 first = row + 1
             car.go_on(steps[:, first:end])
             if end - 1 in ended:
-                metres.append(car.metres)
+                metres += [car.metres] if by_policy[end - 1] else []
                 del cars[name]
         self._forget()
         return metres, laps
