@@ -86,7 +86,8 @@ class _Car:
     def lap(self, lap_time: float, period: float) -> DrivenLap | None:
         """The lap of `lap_time` s that ended within the newest step; None where some of it is missing, or is another's.
 
-        Where in its first and last step it began and ended is not told: in the middle.
+        Where in its first and last step it began and ended is not told: in the middle. Of the first lap of an episode
+        no step told the beginning: it lies its time before the end, were all steps of a period.
         """
         seconds = np.full(self.steps.shape[1], period)
         if self.from_line:
