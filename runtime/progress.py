@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import IO, Self
 
 from rich.console import Console
@@ -98,3 +99,13 @@ def duration(seconds: float) -> str:
 def lap_text(seconds: float | None) -> str:
     """Minutes, seconds and thousandths, as lap times are told."""
     return "none yet" if seconds is None else f"{int(seconds // 60)}:{seconds % 60:06.3f}"
+
+
+def laps_compared(best: Sequence[float] | None, yours: Sequence[float]) -> str:
+    """`best 61.2 s, yours 59.8 s: +0.4 +0.7 +0.3`: what a lap takes longer than yours, by the times of sectors, s."""
+    told = f"yours {sum(yours):.1f} s"
+    if best is None:
+        return f"no clean lap yet, {told}"
+    # Adding zero makes a plus of -0.0.
+    behind = (round(there - here, 1) + 0.0 for there, here in zip(best, yours, strict=True))
+    return f"best {sum(best):.1f} s, {told}: {' '.join(f'{seconds:+.1f}' for seconds in behind)}"

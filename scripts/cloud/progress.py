@@ -5,11 +5,14 @@ from typing import Any
 
 import msgspec
 
-from runtime.progress import duration, lap_text
+from runtime.progress import duration, lap_text, laps_compared
 from scripts.cloud.run_record import RunRecord
 from train_cloud.run_folder.keys import LATEST
 
-_TOLD = ("laps", "clean_laps", "best_lap_s", "mean_metres", "mean_laps", "metres_trend", "mean_reward")
+_TOLD = (
+    *("laps", "clean_laps", "best_lap_s", "human_sectors_s", "policy_sectors_s", "newest_sectors_s"),
+    *("mean_metres", "mean_laps", "metres_trend", "mean_reward"),
+)
 
 
 class RunProgress(msgspec.Struct, kw_only=True):
@@ -24,6 +27,9 @@ class RunProgress(msgspec.Struct, kw_only=True):
     laps: int = 0
     clean_laps: int = 0
     best_lap_s: float | None = None
+    human_sectors_s: list[float] | None = None
+    policy_sectors_s: list[float] | None = None
+    newest_sectors_s: list[float] | None = None
     mean_metres: float | None = None
     mean_laps: float | None = None
     metres_trend: float | None = None
@@ -61,6 +67,9 @@ def progress_rows(found: RunProgress) -> list[tuple[str, str]]:
             metres += f", {100 * found.mean_laps:.0f} % of a lap"
         if found.metres_trend is not None:
             metres += f", {found.metres_trend:+.0f} lately"
+    yours, against = found.human_sectors_s, list[tuple[str, str]]()
+    if yours is not None:
+        against = [("against your best lap", laps_compared(found.policy_sectors_s, yours))]
     checkpoint = "none yet"
     if found.checkpoint_age_s is not None:
         checkpoint = f"at {found.checkpoint_steps:,} steps, {duration(found.checkpoint_age_s)} old"
@@ -69,6 +78,7 @@ def progress_rows(found: RunProgress) -> list[tuple[str, str]]:
         ("metres an episode", metres),
         ("laps, clean ones", f"{found.laps:,}, {found.clean_laps:,}"),
         ("best lap", lap_text(found.best_lap_s)),
+        *against,
         ("mean reward of an episode", "none yet" if found.mean_reward is None else f"{found.mean_reward:.1f}"),
         ("last checkpoint", checkpoint),
         ("bridges", str(found.bridges) if found.bridges is not None else f"unknown ({found.bridges_unknown_because})"),

@@ -6,6 +6,7 @@ Counting is separate from learning: a step counts once in the life of a run, how
 import msgspec
 
 from experience.batches import Batch
+from train_cloud.trainer.laps import DrivenLap, LapTimes
 from train_cloud.trainer.pace import Pace
 
 RECENT_EPISODES = 100
@@ -24,6 +25,7 @@ class Counters(msgspec.Struct, kw_only=True):
         best_lap: shortest clean lap, s; None before the first.
         recent_rewards: summed rewards of the newest RECENT_EPISODES episodes, oldest first.
         recent_metres: metres driven in the newest RECENT_EPISODES episodes of racing, oldest first.
+        lap_times: by sectors, of the human and of the policy; racing's.
         seconds: wall-clock time that trainers have spent on the run, s.
         consumed: newest batch number counted of each stream.
         weights_version, seen_version: newest version published, and newest believed one that experience came from.
@@ -54,6 +56,7 @@ class Counters(msgspec.Struct, kw_only=True):
     signature: str = ""
     recent_metres: list[float] = msgspec.field(default_factory=list)
     forgiven_updates: int = 0
+    lap_times: LapTimes = msgspec.field(default_factory=LapTimes)
 
     def count(self, stream: str, number: int, batch: Batch) -> bool:
         """Count batch `number` of `stream`; False, changing nothing, when it was counted before."""
@@ -78,9 +81,10 @@ class Counters(msgspec.Struct, kw_only=True):
         """Share of ended episodes that ended for `reason`; None before the first end."""
         return self.ends.get(reason, 0) / self.episodes if self.episodes else None
 
-    def drove(self, metres: list[float]) -> None:
-        """Note how far the episodes of a batch that counted got."""
+    def drove(self, metres: list[float], laps: list[DrivenLap]) -> None:
+        """Note how far the episodes of a batch that counted got, and its laps."""
         self.recent_metres = (self.recent_metres + metres)[-RECENT_EPISODES:]
+        self.lap_times.add(laps)
 
 
 def mean(recent: list[float]) -> float | None:

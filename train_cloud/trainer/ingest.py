@@ -14,7 +14,7 @@ from experience.codec import CodecError, Layout, decode_batch
 from runtime.logs import fields
 from train_cloud.store import Store
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.distance import Odometer
+from train_cloud.trainer.laps import Drives
 from train_cloud.trainer.learning.learner import Learner
 
 BATCHES_A_READ = 64
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 class Ingest:
     """Follows the store by row id; `counters` are updated in place, and batches of another `layout` passed over.
 
-    `saw` is told the newest version of the policies that a batch came from; the `odometer` is racing's.
+    `saw` is told the newest version of the policies that a batch came from; `drives` are racing's.
     """
 
     store: Store
@@ -34,7 +34,7 @@ class Ingest:
     counters: Counters
     layout: Layout
     saw: Callable[[int], None] = lambda _: None
-    odometer: Odometer | None = None
+    drives: Drives | None = None
 
     def __post_init__(self) -> None:
         self._read_through = 0
@@ -77,8 +77,11 @@ class Ingest:
                 _log.error("batch skipped", extra=fields(stream=row.stream, number=row.number, reason=str(error)))
                 continue
             new = self.counters.count(row.stream, row.number, batch)
-            if new and self.odometer is not None:
-                self.counters.drove(self.odometer.read(row.stream, batch))
+            if self.drives is not None:
+                # What was counted before is read, too: a lap that was under way then ends in what is new.
+                metres, laps = self.drives.read(row.stream, batch)
+                if new:
+                    self.counters.drove(metres, laps)
             self.saw(int(batch.policy_versions.max()))
             self.learner.take(batch, new)
             self._remember(row.id, batch.steps - int(batch.off_period.sum()))

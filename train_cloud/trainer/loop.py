@@ -24,8 +24,8 @@ from train_cloud.trainer.acting.actor import Actor
 from train_cloud.trainer.boot import note_first_gradient
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.directions import way_to_drive
-from train_cloud.trainer.distance import Odometer, lap_metres
 from train_cloud.trainer.ingest import Ingest
+from train_cloud.trainer.laps import Drives, lap_metres
 from train_cloud.trainer.learning.learner import Learner
 from train_cloud.trainer.pace import most_owed, pace_of
 from train_cloud.trainer.reporting.metrics import Rates, metrics_bytes, metrics_document, story
@@ -75,8 +75,8 @@ class Trainer:
         counters.pace, counters.made_by = self._pace, method_and_networks(self.config)
         self._publisher = Publisher(self.store, self.counters)
         racing = self.config.environment.kind == "racing"
-        odometer = Odometer(self.config.task.control_hz) if racing else None
-        self._ingest = Ingest(self.store, self.learner, self.counters, layout, self._publisher.saw, odometer)
+        drives = Drives(self.config.task.control_hz) if racing else None
+        self._ingest = Ingest(self.store, self.learner, self.counters, layout, self._publisher.saw, drives)
         self._lap_metres: float | None = None
         self._rates = Rates()
         self._rebuilt = False

@@ -62,6 +62,24 @@ def test_a_running_run_with_a_bridge(operated: Operated) -> None:
     assert "laps, clean ones: 31, 12\nbest lap: 1:01.250\n" in said.out
 
 
+def test_how_the_policy_stands_against_the_human_is_told_once_there_is_a_lap_of_his(operated: Operated) -> None:
+    yours, best = [20.0, 21.0, 18.75], [20.4, 21.7, 19.1]
+    for known, row in (
+        ({}, None),
+        ({"human_sectors_s": None, "policy_sectors_s": best}, None),
+        ({"human_sectors_s": yours, "policy_sectors_s": None}, "no clean lap yet, yours 59.8 s"),
+        ({"human_sectors_s": yours, "policy_sectors_s": best}, "best 61.2 s, yours 59.8 s: +0.4 +0.7 +0.4"),
+        (
+            {"human_sectors_s": best, "policy_sectors_s": [20.39, 21.0, 19.1]},
+            "best 60.5 s, yours 61.2 s: +0.0 -0.7 +0.0",
+        ),
+    ):
+        operated.objects.put("metrics.json", json.dumps(METRICS | known).encode())
+        lines = dict(line.split(": ", 1) for line in operated.run(status).out.splitlines())
+        assert lines.get("against your best lap") == row
+        assert figures(operated)["human_sectors_s"] == known.get("human_sectors_s")
+
+
 def test_a_receiver_out_of_reach_is_told_and_the_rest_is_there(operated: Operated) -> None:
     with operated.receiver() as running:
         running.kill()

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
-from runtime.progress import duration
+from runtime.progress import duration, laps_compared
 from train_cloud.run_config import RunConfig
 from train_cloud.trainer.counters import CRASHED, OFF_TRACK, Counters, mean, trend
+from train_cloud.trainer.laps import LapTimes
 from train_cloud.trainer.learning.learner import Learner
 
 RATE_SECONDS = 30.0
@@ -114,6 +115,7 @@ def metrics_document(
         "laps": counters.laps,
         "clean_laps": counters.clean_laps,
         "best_lap_s": counters.best_lap,
+        **_by_sectors(counters.lap_times),
         "mean_metres": metres,
         "metres_trend": trend(counters.recent_metres),
         "mean_laps": metres / lap_metres if metres is not None and lap_metres else None,
@@ -132,6 +134,16 @@ def metrics_document(
         "boot_seconds": dict(boot_seconds or {}),
         "versions": software_versions(),
     }
+
+
+def _by_sectors(times: LapTimes) -> dict[str, Any]:
+    """The clean laps of the human and of the policy, and what the policy's best takes longer, in each sector."""
+    told: dict[str, Any] = {}
+    for name, sectors in (("human", times.human), ("policy", times.policy), ("newest", times.last)):
+        told |= {f"{name}_lap_s": None if sectors is None else round(sum(sectors), 3), f"{name}_sectors_s": sectors}
+    if times.human is not None and times.policy is not None:
+        told["behind_human_s"] = [round(p - h, 3) for p, h in zip(times.policy, times.human, strict=True)]
+    return {"behind_human_s": None} | told
 
 
 STORY = {
@@ -166,6 +178,8 @@ def story(document: Mapping[str, Any]) -> dict[str, Any]:
     told |= {word: document["losses"].get(name) for word, name in LOSSES.items()}
     left = document.get("seconds_left")
     told["left"] = None if left is None else duration(left)
+    if (yours := document.get("human_sectors_s")) is not None:
+        told["against_you"] = laps_compared(document["policy_sectors_s"], yours)
     return {word: float(f"{v:.4g}") if isinstance(v, float) else v for word, v in told.items() if v is not None}
 
 

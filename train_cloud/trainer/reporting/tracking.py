@@ -33,6 +33,9 @@ _CURVES = {
         "laps",
         "clean_laps",
         "best_lap_s",
+        "human_lap_s",
+        "policy_lap_s",
+        "newest_lap_s",
         "episodes",
         "off_track_rate",
         "collision_rate",
@@ -42,7 +45,8 @@ _CURVES = {
 }
 TAGS = {f"{group}/{name}": name for group, names in _CURVES.items() for name in names}
 """Name of each curve, and the field of metrics.json that it draws; the losses come as train/..., and what a remote
-environment's steps take as remote/..."""
+environment's steps take as remote/..., and what the policy's best lap takes longer than the human's in sector N as
+drive/behind_human_N_s."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +55,7 @@ def curve_points(document: Mapping[str, Any]) -> dict[str, float]:
     """The point of each curve in a metrics document; what is not known yet has none."""
     points = {tag: document[field] for tag, field in TAGS.items()}
     points |= {f"remote/{name}": value for name, value in document.get("remote", {}).items()}
+    points |= {f"drive/behind_human_{n}_s": behind for n, behind in enumerate(document.get("behind_human_s") or (), 1)}
     points |= {f"train/{name}": value for name, value in document["losses"].items() if name != "n_updates"}
     return {tag: float(value) for tag, value in points.items() if value is not None}
 

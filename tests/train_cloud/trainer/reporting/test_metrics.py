@@ -8,6 +8,7 @@ import pytest
 from experience.environment import racing
 from tests.support.runs import run_config
 from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.laps import DrivenLap
 from train_cloud.trainer.learning.learners import make_learner
 from train_cloud.trainer.reporting.metrics import Rates, metrics_bytes, metrics_document, story
 from train_cloud.trainer.reporting.tracking import curve_points
@@ -49,7 +50,8 @@ def test_the_document_holds_what_the_readme_promises() -> None:
     counters.steps, counters.updates, counters.laps, counters.clean_laps = 400, 200, 3, 2
     counters.best_lap, counters.episodes = 35.5, 4
     counters.ends = {"off_track": 3, "crash": 1}
-    counters.drove([100.0, 200.0, 300.0, 600.0])
+    you, policy = DrivenLap((10.0, 11.0, 12.0), human=True), DrivenLap((10.5, 11.25, 11.75), human=False)
+    counters.drove([100.0, 200.0, 300.0, 600.0], [you, policy, DrivenLap((20.0, 20.0, 20.0), human=False)])
     rates = Rates()
     rates.mark(400, counters)
 
@@ -68,7 +70,11 @@ def test_the_document_holds_what_the_readme_promises() -> None:
     assert read["seconds_left"] is None, "one mark tells no rate"
     assert read["reward_trend"] is None
     assert (read["mean_metres"], read["mean_laps"], read["metres_trend"]) == (300.0, 0.25, 300.0)
+    assert (read["human_lap_s"], read["policy_lap_s"], read["newest_lap_s"]) == (33.0, 33.5, 60.0)
+    assert (read["human_sectors_s"], read["policy_sectors_s"]) == ([10.0, 11.0, 12.0], [10.5, 11.25, 11.75])
+    assert read["behind_human_s"] == [0.5, 0.25, -0.25]
     told = story(document)
+    assert told["against_you"] == "best 33.5 s, yours 33.0 s: +0.5 +0.2 -0.2"
     assert (told["metres_an_episode"], told["of_a_lap"], told["metres_trend"]) == (300.0, 0.25, 300.0)
     assert read["versions"]["torch"].startswith("2.")
     assert set(read["versions"]) == {"python", "ac-training", "torch", "stable-baselines3", "sb3-contrib", "numpy"}

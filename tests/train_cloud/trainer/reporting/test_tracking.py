@@ -66,6 +66,13 @@ def test_the_curves_are_those_of_the_metrics_document() -> None:
     assert points["run/replay_rows"] == 0
 
 
+def test_what_the_policy_takes_longer_than_the_human_is_drawn_by_sectors() -> None:
+    points = curve_points(document(10) | {"behind_human_s": [0.5, 0.25, -0.125]})
+    drawn = [points[f"drive/behind_human_{sector}_s"] for sector in (1, 2, 3)]
+    assert drawn == [0.5, 0.25, -0.125]
+    assert not [tag for tag in curve_points(document(10) | {"behind_human_s": None}) if "behind" in tag]
+
+
 def test_what_a_remote_environments_steps_take_is_drawn_once_it_is_known() -> None:
     known = {"environment_seconds": 0.001, "round_trip_seconds": 0.004, "overhead_seconds": 0.003}
     points = curve_points(document(10) | {"remote": known})

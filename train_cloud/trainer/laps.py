@@ -1,0 +1,168 @@
+"""What cars of racing drove: the metres of their episodes, and the laps of the human and of the policy by sectors.
+
+Neither metres nor sectors are stored with the experience: what each step observed tells them. A step of version 0 was
+driven by no policy; a lap of such steps alone is the human's (or that of whoever else demonstrates).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from experience.batches import AnyArray, Batch, Float32Array
+from racing.sectors import sector_times, speed_along
+from racing.track import TrackError
+from racing.track_text import track_of
+from train_cloud.store_file import StoreFile
+from train_cloud.track_table import only_track, track
+
+_MOST_STEPS = 2**22
+"""Steps of laps under way that are kept for all cars together: what bridges name must not fill the memory."""
+_LEAST_STEPS = 2**10
+"""A car counts as so many at least: 4,096 cars are followed, more than drive at once in any run."""
+_MOST_STEPS_OF_A_LAP = 2**16
+"""18 minutes at 60 Hz."""
+_MOST_OFF = 0.2
+"""A lap whose steps take another time than it did, by more than this share, is none."""
+_SPEED, _OFF_PERIOD, _BY_POLICY = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class DrivenLap:
+    """A clean lap: its time in each sector, s, and whether it was driven without a policy."""
+
+    sectors: tuple[float, ...]
+    human: bool
+
+
+class LapTimes(msgspec.Struct, kw_only=True):
+    """Clean laps as their times in each sector, s; None before the first.
+
+    Attributes: human: the best without a policy; policy, last: the best and the newest of the policy's.
+    """
+
+    human: tuple[float, ...] | None = None
+    policy: tuple[float, ...] | None = None
+    last: tuple[float, ...] | None = None
+
+    def add(self, laps: Sequence[DrivenLap]) -> None:
+        """Take note of these laps, in their order."""
+        for lap in laps:
+            if lap.human:
+                self.human = min(self.human or lap.sectors, lap.sectors, key=sum)
+            else:
+                self.policy = min(self.policy or lap.sectors, lap.sectors, key=sum)
+                self.last = lap.sectors
+
+
+@dataclass(slots=True)
+class _Car:
+    """A car in its episode.
+
+    Attributes:
+        metres: driven so far.
+        steps: (3, N), the newest N without a hole: m/s along the centreline; is it off the period; is it a policy's.
+        from_line: a lap began within the first of them; else it is not known where one did.
+        led_to: what the newest step led to.
+    """
+
+    metres: float = 0.0
+    steps: Float32Array = field(default_factory=lambda: np.empty((3, 0), np.float32))
+    from_line: bool = False
+    led_to: AnyArray | None = None
+
+    @property
+    def counts(self) -> int:
+        """Its share of _MOST_STEPS."""
+        return max(_LEAST_STEPS, int(self.steps.shape[1]))
+
+    def go_on(self, steps: Float32Array) -> None:
+        """Add steps (3, K)."""
+        self.steps = np.concatenate([self.steps, steps], axis=1)
+        if self.steps.shape[1] > _MOST_STEPS_OF_A_LAP:
+            self.steps, self.from_line = self.steps[:, -_MOST_STEPS_OF_A_LAP:], False
+
+    def lap(self, lap_time: float, period: float) -> DrivenLap | None:
+        """The lap of `lap_time` s that ended within the newest step; None where some of it is missing, or is another's.
+
+        Where in its first and last step it began and ended is not told: in the middle. Of the first lap of an episode
+        no step told the beginning: it lies its time before the end, were all steps of a period.
+        """
+        seconds = np.full(self.steps.shape[1], period)
+        if self.from_line:
+            # Steps off the period took what is left of the time: how long each was is not stored.
+            missing = lap_time + period - seconds.sum()
+            if abs(missing) > _MOST_OFF * lap_time:
+                return None
+            off = self.steps[_OFF_PERIOD] > 0
+            uneven = off if off.any() else np.ones_like(off)
+            seconds[uneven] = np.maximum(seconds[uneven] + missing / uneven.sum(), 0.0)
+        start = seconds.sum() - 0.5 * period - lap_time
+        sectors = sector_times(self.steps[_SPEED].astype(np.float64), seconds, start, lap_time)
+        by_policy = self.steps[_BY_POLICY, np.cumsum(seconds) > start]
+        if sectors is None or by_policy.any() != by_policy.all():
+            return None
+        return DrivenLap(tuple(np.round(sectors, 3).tolist()), not by_policy.any())
+
+    def cross_line(self) -> None:
+        """A new lap began within the newest step."""
+        self.steps, self.from_line = self.steps[:, -1:].copy(), True
+
+
+class Drives:
+    """Follows each car over batches; `control_hz` as the task has it."""
+
+    def __init__(self, control_hz: float) -> None:
+        self._period = 1.0 / control_hz
+        self._cars: dict[str, dict[int, _Car]] = {}
+
+    def read(self, stream: str, batch: Batch) -> tuple[list[float], list[DrivenLap]]:
+        """The metres of each episode that a policy ended in the batch, and its clean laps of which all steps are known.
+
+        Call it once for each batch of a stream, in their order.
+        """
+        speeds, rows = speed_along(batch.observations), batch.current_rows()
+        means = 0.5 * (speeds[rows] + speeds[rows + 1])
+        by_policy = batch.policy_versions > 0
+        steps = np.array([means, batch.off_period, by_policy], np.float32)
+        cars, ended = self._cars.setdefault(stream, {}), {episode.row for episode in batch.episodes}
+        laps_at = {lap.row: lap for lap in batch.laps}
+        crossings, metres, laps = sorted(laps_at), list[float](), list[DrivenLap]()
+        ends = np.cumsum(batch.run_lengths)
+        firsts = ends - batch.run_lengths
+        for name, first, end in zip(batch.run_cars.tolist(), firsts.tolist(), ends.tolist(), strict=True):
+            car = cars.setdefault(name, _Car())
+            if car.led_to is None or not np.array_equal(car.led_to, batch.observations[rows[first]]):
+                car.steps, car.from_line = steps[:, :0], False
+            car.led_to = batch.observations[rows[end - 1] + 1].copy()
+            car.metres += self._period * float(means[first:end].sum())
+            while crossings and crossings[0] < end:
+                row = crossings.pop(0)
+                car.go_on(steps[:, first : row + 1])
+                if laps_at[row].clean and (lap := car.lap(laps_at[row].time, self._period)) is not None:
+                    laps.append(lap)
+                car.cross_line()
+                first = row + 1
+            car.go_on(steps[:, first:end])
+            if end - 1 in ended:
+                metres += [car.metres] if by_policy[end - 1] else []
+                del cars[name]
+        self._forget()
+        return metres, laps
+
+    def _forget(self) -> None:
+        """Keep within bounds: whichever stream names the most is forgotten, and no other."""
+        counts = {stream: sum(car.counts for car in cars.values()) for stream, cars in self._cars.items()}
+        while sum(counts.values()) > _MOST_STEPS:
+            most = max(counts, key=lambda stream: counts[stream])
+            del counts[most], self._cars[most]
+
+
+def lap_metres(store: StoreFile, chosen: str | None) -> float | None:
+    """Length of the run's track: the `chosen` one (SHA-256), or the one that all bridges drive; None while unknown."""
+    text = only_track(store) if chosen is None else track(store, chosen)
+    try:
+        return None if text is None else float(track_of(text).length)
+    except TrackError:
+        return None
