@@ -11,6 +11,7 @@ from racing.track import TrackError
 from racing.track_text import track_of
 from train_cloud.store_file import StoreFile
 from train_cloud.track_table import only_track, track
+from train_cloud.trainer.counters import demonstrated
 
 _SPEED = next(column for column, channel in enumerate(CHANNELS) if channel.name == "speed_forward")
 _MOST_CARS = 4096
@@ -25,16 +26,16 @@ class Odometer:
         self._under_way: dict[tuple[str, int], float] = {}
 
     def read(self, stream: str, batch: Batch) -> list[float]:
-        """The metres of each episode that ended in the batch; call it once for each, in their order."""
+        """The metres of each episode that a policy ended in the batch; call it once for each, in their order."""
         lasts = np.cumsum(batch.run_lengths) - 1
         speeds = batch.current_observations()[:, _SPEED].astype(np.float64)
         driven = self._metres * np.add.reduceat(speeds, lasts + 1 - batch.run_lengths)
-        ended = {episode.row for episode in batch.episodes}
+        ended, shown = {episode.row for episode in batch.episodes}, demonstrated(batch)
         metres = []
         for car, last, more in zip(batch.run_cars.tolist(), lasts.tolist(), driven.tolist(), strict=True):
             so_far = self._under_way.pop((stream, car), 0.0) + more
             if last in ended:
-                metres.append(so_far)
+                metres += [] if shown[last] else [so_far]
             elif len(self._under_way) < _MOST_CARS:
                 self._under_way[stream, car] = so_far
         return metres

@@ -16,6 +16,7 @@ from racing.policy_file import SQUASHED_GAUSSIAN
 from train_cloud.run_config import RunConfig
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.average import Average
+from train_cloud.trainer.learning.demonstrations import beside, clone_behaviour
 from train_cloud.trainer.learning.export import policy_file
 from train_cloud.trainer.learning.learner import Figures
 from train_cloud.trainer.learning.normalised import NormalisedNetwork
@@ -42,6 +43,7 @@ class XqcLearner:
         set_random_seed(config.seed)
         self._sides = view.spaces.observation.space, action
         self.replay = PackedReplayBuffer(config.buffer_size, *self._sides, device=self._device)
+        self.demonstrations = beside(self.replay)
         self._returns = EpisodeReturns(config.discount)
         sizes = [int(np.prod(space.shape or ())) for space in self._sides]
         self.networks = Networks(config, *sizes).to(self._device)
@@ -49,6 +51,8 @@ class XqcLearner:
         self._losses: dict[str, float] = {}
         self._dropped = 0
         self.average: Average[NormalisedNetwork] | None = None
+        self.cloning = 0
+        """Updates of the actor alone, by the demonstrations that there are before the first of all updates."""
 
     @property
     def remembers(self) -> int:
@@ -62,22 +66,25 @@ class XqcLearner:
             actions = self.networks.act(seen.reshape(len(seen), -1), explore).cpu().numpy()
         return self.view.done(self._low + 0.5 * (actions + 1.0) * (self._high - self._low))
 
-    def take(self, batch: Batch, new: bool = True, /) -> None:
-        """Put the steps of `batch` into the replay buffer, except those off the control period."""
+    def take(self, batch: Batch, new: bool = True, /) -> int:
+        """Put the steps of `batch` into the replay buffer or beside it, except those off the control period."""
         seen, chosen = self.view.observed_rows(batch.observations), self.view.chosen(batch.actions)
         if not self.view.sound(seen, chosen):
             self._dropped += batch.steps
-            return
-        insert_batch(self.replay, batch, self.view, self._scaled, self._config.n_step, self._config.discount)
+            return 0
+        n_step, discount = self._config.n_step, self._config.discount
+        kept = insert_batch(self.replay, batch, self.view, self._scaled, n_step, discount, new)
         returns = self._returns.of(runs_of(batch, ~batch.off_period))
         if new:
             # What was counted before is in the figures that the state holds.
             self.networks.scale.add(returns)
+        return kept
 
     def update(self, budget: int) -> int:
         """Make `budget` updates, or none while the replay buffer is empty."""
         if self.replay.size() == 0:
             return 0
+        self._clone()
         told: dict[str, list[Tensor]] = defaultdict(list)
         for _ in range(budget):
             for name, loss in self.xqc.update(self.replay.sample(self._config.batch_size)).items():
@@ -93,7 +100,8 @@ class XqcLearner:
 
     def figures(self) -> Figures:
         """The losses, and the buffer's rows."""
-        return Figures(dict(self._losses), self.replay.size(), self._dropped)
+        left_out = 0 if self.demonstrations is None else self.demonstrations.left_out
+        return Figures(dict(self._losses), self.replay.size(), self._dropped + left_out)
 
     def check(self) -> None:
         """Raise Diverged when the latest losses, a weight or a moment of an optimiser is no longer sane."""
@@ -134,6 +142,22 @@ class XqcLearner:
         if self.average is not None:
             self.average.module.load_state_dict(held.get("average", self.networks.actor.state_dict()))
         self.xqc.updates = counters.updates
+        if counters.updates:
+            self.cloning = 0
+
+    def _clone(self) -> None:
+        updates, self.cloning, shown, actor = self.cloning, 0, self.demonstrations, self.networks.actor
+        if not updates or shown is None or not shown.size():
+            return
+
+        def act(observations: Tensor) -> Tensor:
+            output: Tensor = actor(observations)
+            return output.chunk(2, 1)[0].tanh()
+
+        config = self._config
+        clone_behaviour(shown, actor, act, updates, config.batch_size, config.learning_rate, actor.normalise_weights)
+        if self.average is not None:
+            self.average.begin()
 
     def _scaled(self, actions: AnyArray) -> AnyArray:
         """Actions (N, A) in -1 to 1."""
