@@ -76,6 +76,7 @@ class Table:
 
     remembers = 10_000
     waits_for_version = False
+    demonstrations = None
 
     def __init__(self) -> None:
         self.sums, self.counts, self.updates = np.zeros((CELLS, MOVES)), np.zeros((CELLS, MOVES)), 0
@@ -84,13 +85,14 @@ class Table:
         means = self.sums / np.maximum(self.counts, 1)
         return np.asarray(means[observations.reshape(-1, CELLS, 3)[:, :, 0].argmax(axis=1)].argmax(axis=1))
 
-    def take(self, batch: Batch, _new: bool = True, /) -> None:
+    def take(self, batch: Batch, _new: bool = True, /) -> int:
         images = batch.current_observations().reshape(-1, CELLS, 3)
         assert images.dtype == np.uint8
         assert batch.actions.dtype == np.int64
         cells, moves = images[:, :, 0].argmax(axis=1), batch.actions[:, 0]
         np.add.at(self.sums, (cells, moves), batch.rewards)
         np.add.at(self.counts, (cells, moves), 1)
+        return batch.steps
 
     def update(self, budget: int) -> int:
         self.updates += budget
@@ -138,7 +140,7 @@ def lived(recorder: Recorder) -> list[tuple[int, int, float]]:
             laps=(),
             episodes=(),
         )
-        assert recorder.record(seen[None], cast(Any, step), 0)
+        assert recorder.record(seen[None], cast(Any, step), 1)
         walked.append((int(seen[0, :, 0].argmax()), int(move), reward))
         seen = fresh
     return walked

@@ -21,6 +21,9 @@ from train_cloud.settings import ConfigError as ConfigError
 from train_cloud.settings import load_settings, parse_settings
 from wire.pairing import is_host
 
+MAX_DEMONSTRATIONS: Final = 100_000
+"""Demonstrated steps that are kept for ever, at most: 83 minutes at 20 Hz, 45 MB in each checkpoint of racing."""
+
 
 def _in(unit: str, **limits: Any) -> Meta:
     """A quantity in `unit`, within these limits; docs/settings.md shows both."""
@@ -187,11 +190,11 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     xqc: XqcSettings = XqcSettings()
     """What only XQC asks for."""
     total_timesteps: Steps = 200_000
-    """Environment steps after which the run is done."""
+    """Environment steps after which the run is done; demonstrations do not count."""
     save_frequency: Steps = 20_000
     """Environment steps between two checkpoints."""
     learning_starts: Annotated[int, _in("steps", ge=0, le=10**12)] = BY_METHOD
-    """Environment steps collected before the first update (PPO: its first rollout)."""
+    """Environment steps collected before the first update, demonstrations among them (PPO: its first rollout)."""
     updates_per_step: Annotated[float, _in("updates/step", gt=0, le=100)] = BY_METHOD
     """Gradient updates for each environment step, the update-to-data ratio that the trainer aims for (not PPO)."""
     batch_size: Annotated[int, _in("transitions", ge=1, le=65_536)] = BY_METHOD
@@ -202,6 +205,10 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """Steps whose rewards count as driven before the critics say what the rest is worth (not PPO)."""
     mirrored: Annotated[float, Meta(ge=0, le=1)] = BY_METHOD
     """Share of each batch that is learned from as in a mirror, so that left bends teach right ones (racing only)."""
+    demonstration_share: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """Share of each batch that is drawn from demonstrations, while there are any (not PPO, which drops them)."""
+    behaviour_cloning_updates: Annotated[int, _in("updates", ge=0, le=1_000_000)] = 0
+    """Updates in which the policy only imitates the demonstrations, before its first one of learning (not DQN, PPO)."""
     learning_rate: Rate = BY_METHOD
     """Step size of the optimiser."""
     horizon_seconds: Seconds | None = BY_METHOD

@@ -26,7 +26,7 @@ from racing.reference_driver import ReferenceDriver
 from racing.task import TaskConfig
 from racing.track import parse_track
 from runtime.exit_codes import ExitCode
-from scripts.bench.learning_drive import PUBLISH_STEPS, learn, learn_as_stable_baselines3
+from scripts.bench.learning_drive import DEMONSTRATIONS, PUBLISH_STEPS, learn, learn_as_stable_baselines3
 from scripts.bench.measuring import head, options, row
 from scripts.bench.setting import setting
 from scripts.demo.settings import demo_run
@@ -60,7 +60,7 @@ METHODS: Final[dict[str, dict[str, Any]]] = {
     },
     "demo": {name: getattr(_DEMO, name) for name in _DEMO_FIELDS},
 }
-"""What may be named, and the fields of run.json that it is."""
+"""What may be named, and the fields of run.json that it is; with "+laps" and so on, also what is demonstrated first."""
 QUICK: Final[dict[str, Any]] = {"learning_starts": 100}
 LAPS: Final = 3
 STARTS: Final = 3
@@ -100,7 +100,9 @@ def compute(piece: Piece) -> dict[str, Any]:
         found = judge(policy_actions(policy), track, STARTS, LAPS)
         judged.append((steps, found.clean, found.best))
 
-    learned = learn_as_stable_baselines3 if piece.method == RIVAL else partial(learn, settings=piece.settings)
+    shown = piece.method.partition("+")[2]
+    ours = partial(learn, settings=piece.settings, shown=shown)
+    learned = learn_as_stable_baselines3 if piece.method == RIVAL else ours
     ended = learned(track, seed=piece.seed, steps=piece.steps, every=piece.every, judge=look)
     seconds = round(time.monotonic() - began, 1)
     return piece.key | {"reference": reference, "judged": judged, "ended": ended, "seconds": seconds}
@@ -223,7 +225,10 @@ def main() -> ExitCode:
     # Seed by seed, so that what there is after an interruption covers all tracks and methods.
     asked = product(wanted.seeds, wanted.tracks, wanted.methods)
     settings = {name: fields | (QUICK if wanted.quick else {}) for name, fields in METHODS.items()}
-    pieces = [Piece(track, method, seed, wanted.steps, wanted.every, settings[method]) for seed, track, method in asked]
+    pieces = [
+        Piece(track, method, seed, wanted.steps, wanted.every, settings[method.partition("+")[0]])
+        for seed, track, method in asked
+    ]
     results, told = [], time.monotonic()
     for number, piece in enumerate(pieces, 1):
         result = find(finished(folder), piece)
@@ -241,9 +246,11 @@ def main() -> ExitCode:
 
 def _problem(methods: Iterable[str], tracks: Iterable[str], steps: int, every: int) -> str:
     """What is wrong with what was asked for, as a sentence; or ""."""
-    unknown = [method for method in methods if method not in METHODS]
+    shown = [f"{method}+{kind}" for method in METHODS if method != RIVAL for kind in DEMONSTRATIONS]
+    unknown = [method for method in methods if method not in METHODS and method not in shown]
     if unknown:
-        return f"There is no method called {', '.join(unknown)}; there are: {', '.join(METHODS)}."
+        known = f"{', '.join(METHODS)}, and all but the first with +{', +'.join(DEMONSTRATIONS)}"
+        return f"There is no method called {', '.join(unknown)}; there are: {known}."
     if every % PUBLISH_STEPS or steps % every:
         return f"--steps must be a multiple of --every, and that of {PUBLISH_STEPS}."
     try:

@@ -1,7 +1,8 @@
 """One car that learns in this process, and how its policies lap: a piece of `scripts.bench.learning`.
 
 The car explores by the exported policy, as a PC does, and gets a new one every second; its steps become batches as
-the recorder makes them, and the trainer's own learner takes them in at the run's pace. The rival is
+the recorder makes them, and the trainer's own learner takes them in at the run's pace. Laps of the reference driver may
+stand in the stream before its first step, as a human's would. The rival is
 stable-baselines3's SAC in its own loop, with its defaults. What is judged is always the exported policy.
 """
 
@@ -11,13 +12,16 @@ from typing import Any, Final
 import numpy as np
 from stable_baselines3 import SAC
 
+from experience.batches import Batch
 from experience.chunks import Chunk, assemble
 from experience.environment import racing
 from racing.driving import VectorDriving
 from racing.env import RacingEnv
+from racing.evaluation import reference_actions
 from racing.policy import Policy
+from racing.reference_driver import ReferenceDriver
 from racing.simulator import SimulatedCar
-from racing.task import ACTION_STEP, Task
+from racing.task import ACTION_STEP, Task, TaskConfig
 from racing.track import Track
 from train_cloud.run_config import BucketConfig, RunConfig
 from train_cloud.trainer.learning.export import ExportError, export_policy
@@ -28,31 +32,65 @@ from train_cloud.trainer.pace import pace_of
 PUBLISH_STEPS: Final = 20
 """Between two versions of the policy that drives: one second, as in the demo."""
 
+DEMONSTRATED_LAPS: Final = 2
+LAZY: Final = 0.7
+"""Share of its speed that a lazy driver keeps to."""
+DEMONSTRATIONS: Final = ("laps", "lazy", "wrong")
+"""By the reference driver; by it at a LAZY pace; by it for as long, with the steering reversed."""
+
 Judge = Callable[[int, Policy], None]
 """Is told each policy that is to be judged, and after how many steps."""
 
 
-def learn(track: Track, settings: Mapping[str, Any], seed: int, steps: int, every: int, judge: Judge) -> str:
+def learn(
+    track: Track, settings: Mapping[str, Any], seed: int, steps: int, every: int, judge: Judge, shown: str = ""
+) -> str:
     """Learn for so many steps by a run with these `settings` (fields of RunConfig); what ended it early, or "".
 
-    `every` is a multiple of PUBLISH_STEPS.
+    `every` is a multiple of PUBLISH_STEPS; `shown` is one of DEMONSTRATIONS, or "" for none, and not among the steps.
     """
     bucket = BucketConfig(name="unused")
     run = RunConfig(run_id="bench", bucket=bucket, seed=seed, device="cpu", total_timesteps=steps, **settings)
     try:
-        _learn(run, track, every, judge)
+        _learn(run, track, every, judge, demonstrated(track, shown) if shown else [])
     except (Diverged, ExportError) as error:
         return str(error)
     return ""
 
 
-def _learn(run: RunConfig, track: Track, every: int, judge: Judge) -> None:
+def demonstrated(track: Track, shown: str) -> list[Batch]:
+    """DEMONSTRATED_LAPS from before the line, as a bridge records what no policy drives."""
+    driver, layout = ReferenceDriver(track), racing().spaces.layout
+    steps = round(DEMONSTRATED_LAPS * driver.lap_time_estimate * TaskConfig().control_hz)
+    if shown == "lazy":
+        driver.speed *= LAZY
+    act, sign = reference_actions(driver), np.array([-1.0 if shown == "wrong" else 1.0, 1.0], np.float32)
+    driving = VectorDriving(SimulatedCar(track, start="line"), Task(track))
+    chunk, laps, observation = Chunk(PUBLISH_STEPS, 1, layout), 0, driving.reset()
+    batches: list[Batch] = []
+    while laps < DEMONSTRATED_LAPS if shown != "wrong" else len(batches) * PUBLISH_STEPS < steps:
+        for _ in range(PUBLISH_STEPS):
+            step = driving.step(sign * act(observation, driving.state))
+            chunk.add(observation, step, 0)
+            observation, laps = step.observation, laps + len(step.laps)
+        begun = PUBLISH_STEPS * len(batches)
+        batch = assemble(chunk, layout, lambda _, first=begun: first)  # type: ignore[misc]
+        chunk.clear()
+        assert batch is not None
+        batches.append(batch)
+    return batches
+
+
+def _learn(run: RunConfig, track: Track, every: int, judge: Judge, shown: list[Batch]) -> None:
     environment = racing()
     learner, pace = make_learner(run, environment), pace_of(run, None, 0, 0)
     driving = VectorDriving(SimulatedCar(track, seed=run.seed), Task(track))
     chunk, exploration = Chunk(PUBLISH_STEPS, 1, environment.spaces.layout), np.random.default_rng(run.seed)
     policy, updates = environment.policy(learner.policy(1)), 0
     observation = driving.reset()
+    demonstrations = sum(known.steps for known in shown)
+    for known in shown:
+        learner.take(known)
     for begun in range(0, run.total_timesteps, PUBLISH_STEPS):
         for _ in range(PUBLISH_STEPS):
             step = driving.step(policy.act(observation, exploration))
@@ -63,7 +101,7 @@ def _learn(run: RunConfig, track: Track, every: int, judge: Judge) -> None:
         assert batch is not None
         learner.take(batch)
         driven = begun + PUBLISH_STEPS
-        if (owed := pace.asked(driven) - updates) > 0 and (made := learner.update(owed)):
+        if (owed := pace.asked(driven, demonstrations) - updates) > 0 and (made := learner.update(owed)):
             updates += made
             policy = environment.policy(learner.policy(policy.version + 1))
         if driven % every == 0:

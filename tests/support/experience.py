@@ -1,6 +1,6 @@
 """Made-up experience: valid batches of the racing task's layout, repeatable by seed, without any car."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from train_cloud.store import IncomingBatch
 STREAM = "a" * 32
 
 
-def made_up_batch(seed: int, run_lengths: Sequence[int] = (12, 8), late_share: float = 0.0) -> Batch:
+def made_up_batch(seed: int, run_lengths: Sequence[int] = (12, 8), late_share: float = 0.0, version: int = 1) -> Batch:
     """Runs of the given lengths; every run but the last ends an episode, one lap is in the first step."""
     rng = np.random.default_rng(seed)
     steps, runs = sum(run_lengths), len(run_lengths)
@@ -30,7 +30,7 @@ def made_up_batch(seed: int, run_lengths: Sequence[int] = (12, 8), late_share: f
         rewards=rng.normal(size=steps).astype(np.float32),
         terminated=terminated,
         truncated=truncated,
-        policy_versions=np.full(steps, 1, np.uint32),
+        policy_versions=np.full(steps, version, np.uint32),
         action_ages=np.zeros(steps, np.float32),
         off_period=rng.random(steps) < late_share,
         laps=(LapRecord(0, 100.0 - 0.01 * seed, seed % 2 == 0),),
@@ -38,7 +38,15 @@ def made_up_batch(seed: int, run_lengths: Sequence[int] = (12, 8), late_share: f
     )
 
 
-def incoming(numbers: Sequence[int], stream: str = STREAM, late_share: float = 0.0) -> list[IncomingBatch]:
-    """Batches of `stream` with these numbers, 20 steps each; a number's content is always the same."""
-    batches = [(number, made_up_batch(number, late_share=late_share)) for number in numbers]
+def incoming(
+    numbers: Sequence[int], stream: str = STREAM, late_share: float = 0.0, demonstrated: Collection[int] = ()
+) -> list[IncomingBatch]:
+    """Batches of `stream` with these numbers, 20 steps each; a number's content is always the same.
+
+    No policy drove those that are `demonstrated`.
+    """
+    batches = [
+        (number, made_up_batch(number, late_share=late_share, version=int(number not in demonstrated)))
+        for number in numbers
+    ]
     return [IncomingBatch(stream, number, batch.steps, encode_batch(batch)) for number, batch in batches]

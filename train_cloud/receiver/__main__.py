@@ -28,7 +28,7 @@ from train_cloud.receiver.backup import Backup
 from train_cloud.receiver.restore import RestoreError, restore
 from train_cloud.receiver.server import Receiver
 from train_cloud.receiver.tls import load_identity
-from train_cloud.run_config import ConfigError, RunConfig, load_run_config
+from train_cloud.run_config import MAX_DEMONSTRATIONS, ConfigError, RunConfig, load_run_config
 from train_cloud.run_folder.files import PAIRING, STORE, TOKEN_VARIABLE
 from train_cloud.run_folder.keys import run_prefix
 from train_cloud.run_folder.states import TrainerState
@@ -136,8 +136,9 @@ def _make_ready(store: Store, objects: ObjectStore, config: RunConfig, stop: thr
             return stop.wait(seconds)
 
         patiently(lambda: probe(objects), "trying what the bucket's server can do", wait)
-        # The replay of a resumed run ends at its checkpoint, which lies behind what is stored: some more are needed.
-        steps = config.buffer_size + config.save_frequency + config.max_lead_steps
+        # The replay of a resumed run ends at its checkpoint, which lies behind what is stored, and demonstrations among
+        # it, which the checkpoint holds, fill no place in it: some more are needed.
+        steps = config.buffer_size + MAX_DEMONSTRATIONS + config.save_frequency + config.max_lead_steps
         environment = environment_of(config)
         restore(store, objects, steps, environment.signature if environment else None, stop)
         store.set_ready()

@@ -37,11 +37,13 @@ CHECKPOINTS: Final = "checkpoints/"
 LATEST: Final = CHECKPOINTS + "LATEST"
 """A copy of the newest complete checkpoint's manifest, written last."""
 MANIFEST: Final = "manifest.json"
-"""In each checkpoint's folder, as the four that follow."""
+"""In each checkpoint's folder, as those that follow."""
 MODEL: Final = "model.zip"
 POLICY: Final = "policy.safetensors"
 COUNTERS: Final = "counters.json"
 GENERATORS: Final = "rng.npz"
+DEMONSTRATIONS: Final = "demonstrations.safetensors"
+"""Only where there were any."""
 
 
 def run_prefix(run_id: str) -> str:

@@ -5,7 +5,7 @@ Counting is separate from learning: a step counts once in the life of a run, how
 
 import msgspec
 
-from experience.batches import Batch
+from experience.batches import Batch, BoolArray
 from train_cloud.trainer.laps import DrivenLap, LapTimes
 from train_cloud.trainer.pace import Pace
 
@@ -14,11 +14,18 @@ CRASHED = "crash"
 OFF_TRACK = "off_track"
 
 
+def demonstrated(batch: Batch) -> BoolArray:
+    """Which steps (T,) no policy drove: what a human did, or another driver."""
+    shown: BoolArray = batch.policy_versions == 0
+    return shown
+
+
 class Counters(msgspec.Struct, kw_only=True):
     """Counts since the beginning of the run.
 
     Attributes:
         steps: environment steps taken in, those off the period included.
+        demonstrations: those of the steps that no policy drove; their laps and episodes are in none of these figures.
         off_period_steps: steps that took another time than a control period; they are not learned from.
         episodes, ends: ended episodes, in all and by reason.
         laps, clean_laps: completed laps; clean ones never had more than two wheels out.
@@ -37,6 +44,7 @@ class Counters(msgspec.Struct, kw_only=True):
     """
 
     steps: int = 0
+    demonstrations: int = 0
     off_period_steps: int = 0
     updates: int = 0
     episodes: int = 0
@@ -58,19 +66,30 @@ class Counters(msgspec.Struct, kw_only=True):
     forgiven_updates: int = 0
     lap_times: LapTimes = msgspec.field(default_factory=LapTimes)
 
+    @property
+    def driven(self) -> int:
+        """Steps that policies drove."""
+        return self.steps - self.demonstrations
+
     def count(self, stream: str, number: int, batch: Batch) -> bool:
         """Count batch `number` of `stream`; False, changing nothing, when it was counted before."""
         if number <= self.consumed.get(stream, 0):
             return False
         self.consumed[stream] = number
+        shown = demonstrated(batch)
         self.steps += batch.steps
+        self.demonstrations += int(shown.sum())
         self.off_period_steps += int(batch.off_period.sum())
         for lap in batch.laps:
+            if shown[lap.row]:
+                continue
             self.laps += 1
             if lap.clean:
                 self.clean_laps += 1
                 self.best_lap = lap.time if self.best_lap is None else min(self.best_lap, lap.time)
         for episode in batch.episodes:
+            if shown[episode.row]:
+                continue
             self.episodes += 1
             self.ends[episode.reason] = self.ends.get(episode.reason, 0) + 1
             self.recent_rewards.append(episode.total_reward)

@@ -45,8 +45,9 @@ class Ingest:
 
     def skip_to_needed(self) -> None:
         """Pass over what is counted already and too old for the learner; call it once, before the first read."""
-        # Steps off the period take no place in the learner's memory, and which batches hold them is not known yet.
-        wanted = self.learner.remembers + self.counters.off_period_steps
+        # Steps off the period and demonstrations take no place in the memory that is rebuilt, and which batches hold
+        # them is not known yet.
+        wanted = self.learner.remembers + self.counters.off_period_steps + self.counters.demonstrations
         held = 0
         for batch_id, stream, number, steps in self.store.positions():
             counted = number <= self.counters.consumed.get(stream, 0)
@@ -83,8 +84,7 @@ class Ingest:
                 if new:
                     self.counters.drove(metres, laps)
             self.saw(int(batch.policy_versions.max()))
-            self.learner.take(batch, new)
-            self._remember(row.id, batch.steps - int(batch.off_period.sum()))
+            self._remember(row.id, self.learner.take(batch, new))
         return len(rows)
 
     def _remember(self, batch_id: int, steps: int) -> None:

@@ -68,7 +68,8 @@ class Trainer:
 
     def __post_init__(self, layout: Layout) -> None:
         counters = self.counters
-        self._pace = pace_of(self.config, counters.pace, counters.steps, counters.updates)
+        begun = counters.driven, counters.updates, counters.demonstrations
+        self._pace = pace_of(self.config, counters.pace, *begun)
         if counters.pace not in (None, self._pace):
             told = fields(updates_per_step=self._pace.updates_per_step, from_steps=self._pace.from_steps)
             _log.info("other settings than before: updates are counted from here on", extra=told)
@@ -123,7 +124,7 @@ class Trainer:
                     self._say_what_the_actor_waits_for()
                 self.uploads.check()
                 self._note_checkpoint()
-                progress.update(self.trained_steps(), **({"left": None} | self._story))
+                progress.update(self.learned_steps(), **({"left": None} | self._story))
                 if not read and not updates:
                     self._idle()
         done = self.done()
@@ -134,7 +135,7 @@ class Trainer:
         self.save()
         self._report(state)
         self.uploads.curves(self.tracking.upload)
-        _log.info(state, extra=fields(done=f"{self.trained_steps()}/{self.config.total_timesteps}", **self._story))
+        _log.info(state, extra=fields(done=f"{self.learned_steps()}/{self.config.total_timesteps}", **self._story))
         return done
 
     def _act(self) -> int:
@@ -182,13 +183,18 @@ class Trainer:
 
     def done(self) -> bool:
         """Whether all steps of the run are taken in and learned from."""
-        return self.counters.steps >= self.config.total_timesteps and self._updates_owed() <= 0
+        return self.counters.driven >= self.config.total_timesteps and self._updates_owed() <= 0
 
     def trained_steps(self) -> int:
-        """Environment steps that learning has kept up with; it need not keep up with those that it dropped."""
+        """Environment steps that learning has kept up with; it need not with those dropped, or demonstrated."""
+        return self.learned_steps() + self.counters.demonstrations
+
+    def learned_steps(self) -> int:
+        """The same of those that policies drove, which are the run's `total_timesteps`."""
+        counters = self.counters
         if self.learner.waits_for_version:
-            return self.counters.steps - self.learner.figures().replay_rows
-        return min(self.counters.steps, self._pace.trained(self.counters.updates))
+            return counters.driven - self.learner.figures().replay_rows
+        return min(counters.driven, self._pace.trained(counters.updates, counters.demonstrations))
 
     def save(self) -> None:
         """Hand a checkpoint of this moment to the uploads. Raises Diverged: every checkpoint is a good one."""
@@ -234,8 +240,8 @@ class Trainer:
 
     def _updates_owed(self) -> int:
         """Updates that the steps taken in so far still ask for."""
-        steps = min(self.counters.steps, self.config.total_timesteps)
-        return self._pace.asked(steps) - self.counters.updates
+        steps = min(self.counters.driven, self.config.total_timesteps)
+        return self._pace.asked(steps, self.counters.demonstrations) - self.counters.updates
 
     def _forgive(self) -> None:
         """Owe no more updates than the cap: what is made from old experience alone teaches ever less."""
@@ -257,9 +263,9 @@ class Trainer:
         if not self.learner.waits_for_version:
             updates = self.learner.update(budget) if budget > 0 else 0
             counters.updates += updates
-        elif (updates := self.learner.update(budget)) or counters.steps >= total:
+        elif (updates := self.learner.update(budget)) or counters.driven >= total:
             # What the steps ask for that are learned from or dropped: reckoned anew, so that all lives agree about it.
-            counters.updates = max(counters.updates, self._pace.asked(min(self.trained_steps(), total)))
+            counters.updates = max(counters.updates, self._pace.asked(min(self.learned_steps(), total)))
         if updates and self._boot_seconds is None:
             self._boot_seconds = note_first_gradient(self.store.path.parent)
         return updates
@@ -290,8 +296,8 @@ class Trainer:
         """Put metrics.json up, draw the curves, and make the story that the progress line tells. Raises Diverged."""
         self.learner.check()
         self.counters.seconds = time.monotonic() - self._began
-        asked = self._pace.asked(min(self.counters.steps, self.config.total_timesteps))
-        self._rates.mark(self.trained_steps(), self.counters, asked + self.counters.forgiven_updates)
+        asked = self._updates_owed() + self.counters.updates + self.counters.forgiven_updates
+        self._rates.mark(self.learned_steps(), self.counters, asked)
         if self.actor is not None:
             self._remote = {"remote": self.actor.figures(), "waits_for": self.actor.waits_for()}
         document = self._document(state)
@@ -299,10 +305,10 @@ class Trainer:
         self.tracking.draw(document)
         self._story = story(document)
         laps = f"{self.counters.laps} laps, {self.counters.clean_laps} of them clean"
-        notify.status(f"{state}: {self.trained_steps()} of {self.config.total_timesteps} steps, {laps}")
+        notify.status(f"{state}: {self.learned_steps()} of {self.config.total_timesteps} steps, {laps}")
 
     def _document(self, state: TrainerState) -> dict[str, Any]:
-        trained, saved = self.trained_steps(), self.uploads.saved_steps
+        trained, saved = self.learned_steps(), self.uploads.saved_steps
         if self._lap_metres is None:
             self._lap_metres = lap_metres(self.store, self.config.environment.track)
         document = metrics_document(

@@ -14,7 +14,9 @@ from train_cloud.run_config import RunConfig
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """Updates asked for by the steps beyond `from_steps`, where `from_updates` were made.
 
-    `updates_per_step` and `learning_starts` are the settings of the run that it was made from.
+    `updates_per_step` and `learning_starts` are the settings of the run that it was made from. Steps are those that
+    policies drove. Demonstrations ask for no updates; they stand in for as many of the steps that are collected before
+    the first update, so that with enough of them learning begins at once.
     """
 
     updates_per_step: float
@@ -22,13 +24,15 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     from_steps: int
     from_updates: int = 0
 
-    def asked(self, steps: int) -> int:
+    def asked(self, steps: int, demonstrations: int = 0) -> int:
         """Updates that a run of so many steps should have made."""
-        return self.from_updates + int(self.updates_per_step * max(0, steps - self.from_steps))
+        beyond = steps + min(demonstrations, self.learning_starts) - self.from_steps
+        return self.from_updates + int(self.updates_per_step * max(0, beyond))
 
-    def trained(self, updates: int) -> int:
+    def trained(self, updates: int, demonstrations: int = 0) -> int:
         """Steps that so many updates have kept up with."""
-        return int(self.from_steps + (updates - self.from_updates) / self.updates_per_step)
+        begun = self.from_steps - min(demonstrations, self.learning_starts)
+        return int(begun + (updates - self.from_updates) / self.updates_per_step)
 
     def forgiving(self, updates: int) -> "Pace":
         """The same pace, which asks for so many updates less from now on; their steps count as kept up with."""
@@ -50,7 +54,7 @@ def asked_by(config: RunConfig) -> tuple[float, int]:
     return config.updates_per_step, config.learning_starts
 
 
-def pace_of(config: RunConfig, known: Pace | None, steps: int, updates: int) -> Pace:
+def pace_of(config: RunConfig, known: Pace | None, steps: int, updates: int, demonstrations: int = 0) -> Pace:
     """The pace at which a run goes on by `config` that has `steps` and `updates`, until now at `known`.
 
     None: a new run, or a checkpoint of an earlier version, whose settings are taken for today's if they can be.
@@ -59,13 +63,13 @@ def pace_of(config: RunConfig, known: Pace | None, steps: int, updates: int) -> 
     if known is not None and (known.updates_per_step, known.learning_starts) == (ratio, begin):
         return known
     whole = Pace(updates_per_step=ratio, learning_starts=begin, from_steps=begin)
-    owed = whole.asked(min(steps, config.total_timesteps)) - updates
+    owed = whole.asked(min(steps, config.total_timesteps), demonstrations) - updates
     if known is None and 0 <= owed <= ratio * config.max_lead_steps:
         return whole
     # Before its first update a run still collects as much as it is told to.
     return Pace(
         updates_per_step=ratio,
         learning_starts=begin,
-        from_steps=steps if updates else max(steps, begin),
+        from_steps=steps + min(demonstrations, begin) if updates else max(steps, begin),
         from_updates=updates,
     )

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from racing.reference_driver import ReferenceDriver
+from racing.track import parse_track
 from runtime.exit_codes import ExitCode
 from scripts.bench import learning
 from scripts.bench.learning import RIVAL, Piece, find, finished, interval, keep, milestones, steadiness, table
+from scripts.bench.learning_drive import LAZY, demonstrated
 
-QUICK = ["--quick", "--methods", RIVAL, "sac"]
+QUICK = ["--quick", "--methods", RIVAL, "sac", "sac+laps"]
 
 
 def judged(*rows: tuple[int, list[int], float | None], **others: Any) -> dict[str, Any]:
@@ -80,11 +83,26 @@ def test_quickly_the_rival_and_our_own_learn_and_an_interrupted_computation_goes
     assert capsys.readouterr().out.splitlines()[2:] == shown.splitlines()[2:]
 
 
+@pytest.mark.parametrize(("shown", "pace"), [("laps", 1.0), ("lazy", 1 / LAZY), ("wrong", None)])
+def test_what_is_demonstrated_is_two_laps_that_no_policy_drove(shown: str, pace: float | None) -> None:
+    track = parse_track("seed:7:1200")
+    batches = demonstrated(track, shown)
+    laps = [lap for batch in batches for lap in batch.laps]
+    assert {int(version) for batch in batches for version in batch.policy_versions} == {0}
+    if pace is None:
+        assert not laps
+        assert sum(len(batch.episodes) for batch in batches) > 10
+    else:
+        assert [lap.clean for lap in laps] == [True, True]
+        assert laps[1].time == pytest.approx(pace * ReferenceDriver(track).lap_time_estimate, rel=0.06)
+
+
 def test_what_cannot_be_computed_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for wrong, said in (
         (["--methods", "sca"], "no method called sca; there are: stable-baselines3, sac"),
+        (["--methods", f"{RIVAL}+laps"], "with +laps, +lazy, +wrong"),
         (["--every", "50"], "must be a multiple of"),
         (["--tracks", "seed:x"], "seed:x"),
     ):

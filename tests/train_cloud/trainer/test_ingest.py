@@ -158,3 +158,43 @@ def test_a_damaged_row_is_passed_over(store: Store) -> None:
     take_in(store, taker, counters)
     assert taker.replay.size() == 40
     assert counters.consumed == {STREAM: 3}
+
+
+SHOWN = {3, 4, 21, 39}
+
+
+def test_demonstrations_are_no_steps_laps_or_episodes_of_a_policy(store: Store) -> None:
+    store.add_batches(incoming(range(1, 41), demonstrated=SHOWN))
+    taker, counters = learner(), Counters()
+    take_in(store, taker, counters)
+    assert (counters.steps, counters.demonstrations, counters.driven) == (800, 80, 720)
+    assert (counters.laps, counters.episodes, len(counters.recent_rewards)) == (36, 36, 36)
+    assert (taker.replay.size(), replay_of(taker).beside) == (720, taker.demonstrations)
+    assert taker.demonstrations is not None
+    assert taker.demonstrations.size() == 80
+
+
+@pytest.mark.parametrize("late_share", [0.0, 0.3])
+def test_what_is_demonstrated_takes_nothing_from_the_memory_that_is_rebuilt_from_what_is_needed(
+    store: Store, late_share: float
+) -> None:
+    store.add_batches(incoming(range(1, 41), late_share=late_share, demonstrated={3, *range(25, 39)}))
+    lived, counters = learner(130), Counters()
+    ingest = Ingest(store, lived, counters, racing().spaces.layout)
+    while ingest.read():
+        pass
+    needed = ingest.needed_from()
+    assert needed < 25, "the newest fourteen batches but two have nothing of a policy"
+    assert lived.demonstrations is not None
+    for forgotten in (0, needed):
+        with store.writing() as database:
+            database.execute("DELETE FROM batches WHERE id < ?", (forgotten,))
+        rebuilt = learner(130)
+        assert rebuilt.demonstrations is not None
+        rebuilt.demonstrations.restore(lived.demonstrations.saved())
+        resumed = Ingest(store, rebuilt, counters, racing().spaces.layout)
+        resumed.skip_to_needed()
+        while resumed.rebuild():
+            pass
+        assert rebuilt.memory_digest() == lived.memory_digest()
+        assert np.array_equal(rebuilt.demonstrations.newest(10**6), lived.demonstrations.newest(10**6))

@@ -62,3 +62,19 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_as_it_was() -> None:
         assert pace_of(config, None, 20_000, updates) == Pace(
             updates_per_step=1.0, learning_starts=1_000, from_steps=20_000, from_updates=updates
         )
+
+
+def test_demonstrations_owe_no_update_and_stand_in_for_what_is_collected_first() -> None:
+    pace = pace_of(run_config(updates_per_step=0.5, learning_starts=100), None, 0, 0)
+    assert [pace.asked(0, shown) for shown in (0, 60, 100, 5_000)] == [0, 0, 0, 0]
+    assert [pace.asked(40, shown) for shown in (0, 60, 80, 100, 5_000)] == [0, 0, 10, 20, 20]
+    assert pace.trained(20, 5_000) == 40
+    assert pace.trained(pace.asked(300, 60), 60) == 300
+
+
+def test_other_settings_owe_nothing_for_demonstrations_either() -> None:
+    before = pace_of(run_config(learning_starts=100), None, 0, 0)
+    updates = before.asked(500, 400)
+    after = pace_of(run_config(learning_starts=200), before, 500, updates, 400)
+    assert (after.asked(500, 400), after.asked(510, 400)) == (updates, updates + 10)
+    assert after.trained(updates, 400) == 500

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import threading
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,8 @@ from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectStore
+from train_cloud.receiver.backup import Backup
+from train_cloud.receiver.restore import restore
 from train_cloud.store import Store
 from train_cloud.trainer import session
 from train_cloud.trainer.counters import Counters
@@ -25,14 +28,18 @@ __all__ = ["s3"]
 
 BUFFER = 100
 SAVES = (100, 200, 300, 400)
+SHOWN = {2, 3, 14}
+"""Batches that no policy drove, where there are any: most of them are pruned."""
 
 
 class Run:
     """A run of which `saves` steps were driven and saved, a part of them late; nothing was pruned yet."""
 
-    def __init__(self, folder: Path, s3: MotoS3, saves: tuple[int, ...] = SAVES, method: str = "sac") -> None:
+    def __init__(
+        self, folder: Path, s3: MotoS3, saves: tuple[int, ...] = SAVES, method: str = "sac", shown: Collection[int] = ()
+    ) -> None:
         folder.mkdir()
-        self.folder, self._bucket, self._method = folder, s3.bucket, method
+        self.folder, self._bucket, self._method, self.shown = folder, s3.bucket, method, shown
         self.objects = ObjectStore(s3.bucket, "runs/test-run/")
         self._pool = ThreadPoolExecutor(1)
         with closing(Store(folder / "store.db")) as store:
@@ -60,7 +67,7 @@ class Run:
         with closing(Store(folder / "store.db")) as store:
             wait_until(lambda: store.progress().state == "training", "the trainer is at work", 60)
             for total in totals:
-                store.add_batches(incoming(range(1, total // 20 + 1), late_share=0.3))
+                store.add_batches(incoming(range(1, total // 20 + 1), late_share=0.3, demonstrated=self.shown))
                 wait_until(lambda: self.is_saved(folder, total), f"{total} steps are saved", 30)  # noqa: B023
         stop.set()
         assert ending.result(300) == ExitCode.OK
@@ -84,13 +91,14 @@ class Run:
             left = [row.number for row in store.read_batches(0, 100)]
             # The checkpoint before the newest holds batches up to the fifteenth; 14 of 20 steps are not late.
             assert left == before[-len(left) :]
-            assert left[0] in (7, 8, 9)
+            assert left[0] in (7, 8, 9) if not self.shown else left[0] in (6, 7, 8)
         return pruned
 
 
-@pytest.fixture(params=["sac", "xqc"])
+@pytest.fixture(params=[("sac", ()), ("sac", SHOWN), ("xqc", SHOWN)], ids=["sac", "sac+demos", "xqc+demos"])
 def run(request: pytest.FixtureRequest, tmp_path: Path, s3: MotoS3) -> Run:
-    return Run(tmp_path / "instance", s3, method=request.param)
+    method, shown = request.param
+    return Run(tmp_path / "instance", s3, method=method, shown=shown)
 
 
 def noted(folder: Path) -> list[int]:
@@ -115,13 +123,42 @@ def test_the_memory_is_rebuilt_the_same_as_from_a_store_that_has_everything(
         run.train(folder, ())
         assert rebuilt(caplog) == {"rows": BUFFER, "digest": saved.replay_digest, "as_saved": True}
     assert run.counters().steps == 400
+    assert run.counters().demonstrations == 20 * len(run.shown)
+
+
+def test_a_new_instance_that_restores_only_the_newest_remembers_the_same(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr("train_cloud.receiver.backup.MAX_BATCHES", 2)
+    with closing(Store(run.folder / "store.db")) as store:
+        with store.writing() as database:
+            database.execute("UPDATE streams SET safe_through = 0, safe_steps = 0")
+        assert Backup(store, run.objects, 1.0, lambda *_: None).flush(60)
+    saved = run.counters()
+    other = tmp_path / "other"
+    other.mkdir()
+    with closing(Store(other / "store.db")) as fresh:
+        restore(fresh, run.objects, BUFFER + saved.off_period_steps + 20, None, threading.Event())
+        assert len(fresh.read_batches(0, 100)) <= 14, "the first demonstrations are in the checkpoint alone"
+        fresh.set_ready()
+    run.train(other, ())
+    assert rebuilt(caplog) == {"rows": BUFFER, "digest": saved.replay_digest, "as_saved": True}
+    run.train(other, (500,))
+    counters = run.counters()
+    assert (counters.steps, counters.demonstrations) == (500, 20 * len(run.shown))
 
 
 def test_the_run_goes_on_and_is_pruned_on(run: Run) -> None:
     pruned = run.pruned()
     run.train(pruned, (500, 600))
     counters = run.counters()
-    assert (counters.steps, counters.laps, counters.consumed, counters.resumes) == (600, 30, {STREAM: 30}, 1)
+    assert (counters.steps, counters.laps, counters.consumed, counters.resumes) == (
+        600,
+        30 - len(run.shown),
+        {STREAM: 30},
+        1,
+    )
     with closing(Store(pruned / "store.db")) as store:
         store.mark_safe(STREAM, 30)
         assert store.prune(100) > 0
@@ -139,7 +176,7 @@ def test_the_checkpoint_before_the_newest_finds_all_that_it_needs(run: Run, capl
     assert "THE NEWEST CHECKPOINT IS DAMAGED" in caplog.text
     assert rebuilt(caplog) == {"rows": BUFFER, "digest": before.replay_digest, "as_saved": True}
     counters = run.counters()
-    assert (counters.steps, counters.laps, counters.consumed) == (400, 20, {STREAM: 20})
+    assert (counters.steps, counters.laps, counters.consumed) == (400, 20 - len(run.shown), {STREAM: 20})
 
 
 def test_a_trainer_notes_the_newest_two_and_forgets_what_it_could_not_resume_from(tmp_path: Path, s3: MotoS3) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load
 
 from experience.environment import racing
 from racing.policy import Policy
@@ -24,6 +25,7 @@ from train_cloud.object_store import ObjectNotFound
 from train_cloud.trainer import session
 from train_cloud.trainer.ingest import BATCHES_A_READ
 from train_cloud.trainer.loop import Trainer
+from train_cloud.trainer.saving.manifest import find_newest
 
 __all__ = ["run", "s3"]
 
@@ -340,6 +342,33 @@ def test_a_killed_and_a_terminated_trainer_leave_the_same_run_behind(run: Run) -
     done = run.counters()
     assert (done.steps, done.updates, done.laps, done.episodes) == (600, 250, 30, 30)
     assert done.resumes == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sac", "tqc", "crossq", "xqc"])
+def test_a_killed_trainer_goes_on_with_all_that_was_demonstrated(run: Run, method: str) -> None:
+    config = run.config(method=method, total_timesteps=480, save_frequency=100, buffer_size=120)
+    shown = {1, 2, 3, 8, 16, 21}
+    run.store.add_batches(incoming(range(1, 14), demonstrated=shown))
+    process = run.start_process(config)
+    wait_until(lambda: saved_steps(run) >= 260, "a checkpoint is up", 180)
+    process.kill()
+    process.wait(120)
+    saved = run.counters()
+    assert (saved.steps, saved.demonstrations) == (260, 80)
+    assert 0 < saved.updates <= (180 + 80 - 100) / 2, "demonstrations owe none, and learning begins the sooner"
+
+    run.store.add_batches(incoming(range(1, 31), demonstrated=shown))
+    assert run.start_process(config).wait(240) == ExitCode.OK
+    assert rebuilt_digest(run) == saved.replay_digest
+    done = run.counters()
+    assert (done.steps, done.demonstrations, done.updates, done.laps) == (600, 120, 240, 24)
+    found = find_newest(run.objects).checkpoint
+    assert found is not None
+    assert len(load(found.files["demonstrations.safetensors"])["rows"]) == 120
+    metrics = run.metrics()
+    assert (metrics["demonstrations"], metrics["trained_steps"], metrics["steps_left"]) == (120, 480, 0)
+    assert "demonstrations=120" in run.log.read_text()
 
 
 def rebuilt_digest(run: Run) -> str:

@@ -24,6 +24,10 @@ class Average(Generic[_Module]):
         self.module = copy.deepcopy(module).requires_grad_(False)
         self._of, self._keep = module, 1.0 - 1.0 / updates
 
+    def begin(self) -> None:
+        """Be the module of now."""
+        self.module.load_state_dict(self._of.state_dict())
+
     def follow(self, updates: int) -> None:
         """Move towards the module of now, of which the last so many updates were not seen."""
         pairs = [(mine, theirs) for mine, theirs in self._pairs() if mine.is_floating_point()]

@@ -61,7 +61,7 @@ class FastSAC(SAC):
         assert self.ent_coef_optimizer is not None
         self._optimizers = [self.actor.optimizer, self.critic.optimizer, self.ent_coef_optimizer]
         self._adams = [FusedAdam(optimizer) for optimizer in self._optimizers]
-        self._repeated: dict[int, Repeated] = {}
+        self._repeated: dict[tuple[int, bool], Repeated] = {}
 
     def train(self, gradient_steps: int, batch_size: int = 64) -> None:
         """As SAC.train: `gradient_steps` updates of critics, targets, actor and entropy coefficient."""
@@ -70,10 +70,12 @@ class FastSAC(SAC):
         for adam in self._adams:
             adam.follow_rate()
         self._totals.zero_()
-        if batch_size not in self._repeated:
-            self._repeated[batch_size] = Repeated(lambda: self._update(batch_size), recorder_for(self.device))
+        assert isinstance(self.replay_buffer, PackedReplayBuffer)
+        kind = batch_size, self.replay_buffer.mixes
+        if kind not in self._repeated:
+            self._repeated[kind] = Repeated(lambda: self._update(batch_size), recorder_for(self.device))
         for _ in range(gradient_steps):
-            self._repeated[batch_size]()
+            self._repeated[kind]()
         for adam in self._adams:
             adam.finish()
         self._n_updates += gradient_steps

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from experience.batches import AnyArray, Batch
 from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.learning.demonstrations import Demonstrations
 
 
 class Figures(NamedTuple):
@@ -30,6 +31,10 @@ class Learner(Protocol):
         """How many of the newest steps it goes on learning from, and so needs again after a restart."""
 
     @property
+    def demonstrations(self) -> Demonstrations | None:
+        """What no policy drove, kept for ever, and so in every checkpoint; None where it is taken like all the rest."""
+
+    @property
     def waits_for_version(self) -> bool:
         """Whether it learns only from steps of its policy of now, published by `policy`.
 
@@ -43,10 +48,11 @@ class Learner(Protocol):
         Values are batched as Gymnasium's vector environments batch them; without `explore` the policy does its best.
         """
 
-    def take(self, batch: Batch, new: bool = True, /) -> None:
+    def take(self, batch: Batch, new: bool = True, /) -> int:
         """Take the steps of `batch` in, in their order; those off the control period are not for learning.
 
-        Not `new` is what the run has counted before, taken in again to be remembered.
+        Not `new` is what the run has counted before, taken in again to be remembered, except demonstrations, which the
+        checkpoint holds. Returns how many went where the newest `remembers` are.
         """
 
     def update(self, budget: int, /) -> int:

@@ -70,6 +70,9 @@ def make_learner(config: RunConfig, environment: Environment) -> AnyLearner:
     except SpacesError as error:
         raise ConfigError(str(error)) from None
     learner = _learner(config, view, signature)
+    if learner.demonstrations is not None:
+        assert isinstance(learner.replay, PackedReplayBuffer)
+        learner.replay.share_beside = config.demonstration_share
     if isinstance(learner, OffPolicyLearner | XqcLearner):
         _add_extras(learner, config, environment)
     if config.environment.source == "bridge":
@@ -91,6 +94,7 @@ def _add_extras(learner: OffPolicyLearner | XqcLearner, config: RunConfig, envir
     """What a run asks for beside the algorithm; what only racing has is passed over elsewhere."""
     if config.mirrored and environment.name == RACING and isinstance(learner.replay, PackedReplayBuffer):
         learner.replay.mirror(*MIRRORED, config.mirrored)
+    learner.cloning = config.behaviour_cloning_updates
     if config.policy_average > 1:
         if isinstance(learner, XqcLearner):
             learner.average = Average(learner.networks.actor, config.policy_average)

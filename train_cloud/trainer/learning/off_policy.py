@@ -11,9 +11,11 @@ from sb3_contrib import TQC, CrossQ
 from stable_baselines3 import DQN, SAC
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from torch import Tensor
 
 from experience.batches import AnyArray, Batch
-from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.counters import Counters, demonstrated
+from train_cloud.trainer.learning.demonstrations import beside, clone_behaviour
 from train_cloud.trainer.learning.learner import Figures
 from train_cloud.trainer.learning.library import LibraryLearner
 from train_cloud.trainer.learning.replay import PackedReplayBuffer, digest_of, insert_batch
@@ -31,6 +33,7 @@ class ReplayLearner(LibraryLearner):
         super().__init__(algorithm, view, signature)
         assert algorithm.replay_buffer is not None
         self.replay: ReplayBuffer = algorithm.replay_buffer
+        self.demonstrations = beside(self.replay)
         self._learning, self._batch_size, self._n_step = algorithm, batch_size, n_step
 
     @property
@@ -38,14 +41,14 @@ class ReplayLearner(LibraryLearner):
         """As many steps as the replay buffer has room for."""
         return self.replay.buffer_size
 
-    def take(self, batch: Batch, new: bool = True, /) -> None:
-        """Put the steps of `batch` into the replay buffer, except those off the control period."""
+    def take(self, batch: Batch, new: bool = True, /) -> int:
+        """Put the steps of `batch` into the replay buffer or beside it, except those off the control period."""
         if new:
-            self._count(batch.steps)
+            self._count(batch.steps - int(demonstrated(batch).sum()))
         if not self._is_sound(batch):
             self._dropped += batch.steps
-            return
-        insert_batch(self.replay, batch, self.view, self._actions, self._n_step, self._learning.gamma)
+            return 0
+        return insert_batch(self.replay, batch, self.view, self._actions, self._n_step, self._learning.gamma, new)
 
     def update(self, budget: int) -> int:
         """Make `budget` updates, or none while the replay buffer is empty."""
@@ -58,7 +61,8 @@ class ReplayLearner(LibraryLearner):
 
     def figures(self) -> Figures:
         """The losses, and the buffer's rows."""
-        return Figures(self.losses(), self.replay.size(), self._dropped)
+        left_out = 0 if self.demonstrations is None else self.demonstrations.left_out
+        return Figures(self.losses(), self.replay.size(), self._dropped + left_out)
 
     def memory_digest(self) -> str:
         """The replay buffer's digest."""
@@ -78,6 +82,32 @@ class OffPolicyLearner(ReplayLearner):
     def __init__(self, algorithm: Algorithm, view: View, batch_size: int, signature: str, n_step: int = 1) -> None:
         super().__init__(algorithm, view, batch_size, signature, n_step)
         self.algorithm = algorithm
+        self.cloning = 0
+        """Updates of the actor alone, by the demonstrations that there are before the first of all updates."""
+
+    def update(self, budget: int) -> int:
+        """As any learner from a replay buffer; the first call begins with what a run asks for of cloning."""
+        if self.replay.size() > 0:
+            self._clone()
+        return super().update(budget)
+
+    def restore(self, state: bytes, counters: Counters) -> None:
+        """As any learner of the library's."""
+        super().restore(state, counters)
+        if counters.updates:
+            self.cloning = 0
+
+    def _clone(self) -> None:
+        updates, self.cloning, shown, actor = self.cloning, 0, self.demonstrations, self.algorithm.actor
+        if not updates or shown is None or not shown.size():
+            return
+
+        def act(observations: Tensor) -> Tensor:
+            return actor.get_action_dist_params(observations)[0].tanh()
+
+        clone_behaviour(shown, actor, act, updates, self._batch_size, self.algorithm.lr_schedule(1.0))
+        if self.average is not None:
+            self.average.begin()
 
     def _actions(self, chosen: AnyArray) -> AnyArray:
         shape = self.algorithm.action_space.shape or ()
@@ -108,7 +138,7 @@ class DqnLearner(ReplayLearner):
     def restore(self, state: bytes, counters: Counters) -> None:
         """As any learner of the library's; goes on counting steps."""
         super().restore(state, counters)
-        self.algorithm._n_calls = counters.steps
+        self.algorithm._n_calls = counters.driven
         self._explore()
 
     def _count(self, steps: int) -> None:

@@ -14,7 +14,7 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution
 from torch import Tensor
 
 from experience.batches import Batch
-from train_cloud.trainer.counters import Counters
+from train_cloud.trainer.counters import Counters, demonstrated
 from train_cloud.trainer.learning.learner import Figures
 from train_cloud.trainer.learning.library import LibraryLearner
 from train_cloud.trainer.learning.rollout import Run, digest_of_runs, rollout_buffer, runs_of
@@ -50,13 +50,14 @@ class PpoLearner(LibraryLearner):
     """`algorithm` learns each time that its policy has made `n_steps`, until the run has its `total_timesteps`."""
 
     waits_for_version = True
+    demonstrations = None
 
     def __init__(self, algorithm: PPO, view: View, signature: str, total_timesteps: int) -> None:
         super().__init__(algorithm, view, signature)
         self.algorithm = algorithm
         self._wanted, self._total = algorithm.n_steps, total_timesteps
         self._taken = 0
-        """Steps of the run."""
+        """Steps of the run that policies drove."""
         self._runs: list[Run] = []
         self._steps = 0
         self._versions: set[int] = set()
@@ -74,17 +75,19 @@ class PpoLearner(LibraryLearner):
         self._versions.add(version)
         return super().policy(version)
 
-    def take(self, batch: Batch, new: bool = True, /) -> None:
+    def take(self, batch: Batch, new: bool = True, /) -> int:
         """Keep the steps of the policy in force, drop the others; a rollout that is full takes no more."""
-        wanted = np.isin(batch.policy_versions, list(self._versions)) & ~batch.off_period
+        shown = demonstrated(batch)
+        wanted = np.isin(batch.policy_versions, list(self._versions)) & ~batch.off_period & ~shown
         if self._steps >= self._wanted or not (wanted.any() and self._is_sound(batch)):
             wanted[:] = False
         kept = int(wanted.sum())
         self._runs += runs_of(batch, wanted)
         self._steps += kept
         if new:
-            self._taken += batch.steps
+            self._taken += batch.steps - int(shown.sum())
             self._dropped += batch.steps - kept - int(batch.off_period.sum())
+        return kept
 
     def update(self, _budget: int, /) -> int:
         """Learn from a full rollout, in one go; one that the run's end leaves unfinished is dropped."""
@@ -113,4 +116,4 @@ class PpoLearner(LibraryLearner):
     def restore(self, state: bytes, counters: Counters) -> None:
         """Take networks and optimiser from `state`; they are those of the newest version."""
         super().restore(state, counters)
-        self._versions, self._taken = {counters.weights_version}, counters.steps
+        self._versions, self._taken = {counters.weights_version}, counters.driven

@@ -19,6 +19,7 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
 from experience.batches import AnyArray, Batch
+from train_cloud.trainer.counters import demonstrated
 from train_cloud.trainer.learning.returns import returns_of
 from train_cloud.trainer.learning.views import View
 
@@ -36,8 +37,12 @@ IntArray = npt.NDArray[np.int64]
 class PackedReplayBuffer(ReplayBuffer):
     """Rows of (observation D | action A | reward | next observation D | done), float32; see returns.py for `done`.
 
-    A transition that was only truncated counts as going on: its value bootstraps from the next observation.
+    A transition that was only truncated counts as going on: its value bootstraps from the next observation. While
+    `beside` holds any, `share_beside` of each sample is drawn from there.
     """
+
+    beside: "PackedReplayBuffer | None" = None
+    share_beside = 0.5
 
     def __init__(
         self, buffer_size: int, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], **options: Any
@@ -91,17 +96,29 @@ class PackedReplayBuffer(ReplayBuffer):
 
     def sample_rows(self, batch_size: int) -> torch.Tensor:
         """(batch_size, columns) packed rows, drawn uniformly with replacement by torch's generator."""
+        if self.mixes:
+            assert self.beside is not None
+            count = round(self.share_beside * batch_size)
+            return torch.cat([self._drawn(batch_size - count), self.beside.sample_rows(count)])
+        return self._drawn(batch_size)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether samples hold rows from beside; an update recorded before the first of them would go on without."""
+        return self.beside is not None and self.beside.size() > 0
+
+    def _drawn(self, count: int) -> torch.Tensor:
         # Below the number of rows, as float64 has finer steps than any buffer has rows.
-        index = (torch.rand(batch_size, dtype=torch.float64, device=self.device) * self._held).long()
+        index = (torch.rand(count, dtype=torch.float64, device=self.device) * self._held).long()
         rows = self.rows.index_select(0, index)
         if self._mirror is not None:
             places, signs, share = self._mirror
-            seen = slice(round(share * batch_size))
+            seen = slice(round(share * count))
             rows[seen] = rows[seen, places] * signs
         return rows
 
     def mirror(self, places: IntArray, signs: Float32Array, share: float) -> None:
-        """From now on this share of each sample is as a mirror shows it.
+        """From now on this share of each sample is as a mirror shows it, and of what is beside.
 
         For each column of observation and action (D + A): which one the mirror shows in its place, with which sign.
         """
@@ -112,6 +129,8 @@ class PackedReplayBuffer(ReplayBuffer):
         place[self._next], sign[self._next] = places[:size] + self._next.start, signs[:size]
         place[self._done], sign[self._done] = self._done, 1.0
         self._mirror = torch.from_numpy(place).to(self.device), torch.from_numpy(sign).to(self.device), share
+        if self.beside is not None:
+            self.beside.mirror(places, signs, share)
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
         """A sample in stable-baselines3's form; views of one packed tensor. `env` must be None: nothing normalises."""
@@ -136,8 +155,11 @@ class PackedReplayBuffer(ReplayBuffer):
         return rows
 
     def digest(self) -> str:
-        """SHA-256 (hex) of how many rows there are and of the newest DIGEST_ROWS of them, in order."""
-        return hashlib.sha256(self.size().to_bytes(8, "little") + self.newest(DIGEST_ROWS).tobytes()).hexdigest()
+        """SHA-256 (hex) of how many rows there are and of the newest DIGEST_ROWS of them, in order, here and beside."""
+        told = self.size().to_bytes(8, "little") + self.newest(DIGEST_ROWS).tobytes()
+        if self.beside is not None and self.beside.size():
+            told += self.beside.digest().encode()
+        return hashlib.sha256(told).hexdigest()
 
 
 def insert_batch(
@@ -147,21 +169,31 @@ def insert_batch(
     scaled: Callable[[AnyArray], AnyArray],
     n_step: int,
     gamma: float,
-) -> None:
+    new: bool = True,
+) -> int:
     """Append the steps of `batch`, except those off the control period, each with what `n_step` of them brought.
 
-    `scaled` gives actions (N, A) as networks learn from them.
+    `scaled` gives actions (N, A) as networks learn from them. Demonstrations go beside, if there is such a buffer, and
+    only `new` ones. Returns how many went into `buffer` itself.
     """
-    wanted = slice(None) if not batch.off_period.any() else np.flatnonzero(~batch.off_period)
-    found = returns_of(batch, ~batch.off_period, n_step, gamma)
-    insert(
-        buffer,
-        view.observed_rows(batch.current_observations()[wanted]),
-        scaled(view.chosen(batch.actions[wanted])),
-        found.rewards[wanted],
-        view.observed_rows(batch.next_observations()[found.last[wanted]]),
-        found.done[wanted],
-    )
+    own = usable = ~batch.off_period
+    found = returns_of(batch, usable, n_step, gamma)
+    places: list[tuple[ReplayBuffer, BoolArray]] = []
+    if isinstance(buffer, PackedReplayBuffer) and buffer.beside is not None:
+        shown = demonstrated(batch)
+        own = usable & ~shown
+        places = [(buffer.beside, usable & shown)] if new else []
+    for place, chosen in [(buffer, own), *places]:
+        wanted = slice(None) if chosen.all() else np.flatnonzero(chosen)
+        insert(
+            place,
+            view.observed_rows(batch.current_observations()[wanted]),
+            scaled(view.chosen(batch.actions[wanted])),
+            found.rewards[wanted],
+            view.observed_rows(batch.next_observations()[found.last[wanted]]),
+            found.done[wanted],
+        )
+    return int(own.sum())
 
 
 def insert(

@@ -3,6 +3,7 @@
 import io
 import pickle
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from racing.policy_file import SQUASHED_GAUSSIAN
 from train_cloud.run_config import RunConfig
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.average import Average
+from train_cloud.trainer.learning.demonstrations import beside, clone_behaviour
 from train_cloud.trainer.learning.export import policy_file
 from train_cloud.trainer.learning.learner import Figures
 from train_cloud.trainer.learning.normalised import NormalisedNetwork
@@ -43,6 +45,7 @@ class XqcLearner:
         set_random_seed(config.seed)
         self._sides = view.spaces.observation.space, action
         self.replay = PackedReplayBuffer(config.buffer_size, *self._sides, device=self._device)
+        self.demonstrations = beside(self.replay)
         self._returns = EpisodeReturns(config.discount)
         sizes = [int(np.prod(space.shape or ())) for space in self._sides]
         self.networks = Networks(config, *sizes).to(self._device)
@@ -54,6 +57,8 @@ class XqcLearner:
         self._begin()
         self._dropped = 0
         self.average: Average[NormalisedNetwork] | None = None
+        self.cloning = 0
+        """Updates of the actor alone, by the demonstrations that there are before the first of all updates."""
 
     @property
     def remembers(self) -> int:
@@ -67,28 +72,31 @@ class XqcLearner:
             actions = self.networks.act(seen.reshape(len(seen), -1), explore).cpu().numpy()
         return self.view.done(self._low + 0.5 * (actions + 1.0) * (self._high - self._low))
 
-    def take(self, batch: Batch, new: bool = True, /) -> None:
-        """Put the steps of `batch` into the replay buffer, except those off the control period."""
+    def take(self, batch: Batch, new: bool = True, /) -> int:
+        """Put the steps of `batch` into the replay buffer or beside it, except those off the control period."""
         seen, chosen = self.view.observed_rows(batch.observations), self.view.chosen(batch.actions)
         if not self.view.sound(seen, chosen):
             self._dropped += batch.steps
-            return
-        insert_batch(self.replay, batch, self.view, self._scaled, self._config.n_step, self._config.discount)
+            return 0
+        n_step, discount = self._config.n_step, self._config.discount
+        kept = insert_batch(self.replay, batch, self.view, self._scaled, n_step, discount, new)
         returns = self._returns.of(runs_of(batch, ~batch.off_period))
         if new:
             # What was counted before is in the figures that the state holds.
             self.networks.scale.add(returns)
+        return kept
 
     def update(self, budget: int) -> int:
         """Make `budget` updates, or none while the replay buffer is empty."""
         if self.replay.size() == 0:
             return 0
+        self._clone()
         for total in self._totals.values():
             total.zero_()
-        delay, acted = self._config.xqc.policy_delay, 0
+        delay, acted, mixes = self._config.xqc.policy_delay, 0, self.replay.mixes
         for _ in range(budget):
             acts = self._updates % delay == 0
-            self._repeated[acts]()
+            self._repeated[acts, mixes]()
             self._updates += 1
             acted += acts
         self.xqc.finish()
@@ -103,9 +111,9 @@ class XqcLearner:
         return budget
 
     def _begin(self) -> None:
-        """Repeat updates from here on; one that acts and one that does not are recorded apart."""
-        recorder = recorder_for(self._device)
-        self._repeated = {acts: Repeated(partial(self._one, acts), recorder) for acts in (True, False)}
+        """Repeat updates from here on; those that act, and those whose samples mix, are recorded apart."""
+        recorder, kinds = recorder_for(self._device), product((True, False), repeat=2)
+        self._repeated = {(acts, mixes): Repeated(partial(self._one, acts), recorder) for acts, mixes in kinds}
 
     def _one(self, acts: bool) -> None:
         """One update, on tensors that stay where they are."""
@@ -114,7 +122,8 @@ class XqcLearner:
 
     def figures(self) -> Figures:
         """The losses, and the buffer's rows."""
-        return Figures(dict(self._losses), self.replay.size(), self._dropped)
+        left_out = 0 if self.demonstrations is None else self.demonstrations.left_out
+        return Figures(dict(self._losses), self.replay.size(), self._dropped + left_out)
 
     def check(self) -> None:
         """Raise Diverged when the latest losses, a weight or a moment of an optimiser is no longer sane."""
@@ -157,6 +166,22 @@ class XqcLearner:
         self._updates = counters.updates
         self.xqc.use_optimizers()
         self._begin()
+        if counters.updates:
+            self.cloning = 0
+
+    def _clone(self) -> None:
+        updates, self.cloning, shown, actor = self.cloning, 0, self.demonstrations, self.networks.actor
+        if not updates or shown is None or not shown.size():
+            return
+
+        def act(observations: Tensor) -> Tensor:
+            output: Tensor = actor(observations)
+            return output.chunk(2, 1)[0].tanh()
+
+        config = self._config
+        clone_behaviour(shown, actor, act, updates, config.batch_size, config.learning_rate, actor.normalise_weights)
+        if self.average is not None:
+            self.average.begin()
 
     def _scaled(self, actions: AnyArray) -> AnyArray:
         """Actions (N, A) in -1 to 1."""

@@ -101,6 +101,7 @@ def metrics_document(
         "steps": counters.steps,
         "trained_steps": trained_steps,
         "total_timesteps": config.total_timesteps,
+        "demonstrations": counters.demonstrations,
         "off_period_steps": counters.off_period_steps,
         "replay_rows": figures.replay_rows,
         "dropped_steps": figures.dropped_steps,
@@ -159,6 +160,7 @@ STORY = {
     "replay": "replay_rows",
     "version": "weights_version",
     "saved_at": "checkpoint_steps",
+    "demonstrations": "demonstrations",
     "off_period": "off_period_steps",
 }
 """Words of the log's progress line, and the field of the document that each tells; steps are the line's own."""

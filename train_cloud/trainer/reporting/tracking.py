@@ -40,7 +40,15 @@ _CURVES = {
         "off_track_rate",
         "collision_rate",
     ),
-    "run": ("updates", "forgiven_updates", "replay_rows", "off_period_steps", "weights_version", "seconds"),
+    "run": (
+        "updates",
+        "forgiven_updates",
+        "replay_rows",
+        "demonstrations",
+        "off_period_steps",
+        "weights_version",
+        "seconds",
+    ),
     "rate": ("steps_per_second", "updates_per_second", "update_ratio", "update_ratio_in_all"),
 }
 TAGS = {f"{group}/{name}": name for group, names in _CURVES.items() for name in names}

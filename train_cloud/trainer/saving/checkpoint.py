@@ -10,7 +10,7 @@ import logging
 import msgspec
 
 from train_cloud.run_config import RunConfig
-from train_cloud.run_folder.keys import CHECKPOINTS, COUNTERS, GENERATORS, MODEL, POLICY
+from train_cloud.run_folder.keys import CHECKPOINTS, COUNTERS, DEMONSTRATIONS, GENERATORS, MODEL, POLICY
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learner import Learner
 from train_cloud.trainer.learning.rng import pack_generators, restore_generators
@@ -27,6 +27,8 @@ def make_checkpoint(learner: Learner, counters: Counters, policy: bytes) -> Chec
         COUNTERS: msgspec.json.format(msgspec.json.encode(counters), indent=2),
         GENERATORS: pack_generators(),
     }
+    if learner.demonstrations is not None and learner.demonstrations.size():
+        files[DEMONSTRATIONS] = learner.demonstrations.saved()
     entries = {name: FileEntry(hashlib.sha256(data).hexdigest(), len(data)) for name, data in files.items()}
     # The digest keeps a folder to one content: an interrupted or a second writer can never mix files into it.
     digest = hashlib.sha256(msgspec.json.encode(entries)).hexdigest()[:8]
@@ -60,6 +62,8 @@ def restore_learner(learner: Learner, checkpoint: Checkpoint, wanted: str = "", 
                 f"{counters.signature!r}, and this one is {signature!r}: its spaces or its kwargs are others. {advice}"
             )
         learner.restore(checkpoint.files[MODEL], counters)
+        if learner.demonstrations is not None and DEMONSTRATIONS in checkpoint.files:
+            learner.demonstrations.restore(checkpoint.files[DEMONSTRATIONS])
         restore_generators(checkpoint.files[GENERATORS])
     except (KeyError, ValueError, RuntimeError, msgspec.MsgspecError) as error:
         # The libraries list every tensor of every network.

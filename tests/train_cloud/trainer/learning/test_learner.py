@@ -37,6 +37,7 @@ class Summer:
 
     remembers = 0
     waits_for_version = False
+    demonstrations = None
 
     def __init__(self) -> None:
         self.total = 0.0
@@ -45,9 +46,10 @@ class Summer:
     def act(self, observations: Any, explore: bool) -> AnyArray:  # noqa: ARG002 - its policy is to do nothing
         return np.zeros((len(observations), 1), np.float32)
 
-    def take(self, batch: Batch, _new: bool = True, /) -> None:
+    def take(self, batch: Batch, _new: bool = True, /) -> int:
         self.total += float(batch.rewards.sum())
         self.steps += batch.steps
+        return batch.steps
 
     def update(self, budget: int) -> int:
         made = min(budget, AT_ONCE)

@@ -80,12 +80,15 @@ def test_a_resumed_learner_makes_the_same_updates(method: str, seen: str, moved:
     for version in (1, 2):
         kept.append(collector.collect(lived, 32, version))
         lived.take(kept[-1])
+        # A human takes over for a while.
+        kept.append(collector.collect(lived, 8, 0))
+        lived.take(kept[-1])
         made += lived.update(4)
         lived.policy(version + 1)
     # What PPO has of its next rollout is part of what is remembered.
     kept.append(collector.collect(lived, 16, 3))
     lived.take(kept[-1])
-    counters = Counters(steps=160, updates=made, weights_version=3)
+    counters = Counters(steps=192, demonstrations=32, updates=made, weights_version=3)
     state, digest = lived.state(counters), lived.memory_digest()
     resumed = toy_learner(method, collector, **SMALL | {"seed": 7})
     assert not same(parameters(resumed), parameters(lived))
@@ -93,6 +96,10 @@ def test_a_resumed_learner_makes_the_same_updates(method: str, seen: str, moved:
     assert same(parameters(resumed), parameters(lived))
     resumed.policy(4)
     lived.policy(4)
+    if lived.demonstrations is not None:
+        assert resumed.demonstrations is not None
+        resumed.demonstrations.restore(lived.demonstrations.saved())
+        assert resumed.demonstrations.size() == 32
     for batch in kept:
         resumed.take(batch, False)
     assert resumed.memory_digest() == digest

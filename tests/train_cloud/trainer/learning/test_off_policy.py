@@ -20,7 +20,8 @@ def test_actions_are_learned_from_in_minus_one_to_one_and_done_in_their_own_unit
     learner = off_policy_learner(run_config(network=[8], buffer_size=100), environment)
     batch = made_up_batch(1, (4,), environment.spaces.layout)
     actions = np.array([[-2.0, 0.0], [2.0, 8.0], [0.0, 4.0], [1.0, 6.0]], np.float32)
-    learner.take(replace(batch, actions=actions, off_period=np.zeros(4, bool)))
+    batch = replace(batch, off_period=np.zeros(4, bool), policy_versions=np.ones(4, np.uint32))
+    learner.take(replace(batch, actions=actions))
     assert replay_of(learner).newest(4)[:, 3:5].tolist() == [[-1.0, -1.0], [1.0, 1.0], [0.0, 0.0], [0.5, 0.5]]
     policy = environment.policy(learner.policy(1))
     assert isinstance(policy, Policy)
