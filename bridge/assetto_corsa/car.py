@@ -143,10 +143,14 @@ class AssettoCorsaCar:
 
     def reset(self, which: BoolArray) -> None:
         """Bring the car to a start where `which` (1,) is true; raises the GameError of `start_afresh`."""
-        if not which[0]:
-            return
-        self._interrupt()
-        self._start_afresh()
+        if which[0]:
+            self._interrupt()
+            self._start_afresh()
+            self._states.restart()
+
+    def restart(self) -> None:
+        """An episode begins where the car is: hits of before no longer count, and nothing is commanded."""
+        self._packet = self._before = None
         self._states.restart()
 
     def close(self) -> None:

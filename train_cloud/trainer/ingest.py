@@ -79,7 +79,7 @@ class Ingest:
             new = self.counters.count(row.stream, row.number, batch)
             if new and self.odometer is not None:
                 self.counters.drove(self.odometer.read(row.stream, batch))
-            self.saw(int(batch.policy_versions.max()))
+            self.saw(batch.newest_version)
             self.learner.take(batch, new)
             self._remember(row.id, batch.steps - int(batch.off_period.sum()))
         return len(rows)
