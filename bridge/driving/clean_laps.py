@@ -66,8 +66,14 @@ class CleanLaps:
 
     def ready(self) -> bool:
         """Whether the recorder has taken all that got through, and takes more."""
-        self._hand_over()
+        self.hand_over()
         return not self._due and self._recorder.ready()
+
+    def hand_over(self) -> None:
+        """Give the recorder what got through, as far as it has room."""
+        while self._due and self._recorder.ready():
+            shown = self._due.popleft()
+            self._recorder.record(shown.observation, shown.step, DEMONSTRATION)
 
     def record(self, observation: Float32Array, step: Step, version: int = DEMONSTRATION) -> bool:
         """Take one step, which was shown after `observation`; `version` says nothing here. True: nothing waits."""
@@ -121,6 +127,7 @@ class CleanLaps:
                 last.step = replace(last.step, truncated=np.ones(1, np.bool_), episodes=(ended,))
             self._due.append(last)
             held, self._joined = held[1:], False
+            self.hand_over()
         self._steps, self._reward = 0, 0.0
         if why and len(held) * self._period >= _SHORTEST_SECONDS:
             self.left_out[why] += 1
@@ -131,8 +138,3 @@ class CleanLaps:
             self._steps += 1
             self._reward += float(one.step.reward[0])
             yield one
-
-    def _hand_over(self) -> None:
-        while self._due and self._recorder.ready():
-            shown = self._due.popleft()
-            self._recorder.record(shown.observation, shown.step, DEMONSTRATION)

@@ -157,6 +157,6 @@ def _driver(scene: _Scene, laps: CleanLaps, pace: float, collecting: Callable[[]
 def _check_model(driven: str | None, model: str, new_car: bool) -> None:
     if driven not in (None, model) and not new_car:
         raise SettingsError(
-            f"This is another car ({model}) than the one that was driven for this run from here ({driven}), and what is "
-            f"learned of one is wrong for the other. Drive {driven}, or add --new-car where the run is about {model}."
+            f"This is another car ({model}) than the one that was driven for this run from here ({driven}), and what "
+            f"is learned of one is wrong for the other. Drive {driven}; with --new-car the run is about {model}."
         )

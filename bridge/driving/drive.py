@@ -217,8 +217,10 @@ class Drive:
         while not self._interrupted and not self.driver.over:
             if (self.steps is not None and self.tally.steps >= self.steps) or self._learning_is_over():
                 return
-            if self.door is not None and self.door.enough:
-                return
+            if self.door is not None:
+                self.door.hand_over()
+                if self.door.enough:
+                    return
             why = self.driver.waits_for()
             waiting.say(why, time.monotonic())
             if why is not None:
