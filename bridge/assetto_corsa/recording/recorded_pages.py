@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bridge.assetto_corsa.reading.layout import CarData, Graphics, Physics, Static, Status
+from bridge.assetto_corsa.reading.layout import CarData, Graphics, Physics, Static, Status, text
 from bridge.assetto_corsa.reading.memory import GameError
 from bridge.assetto_corsa.reading.pages import CAR_FRESH_SECONDS, Snapshot
 from bridge.assetto_corsa.reading.state import StateReader
@@ -51,7 +51,7 @@ def recorded_drive(records: Iterable[Record], control_hz: float) -> tuple[Played
         joins = not state.collided[0]
         if not joins:
             states.restart()
-    if len({(page.track, page.trackConfiguration, page.carModel) for page in statics.values()}) > 1:
+    if len({(text(page.track), text(page.trackConfiguration), text(page.carModel)) for page in statics.values()}) > 1:
         raise RecordingError(
             "The recording holds sessions with different cars or tracks. Record each in a file of its own."
         )

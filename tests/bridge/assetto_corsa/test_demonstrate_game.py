@@ -1,6 +1,9 @@
 """`ac-bridge demonstrate` beside the fake game: a person drives, the bridge watches, and the receiver gets his laps."""
 
 import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +15,13 @@ from bridge.spool import Spool
 from experience.batches import DEMONSTRATION
 from runtime.exit_codes import ExitCode
 from tests.fake_ac.inputs import CONTROLS_NAME, PAD_NAME
+from tests.fake_ac.install import install
 from tests.fake_ac.offsets import PAD, PAD_SIZE
 from tests.fake_ac.pages import CAR_MODEL
 from tests.fake_ac.shared import Layout
 from tests.support.fake_game import FakeGame
+from tests.support.filmed_game import TRACK as TRACK_DRIVEN
+from tests.support.filmed_game import TRACK_NAME, Filmed
 from tests.support.game_drive import CONFIG, SIGNATURE, GameBridge, driving, stored
 from tests.support.policies import following_policy
 from tests.support.receivers import ThreadedReceiver
@@ -125,6 +131,39 @@ def test_a_human_takes_the_wheel_for_a_lap_of_a_drive_and_the_policy_goes_on(
     assert set(versions) == {DEMONSTRATION, 1}
     (changes,) = np.nonzero(np.diff(versions.astype(int)))
     assert ends[changes].all()
+
+
+@pytest.mark.slow
+def test_recorded_pages_are_shown_on_the_games_own_track_unless_they_are_of_another_car(
+    receiver: ThreadedReceiver, tmp_path: Path
+) -> None:
+    filmed = Filmed(tmp_path / "shm")
+    filmed.drive_a_lap()
+    install(tmp_path / "assettocorsa", TRACK_DRIVEN, TRACK_NAME, "", True)
+    environment = os.environ | {
+        "AC_ROOT": str(tmp_path / "assettocorsa"),
+        "AC_BRIDGE_CONFIG_DIR": str(tmp_path),
+        "AC_BRIDGE_URI": format_pairing(receiver.pairing),
+    }
+    # The receiver has no bucket, so that nothing becomes safe; a bridge that waits for that is stopped.
+    command = [sys.executable, "-m", "bridge", "demonstrate", "--recording", str(filmed.file())]
+    with Spool(tmp_path / "spool") as spool:
+        spool.note_car("another_car")
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert refused.returncode == ExitCode.USAGE
+    assert f"This is another car ({CAR_MODEL})" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    bridge = subprocess.Popen([*command, "--new-car"], env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(lambda: any(batch.laps for batch in stored(receiver)), "the lap to arrive", PATIENCE)
+    finally:
+        bridge.terminate()
+        said = bridge.communicate(timeout=PATIENCE)[1]
+    (lap,) = (lap for batch in stored(receiver) for lap in batch.laps)
+    assert 1000.0 * lap.time == pytest.approx(filmed.game.laps.best_ms, abs=10.0)
+    assert lap.clean
+    assert "1 lap was taken in 0:" in said
+    filmed.game.close()
 
 
 def steps_by(receiver: ThreadedReceiver, version: int) -> int:
