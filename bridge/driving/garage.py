@@ -116,7 +116,8 @@ def assembled_drive(
                 session = opened_session(settings.game, stop, settings.seed)
                 closing.callback(session.car.close)
                 car, task = session.car, Task(session.track, config)
-                spool.note_car(session.model)
+                if session.model:
+                    spool.note_car(session.model)
         except UNUSABLE as error:
             raise SettingsError(str(error), exit_code_of(error)) from error
         played, real_time = isinstance(car, RecordedCar), settings.real_time or session is not None

@@ -11,8 +11,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bridge.assetto_corsa import car
+from bridge.assetto_corsa.by_hand import human_car
+from bridge.assetto_corsa.car import NotDriving
+from bridge.assetto_corsa.controls.csp import CustomAI
+from bridge.assetto_corsa.reading.pages import GamePages
+from bridge.driving.clean_laps import CleanLaps
+from bridge.driving.demonstration import HumanDriver
 from bridge.spool import Spool
 from experience.batches import DEMONSTRATION
+from experience.environment import racing
+from experience.recorder import Recorder
+from racing.clock import RealTimeClock
+from racing.task import Task, TaskConfig
+from racing.track import parse_track
 from runtime.exit_codes import ExitCode
 from tests.fake_ac.inputs import CONTROLS_NAME, PAD_NAME
 from tests.fake_ac.install import install
@@ -131,6 +143,58 @@ def test_a_human_takes_the_wheel_for_a_lap_of_a_drive_and_the_policy_goes_on(
     assert set(versions) == {DEMONSTRATION, 1}
     (changes,) = np.nonzero(np.diff(versions.astype(int)))
     assert ends[changes].all()
+
+
+def test_a_car_that_a_bridge_drives_is_nobodys_demonstration(game: FakeGame, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AC_SHM_DIR", str(game.shm))
+    other = CustomAI()
+    other.open()
+    watched = human_car(GamePages())
+
+    def said() -> bool:
+        try:
+            watched.read()
+        except NotDriving as why:
+            return "A bridge drives the car through CSP" in str(why)
+        return False
+
+    wait_until(said, "the other bridge to be seen", 30.0)
+    other.close()
+    watched.close()
+
+
+@pytest.mark.slow
+def test_a_pause_breaks_a_lap_off_and_who_drives_on_shows_the_next(
+    game: FakeGame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AC_SHM_DIR", str(game.shm))
+    # A busy machine lets the game stand still for a moment, which is no end of a lap here.
+    monkeypatch.setattr(car, "PATIENCE", 30.0)
+    monkeypatch.setattr(car, "HEARTBEAT_SECONDS", 30.0)
+    with Spool(tmp_path / "spool") as spool:
+        laps = CleanLaps(Recorder(spool, racing().spaces.layout, 1), 0.05)
+        task = Task(parse_track(TRACK), TaskConfig())
+        driver = HumanDriver(human_car(GamePages()), task, RealTimeClock(0.05), laps, check=lambda: None)
+        wait_until(lambda: driver.waits_for() == "you to drive", "the car to be seen standing", PATIENCE)
+        game.tell("put", s=100.0, speed=20.0)
+        game.tell("person", pace=0.7)
+        steps = 0
+
+        def driven(enough: int) -> bool:
+            nonlocal steps
+            if driver.waits_for() is None and driver.step() is not None:
+                steps += 1
+            return steps >= enough
+
+        wait_until(lambda: driven(80), "some seconds of the human", PATIENCE, 0.001)
+        game.tell("mode", mode="pause")
+        wait_until(lambda: driver.step() is None, "the pause to be seen", PATIENCE, 0.001)
+        assert laps.left_out == {"was interrupted": 1}
+        assert "paused" in (driver.waits_for() or "")
+        game.live()
+        wait_until(lambda: driven(90), "the human to drive on", PATIENCE, 0.001)
+        laps.finish()
+        assert spool.last_number == 0
 
 
 @pytest.mark.slow
