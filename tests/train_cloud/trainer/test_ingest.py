@@ -1,10 +1,12 @@
 """Experience reaches the replay buffer whole and in order, and counts once however often it comes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from experience.batches import DEMONSTRATION, NOBODY
 from experience.codec import encode_batch
 from experience.environment import racing
 from tests.support.experience import STREAM, incoming, made_up_batch
@@ -158,3 +160,14 @@ def test_a_damaged_row_is_passed_over(store: Store) -> None:
     take_in(store, taker, counters)
     assert taker.replay.size() == 40
     assert counters.consumed == {STREAM: 3}
+
+
+def test_what_no_policy_drove_is_taken_in_and_names_no_version(store: Store) -> None:
+    versions = np.repeat(np.array([DEMONSTRATION, 7, NOBODY], np.uint32), (8, 4, 8))
+    batch = replace(made_up_batch(1), policy_versions=versions)
+    store.add_batches([IncomingBatch(STREAM, 1, batch.steps, encode_batch(batch))])
+    seen: list[int] = []
+    counters = Counters()
+    assert Ingest(store, learner(), counters, racing().spaces.layout, seen.append).read() == 1
+    assert seen == [7]
+    assert counters.steps == 20
