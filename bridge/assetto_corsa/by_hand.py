@@ -12,6 +12,8 @@ from bridge.assetto_corsa.reading.layout import Status
 from bridge.assetto_corsa.reading.pages import GamePages
 from racing.car import BoolArray, CarState, Controls
 
+_BEARS_SECONDS = 1.0
+"""A human drives on while the game or this PC stumbles: such a step took too long, and costs no lap."""
 _CSP_DRIVES = (
     "A bridge drives the car through CSP's Custom AI, and the game ignores wheel and pedals. End that bridge, then "
     "restart the game's session."
@@ -85,7 +87,7 @@ class WatchedCar:
 
 def human_car(pages: GamePages) -> WatchedCar:
     """The car of a game that no bridge drives; `pages` are closed with it."""
-    car = AssettoCorsaCar(pages, NoControls(), start_afresh=lambda: None)
+    car = AssettoCorsaCar(pages, NoControls(), start_afresh=lambda: None, bears=_BEARS_SECONDS)
 
     def read() -> CarState:
         state = car.read()
