@@ -109,7 +109,7 @@ def test_a_persons_lap_arrives_as_the_task_sees_it_and_nothing_is_sent_to_the_ga
     assert np.abs(seen[:, 10:12] - actions).max() < OBSERVATION_STEP
     assert np.abs(seen[:, 9] - actions[:, 0]).max() < 1e-3
     assert np.concatenate([batch.truncated | batch.terminated for batch in batches]).sum() == 1
-    assert "1 lap was taken in 0:" in bridge.text
+    assert "1 lap was taken in " in bridge.text
     with Spool(bridge.spool) as spool:
         assert spool.car == CAR_MODEL
 
