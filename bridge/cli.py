@@ -11,6 +11,7 @@ import sys
 import typer
 
 from bridge.commands.bind import bind
+from bridge.commands.demonstrate import demonstrate
 from bridge.commands.doctor import doctor
 from bridge.commands.drive import drive
 from bridge.commands.pair import pair
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for _command in (pair, drive, play, serve_env, doctor, bind, record, replay, record_lap):
+for _command in (pair, drive, demonstrate, play, serve_env, doctor, bind, record, replay, record_lap):
     app.command()(_command)
 
 

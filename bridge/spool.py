@@ -121,6 +121,8 @@ class Spool:
         self.bridge: str = known["bridge"]
         """Name of this spool's bridge, made once; survives a fresh stream."""
         self.signature: str | None = known.get("signature")
+        self.car: str | None = known.get("car")
+        """The game's car that was driven for this spool last; None before the first."""
         self.last_number: int = known.get("last_number", 0)
         self.safe_through: int = known.get("safe_through", 0)
         self.total_steps: int = known.get("total_steps", 0)
@@ -235,6 +237,14 @@ class Spool:
             with self._full_disk_told(), transaction(self._writer):
                 self._set(signature=signature)
             self.signature = signature
+
+    def note_car(self, model: str) -> None:
+        """Remember what car of the game is driven for this spool."""
+        with self._writing:
+            if model != self.car:
+                with self._full_disk_told(), transaction(self._writer):
+                    self._set(car=model)
+                self.car = model
 
     def start_fresh_stream(self, reason: str) -> SpoolPosition:
         """Take a new stream id and number what is not safe yet from 1 in it; returns where it stands then."""

@@ -20,12 +20,16 @@ MAX_COLUMNS: Final = 65536
 REASONS: Final = frozenset(
     {
         *("off_track", "crash", "reversed", "stalled", "time"),
-        *("start", "stopped", "interrupted", "recording"),
+        *("start", "stopped", "interrupted", "recording", "demonstration"),
         *("terminated", "truncated"),
     }
 )
 """Why an episode may end: by racing's task, by whoever drives, by any environment. Every reason is counted for ever, so
 that there must not be one for each batch."""
+DEMONSTRATION: Final = 0
+"""As the version of a step's policy: a human drove, or another driver worth learning from, and no policy."""
+NOBODY: Final = 2**32 - 1
+"""As the version of a step's policy: neither a policy nor a demonstration, as in a rolling start."""
 MAX_FIRST_STEP: Final = 2**48
 """More steps than any car makes: 150,000 years at 60 a second."""
 MAX_LAP_SECONDS: Final = 86_400.0
@@ -125,7 +129,7 @@ class Batch:
         rewards: (T,) float32, at most MAX_REWARD either way.
         terminated: (T,) bool. After a terminated or truncated step a new run begins.
         truncated: (T,) bool.
-        policy_versions: (T,) uint32, the weights that chose the action; 0 where none did, as in a rolling start.
+        policy_versions: (T,) uint32, the weights that chose the action; DEMONSTRATION or NOBODY where none did.
         action_ages: (T,) float32 in 0..MAX_ACTION_AGE, s between the observation and the moment the action was applied.
         off_period: (T,) bool, the step did not take a control period: longer, or shorter after a longer one.
         laps: laps that ended in this batch, at most one a row.
@@ -151,6 +155,11 @@ class Batch:
     def steps(self) -> int:
         """T, the number of steps."""
         return len(self.rewards)
+
+    @property
+    def newest_version(self) -> int:
+        """Of the policies that drove; 0 where none did."""
+        return int(self.policy_versions.max(initial=0, where=self.policy_versions != NOBODY))
 
     def current_rows(self) -> RowArray:
         """(T,) row of `observations` on which each step acted; the row after it is what the step led to."""

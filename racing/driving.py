@@ -103,13 +103,21 @@ class VectorDriving:
         """Apply `action` (N, A), let one period pass, and judge what came of it."""
         applied = on_action_grid(action)
         self.car.apply(controls_of(applied))
-        age = self._now() - self._read_at
+        return self._passed(applied, self._now() - self._read_at)
+
+    def watch(self) -> Step:
+        """Let one period pass in which somebody else drives; the action is what the cars show applied at its end."""
+        return self._passed(None, 0.0)
+
+    def _passed(self, applied: Float32Array | None, age: float) -> Step:
         self.car.advance(self.period)
         self.clock.tick()
         began = self._read_at
         self._read()
         # Judged by when the states were read: a sleep or a read that took too long is in the step that it lengthened.
         off_period = self.clock.off_period(self._read_at - began)
+        if applied is None:
+            applied = on_action_grid(np.stack([self.state.steer, self.state.throttle - self.state.brake], axis=1))
         memory, outcome = self.task.advance(self._memory, self.state, applied)
         self._memory = memory
         observed = self.task.observe(self.state, memory)

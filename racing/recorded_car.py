@@ -50,50 +50,17 @@ class RecordingError(ValueError):
     """A recording cannot be played; the text says why and what to do."""
 
 
-class RecordedCar:
-    """A car that does what was recorded; `steering_lock_degrees` is steerAngle at full lock.
+class PlayedCar:
+    """A car that does what it did: `states` of one car, a row each, `rate` (Hz) rows a second.
 
-    Raises RecordingError: the file is missing, empty, lacks a column, or holds a value that is no finite number.
+    `ends` (rows,) is true where the next row does not follow from this one; the last one is.
     """
 
     count = 1
 
-    def __init__(self, path: Path, steering_lock_degrees: float = STEERING_LOCK_DEGREES) -> None:
-        columns = _columns(path)
-        periods = np.diff(columns["currentTime"])
-        ticking = (periods > 0.0) & (periods < _LONGEST_PERIOD)
-        if not ticking.any():
-            raise RecordingError(
-                f"The recording {path} has no two rows whose currentTime follow each other: it is no drive."
-            )
-        self.rate = 1.0 / float(np.mean(periods[ticking]))
-        """Rows a second, Hz."""
-        self.rows = len(columns["yaw"])
-        """Rows of the recording."""
-        # In this source's columns the position's x runs along the game's z, and its y along the game's x: so the
-        # velocities swap, and yaw already counts counter-clockwise from x (verified on the recorded laps: course and
-        # yaw agree to 0.004 rad in the median, and angular_velocity_y is the derivative of yaw to 0.003 rad/s).
-        velocity = np.stack([columns["velocity_z"], columns["velocity_x"]], axis=1)
-        self._states = CarState(
-            time=np.arange(self.rows) / self.rate,
-            position=np.stack([columns["world_position_x"], columns["world_position_y"]], axis=1),
-            heading=np.unwrap(columns["yaw"]),
-            velocity=body_velocity(velocity, columns["yaw"]),
-            acceleration=None,
-            yaw_rate=columns["angular_velocity_y"],
-            steer=np.clip(-columns["steerAngle"] / steering_lock_degrees, -1.0, 1.0),
-            throttle=np.clip(columns["accStatus"], 0.0, 1.0),
-            brake=np.clip(columns["brakeStatus"], 0.0, 1.0),
-            engine_rpm=columns["RPM"],
-            gear=columns["actualGear"].astype(np.int64) - 1,
-            wheel_slip=None,
-            wheel_load=None,
-            wheel_angular_speed=None,
-            # The source says only that more than two wheels are out, and ends its own drive there, as all four would.
-            wheels_out=np.where(columns["out_of_track"] > 0.5, 4, 0),
-            collided=np.zeros(self.rows, np.bool_),
-        )
-        self._ends = self._last_rows(columns["done"], periods)
+    def __init__(self, states: CarState, rate: float, ends: BoolArray) -> None:
+        self._states, self._ends = states, ends
+        self.rate, self.rows = rate, len(states.time)
         self._row = 0
         self._go_on_behind_gaps()
 
@@ -151,14 +118,60 @@ class RecordedCar:
         while self.at_gap and not self.exhausted:
             self._row += 1
 
-    def _last_rows(self, done: FloatArray, periods: FloatArray) -> BoolArray:
-        """(rows,) true where the next row does not follow: a recorded end, a pause, a jump, the last row."""
-        position, velocity = self._states.position, body_velocity(self._states.velocity, -self._states.heading)
-        expected = position[:-1] + 0.5 * (velocity[:-1] + velocity[1:]) / self.rate
-        missed = np.hypot(*(position[1:] - expected).T)
-        # The lap clock falls back to 0 at the line; only positions can tell that from a restart.
-        ends: BoolArray = np.append((done[:-1] > 0.5) | (missed > _JUMP) | (periods >= _LONGEST_PERIOD), True)
-        return ends
+
+class RecordedCar(PlayedCar):
+    """The car of a CSV file; `steering_lock_degrees` is steerAngle at full lock.
+
+    Raises RecordingError: the file is missing, empty, lacks a column, or holds a value that is no finite number.
+    """
+
+    def __init__(self, path: Path, steering_lock_degrees: float = STEERING_LOCK_DEGREES) -> None:
+        columns = _columns(path)
+        periods = np.diff(columns["currentTime"])
+        ticking = (periods > 0.0) & (periods < _LONGEST_PERIOD)
+        if not ticking.any():
+            raise RecordingError(
+                f"The recording {path} has no two rows whose currentTime follow each other: it is no drive."
+            )
+        rate = 1.0 / float(np.mean(periods[ticking]))
+        rows = len(columns["yaw"])
+        # In this source's columns the position's x runs along the game's z, and its y along the game's x: so the
+        # velocities swap, and yaw already counts counter-clockwise from x (verified on the recorded laps: course and
+        # yaw agree to 0.004 rad in the median, and angular_velocity_y is the derivative of yaw to 0.003 rad/s).
+        velocity = np.stack([columns["velocity_z"], columns["velocity_x"]], axis=1)
+        states = CarState(
+            time=np.arange(rows) / rate,
+            position=np.stack([columns["world_position_x"], columns["world_position_y"]], axis=1),
+            heading=np.unwrap(columns["yaw"]),
+            velocity=body_velocity(velocity, columns["yaw"]),
+            acceleration=None,
+            yaw_rate=columns["angular_velocity_y"],
+            steer=np.clip(-columns["steerAngle"] / steering_lock_degrees, -1.0, 1.0),
+            throttle=np.clip(columns["accStatus"], 0.0, 1.0),
+            brake=np.clip(columns["brakeStatus"], 0.0, 1.0),
+            engine_rpm=columns["RPM"],
+            gear=columns["actualGear"].astype(np.int64) - 1,
+            wheel_slip=None,
+            wheel_load=None,
+            wheel_angular_speed=None,
+            # The source says only that more than two wheels are out, and ends its own drive there, as all four would.
+            wheels_out=np.where(columns["out_of_track"] > 0.5, 4, 0),
+            collided=np.zeros(rows, np.bool_),
+        )
+        super().__init__(states, rate, last_rows(states, rate, columns["done"], periods))
+
+
+def last_rows(states: CarState, rate: float, done: FloatArray, periods: FloatArray) -> BoolArray:
+    """(rows,) true where the next row does not follow: a recorded end, a pause, a jump, the last row.
+
+    `done` (rows,) is 1 at a recorded end, `periods` (rows - 1,) are the times between rows, s; rows come at `rate` Hz.
+    """
+    position, velocity = states.position, body_velocity(states.velocity, -states.heading)
+    expected = position[:-1] + 0.5 * (velocity[:-1] + velocity[1:]) / rate
+    missed = np.hypot(*(position[1:] - expected).T)
+    # The lap clock falls back to 0 at the line; only positions can tell that from a restart.
+    ends: BoolArray = np.append((done[:-1] > 0.5) | (missed > _JUMP) | (periods >= _LONGEST_PERIOD), True)
+    return ends
 
 
 def _columns(path: Path) -> dict[str, FloatArray]:

@@ -34,13 +34,16 @@ class ReferenceDriver:
     the quasi-steady lap of that profile.
     """
 
-    def __init__(self, track: Track, vehicle: Vehicle = GT3, line: FloatArray | None = None) -> None:
-        """Plan the lap; `line` is a closed path (K, 2) in metres, every 2 m, or None for the one that bends least."""
+    def __init__(self, track: Track, vehicle: Vehicle = GT3, line: FloatArray | None = None, pace: float = 1.0) -> None:
+        """Plan the lap; `line` is a closed path (K, 2) in metres, every 2 m, or None for the one that bends least.
+
+        `pace` is the share of that profile's speed that is driven, for a driver who does not try hard.
+        """
         points = racing_line(track) if line is None else line
         width = np.ones(len(points))
         self.line = Track(points, width, width, f"{track.name}, racing line")
         self.vehicle = vehicle
-        self.speed = speed_profile(self.line.curvature, self.line.spacing, vehicle, GRIP_USE)
+        self.speed = pace * speed_profile(self.line.curvature, self.line.spacing, vehicle, GRIP_USE)
         both = self.speed + np.roll(self.speed, -1)
         self.lap_time_estimate = float((2.0 * self.line.spacing / both).sum())
         self._index: IntArray | None = None

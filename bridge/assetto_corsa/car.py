@@ -83,6 +83,8 @@ class AssettoCorsaCar:
         ask_again: offers CSP new controls when it has let go of the car, since it may not look at the old ones any
             more; may raise BackendUnavailable. None: it is only waited for.
         now, sleep: the clock (s, that of `pages`) and the wait.
+        bears: s without a packet or a look that are no interruption, where nobody lets go of the car for that; less
+            than PATIENCE and HEARTBEAT_SECONDS counts as these.
 
     Attributes: latest: the snapshot of the latest state; None before the first.
     """
@@ -98,12 +100,13 @@ class AssettoCorsaCar:
         now: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], None] = time.sleep,
         ask_again: Callable[[], None] | None = None,
+        bears: float = 0.0,
     ) -> None:
         self._pages, self._backend, self._start_afresh = pages, backend, start_afresh
         self._states = states or StateReader()
         self._now, self._sleep = now, sleep
         self._by_csp = backend.name == CustomAI.name
-        self._ask_again = ask_again
+        self._ask_again, self._bears = ask_again, bears
         self._let_go_since: float | None = None
         self._packet: int | None = None
         self._before: tuple[CarState, Snapshot] | None = None
@@ -143,10 +146,14 @@ class AssettoCorsaCar:
 
     def reset(self, which: BoolArray) -> None:
         """Bring the car to a start where `which` (1,) is true; raises the GameError of `start_afresh`."""
-        if not which[0]:
-            return
-        self._interrupt()
-        self._start_afresh()
+        if which[0]:
+            self._interrupt()
+            self._start_afresh()
+            self._states.restart()
+
+    def restart(self) -> None:
+        """An episode begins where the car is: hits of before no longer count, and nothing is commanded."""
+        self._packet = self._before = None
         self._states.restart()
 
     def close(self) -> None:
@@ -155,7 +162,7 @@ class AssettoCorsaCar:
         self._pages.close()
 
     def _next_packet(self) -> Snapshot:
-        deadline = self._now() + PATIENCE
+        deadline = self._now() + max(PATIENCE, self._bears)
         while True:
             snapshot = self._pages.read()
             if snapshot.status is not Status.LIVE:
@@ -181,7 +188,7 @@ class AssettoCorsaCar:
             return
         before, then = self._before
         passed = snapshot.read_at - then.read_at
-        if passed > HEARTBEAT_SECONDS:
+        if passed > max(HEARTBEAT_SECONDS, self._bears):
             raise NotDriving(
                 f"Nothing was read for {passed:.1f} s: this PC slept, or the bridge stood still, and the car was "
                 "braked meanwhile. Driving begins anew.",

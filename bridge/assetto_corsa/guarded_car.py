@@ -42,28 +42,30 @@ class GuardedCar:
 
         NotObeyed among them: the game does not follow what `apply` gave it.
         """
-        try:
-            state = self._car.read()
-        except NotDriving:
-            self._let_be()
-            # A hit of the panic key counts in a pause, too.
-            self._gate.reason(self._now(), False, _NO_PACKET, NEUTRAL, NEUTRAL, 0.0)
-            raise
-        latest = self._car.latest
-        assert latest is not None
-        physics = latest.physics
-        measured = Command(-physics.steerAngle, physics.gas, physics.brake)
-        speed = physics.speedKmh / 3.6
-        reason = self._gate.reason(self._now(), True, physics.packetId, self._commanded, measured, speed)
+        state, measured, reason = self._looked()
         if reason is not None:
-            self._let_be()
-            self._command(RELEASED if self._gate.human_drives else NEUTRAL)
             raise NotDriving(f"The policy does not drive: {reason}.", Status.LIVE)
         if self._driven and (wrong := self._obedience.update(self._now(), self._commanded, measured)) is not None:
             self._let_be()
             self._command(NEUTRAL)
             raise NotObeyed(f"The policy does not drive: {wrong}.", Status.LIVE)
         return state
+
+    @property
+    def human_drives(self) -> bool:
+        """Whether a human had the wheel when the car was read last."""
+        return self._gate.human_drives
+
+    def watch(self) -> CarState:
+        """The state of a new packet while a human drives; raises NotDriving when there is none, or nobody does."""
+        state, _, reason = self._looked()
+        if not self.human_drives:
+            raise NotDriving(f"No human drives: {reason or 'the wheel was let go of'}.", Status.LIVE)
+        return state
+
+    def begin_anew(self) -> None:
+        """An episode begins where the car is: hits of before no longer count."""
+        self._car.restart()
 
     @property
     def doubtful_since(self) -> float | None:
@@ -108,6 +110,28 @@ class GuardedCar:
     def close(self) -> None:
         """Leave the controls neutral and let go of the game; safe to call twice."""
         self._car.close()
+
+    def _looked(self) -> tuple[CarState, Command, str | None]:
+        """The state of a new packet, the controls that it shows, and why the policy must not drive, which it then does
+        not; raises NotDriving where there is no state.
+        """
+        try:
+            state = self._car.read()
+        except NotDriving:
+            self._let_be()
+            # A hit of the panic key counts in a pause, too.
+            self._gate.reason(self._now(), False, _NO_PACKET, NEUTRAL, NEUTRAL, 0.0)
+            raise
+        latest = self._car.latest
+        assert latest is not None
+        physics = latest.physics
+        measured = Command(-physics.steerAngle, physics.gas, physics.brake)
+        speed = physics.speedKmh / 3.6
+        reason = self._gate.reason(self._now(), True, physics.packetId, self._commanded, measured, speed)
+        if reason is not None:
+            self._let_be()
+            self._command(RELEASED if self.human_drives else NEUTRAL)
+        return state, measured, reason
 
     def _let_be(self) -> None:
         """Nobody drives, so that nothing is to be followed."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from bridge.assetto_corsa.by_hand import WatchedCar, human_car
 from bridge.assetto_corsa.car import AssettoCorsaCar, NotDriving
 from bridge.assetto_corsa.controls.controls import Backend, ControlShaping, NoBackend, choose_backend
 from bridge.assetto_corsa.controls.csp import CustomAI
@@ -25,7 +26,7 @@ from bridge.assetto_corsa.files.csp_settings import custom_ai_switch
 from bridge.assetto_corsa.files.fast_lane import read_fast_lane
 from bridge.assetto_corsa.files.install import InstallError, find_fast_lane, find_install, installed_track
 from bridge.assetto_corsa.guarded_car import GuardedCar
-from bridge.assetto_corsa.reading.layout import Status, text
+from bridge.assetto_corsa.reading.layout import Static, Status, text
 from bridge.assetto_corsa.reading.memory import GameError, GameNotRunning
 from bridge.assetto_corsa.reading.pages import GamePages, Snapshot
 from bridge.assetto_corsa.starts.reset import FreshStart, sight_of
@@ -87,7 +88,7 @@ class GameSettings:
 @dataclass(frozen=True, slots=True)
 class GameSession:
     """A game that can be driven; `check` raises GameError when it is not the same any more, and episodes begin with
-    `rolling`, None for standing.
+    `rolling`, None for standing. `model` names the car.
     """
 
     track: Track
@@ -95,6 +96,17 @@ class GameSession:
     check: Callable[[], None]
     shaping: ControlShaping
     rolling: RollingStart | None
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedSession:
+    """A game that a human drives; `model` names his car, `check` is as in GameSession."""
+
+    track: Track
+    car: WatchedCar
+    check: Callable[[], None]
+    model: str
 
 
 class GameUnclear(GameError):
@@ -171,26 +183,45 @@ def opened_session(settings: GameSettings, stop: threading.Event, seed: int | No
             raise NotDriving("The bridge is about to end.", Status.LIVE)
         time.sleep(seconds)
 
-    def check() -> None:
-        now = pages.static()
-        if (text(now.track), text(now.trackConfiguration)) != (name, layout):
-            raise GameError(
-                f"The game is on another track now ({text(now.track)} {text(now.trackConfiguration)}) than at the "
-                f"start ({name} {layout}). Start the bridge again to drive there."
-            )
-        if text(now.carModel) != model:
-            raise GameError(
-                f"The game drives another car now ({text(now.carModel)}) than at the start ({model}), and what is "
-                "learned of one is wrong for the other. Start the bridge again to drive it."
-            )
-
     start = FreshStart(lambda: sight_of(pages), backend, starts, sleep=patiently)
     # The game ignores wheel and pedals while CSP has its car: there is nobody to be seen, only to be mistaken.
     visible = settings.yield_to_human and backend.name != CustomAI.name
     gate = SafetyGate(panic, in_front, settings.need_window, Tolerance() if visible else None)
     car = GuardedCar(AssettoCorsaCar(pages, backend, start, ask_again=backend.renew), backend, gate)
     rolling = None if starts is None else RollingStart(starts, lambda: start.start)
-    return GameSession(track, car, check, settings.shaping, rolling)
+    return GameSession(track, car, lambda: _check_same(static, pages.static()), settings.shaping, rolling, model)
+
+
+def watched_session(settings: GameSettings, stop: threading.Event) -> WatchedSession:
+    """Wait until the game is LIVE, and return what watches its car, which must be closed; takes no controls.
+
+    Raises as `opened_session` does, but NoBackend.
+    """
+    pages = GamePages()
+    try:
+        _await_live(pages, settings.wait, stop)
+        static = pages.static()
+        name, layout, model = text(static.track), text(static.trackConfiguration), text(static.carModel)
+        track, _ = _track(settings, name, layout, float(static.trackSPlineLength))
+    except BaseException:
+        pages.close()
+        raise
+    _log.info("the game is watched", extra=fields(track=name, layout=layout, metres=track.length, car=model))
+    return WatchedSession(track, human_car(pages), lambda: _check_same(static, pages.static()), model)
+
+
+def _check_same(then: Static, now: Static) -> None:
+    """Raises GameError for another track or car."""
+    if (text(now.track), text(now.trackConfiguration)) != (text(then.track), text(then.trackConfiguration)):
+        raise GameError(
+            f"The game is on another track now ({text(now.track)} {text(now.trackConfiguration)}) than at the "
+            f"start ({text(then.track)} {text(then.trackConfiguration)}). Start the bridge again to drive there."
+        )
+    if text(now.carModel) != text(then.carModel):
+        raise GameError(
+            f"The game drives another car now ({text(now.carModel)}) than at the start ({text(then.carModel)}), and "
+            "what is learned of one is wrong for the other. Start the bridge again to drive it."
+        )
 
 
 class _Asked:

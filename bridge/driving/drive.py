@@ -20,10 +20,11 @@ from typing import Protocol
 
 import numpy as np
 
+from bridge.driving.clean_laps import CleanLaps
 from bridge.link.link import Driven, Link
 from experience.recorder import Recorder
 from racing.driving import EpisodeEnd, Step, VectorDriving
-from racing.recorded_car import RecordedCar
+from racing.recorded_car import PlayedCar
 from racing.task import Float32Array
 from runtime.exit_codes import ExitCode
 from runtime.logs import fields, logging_aside
@@ -74,7 +75,7 @@ class RecordingDriver:
 
     version = 0
 
-    def __init__(self, driving: VectorDriving, car: RecordedCar, recorder: Recorder) -> None:
+    def __init__(self, driving: VectorDriving, car: PlayedCar, recorder: Recorder | CleanLaps) -> None:
         self._driving, self._car, self._recorder = driving, car, recorder
         self._observation = driving.reset()
         self._steps, self._total_reward = 0, 0.0
@@ -156,6 +157,8 @@ class Drive:
         real_time: go on driving, without collecting, when the run is done.
         until_safe: wait at the end until everything is in S3, not only on the instance.
         laps: tell of laps; else of the episodes' returns.
+        door: what a human shows goes through it; None where nobody shows anything.
+        demonstration: that is all there is: it ends with enough laps, or when the run is done.
     """
 
     driver: Driver
@@ -167,6 +170,8 @@ class Drive:
     real_time: bool = False
     until_safe: bool = False
     laps: bool = True
+    door: CleanLaps | None = None
+    demonstration: bool = False
     tally: Tally = field(default_factory=Tally)
     _told_done: bool = field(default=False, init=False)
     _failure: CannotDrive | None = field(default=None, init=False)
@@ -185,6 +190,8 @@ class Drive:
                     self._failure = error
                 finally:
                     self.driver.finish()
+            if self.door is not None:
+                self.door.finish()
             if not self._interrupted and self._failure is None:
                 self._deliver()
         return self._judged()
@@ -197,7 +204,7 @@ class Drive:
         """Whether the run is done and the drive therefore too; says so when it changes."""
         done = self.link.state.done
         # A drive of so many collected steps would never come to its end.
-        ending = done and not (self.real_time and self.steps is None)
+        ending = done and (self.demonstration or not (self.real_time and self.steps is None))
         if done and not self._told_done:
             _log.info("the run is done: " + ("nothing more is driven" if ending else "driving goes on, uncollected"))
         elif self._told_done and not done:
@@ -210,6 +217,10 @@ class Drive:
         while not self._interrupted and not self.driver.over:
             if (self.steps is not None and self.tally.steps >= self.steps) or self._learning_is_over():
                 return
+            if self.door is not None:
+                self.door.hand_over()
+                if self.door.enough:
+                    return
             why = self.driver.waits_for()
             waiting.say(why, time.monotonic())
             if why is not None:
@@ -232,7 +243,7 @@ class Drive:
         ended = threading.Event()
 
         def show() -> None:
-            with Progress("driving", self.steps) as progress:
+            with Progress("demonstrating" if self.demonstration else "driving", self.steps) as progress:
                 while not ended.is_set():
                     self._show(progress)
                     ended.wait(_SHOW_SECONDS)
@@ -249,13 +260,17 @@ class Drive:
     def _show(self, progress: Progress) -> None:
         state, tally = self.link.state, self.tally
         age = None if tally.action_age is None else max(0.0, float(np.nan_to_num(tally.action_age.mean(), posinf=0.0)))
-        self.link.driven = Driven(tally.steps, tally.off_period_steps, age)
+        self.link.driven = Driven(tally.steps, tally.off_period_steps, age, self.driver.version)
         best = "-" if tally.best_lap is None else f"{tally.best_lap:.2f}s"
-        returns = {"episodes": tally.episodes, "mean_return": tally.mean_return}
+        told: dict[str, object] = {"laps": f"{tally.clean_laps}/{tally.laps}", "best_lap": best}
+        if not self.laps:
+            told = {"episodes": tally.episodes, "mean_return": tally.mean_return}
+        if self.door is not None and (self.demonstration or self.door.taken):
+            told |= {"laps_demonstrated": self.door.taken}
         progress.update(
             tally.steps,
             version=self.driver.version,
-            **({"laps": f"{tally.clean_laps}/{tally.laps}", "best_lap": best} if self.laps else returns),
+            **told,
             unsent=self.link.unsent_steps,
             link="done" if state.done else "draining" if state.draining else "up" if state.connected else "down",
         )
@@ -275,6 +290,10 @@ class Drive:
                 seconds=time.monotonic() - tally.began,
             ),
         )
+        door, shown = self.door, True
+        if door is not None and (self.demonstration or door.taken or door.left_out):
+            shown = door.taken > 0 or self.stop.is_set() or link.state.done
+            (_log.info if shown or not self.demonstration else _log.error)(door.summary())
         if link.refusal is not None:
             _log.error(link.refusal.text)
             return link.refusal.exit_code
@@ -286,7 +305,7 @@ class Drive:
             )
         elif self._failure is not None:
             _log.error(str(self._failure))
-        else:
+        elif shown or not self.demonstration:
             return ExitCode.OK
         return ExitCode.FAILED
 

@@ -1,11 +1,12 @@
 """Drives the real game's car, whose time nobody can stop: a step follows a new packet, or there is no step.
 
 Promises that a pause, a menu, a hang, a restart, a human at the wheel, a game that stops following or the end of the
-game ends the episode as truncated at its last whole step that was ours, and makes no experience; that a new episode
-begins at a verified start, which is not tried while the policy must not drive; and that the car is neutral in between,
-without a policy or with one that gives no action, and at the end. What ended is recorded before the next start is
-tried. For that, the newest steps are held back: it takes a moment until a human is told from a twitch and a deaf game
-from a late one, and the loss of the car shows only after the step in which it was lost.
+game ends the episode as truncated at its last whole step that was ours, and makes no experience, but for the laps that
+the human shows (demonstration.py); that a new episode begins at a verified start, which is not tried while the policy
+must not drive; and that the car is neutral in between, without a policy or with one that gives no action, and at the
+end. What ended is recorded before the next start is tried. For that, the newest steps are held back: it takes a moment
+until a human is told from a twitch and a deaf game from a late one, and the loss of the car shows only after the step
+in which it was lost.
 """
 
 import time
@@ -15,13 +16,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bridge.assetto_corsa.by_hand import WatchedCar
 from bridge.assetto_corsa.car import NotDriving, command_of
 from bridge.assetto_corsa.controls.controls import NEUTRAL, BackendUnavailable
 from bridge.assetto_corsa.controls.obedience import DOUBT_SECONDS
 from bridge.assetto_corsa.guarded_car import NotObeyed
 from bridge.assetto_corsa.reading.memory import GameError
 from bridge.assetto_corsa.session import GameSession
+from bridge.driving.clean_laps import CleanLaps
+from bridge.driving.demonstration import HumanDriver
 from bridge.driving.drive import CannotDrive
+from experience.batches import NOBODY
 from experience.policy_driver import CheckedActions
 from racing.clock import Clock
 from racing.driving import EpisodeEnd, Step, VectorDriving
@@ -71,6 +76,7 @@ class GameDriver:
         record: takes a step, with the observation it was chosen on and the policy's version.
         collecting: whether steps are wanted; driving goes on without.
         random: of the exploration; None to drive as well as the policy can.
+        laps: takes what a human shows who has taken the wheel; None where nobody learns from him.
     """
 
     over = False
@@ -84,6 +90,7 @@ class GameDriver:
         record: Callable[[Float32Array, Step, int], object],
         collecting: Callable[[], bool],
         random: np.random.Generator | None,
+        laps: CleanLaps | None = None,
     ) -> None:
         self._session, self._car, self._policy = session, session.car, policy
         # A start takes its time, or fails, and what ended must be recorded before it.
@@ -91,6 +98,10 @@ class GameDriver:
         brake = np.array([[NEUTRAL.steer, NEUTRAL.throttle - NEUTRAL.brake]], np.float32)
         self._actions = CheckedActions(policy, random, otherwise=brake)
         self._record, self._collecting = record, collecting
+        self._human: HumanDriver | None = None
+        if laps is not None:
+            watched = WatchedCar(session.car.watch, session.car.begin_anew)
+            self._human = HumanDriver(watched, task, clock, laps, session.check, collecting)
         self._applied = NEUTRAL
         self._observation: Float32Array | None = None
         self._held: deque[_Held] = deque()
@@ -103,10 +114,17 @@ class GameDriver:
     def version(self) -> int:
         """Of the newest policy; 0 before the first."""
         policy = self._policy()
-        return 0 if policy is None else policy.version
+        return 0 if policy is None or self._shown_by is not None else policy.version
+
+    @property
+    def _shown_by(self) -> HumanDriver | None:
+        """Who has taken the wheel, where something is learned from him."""
+        return self._human if self._car.human_drives else None
 
     def waits_for(self) -> str | None:
-        """The first policy, or a game that can be driven."""
+        """The first policy, or a game that can be driven; where a human has the wheel, that he drives."""
+        if (human := self._shown_by) is not None:
+            return human.waits_for()
         if self._policy() is None:
             return "the first policy"
         if self._why is not None and time.monotonic() >= self._look_at:
@@ -116,6 +134,8 @@ class GameDriver:
 
     def step(self) -> Step | None:
         """One step; None when none came of it, or it is not collected. Raises CannotDrive."""
+        if (human := self._shown_by) is not None:
+            return human.step()
         if self._policy() is None or (self._observation is None and not self._began()):
             return None
         observation = self._observation
@@ -175,12 +195,13 @@ class GameDriver:
         return self._observation is not None
 
     def _chosen(self, observation: Float32Array) -> tuple[Float32Array, int]:
-        """The action (1, 2) that is wanted now, and the version of the policy that chose it; 0 for none."""
+        """The action (1, 2) that is wanted now, and the version of the policy that chose it, or NOBODY."""
         rolling = self._session.rolling
         rolled = None if rolling is None else rolling.action(self._driving.state)
         if rolled is not None:
-            return rolled, 0
-        return self._actions.choose(observation)
+            return rolled, NOBODY
+        action, version = self._actions.choose(observation)
+        return action, version or NOBODY
 
     def _shaped(self, wanted: Float32Array) -> Float32Array:
         """The action that is applied in place of `wanted`, (1, 2); the same where nothing is shaped."""
@@ -262,6 +283,6 @@ class GameDriver:
 
 def _named(step: Step, version: int) -> Step:
     """The step, its end called after the rolling start where that brought it about: no policy is to blame."""
-    if version != 0 or not step.episodes:
+    if version != NOBODY or not step.episodes:
         return step
     return replace(step, episodes=tuple(replace(end, reason="start") for end in step.episodes))

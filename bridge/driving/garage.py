@@ -17,22 +17,25 @@ import numpy as np
 from bridge.assetto_corsa.controls.controls import NoBackend
 from bridge.assetto_corsa.files.install import InstallError
 from bridge.assetto_corsa.reading.memory import GameError
+from bridge.assetto_corsa.recording.recording import RecordingDamaged
 from bridge.assetto_corsa.session import GameSettings, opened_session
+from bridge.driving.clean_laps import CleanLaps
 from bridge.driving.drive import Drive, Driver, RecordingDriver
 from bridge.driving.game_driver import GameDriver
 from bridge.link.exchange import Introduction
 from bridge.link.link import Link
 from bridge.spool import Spool, SpoolError, SpoolFull
 from experience import environment
+from experience.environment import Environment
 from experience.policy_driver import PolicyDriver
 from experience.recorder import Recorder
 from racing.car import Car
 from racing.clock import Clock, RealTimeClock, SimulatedClock
 from racing.driving import VectorDriving
-from racing.recorded_car import RecordedCar, RecordingError
+from racing.recorded_car import PlayedCar, RecordedCar, RecordingError
 from racing.simulator import SimulatedCar
 from racing.task import Task, TaskConfig
-from racing.track import parse_track
+from racing.track import Track, parse_track
 from racing.track_file import TrackError
 from racing.track_text import track_text
 from runtime.exit_codes import ExitCode
@@ -40,7 +43,7 @@ from wire.pairing import Pairing
 
 _LEAST_SHARE_ON_TRACK = 0.8
 """Of a recording's rows; one on its own track has all but its excursions, one on another track a few percent."""
-UNUSABLE = (GameError, NoBackend, InstallError, TrackError, RecordingError, SpoolError)
+UNUSABLE = (GameError, NoBackend, InstallError, TrackError, RecordingError, RecordingDamaged, SpoolError)
 """What cannot be driven with, each told in a sentence: a game, its controls, folder and track, a recording, a spool."""
 
 
@@ -113,22 +116,18 @@ def assembled_drive(
                 session = opened_session(settings.game, stop, settings.seed)
                 closing.callback(session.car.close)
                 car, task = session.car, Task(session.track, config)
+                if session.model:
+                    spool.note_car(session.model)
         except UNUSABLE as error:
             raise SettingsError(str(error), exit_code_of(error)) from error
         played, real_time = isinstance(car, RecordedCar), settings.real_time or session is not None
-        introduction = Introduction(
-            environment=raced,
-            # A recording does not wait for the trainer either: it is short, and needs no policy.
-            real_time=real_time or played,
-            cars=car.count,
-            software=software(),
-            track=track_text(task.track),
-        )
-        link = Link(pairing, spool, introduction, look_up=look_up)
-        recorder = Recorder(spool, raced.spaces.layout, car.count, on_commit=link.notify)
+        # A recording does not wait for the trainer either: it is short, and needs no policy.
+        link, recorder = connected(pairing, spool, raced, task.track, car.count, real_time or played, look_up)
         clock = real_clock(1.0 / task.config.control_hz) if real_time else SimulatedClock()
         driver: Driver
+        door = None
         if session is not None:
+            door = CleanLaps(recorder, 1.0 / task.config.control_hz)
             driver = GameDriver(
                 session,
                 task,
@@ -137,6 +136,7 @@ def assembled_drive(
                 record=recorder.record,
                 collecting=lambda: not link.state.done,
                 random=np.random.default_rng(settings.seed),
+                laps=door,
             )
         elif isinstance(car, RecordedCar):
             driver = RecordingDriver(VectorDriving(car, task, clock), car, recorder)
@@ -153,7 +153,22 @@ def assembled_drive(
             settings.steps,
             real_time=real_time and not played,
             until_safe=played,
+            door=door,
         )
+
+
+def connected(
+    pairing: Pairing,
+    spool: Spool,
+    raced: Environment,
+    track: Track,
+    cars: int,
+    real_time: bool,
+    look_up: Callable[[], Pairing] | None,
+) -> tuple[Link, Recorder]:
+    """The link of a drive of `cars` cars, not dialling yet, and the recorder that fills its spool."""
+    link = Link(pairing, spool, Introduction(raced, real_time, cars, software(), track_text(track)), look_up=look_up)
+    return link, Recorder(spool, raced.spaces.layout, cars, on_commit=link.notify)
 
 
 def exit_code_of(error: Exception) -> ExitCode:
@@ -166,17 +181,26 @@ def exit_code_of(error: Exception) -> ExitCode:
 def _car_and_task(settings: Settings) -> tuple[Car, Task]:
     """A car other than the game's, and its task; raises SettingsError, TrackError and RecordingError."""
     track = parse_track(settings.track)
-    if settings.recording is None:
-        config = task_config(settings.task, settings.rate)
-        seed = secrets.randbits(32) if settings.seed is None else settings.seed
-        return SimulatedCar(track, count=settings.cars, seed=seed), Task(track, config)
-    car = RecordedCar(settings.recording)
+    if settings.recording is not None:
+        return recorded_car_and_task(settings, settings.recording, track)
+    config = task_config(settings.task, settings.rate)
+    seed = secrets.randbits(32) if settings.seed is None else settings.seed
+    return SimulatedCar(track, count=settings.cars, seed=seed), Task(track, config)
+
+
+def check_on_track(car: PlayedCar, track: Track, recording: Path, name: str) -> None:
+    """Raise SettingsError for a recording of another track than this one, which the user knows as `name`."""
     if (share := car.share_on(track)) < _LEAST_SHARE_ON_TRACK:
         raise SettingsError(
-            f"The recording {settings.recording} lies off the track {settings.track}: only {share:.0%} of it is on or "
-            "near the road, so what would be learned from it makes no sense. Name with --track the one that it was "
-            "recorded on."
+            f"The recording {recording} lies off the track {name}: only {share:.0%} of it is on or near the road, so "
+            "what would be learned from it makes no sense. Name with --track the one that it was recorded on."
         )
+
+
+def recorded_car_and_task(settings: Settings, recording: Path, track: Track) -> tuple[RecordedCar, Task]:
+    """The car of a CSV file and its task; raises SettingsError and RecordingError."""
+    car = RecordedCar(recording)
+    check_on_track(car, track, recording, settings.track)
     rate = float(round(car.rate)) if settings.rate is None else settings.rate
     config = task_config(settings.task, rate)
     if not _divides(rate, car.rate):

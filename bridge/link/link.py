@@ -38,11 +38,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Driven:
-    """Steps of a drive so far, those that took another time than a control period, and the newest action's age (s)."""
+    """Steps of a drive so far, those that took another time than a control period, and the newest action's age (s).
+
+    `version` is that of the policy that drives; 0 for none, as in a demonstration.
+    """
 
     steps: int = 0
     off_period_steps: int = 0
     action_age: float | None = None
+    version: int = 0
 
 
 class Link:
@@ -136,9 +140,8 @@ class Link:
         """How this bridge stands; the rate is that since the last report."""
         (before, steps), driven = self._reported, self.driven
         self._reported = now, _ = self._loop.time(), driven.steps
-        policy = self.policy
         return Report(
-            policy_version=0 if policy is None else policy.version,
+            policy_version=driven.version,
             steps_per_second=max(0.0, driven.steps - steps) / max(now - before, 1e-3),
             unsent_steps=max(0, self.unsent_steps),
             off_period_steps=driven.off_period_steps,

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.fake_ac.game import Game, Mode
 from tests.fake_ac.inputs import Wish
+from tests.fake_ac.person import Person
 from tests.fake_ac.playback import Playback
 
 
@@ -89,7 +90,12 @@ class Commands:
 
     def do_human(self, steer: float = 0.0, gas: float = 0.0, brake: float = 0.0, wins: bool = False) -> None:
         """A person moves wheel (right positive) and pedals, and overrides everybody else if `wins`."""
-        self._game.human = Wish(steer=steer, gas=gas, brake=brake)
+        self._game.human, self._game.person = Wish(steer=steer, gas=gas, brake=brake), None
+        self._game.human_wins = wins
+
+    def do_person(self, pace: float, wins: bool = False) -> None:
+        """A person drives laps at this share of the reference driver's speed, until the command human."""
+        self._game.person = Person(self._game.track, self._game.car.vehicle, pace)
         self._game.human_wins = wins
 
     def do_deaf(self, controls: list[str]) -> None:

@@ -20,6 +20,7 @@ from tests.fake_ac.gearbox import Gearbox
 from tests.fake_ac.inputs import NOWHERE, PITS, RESTART_BUTTON, START_BUTTON, CustomAi, Pad, Wish
 from tests.fake_ac.laps import Laps
 from tests.fake_ac.pages import Painter, Scene, static_page
+from tests.fake_ac.person import Person
 from tests.fake_ac.playback import Playback
 from tests.fake_ac.publisher import Publisher
 
@@ -67,6 +68,7 @@ class Game:
         self.mode = Mode.MENU
         self.human = Wish()
         self.human_wins = False
+        self.person: Person | None = None
         self.deaf: dict[str, float] = {}
         self.wish = Wish()
         self.damage = [0.0] * 5
@@ -188,11 +190,12 @@ class Game:
         )
 
     def _driver_wishes(self) -> Wish:
-        if self.human_wins:
-            return self.human
-        if self.custom_ai.in_charge:
-            return self.custom_ai.wish()
-        return self.pad.wish() if self.pad.connected else self.human
+        if not self.human_wins:
+            if self.custom_ai.in_charge:
+                return self.custom_ai.wish()
+            if self.pad.connected:
+                return self.pad.wish()
+        return self.human if self.person is None else self.person.wish(self.car.read())
 
     def _teleport(self, wish: Wish) -> None:
         if wish.teleport == PITS:

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from racing.car import CarState
+from racing.car import CarState, Controls
 from racing.clock import RealTimeClock
 from racing.driving import VectorDriving
 from racing.simulator import SimulatedCar
-from racing.task import ACTION_SIZE, Task, TaskConfig
+from racing.task import ACTION_SIZE, CHANNELS, OBSERVATION_STEP, Task, TaskConfig, on_action_grid
 from racing.track import Track
 
 TRACK = Track.generate(3, 1200.0)
@@ -74,3 +74,20 @@ def test_a_step_that_begins_late_and_is_too_short_is_late_too() -> None:
     late, took = driven(held_up=[], waits=[0.0015, 0.003, 0.0, 0.0, 0.0])
     assert took[2] < 48
     assert late[2]
+
+
+def test_who_is_watched_acts_as_the_car_shows_it_at_the_end_of_the_period() -> None:
+    track = Track.generate(7, 1000.0)
+    car = SimulatedCar(track, count=2, seed=1)
+    driving = VectorDriving(car, Task(track))
+    driving.reset()
+    pedals = np.array([0.4, 0.0])
+    car.apply(Controls(np.array([0.1, -0.2]), pedals, np.array([0.0, 0.3])))
+    step = driving.watch()
+    shown = driving.state
+    wanted = np.stack([shown.steer, shown.throttle - shown.brake], axis=1)
+    assert np.array_equal(step.action, on_action_grid(wanted))
+    assert step.action[0, 1] > 0.0 > step.action[1, 1]
+    # The next observation names it as the last action, as it does one of a policy.
+    last = [channel.name for channel in CHANNELS].index("last_steer_action")
+    assert np.abs(step.next_observation[:, last : last + 2] - step.action).max() < OBSERVATION_STEP

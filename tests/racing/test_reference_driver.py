@@ -90,3 +90,10 @@ def test_a_given_line_is_followed() -> None:
     driver = ReferenceDriver(track, line=track.centre)
     assert driver.lap_time_estimate > ReferenceDriver(track).lap_time_estimate
     assert [lap.clean for lap in driven(track, driver, laps=1).laps] == [True]
+
+
+def test_a_lazy_one_takes_as_much_longer_as_he_is_slower() -> None:
+    track = Track.generate(7, 1000.0)
+    full = ReferenceDriver(track)
+    lazy = ReferenceDriver(track, line=full.line.centre, pace=0.7)
+    assert lazy.lap_time_estimate == pytest.approx(full.lap_time_estimate / 0.7)

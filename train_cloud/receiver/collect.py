@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from experience.batches import NOBODY
 from experience.codec import Batch, CodecError, Layout, encode_batch
 from racing.track import TrackError
 from racing.track_text import track_hash
@@ -174,7 +175,8 @@ def _batch_of_one(step: Transition, layout: Layout) -> bytes:
                 rewards=np.array([step.reward], np.float32),
                 terminated=np.array([step.terminated]),
                 truncated=np.array([step.truncated]),
-                policy_versions=np.zeros(1, np.uint32),
+                # Who drove is not said, so that nobody takes it for a demonstration.
+                policy_versions=np.full(1, NOBODY, np.uint32),
                 action_ages=np.zeros(1, np.float32),
                 off_period=np.zeros(1, bool),
             )

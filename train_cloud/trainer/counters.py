@@ -5,7 +5,7 @@ Counting is separate from learning: a step counts once in the life of a run, how
 
 import msgspec
 
-from experience.batches import Batch, BoolArray
+from experience.batches import DEMONSTRATION, Batch, BoolArray
 from train_cloud.trainer.laps import DrivenLap, LapTimes
 from train_cloud.trainer.pace import Pace
 
@@ -16,7 +16,7 @@ OFF_TRACK = "off_track"
 
 def demonstrated(batch: Batch) -> BoolArray:
     """Which steps (T,) no policy drove: what a human did, or another driver."""
-    shown: BoolArray = batch.policy_versions == 0
+    shown: BoolArray = batch.policy_versions == DEMONSTRATION
     return shown
 
 

@@ -83,7 +83,7 @@ class Ingest:
                 metres, laps = self.drives.read(row.stream, batch)
                 if new:
                     self.counters.drove(metres, laps)
-            self.saw(int(batch.policy_versions.max()))
+            self.saw(batch.newest_version)
             self._remember(row.id, self.learner.take(batch, new))
         return len(rows)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from experience.batches import AnyArray, Batch, Float32Array
+from experience.batches import DEMONSTRATION, NOBODY, AnyArray, Batch, Float32Array
 from racing.sectors import sector_times, speed_along
 from racing.track import TrackError
 from racing.track_text import track_of
@@ -25,7 +25,8 @@ _MOST_STEPS_OF_A_LAP = 2**16
 """18 minutes at 60 Hz."""
 _MOST_OFF = 0.2
 """A lap whose steps take another time than it did, by more than this share, is none."""
-_SPEED, _OFF_PERIOD, _BY_POLICY = range(3)
+_SPEED, _OFF_PERIOD, _BY = range(3)
+_HUMAN, _POLICY, _NOBODY = range(3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class _Car:
 
     Attributes:
         metres: driven so far.
-        steps: (3, N), the newest N without a hole: m/s along the centreline; is it off the period; is it a policy's.
+        steps: (3, N), the newest N without a hole: m/s along the centreline; is it off the period; whose it is.
         from_line: a lap began within the first of them; else it is not known where one did.
         led_to: what the newest step led to.
     """
@@ -100,10 +101,10 @@ class _Car:
             seconds[uneven] = np.maximum(seconds[uneven] + missing / uneven.sum(), 0.0)
         start = seconds.sum() - 0.5 * period - lap_time
         sectors = sector_times(self.steps[_SPEED].astype(np.float64), seconds, start, lap_time)
-        by_policy = self.steps[_BY_POLICY, np.cumsum(seconds) > start]
-        if sectors is None or by_policy.any() != by_policy.all():
+        by = set(self.steps[_BY, np.cumsum(seconds) > start].tolist())
+        if sectors is None or by not in ({_HUMAN}, {_POLICY}):
             return None
-        return DrivenLap(tuple(np.round(sectors, 3).tolist()), not by_policy.any())
+        return DrivenLap(tuple(np.round(sectors, 3).tolist()), by == {_HUMAN})
 
     def cross_line(self) -> None:
         """A new lap began within the newest step."""
@@ -124,8 +125,9 @@ class Drives:
         """
         speeds, rows = speed_along(batch.observations), batch.current_rows()
         means = 0.5 * (speeds[rows] + speeds[rows + 1])
-        by_policy = batch.policy_versions > 0
-        steps = np.array([means, batch.off_period, by_policy], np.float32)
+        versions = batch.policy_versions
+        by = np.select([versions == DEMONSTRATION, versions == NOBODY], [_HUMAN, _NOBODY], _POLICY)
+        steps = np.array([means, batch.off_period, by], np.float32)
         cars, ended = self._cars.setdefault(stream, {}), {episode.row for episode in batch.episodes}
         laps_at = {lap.row: lap for lap in batch.laps}
         crossings, metres, laps = sorted(laps_at), list[float](), list[DrivenLap]()
@@ -146,7 +148,7 @@ class Drives:
                 first = row + 1
             car.go_on(steps[:, first:end])
             if end - 1 in ended:
-                metres += [car.metres] if by_policy[end - 1] else []
+                metres += [car.metres] if by[end - 1] == _POLICY else []
                 del cars[name]
         self._forget()
         return metres, laps

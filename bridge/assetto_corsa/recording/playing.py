@@ -96,7 +96,7 @@ def play(
         pages: dict[PageKind, WritablePage] = {}
         while not stopped():
             began, count = now(), 0
-            for record in _sound(recording):
+            for record in sound(recording):
                 while (wait := began + record.time - now()) > 0.0 and not stopped():
                     time.sleep(min(wait, 0.05))
                 if stopped():
@@ -125,7 +125,7 @@ def _made(kind: PageKind, stack: ExitStack) -> WritablePage:
     return page
 
 
-def _sound(recording: Iterable[Record]) -> Iterator[Record]:
+def sound(recording: Iterable[Record]) -> Iterator[Record]:
     """The records of pages that are played, each of its page's size and none before the one before it."""
     last = 0.0
     for number, record in enumerate(recording, start=1):

@@ -1,6 +1,6 @@
 """Speeds a car up from its start, as the first steps of its episode: the policy takes over at speed, at a random place.
 
-Promises actions of the task, so that what is rolled is experience like any other step (of policy version 0, since no
+Promises actions of the task, so that what is rolled is experience like any other step (of nobody's version, since no
 policy chose it) and costs nothing of a game's real time; to learn from another driver's steps off-policy methods can,
 and a policy that starts at speed learns of bends before it learns to pull away ("jump-start", Uchendu et al. 2022). It
 ends a roll where the road ahead asks for it. It moves no car and knows no clock.

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from bridge.assetto_corsa.controls.csp import CustomAI
+from experience.batches import NOBODY
 from runtime.exit_codes import ExitCode
 from tests.fake_ac.inputs import CONTROLS_NAME
 from tests.support.fake_game import FakeGame
@@ -72,10 +73,10 @@ def test_the_game_that_runs_is_chosen_and_its_experience_arrives(
     assert sum(batch.steps for batch in batches) == 80
     versions = np.concatenate([batch.policy_versions for batch in batches])
     ends = np.concatenate([batch.truncated | batch.terminated for batch in batches])
-    # A rolling start is driven before the policy drives, and recorded as what no policy chose.
+    # A rolling start is driven before the policy drives, and recorded as what neither it nor a human chose.
     assert int(np.argmax(versions == 1)) > 10
-    assert set(versions) == {0, 1}
-    assert np.all(np.diff(versions.astype(int))[~ends[:-1]] >= 0)
+    assert set(versions) == {NOBODY, 1}
+    assert np.all(np.diff((versions == 1).astype(int))[~ends[:-1]] >= 0)
     ages = np.concatenate([batch.action_ages for batch in batches])
     assert np.all(ages > 0.0)
     assert np.median(ages) < 0.02

@@ -22,6 +22,7 @@ from bridge.assetto_corsa.starts.reset import FreshStart, Limits, sight_of
 from bridge.driving.drive import CannotDrive
 from bridge.driving.game_driver import GameDriver
 from experience import environment
+from experience.batches import NOBODY
 from racing.car import Controls
 from racing.clock import RealTimeClock
 from racing.driving import Step
@@ -190,11 +191,13 @@ def test_a_policy_that_gives_no_action_leaves_the_car_under_a_gentle_brake(
     assert isinstance(last, tuple)
     last.bias[:] = np.nan
     # The steps that a sound policy chose are still held back.
-    wait_until(lambda: driven.drive() is None and 0 in driven.versions, "the first step without an action", 60.0, 0.001)
-    first = driven.versions.index(0)
+    wait_until(
+        lambda: driven.drive() is None and NOBODY in driven.versions, "the first step without an action", 60.0, 0.001
+    )
+    first = driven.versions.index(NOBODY)
     driven.drive_until_recorded(first + 5)
 
-    assert set(driven.versions[first:]) == {0}
+    assert set(driven.versions[first:]) == {NOBODY}
     assert all(
         step.action.tolist() == [[0.0, pytest.approx(-GENTLE_BRAKE, abs=1e-4)]] for step in driven.recorded[first:]
     )

@@ -16,6 +16,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
+from experience.batches import DEMONSTRATION, NOBODY
 from experience.codec import Column, LapRecord, Layout, encode_batch
 from experience.environment import racing
 from racing.track import Track
@@ -206,11 +207,15 @@ def test_a_version_that_was_never_published_is_refused(receiver: ThreadedReceive
         # What a lost life published since the last checkpoint, its bridges still hold.
         client.say(TransitionBatch(1, claiming(3 + LOST_VERSIONS)))
         client.hear(Ack)
-        client.say(TransitionBatch(2, claiming(2**32 - 1)))
+        # What no policy drove claims none.
+        client.say(TransitionBatch(2, claiming(DEMONSTRATION)))
+        client.say(TransitionBatch(3, claiming(NOBODY)))
+        client.hear(Ack, lambda ack: ack.stored_through == 3)
+        client.say(TransitionBatch(4, claiming(2**32 - 2)))
         error = client.hear(Error)
         assert error.code == ErrorCode.BAD_BATCH
-        assert "names version 4294967295" in error.text
-    assert receiver.stored_numbers(HELLO.stream) == [1]
+        assert "names version 4294967294" in error.text
+    assert receiver.stored_numbers(HELLO.stream) == [1, 2, 3]
 
 
 def test_a_reward_that_the_task_does_not_give_is_refused(receiver: ThreadedReceiver) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from experience.batches import NOBODY
 from experience.codec import decode_batch
 from experience.environment import racing
 from tests.support.experience import made_up_batch
@@ -166,6 +167,7 @@ def test_a_text_client_takes_part_with_single_transitions(receiver: ThreadedRece
     assert row.steps == batch.steps == 1
     assert np.array_equal(batch.observations, made.observations)
     assert (batch.rewards[0], batch.terminated[0], batch.truncated[0]) == (0.5, False, True)
+    assert batch.policy_versions.tolist() == [NOBODY]
 
 
 def test_a_newer_connection_of_a_stream_takes_over(receiver: ThreadedReceiver) -> None:

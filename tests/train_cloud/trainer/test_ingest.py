@@ -1,10 +1,12 @@
 """Experience reaches the replay buffer whole and in order, and counts once however often it comes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from experience.batches import DEMONSTRATION, NOBODY
 from experience.codec import encode_batch
 from experience.environment import racing
 from tests.support.experience import STREAM, incoming, made_up_batch
@@ -198,3 +200,14 @@ def test_what_is_demonstrated_takes_nothing_from_the_memory_that_is_rebuilt_from
             pass
         assert rebuilt.memory_digest() == lived.memory_digest()
         assert np.array_equal(rebuilt.demonstrations.newest(10**6), lived.demonstrations.newest(10**6))
+
+
+def test_what_no_policy_drove_is_taken_in_and_names_no_version(store: Store) -> None:
+    versions = np.repeat(np.array([DEMONSTRATION, 7, NOBODY], np.uint32), (8, 4, 8))
+    batch = replace(made_up_batch(1), policy_versions=versions)
+    store.add_batches([IncomingBatch(STREAM, 1, batch.steps, encode_batch(batch))])
+    seen: list[int] = []
+    counters = Counters()
+    assert Ingest(store, learner(), counters, racing().spaces.layout, seen.append).read() == 1
+    assert seen == [7]
+    assert counters.steps == 20

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from experience.batches import NOBODY
 from experience.codec import encode_batch
 from experience.environment import racing
 from racing.policy import Policy
@@ -205,7 +206,7 @@ def driven_by(number: int, version: int) -> IncomingBatch:
 
 def test_a_version_that_a_bridge_made_up_numbers_nothing(begin: Begin, caplog: pytest.LogCaptureFixture) -> None:
     life = begin()
-    life.store.add_batches([driven_by(number, 2**32 - number) for number in range(1, 11)])
+    life.store.add_batches([driven_by(number, NOBODY - number) for number in range(1, 11)])
     assert life.trainer.run()
     assert check_the_published_policy_is_saved(life) < 20
     assert life.counters.seen_version == 0
