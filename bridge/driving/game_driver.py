@@ -71,6 +71,7 @@ class GameDriver:
         record: takes a step, with the observation it was chosen on and the policy's version.
         collecting: whether steps are wanted; driving goes on without.
         random: of the exploration; None to drive as well as the policy can.
+        to_judge: the newest policy that is to drive an episode alone, without exploration; None before the first.
     """
 
     over = False
@@ -84,12 +85,13 @@ class GameDriver:
         record: Callable[[Float32Array, Step, int], object],
         collecting: Callable[[], bool],
         random: np.random.Generator | None,
+        to_judge: Callable[[], Policy | None] = lambda: None,
     ) -> None:
         self._session, self._car, self._policy = session, session.car, policy
         # A start takes its time, or fails, and what ended must be recorded before it.
         self._driving = VectorDriving(session.car, task, clock, restarts=False)
         brake = np.array([[NEUTRAL.steer, NEUTRAL.throttle - NEUTRAL.brake]], np.float32)
-        self._actions = CheckedActions(policy, random, otherwise=brake)
+        self._actions = CheckedActions(policy, random, brake, to_judge)
         self._record, self._collecting = record, collecting
         self._applied = NEUTRAL
         self._observation: Float32Array | None = None
@@ -134,6 +136,7 @@ class GameDriver:
                 self._held.pop()
             raise CannotDrive(str(lost)) from lost
         self._applied = command_of(controls_of(step.action))
+        self._actions.drove(step)
         self._steps += 1
         self._total_reward += float(step.reward[0])
         self._observation = None if step.episodes else step.observation
@@ -160,6 +163,7 @@ class GameDriver:
             self._session.check()
             self._observation = self._driving.reset()
             self._applied = NEUTRAL
+            self._actions.begin()
             if self._session.rolling is not None:
                 self._session.rolling.begin(self._driving.state)
         except NotDriving as interruption:
