@@ -239,6 +239,7 @@ def test_the_counters_of_a_checkpoint_are_read(golden: Path) -> None:
         "made_by": "",
         "recent_metres": [],
         "signature": "",
+        "judged": {"newest": None, "best": None, "far_behind": 0, "went_back_at": None},
     }
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from experience.batches import Batch
 from train_cloud.trainer.pace import Pace
+from train_cloud.trainer.verdict import Judged
 
 RECENT_EPISODES = 100
 CRASHED = "crash"
@@ -31,6 +32,7 @@ class Counters(msgspec.Struct, kw_only=True):
         pace: how many updates the steps ask for; None in checkpoints of earlier versions.
         made_by: the method and networks, in words; empty in checkpoints of earlier versions.
         signature: of the environment; empty in checkpoints of earlier versions.
+        judged: how the policies of checkpoints did without exploration.
     """
 
     steps: int = 0
@@ -52,6 +54,7 @@ class Counters(msgspec.Struct, kw_only=True):
     made_by: str = ""
     signature: str = ""
     recent_metres: list[float] = msgspec.field(default_factory=list)
+    judged: Judged = msgspec.field(default_factory=Judged)
 
     def count(self, stream: str, number: int, batch: Batch) -> bool:
         """Count batch `number` of `stream`; False, changing nothing, when it was counted before."""

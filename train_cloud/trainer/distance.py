@@ -4,6 +4,7 @@ Metres are not stored with the experience; the speed that each observation begin
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from experience.batches import Batch
 from racing.task import CHANNELS
@@ -17,18 +18,23 @@ _MOST_CARS = 4096
 """More than drive at once in any run: what bridges name must not fill the memory."""
 
 
+def metres_of(batch: Batch, control_hz: float) -> npt.NDArray[np.float64]:
+    """(T,) m that each step of racing drove; `control_hz` as the task has it."""
+    speeds = batch.current_observations()[:, _SPEED].astype(np.float64)
+    return np.asarray(CHANNELS[_SPEED].scale / control_hz * speeds)
+
+
 class Odometer:
     """Adds up what each car drives, over batches; `control_hz` as the task has it."""
 
     def __init__(self, control_hz: float) -> None:
-        self._metres = CHANNELS[_SPEED].scale / control_hz
+        self._control_hz = control_hz
         self._under_way: dict[tuple[str, int], float] = {}
 
     def read(self, stream: str, batch: Batch) -> list[float]:
         """The metres of each episode that ended in the batch; call it once for each, in their order."""
         lasts = np.cumsum(batch.run_lengths) - 1
-        speeds = batch.current_observations()[:, _SPEED].astype(np.float64)
-        driven = self._metres * np.add.reduceat(speeds, lasts + 1 - batch.run_lengths)
+        driven = np.add.reduceat(metres_of(batch, self._control_hz), lasts + 1 - batch.run_lengths)
         ended = {episode.row for episode in batch.episodes}
         metres = []
         for car, last, more in zip(batch.run_cars.tolist(), lasts.tolist(), driven.tolist(), strict=True):

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from experience.batches import Batch
 from experience.codec import CodecError, Layout, decode_batch
 from runtime.logs import fields
 from train_cloud.store import Store
@@ -26,7 +27,8 @@ _log = logging.getLogger(__name__)
 class Ingest:
     """Follows the store by row id; `counters` are updated in place, and batches of another `layout` passed over.
 
-    `saw` is told the newest version of the policies that a batch came from; the `odometer` is racing's.
+    `saw` is told the newest version of the policies that a batch came from, `drove` each new batch and its stream; the
+    `odometer` is racing's.
     """
 
     store: Store
@@ -35,6 +37,7 @@ class Ingest:
     layout: Layout
     saw: Callable[[int], None] = lambda _: None
     odometer: Odometer | None = None
+    drove: Callable[[str, Batch], None] = lambda *_: None
 
     def __post_init__(self) -> None:
         self._read_through = 0
@@ -79,6 +82,7 @@ class Ingest:
             new = self.counters.count(row.stream, row.number, batch)
             if new and self.odometer is not None:
                 self.counters.drove(self.odometer.read(row.stream, batch))
+                self.drove(row.stream, batch)
             self.saw(int(batch.policy_versions.max()))
             self.learner.take(batch, new)
             self._remember(row.id, batch.steps - int(batch.off_period.sum()))

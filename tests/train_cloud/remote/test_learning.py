@@ -209,7 +209,7 @@ def test_what_is_learned_from_is_what_the_environment_showed(method: str, tmp_pa
             if isinstance(learner, OffPolicyLearner):
                 views = [learner.view.observed(values) for values in showed]
                 actions = learner.algorithm.policy.scale_action(batch.actions)
-                insert(learner.replay, views[0], actions, batch.rewards, views[1], batch.terminated)
+                insert(learner.replay, views[0], actions, batch.rewards, views[1], batch.terminated.astype("f4"))
         assert len(seen) == counters.steps, "each step once"
         if isinstance(learner, OffPolicyLearner):
             assert digest_of(learner.replay) == counters.replay_digest

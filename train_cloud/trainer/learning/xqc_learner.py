@@ -127,3 +127,4 @@ class XqcLearner:
         for name, optimizer in self.xqc.optimizers.items():
             optimizer.load_state_dict(held["optimizers"][name])
         self.xqc.updates = counters.updates
+        self._losses = {}

@@ -42,7 +42,7 @@ _CURVES = {
 }
 TAGS = {f"{group}/{name}": name for group, names in _CURVES.items() for name in names}
 """Name of each curve, and the field of metrics.json that it draws; the losses come as train/..., and what a remote
-environment's steps take as remote/..."""
+environment's steps take as remote/..., and how policies were judged as judged/..."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +51,11 @@ def curve_points(document: Mapping[str, Any]) -> dict[str, float]:
     """The point of each curve in a metrics document; what is not known yet has none."""
     points = {tag: document[field] for tag, field in TAGS.items()}
     points |= {f"remote/{name}": value for name, value in document.get("remote", {}).items()}
+    for which, verdict in document.get("judged", {}).items():
+        if verdict is not None:
+            clean = verdict["clean_laps"]
+            laps = {"clean_laps": sum(clean), "worst_start": min(clean), "best_lap_s": verdict["best_lap_s"]}
+            points |= {f"judged/{which}_{name}": value for name, value in laps.items()}
     points |= {f"train/{name}": value for name, value in document["losses"].items() if name != "n_updates"}
     return {tag: float(value) for tag, value in points.items() if value is not None}
 
