@@ -33,7 +33,7 @@ help:
 	@echo "make logs      an instance's journal from the bucket (INSTANCE=i-..., TAIL=200, FOLLOW=1)"
 	@echo "make status, logs, fetch RUN=run.json   the same of a run of your own, without AWS or Terraform"
 	@echo "make start     let the run go on, with a fresh count of hours; make stop: save everything and end it"
-	@echo "make fetch     bring the newest checkpoint home, verified (TO=folder; default models/<run>/<steps>)"
+	@echo "make fetch     bring the best checkpoint home, verified (NEWEST=1: the newest; TO=folder; default models/<run>/<steps>)"
 	@echo "make cost      hours and runs that the budget pays for on each instance type (BUDGET=20, PRICES=file)"
 	@echo "make rotate-token   give the bridges a new token; DEPLOYMENT=file.json with any of these: no Terraform here"
 	@echo "make leftovers   what AWS still has when Terraform's state is lost (PROJECT=name, REGION=one; REMOVE=name ends it)"
@@ -124,6 +124,7 @@ logs: export AC_INSTANCE := $(INSTANCE)
 logs: export AC_TAIL := $(TAIL)
 logs: export AC_FOLLOW := $(if $(FOLLOW),1,0)
 fetch: export AC_TO := $(TO)
+fetch: export AC_NEWEST := $(if $(NEWEST),1,0)
 cost: export AC_BUDGET := $(BUDGET)
 cost: export AC_PRICES := $(PRICES)
 leftovers: export AC_PROJECT := $(PROJECT)

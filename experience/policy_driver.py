@@ -12,6 +12,9 @@ from racing.policy import Actions, Policy
 from racing.task import ACTION_SIZE, Float32Array, controls_of
 from runtime.logs import fields
 
+LAPS = 3
+"""That a policy drives without exploration to be judged."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -21,6 +24,10 @@ class RunView(Protocol):
     @property
     def policy(self) -> Policy | None:
         """The newest policy; None before the first. Take it once a step."""
+
+    @property
+    def to_judge(self) -> Policy | None:
+        """The newest policy that was sent to be judged; None before the first."""
 
     @property
     def done(self) -> bool:
@@ -52,18 +59,47 @@ class CheckedActions:
 
     A policy that gives a number which is not finite drives no more: the one before does, and without one `otherwise`
     (N, A) is done, as it is for an observation that is not finite. `random` is of the exploration; None for none.
+    A policy that is `to_judge` drives alone, without exploration, from the next episode's begin on: to its end, or
+    for LAPS laps.
     """
 
     def __init__(
-        self, newest: Callable[[], Policy | None], random: np.random.Generator | None, otherwise: Actions
+        self,
+        newest: Callable[[], Policy | None],
+        random: np.random.Generator | None,
+        otherwise: Actions,
+        to_judge: Callable[[], Policy | None] = lambda: None,
     ) -> None:
         self._newest, self._random, self._otherwise = newest, random, otherwise
+        self._to_judge = to_judge
+        self._judged: Policy | None = None
+        self._alone: Policy | None = None
+        self._laps_left = 0
         self._met: Policy | None = None
         self._sound: list[Policy] = []
         """The newest policy and the one before, unless they gave something else than an action."""
 
+    def begin(self) -> None:
+        """An episode of all cars begins."""
+        waiting, self._alone = self._to_judge(), None
+        if waiting is not None and waiting is not self._judged:
+            self._judged = self._alone = waiting
+            self._laps_left = LAPS
+            _log.info("a policy is judged: it drives without exploration", extra=fields(version=waiting.version))
+
+    def drove(self, step: Step) -> None:
+        """This came of the actions chosen last."""
+        self._laps_left -= len(step.laps)
+        if self._laps_left <= 0:
+            self._alone = None
+
     def choose(self, observation: Float32Array) -> tuple[Actions, int]:
         """The actions (N, A) for observations (N, D), and the version of the policy that chose them; 0 for none."""
+        if self._alone is not None:
+            action = self._alone.act(observation)
+            if np.isfinite(action).all():
+                return action, self._alone.version
+            self._alone = None
         newest = self._newest()
         if newest is not None and newest is not self._met:
             self._met = newest
@@ -83,7 +119,7 @@ class CheckedActions:
 
 
 class PolicyDriver:
-    """Explores with the run's newest policy; in `real_time` the car waits for nothing.
+    """Explores with the run's newest policy; in `real_time` the car waits for nothing, and one alone is judged.
 
     `seed` is the exploration's; None for another one each time.
     """
@@ -96,8 +132,10 @@ class PolicyDriver:
         self._driving, self._run, self._recorder = driving, run, recorder
         self._real_time = real_time
         self._neutral = np.zeros((driving.car.count, ACTION_SIZE), np.float32)
-        self._actions = CheckedActions(lambda: run.policy, np.random.default_rng(seed), self._neutral)
+        random = np.random.default_rng(seed)
+        self._actions = CheckedActions(lambda: run.policy, random, self._neutral, lambda: run.to_judge)
         self._observation = driving.reset()
+        self._begin()
 
     @property
     def version(self) -> int:
@@ -115,10 +153,18 @@ class PolicyDriver:
         action, version = self._actions.choose(observation)
         step = self._driving.step(action)
         self._observation = step.observation
+        self._actions.drove(step)
+        if step.episodes:
+            self._begin()
         if version == 0 or self._run.done:
             return None
         self._recorder.record(observation, step, version)
         return step
+
+    def _begin(self) -> None:
+        # One policy drives all cars, so that one which is judged would begin in the middle of the others' episodes.
+        if self._real_time and self._driving.car.count == 1:
+            self._actions.begin()
 
     def finish(self) -> None:
         """Neutral controls; nothing is held back."""

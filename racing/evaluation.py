@@ -43,11 +43,18 @@ class Judgement:
         clean: for each start, clean laps in a row from the first lap on.
         ends: for each, why the drive ended before its laps were complete, or "" when they were.
         best: fastest clean lap of all, s; None where there was none.
+        metres: driven from each start.
     """
 
     clean: tuple[int, ...]
     ends: tuple[str, ...]
     best: float | None
+    metres: tuple[float, ...] = ()
+
+    @property
+    def rank(self) -> tuple[tuple[int, ...], float]:
+        """Greater is better: clean laps, those of the worst start first, then the fastest lap."""
+        return tuple(sorted(self.clean)), -(self.best or float("inf"))
 
 
 Actor = Callable[[Float32Array, CarState], Float32Array]
@@ -107,9 +114,10 @@ def judge(
     driving = VectorDriving(SimulatedCar(track, starts, start=places), task)
     observation = driving.reset()
     driven: list[list[Lap]] = [[] for _ in range(starts)]
-    ends = [""] * starts
+    ends, metres = [""] * starts, np.zeros(starts)
     going = set(range(starts))
     while going:
+        metres[list(going)] += driving.period * np.hypot(*driving.state.velocity[list(going)].T)
         step = driving.step(actor(observation, driving.state))
         observation = step.observation
         for lap in step.laps:
@@ -121,4 +129,4 @@ def judge(
         going -= {car for car in going if ends[car] or len(driven[car]) >= laps}
     clean = tuple(sum(1 for _ in takewhile(lambda lap: lap.clean, those)) for those in driven)
     best = min((lap.time for those in driven for lap in those if lap.clean), default=None)
-    return Judgement(clean, tuple(ends), best)
+    return Judgement(clean, tuple(ends), best, tuple(metres.tolist()))

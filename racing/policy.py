@@ -47,7 +47,8 @@ class Policy:
     Not thread-safe: the layers' outputs are kept between calls, so that a step allocates only its result.
 
     Attributes: action_size: A, numbers of an action, or how many choices there are; action_step: the actions' grid, 0
-    for none; reach: what is possible; epsilon: how often an epsilon-greedy driver explores.
+    for none; reach: what is possible; epsilon: how often an epsilon-greedy driver explores; to_judge: it is to drive
+    without exploration, so that its laps tell how good it is.
     """
 
     version: int
@@ -60,6 +61,7 @@ class Policy:
     layers: list[Layer] = field(repr=False)
     log_std: Float32Array | None = field(repr=False)
     epsilon: float = 0.0
+    to_judge: bool = False
 
     def __post_init__(self) -> None:
         self._std = None if self.log_std is None else np.exp(self.log_std)

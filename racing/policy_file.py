@@ -13,8 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import safetensors
+from safetensors.numpy import load, save
 
 POLICY_FORMAT = "ac-training.policy.v1"
+TO_JUDGE_FORMAT = "ac-training.policy.v1.to-judge"
+"""The same, of a policy that is sent to be judged: its laps count only where it drives without exploration, which who
+does not know this format would not do."""
 SQUASHED_GAUSSIAN = "squashed_gaussian"
 GAUSSIAN_CLIPPED = "gaussian_clipped"
 CATEGORICAL = "categorical"
@@ -72,12 +76,25 @@ class PolicyFile(NamedTuple):
     epsilon: float
     log_std: Float32Array | None
     layers: list[Layer]
+    to_judge: bool = False
+
+
+def to_judge(data: bytes, version: int) -> bytes:
+    """The same policy under another version, marked as one that is to drive without exploration, to be judged."""
+    length = int.from_bytes(data[:_HEADER_LENGTH_BYTES], "little")
+    header = json.loads(data[_HEADER_LENGTH_BYTES : _HEADER_LENGTH_BYTES + length])
+    return save(load(data), header["__metadata__"] | {"format": TO_JUDGE_FORMAT, "version": str(version)})
+
+
+def is_to_judge(data: bytes) -> bool:
+    """Whether a policy's file, which this program has made, is of one that was sent to be judged."""
+    return TO_JUDGE_FORMAT.encode() in data[: int.from_bytes(data[:_HEADER_LENGTH_BYTES], "little")]
 
 
 def read_policy(data: bytes, signature: str | None) -> PolicyFile:
     """What the file in `data` says; a `signature` of None accepts any. Raises PolicyError."""
     metadata, tensors = _read(data)
-    if _text(metadata, "format") != POLICY_FORMAT:
+    if _text(metadata, "format") not in (POLICY_FORMAT, TO_JUDGE_FORMAT):
         raise PolicyError(
             f"The policy's format is {metadata['format']!r}, and this program reads {POLICY_FORMAT!r}: "
             "update the older of the two sides."
@@ -105,6 +122,7 @@ def read_policy(data: bytes, signature: str | None) -> PolicyFile:
         epsilon=_number(metadata, "epsilon", 0.0) if distribution == EPSILON_GREEDY else 0.0,
         log_std=_log_std(tensors, action_size) if distribution == GAUSSIAN_CLIPPED else None,
         layers=_layers(metadata, tensors, observation_size, _OUTPUTS[distribution] * action_size),
+        to_judge=metadata["format"] == TO_JUDGE_FORMAT,
     )
 
 

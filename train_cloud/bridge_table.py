@@ -23,6 +23,7 @@ class BridgeStanding:
         off_period_steps: of this drive, that took another time than a control period.
         action_age: mean time from an observation to its action, s; None when unknown.
         round_trip: of its newest Ping, s; None when unknown.
+        real_time: its car waits for nobody, as it said in its Hello; false for simulated cars that do.
     """
 
     stream: str
@@ -37,6 +38,7 @@ class BridgeStanding:
     off_period_steps: int = 0
     action_age: float | None = None
     round_trip: float | None = None
+    real_time: bool = False
 
 
 _COLUMNS = ", ".join(field.name for field in fields(BridgeStanding))
@@ -63,4 +65,4 @@ def nobody_is_connected(store: StoreFile) -> None:
 def standings(store: StoreFile) -> list[BridgeStanding]:
     """How each bridge stands that is remembered, the newest first."""
     found = store.rows(f"SELECT {_COLUMNS} FROM bridges ORDER BY heard_at DESC, stream")
-    return [replace(BridgeStanding(*row), connected=bool(row[4])) for row in found]
+    return [replace(BridgeStanding(*row), connected=bool(row[4]), real_time=bool(row[-1])) for row in found]

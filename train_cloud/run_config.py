@@ -191,8 +191,8 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """What only XQC asks for."""
     total_timesteps: Steps = 200_000
     """Environment steps after which the run is done; demonstrations do not count."""
-    save_frequency: Steps = 20_000
-    """Environment steps between two checkpoints."""
+    save_frequency: Steps = 5_000
+    """Environment steps between two checkpoints, each of which is judged by its laps (racing only)."""
     learning_starts: Annotated[int, _in("steps", ge=0, le=10**12)] = BY_METHOD
     """Environment steps collected before the first update, demonstrations among them (PPO: its first rollout)."""
     updates_per_step: Annotated[float, _in("updates/step", gt=0, le=100)] = BY_METHOD

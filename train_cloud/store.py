@@ -277,6 +277,10 @@ class Store(StoreFile):
         )
         return WeightsRow(*rows[0]) if rows else None
 
+    def newest_version(self) -> int:
+        """The highest version among the weights that are kept; 0 while there are none."""
+        return int(self.rows("SELECT COALESCE(MAX(version), 0) FROM weights")[0][0])
+
     def put_progress(self, progress: TrainerProgress) -> None:
         """Say how far the trainer is."""
         with self.writing() as db:

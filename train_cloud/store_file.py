@@ -61,6 +61,7 @@ MIGRATIONS: Final[Migrations] = {
         "CREATE INDEX unsafe_streams ON streams (stream) WHERE safe_through < stored_through",
         "CREATE INDEX bridges_heard ON bridges (heard_at)",
     ),
+    4: ("ALTER TABLE bridges ADD COLUMN real_time INTEGER NOT NULL DEFAULT 0",),
 }
 """What leads to each version of the tables. A version that was ever released is never changed: add the next one."""
 

@@ -77,6 +77,7 @@ class GameDriver:
         collecting: whether steps are wanted; driving goes on without.
         random: of the exploration; None to drive as well as the policy can.
         laps: takes what a human shows who has taken the wheel; None where nobody learns from him.
+        to_judge: the newest policy that is to drive an episode alone, without exploration; None before the first.
     """
 
     over = False
@@ -91,12 +92,13 @@ class GameDriver:
         collecting: Callable[[], bool],
         random: np.random.Generator | None,
         laps: CleanLaps | None = None,
+        to_judge: Callable[[], Policy | None] = lambda: None,
     ) -> None:
         self._session, self._car, self._policy = session, session.car, policy
         # A start takes its time, or fails, and what ended must be recorded before it.
         self._driving = VectorDriving(session.car, task, clock, restarts=False)
         brake = np.array([[NEUTRAL.steer, NEUTRAL.throttle - NEUTRAL.brake]], np.float32)
-        self._actions = CheckedActions(policy, random, otherwise=brake)
+        self._actions = CheckedActions(policy, random, brake, to_judge)
         self._record, self._collecting = record, collecting
         self._human: HumanDriver | None = None
         if laps is not None:
@@ -154,6 +156,7 @@ class GameDriver:
                 self._held.pop()
             raise CannotDrive(str(lost)) from lost
         self._applied = command_of(controls_of(step.action))
+        self._actions.drove(step)
         self._steps += 1
         self._total_reward += float(step.reward[0])
         self._observation = None if step.episodes else step.observation
@@ -180,6 +183,7 @@ class GameDriver:
             self._session.check()
             self._observation = self._driving.reset()
             self._applied = NEUTRAL
+            self._actions.begin()
             if self._session.rolling is not None:
                 self._session.rolling.begin(self._driving.state)
         except NotDriving as interruption:

@@ -137,6 +137,7 @@ def assembled_drive(
                 collecting=lambda: not link.state.done,
                 random=np.random.default_rng(settings.seed),
                 laps=door,
+                to_judge=lambda: link.to_judge,
             )
         elif isinstance(car, RecordedCar):
             driver = RecordingDriver(VectorDriving(car, task, clock), car, recorder)

@@ -117,6 +117,8 @@ class Exchange:
     def __init__(self, position: SpoolPosition, introduction: Introduction) -> None:
         self.introduction = introduction
         self.policy: Policy | None = None
+        self.to_judge: Policy | None = None
+        """The newest that came to be judged; it takes no place of `policy`, which explores."""
         self.announcement: TrackAnnouncement | None = None
         """What the newest Welcome asked for."""
         self.conflict = ""
@@ -318,8 +320,11 @@ class Exchange:
         except PolicyError as error:
             _log.error("weights are not taken", extra=fields(version=message.version, reason=error))
             return
-        self.policy = policy
-        _log.debug("weights taken", extra=fields(version=policy.version))
+        if policy.to_judge:
+            self.to_judge = policy
+        else:
+            self.policy = policy
+        _log.debug("weights taken", extra=fields(version=policy.version, to_judge=policy.to_judge))
 
     def _reproached(self, message: Error, now: float) -> None:
         if message.code == ErrorCode.DUPLICATE_BRIDGE and self.state.phase is Phase.GREETING_AFRESH:

@@ -101,6 +101,11 @@ class Link:
         return state.stored_steps + self._spool.total_steps - state.stored_total - state.trained_steps
 
     @property
+    def to_judge(self) -> Policy | None:
+        """The newest policy that came to be judged; None before the first."""
+        return self._exchange.to_judge
+
+    @property
     def max_lead_steps(self) -> int | None:
         """How far it may lead; None until the receiver was heard once."""
         return self.state.max_lead_steps

@@ -1,4 +1,6 @@
-"""`make fetch`: brings the run's newest checkpoint home: model, policy, counters, with every hash verified.
+"""`make fetch`: brings the run's best checkpoint home, or its newest: model, policy, counters, every hash verified.
+
+The best is the one whose policy lapped best without exploration; until one has lapped cleanly, it is the newest.
 
 Beside them: the run's metrics.json, and a run.json with which the receiver and the trainer go on with the run on any
 machine. Nothing half-fetched passes for a checkpoint: the folder appears when it is whole. The bucket is only read.
@@ -18,7 +20,7 @@ from scripts.cloud.deployment import OperatorError, load_deployment
 from scripts.cloud.own_run import OwnRun, RunFile
 from train_cloud.run_config import BucketConfig, ConfigError, RunConfig, parse_run_config
 from train_cloud.run_folder.keys import MANIFEST, METRICS, POLICY, RUN_CONFIG
-from train_cloud.trainer.saving.manifest import Checkpoint, CheckpointError, find_newest
+from train_cloud.trainer.saving.manifest import Checkpoint, CheckpointError, FoundBest, find_best, find_newest
 
 MODELS = Path("models")
 
@@ -27,16 +29,21 @@ def fetch(
     to: Annotated[
         Path | None, typer.Option(envvar="AC_TO", help="Folder to make; default: models/<run_id>/<steps>.")
     ] = None,
+    newest: Annotated[
+        bool,
+        typer.Option("--newest", envvar="AC_NEWEST", help="The newest checkpoint, also where a better one is kept."),
+    ] = False,
     run: RunFile = None,
     deployment: DeploymentFile = None,
 ) -> None:
-    """Fetch the newest sound checkpoint of the run."""
+    """Fetch the best checkpoint of the run, or the newest sound one where none was judged."""
     configure_logging("fetch")  # a damaged checkpoint is told in the log
     found = OwnRun(run) if run else Cloud(load_deployment(deployment))
     if isinstance(found, Cloud):
         note_other_run(found)
     try:
-        checkpoint = find_newest(found.objects).checkpoint
+        best = FoundBest(None, None, None) if newest else find_best(found.objects)
+        checkpoint = best.checkpoint or find_newest(found.objects).checkpoint
     except CheckpointError as error:
         raise OperatorError(str(error)) from error
     if checkpoint is None:
@@ -56,7 +63,11 @@ def fetch(
             f"The model cannot go into {folder} ({error.strerror or error}). Name another with TO=..."
         ) from error
     size = sum(entry.bytes for entry in checkpoint.manifest.files.values())
-    print(f"{folder}: the checkpoint at {steps:,} steps, {len(checkpoint.files)} files, {size / 1e6:.1f} MB, verified.")
+    which = "" if best.checkpoint is None else "best "
+    told = f"{steps:,} steps, {len(checkpoint.files)} files, {size / 1e6:.1f} MB, verified"
+    print(f"{folder}: the {which}checkpoint at {told}.")
+    if best.verdict is not None:
+        note(f"{best.verdict.told()} NEWEST=1 (--newest) fetches the newest instead.")
     if parse_run_config(beside[RUN_CONFIG]).environment.kind == "racing":
         note(f"Let it drive a lap: python -m scripts.lap TRACK --policy {folder / POLICY} --picture lap.png")
     if not run:

@@ -15,7 +15,7 @@ from racing.evaluation import Evaluation
 from racing.track import Track
 from runtime.logs import fields
 from runtime.progress import duration, lap_text
-from scripts.demo.judge import LAPS_IN_A_ROW, Judge
+from scripts.demo.judge import LAPS_IN_A_ROW, STARTS, Judge, PolicyJudgement
 from train_cloud.object_store import ObjectStore, ObjectStoreError, s3_client
 from train_cloud.run_config import BucketConfig, RunConfig
 from train_cloud.run_folder.keys import METRICS, run_prefix
@@ -35,8 +35,13 @@ def census(objects: ObjectStore, bucket: BucketConfig) -> dict[str, dict[str, in
     return {name: {"objects": counts[name], "bytes": sizes[name]} for name in sorted(counts)}
 
 
-def demo_metrics(judge: Judge, run: RunConfig, track: str, seconds: float) -> dict[str, Any]:
-    """The demo's metrics.json: the judgement first, then what the trainer counted; times in s unless named."""
+def demo_metrics(
+    judge: Judge, best: PolicyJudgement | None, drive: Evaluation | None, run: RunConfig, track: str, seconds: float
+) -> dict[str, Any]:
+    """The demo's metrics.json: the judgement first, then what the trainer counted; times in s unless named.
+
+    `drive` are the laps from the line of the policy that was judged `best`.
+    """
     objects = ObjectStore(run.bucket, run_prefix(run.run_id))
     shelves: dict[str, dict[str, int]] = {}
     trainer = b"{}"
@@ -44,7 +49,6 @@ def demo_metrics(judge: Judge, run: RunConfig, track: str, seconds: float) -> di
         shelves, trainer = census(objects, run.bucket), objects.find(METRICS) or trainer
     except (ObjectStoreError, BotoCoreError, ClientError) as error:
         _log.warning("the demo's bucket cannot be read, so its part of the table is empty", extra=fields(reason=error))
-    best = judge.passed or judge.latest
     # The first lap starts slower than the others end; the best of each compares flying laps.
     reference = min((lap.time for lap in judge.reference.laps), default=None) if judge.reference else None
     return {
@@ -52,7 +56,8 @@ def demo_metrics(judge: Judge, run: RunConfig, track: str, seconds: float) -> di
         "passed": judge.passed is not None,
         "minutes": round(seconds / 60.0, 2),
         "clean_laps_in_a_row": best.clean if best else 0,
-        "lap_times_s": [round(lap.time, 3) for lap in best.drive.laps] if best else [],
+        "clean_laps_by_start": list(best.found.clean) if best else [],
+        "lap_times_s": [round(lap.time, 3) for lap in drive.laps] if drive else [],
         "reference_lap_s": reference,
         "weights_version": best.version if best else 0,
         "versions_judged": judge.judged,
@@ -67,7 +72,8 @@ def print_table(metrics: dict[str, Any]) -> None:
     table = Table(title=f"The car on {metrics['track']} after {duration(metrics['minutes'] * 60)}", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
-    table.add_row("clean laps in a row, driven alone", f"{metrics['clean_laps_in_a_row']} of {LAPS_IN_A_ROW}")
+    clean = "+".join(map(str, metrics["clean_laps_by_start"])) or "0"
+    table.add_row(f"clean laps in a row, driven alone from {STARTS} starts", f"{clean} of {LAPS_IN_A_ROW} each")
     table.add_row("best of them", lap_text(min(laps, default=None)))
     table.add_row("the reference driver's lap", lap_text(metrics["reference_lap_s"]))
     if laps and metrics["reference_lap_s"]:

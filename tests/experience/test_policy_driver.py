@@ -1,7 +1,7 @@
 """The policy's driver needs no link and no spool: a view of a run and a recorder with any sink will do."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -9,9 +9,9 @@ import pytest
 from experience import environment
 from experience.chunks import Chunk
 from experience.codec import Batch, Column, Layout, decode_batch
-from experience.policy_driver import PolicyDriver
+from experience.policy_driver import LAPS, CheckedActions, PolicyDriver
 from experience.recorder import Recorder
-from racing.driving import VectorDriving
+from racing.driving import Lap, VectorDriving
 from racing.policy import Policy
 from racing.simulator import SimulatedCar
 from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP, Task
@@ -28,6 +28,7 @@ class Run:
     """A run whose every number the test sets."""
 
     policy: Policy | None = None
+    to_judge: Policy | None = None
     done: bool = False
     lead_steps: int = 0
     max_lead_steps: int | None = None
@@ -128,3 +129,49 @@ def test_between_two_steps_of_an_episode_an_observation_is_one_array(seed: int) 
         ends += [k] if step.episodes else []
     assert ends
     assert list(chunk.apart) == [k for k in ends if k < 599]
+
+
+def test_a_policy_to_judge_drives_alone_from_an_episodes_begin_for_some_laps_or_to_its_end() -> None:
+    newest, judged = policy(1), policy(2)
+    waiting: list[Policy | None] = [None]
+    actions = CheckedActions(
+        lambda: newest, np.random.default_rng(1), np.zeros((1, ACTION_SIZE), np.float32), lambda: waiting[0]
+    )
+    drive = VectorDriving(SimulatedCar(Track.generate(7, 1200.0), count=1, seed=1), Task(Track.generate(7, 1200.0)))
+    observation = drive.reset()
+    actions.begin()
+    assert actions.choose(observation)[1] == 1
+    waiting[0] = judged
+    assert actions.choose(observation)[1] == 1, "in the middle of an episode nothing changes"
+    actions.begin()
+    for _ in range(3):
+        chosen, version = actions.choose(observation)
+        assert version == 2
+        assert np.array_equal(chosen, judged.act(observation)), "without exploration"
+    step = drive.step(chosen)
+    actions.drove(replace(step, laps=(Lap(0, 60.0, True),) * (LAPS - 1)))
+    assert actions.choose(observation)[1] == 2
+    actions.drove(replace(step, laps=(Lap(0, 60.0, True),)))
+    assert actions.choose(observation)[1] == 1, "its laps are driven"
+    actions.begin()
+    assert actions.choose(observation)[1] == 1, "nobody is judged twice"
+    waiting[0] = policy(3)
+    actions.begin()
+    assert actions.choose(observation)[1] == 3
+    actions.begin()
+    assert actions.choose(observation)[1] == 1, "the episode is over"
+    waiting[0] = broken(4)
+    actions.begin()
+    assert actions.choose(observation)[1] == 1, "what gives no action judges nothing"
+
+
+@pytest.mark.parametrize(("real_time", "cars"), [(False, 1), (True, 2)])
+def test_simulated_cars_and_several_at_once_explore_all_the_time(real_time: bool, cars: int) -> None:
+    run, sink = Run(policy(1), policy(2)), Batches()
+    track = Track.generate(7, 1200.0)
+    recorder = Recorder(sink, LAYOUT, cars)
+    driver = PolicyDriver(VectorDriving(SimulatedCar(track, count=cars, seed=1), Task(track)), run, recorder, real_time)
+    for _ in range(20):
+        driver.step()
+    recorder.close()
+    assert {int(version) for batch in sink.stored for version in batch.policy_versions} == {1}

@@ -241,6 +241,7 @@ def test_the_counters_of_a_checkpoint_are_read(golden: Path) -> None:
         "lap_times": {"human": None, "policy": None, "last": None},
         "signature": "",
         "forgiven_updates": 0,
+        "judged": {"newest": None, "best": None, "far_behind": 0, "went_back_at": None},
     }
 
 

@@ -8,6 +8,7 @@ import msgspec
 from experience.batches import DEMONSTRATION, Batch, BoolArray
 from train_cloud.trainer.laps import DrivenLap, LapTimes
 from train_cloud.trainer.pace import Pace
+from train_cloud.trainer.verdict import Judged
 
 RECENT_EPISODES = 100
 CRASHED = "crash"
@@ -41,6 +42,7 @@ class Counters(msgspec.Struct, kw_only=True):
         pace: how many updates the steps ask for; None in checkpoints of earlier versions.
         made_by: the method and networks, in words; empty in checkpoints of earlier versions.
         signature: of the environment; empty in checkpoints of earlier versions.
+        judged: how the policies of checkpoints did without exploration.
     """
 
     steps: int = 0
@@ -65,6 +67,7 @@ class Counters(msgspec.Struct, kw_only=True):
     recent_metres: list[float] = msgspec.field(default_factory=list)
     forgiven_updates: int = 0
     lap_times: LapTimes = msgspec.field(default_factory=LapTimes)
+    judged: Judged = msgspec.field(default_factory=Judged)
 
     @property
     def driven(self) -> int:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from experience.batches import Batch
 from experience.codec import CodecError, Layout, decode_batch
 from runtime.logs import fields
 from train_cloud.store import Store
@@ -26,7 +27,8 @@ _log = logging.getLogger(__name__)
 class Ingest:
     """Follows the store by row id; `counters` are updated in place, and batches of another `layout` passed over.
 
-    `saw` is told the newest version of the policies that a batch came from; `drives` are racing's.
+    `saw` is told the newest version of the policies that a batch came from, `drove` each new batch and its stream;
+    `drives` are racing's.
     """
 
     store: Store
@@ -35,6 +37,7 @@ class Ingest:
     layout: Layout
     saw: Callable[[int], None] = lambda _: None
     drives: Drives | None = None
+    drove: Callable[[str, Batch], None] = lambda *_: None
 
     def __post_init__(self) -> None:
         self._read_through = 0
@@ -83,6 +86,7 @@ class Ingest:
                 metres, laps = self.drives.read(row.stream, batch)
                 if new:
                     self.counters.drove(metres, laps)
+                    self.drove(row.stream, batch)
             self.saw(batch.newest_version)
             self._remember(row.id, self.learner.take(batch, new))
         return len(rows)

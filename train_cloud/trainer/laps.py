@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from experience.batches import DEMONSTRATION, NOBODY, AnyArray, Batch, Float32Array
+from racing.car import FloatArray
 from racing.sectors import sector_times, speed_along
 from racing.track import TrackError
 from racing.track_text import track_of
@@ -111,6 +112,13 @@ class _Car:
         self.steps, self.from_line = self.steps[:, -1:].copy(), True
 
 
+def speeds_of(batch: Batch) -> FloatArray:
+    """How fast each step (T,) went along the centreline, m/s: the mean of where it began and where it led to."""
+    speeds, rows = speed_along(batch.observations), batch.current_rows()
+    means: FloatArray = 0.5 * (speeds[rows] + speeds[rows + 1])
+    return means
+
+
 class Drives:
     """Follows each car over batches; `control_hz` as the task has it."""
 
@@ -123,8 +131,8 @@ class Drives:
 
         Call it once for each batch of a stream, in their order.
         """
-        speeds, rows = speed_along(batch.observations), batch.current_rows()
-        means = 0.5 * (speeds[rows] + speeds[rows + 1])
+        rows = batch.current_rows()
+        means = speeds_of(batch)
         versions = batch.policy_versions
         by = np.select([versions == DEMONSTRATION, versions == NOBODY], [_HUMAN, _NOBODY], _POLICY)
         steps = np.array([means, batch.off_period, by], np.float32)

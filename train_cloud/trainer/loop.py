@@ -25,12 +25,16 @@ from train_cloud.trainer.boot import note_first_gradient
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.directions import way_to_drive
 from train_cloud.trainer.ingest import Ingest
+from train_cloud.trainer.judging.judging import Judging
 from train_cloud.trainer.laps import Drives, lap_metres
+from train_cloud.trainer.learning.export import ExportError
 from train_cloud.trainer.learning.learner import Learner
+from train_cloud.trainer.learning.sanity import Diverged
 from train_cloud.trainer.pace import most_owed, pace_of
 from train_cloud.trainer.reporting.metrics import Rates, metrics_bytes, metrics_document, story
 from train_cloud.trainer.reporting.tracking import Tracking
 from train_cloud.trainer.saving.checkpoint import make_checkpoint, method_and_networks
+from train_cloud.trainer.saving.manifest import Checkpoint
 from train_cloud.trainer.saving.publish import Publisher
 from train_cloud.trainer.saving.uploads import Uploads
 
@@ -53,7 +57,7 @@ class Trainer:
     """One run being trained by one process.
 
     `learner` and `counters` are in the state to go on from, the counters updated in place; `layout` says what a row of
-    experience holds. An `actor`, which has begun, makes experience here.
+    experience holds. An `actor`, which has begun, makes experience here. `best` is the best checkpoint so far.
     """
 
     config: RunConfig
@@ -65,8 +69,9 @@ class Trainer:
     stop: threading.Event
     layout: InitVar[Layout]
     actor: Actor | None = None
+    best: InitVar[Checkpoint | None] = None
 
-    def __post_init__(self, layout: Layout) -> None:
+    def __post_init__(self, layout: Layout, best: Checkpoint | None) -> None:
         counters = self.counters
         begun = counters.driven, counters.updates, counters.demonstrations
         self._pace = pace_of(self.config, counters.pace, *begun)
@@ -77,7 +82,9 @@ class Trainer:
         self._publisher = Publisher(self.store, self.counters)
         racing = self.config.environment.kind == "racing"
         drives = Drives(self.config.task.control_hz) if racing else None
-        self._ingest = Ingest(self.store, self.learner, self.counters, layout, self._publisher.saw, drives)
+        self._judging = Judging(self.config, self.store, self.uploads, counters, self._publisher, best)
+        heard = self._publisher.saw, drives, self._judging.drove
+        self._ingest = Ingest(self.store, self.learner, self.counters, layout, *heard)
         self._lap_metres: float | None = None
         self._rates = Rates()
         self._rebuilt = False
@@ -98,11 +105,23 @@ class Trainer:
     def run(self) -> bool:
         """Train until done or told to stop; True when the run is done. The final checkpoint is handed to uploads.
 
-        Raises Diverged or ExportError when learning diverged, AnotherWriter, StoreError.
+        Where learning diverges, it goes back to the best checkpoint once. Raises Diverged or ExportError when that is
+        of no use, AnotherWriter, StoreError.
         """
         self._publisher.publish(self.learner)
         self._rebuild()
         notify.ready(f"training the run {self.config.run_id}")
+        try:
+            while True:
+                try:
+                    return self._train()
+                except (Diverged, ExportError) as defect:
+                    self._judging.go_back(self.learner, defect)
+                    self.save()
+        finally:
+            self._judging.close()
+
+    def _train(self) -> bool:
         with Progress("training", self.config.total_timesteps) as progress:
             while not self.stop.is_set() and not self.done():
                 read = self._act()
@@ -123,6 +142,7 @@ class Trainer:
                     notify.alive()
                     self._say_what_the_actor_waits_for()
                 self.uploads.check()
+                self._judging.look()
                 self._note_checkpoint()
                 progress.update(self.learned_steps(), **({"left": None} | self._story))
                 if not read and not updates:
@@ -133,6 +153,8 @@ class Trainer:
         self._put_progress(state)
         # The checkpoint first, so that the last report names it.
         self.save()
+        if done:
+            self._judging.finish(self.stop)
         self._report(state)
         self.uploads.curves(self.tracking.upload)
         _log.info(state, extra=fields(done=f"{self.learned_steps()}/{self.config.total_timesteps}", **self._story))
@@ -206,7 +228,10 @@ class Trainer:
             self._needed_from[self.counters.steps] = self._ingest.needed_from()
         # Before the counters are written: it may publish, and so raise the version that they name.
         policy = self._publisher.in_force(self.learner)
-        self.uploads.checkpoint(make_checkpoint(self.learner, self.counters, policy))
+        checkpoint = make_checkpoint(self.learner, self.counters, policy)
+        self.uploads.checkpoint(checkpoint)
+        if not self.stop.is_set():
+            self._judging.saved(checkpoint)
         self.uploads.curves(self.tracking.upload)
 
     def _note_checkpoint(self) -> None:

@@ -42,7 +42,7 @@ from train_cloud.trainer.learning.sanity import Diverged
 from train_cloud.trainer.loop import Trainer
 from train_cloud.trainer.reporting.tracking import Tracking
 from train_cloud.trainer.saving.checkpoint import method_and_networks, restore_learner
-from train_cloud.trainer.saving.manifest import CheckpointError, find_newest
+from train_cloud.trainer.saving.manifest import CheckpointError, find_best, find_newest
 from train_cloud.trainer.saving.uploads import AnotherWriter, Uploads
 
 STOP_SECONDS = 20.0
@@ -129,8 +129,12 @@ def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threadin
         begin = fields(steps=counters.steps, updates=counters.updates, folder=found.checkpoint.manifest.folder)
         _log.info("resuming", extra=begin)
     counters.signature = environment.signature
+    best = _patiently(lambda: find_best(objects), "looking for the best checkpoint", stop)
+    # What the bucket holds can be gone back to; a better one that this run judged may not have come there.
+    counters.judged.best = best.verdict
     saved = None if found.checkpoint is None else found.checkpoint.manifest.steps
-    uploads = Uploads(objects, found.latest_etag, saved)
+    best_saved = None if best.checkpoint is None else best.checkpoint.manifest.steps
+    uploads = Uploads(objects, found.latest_etag, saved, best.etag, best_saved)
     tracking = Tracking(config, folder, objects, counters.steps)
     try:
         if actor is not None:
@@ -139,7 +143,7 @@ def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threadin
             recorder = Recorder(sink, layout, count)
             act = partial(learner.act, explore=True)
             actor.begin(environment, recorder, act, lambda: counters.weights_version, store.total_steps())
-        trainer = Trainer(config, store, uploads, tracking, learner, counters, stop, layout, actor)
+        trainer = Trainer(config, store, uploads, tracking, learner, counters, stop, layout, actor, best.checkpoint)
         try:
             done = trainer.run()
         finally:

@@ -62,6 +62,7 @@ class Run:
     """A run that has a policy, and waits for nobody."""
 
     policy: Policy | None
+    to_judge: Policy | None = None
     done: bool = False
     lead_steps: int = 0
     max_lead_steps: int | None = None

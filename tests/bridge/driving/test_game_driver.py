@@ -27,6 +27,7 @@ from racing.car import Controls
 from racing.clock import RealTimeClock
 from racing.driving import Step
 from racing.policy import Policy
+from racing.policy_file import to_judge
 from racing.task import CHANNELS, Float32Array, Task, TaskConfig, controls_of
 from racing.track import Track
 from tests.fake_ac.car import PHYSICS_HZ
@@ -96,7 +97,10 @@ class Driven:
             self.policy = cast(Policy, Weaving(self.policy))
         session = GameSession(task.track, self.car, check=lambda: None, shaping=OFF, rolling=None)
         clock = RealTimeClock(1.0 / CONFIG.control_hz)
-        self.driver = GameDriver(session, task, clock, lambda: self.policy, self._take, lambda: True, random=None)
+        self.to_judge: Policy | None = None
+        judged = lambda: self.to_judge  # noqa: E731 - read anew each time
+        policy = lambda: self.policy  # noqa: E731
+        self.driver = GameDriver(session, task, clock, policy, self._take, lambda: True, None, to_judge=judged)
 
     def drive(self) -> str | None:
         """A step, if one may be driven; else why not."""
@@ -309,3 +313,17 @@ def test_a_game_that_goes_on_not_to_follow_ends_the_drive_with_a_sentence(game: 
     assert driven.not_followed("brake") <= 2
     assert game.truth()["wish"]["gas"] == 0.0
     driven.car.close()
+
+
+def test_a_policy_is_judged_from_the_next_start_on(game: FakeGame) -> None:
+    driven = Driven(VJoy(lambda: WiredJoystick(game)), None)
+    driven.drive_until_recorded(5)
+    driven.to_judge = Policy.from_bytes(to_judge(following_policy(SIGNATURE, 2), 2), SIGNATURE)
+    seen = len(driven.recorded)
+    driven.drive_until_recorded(seen + 5)
+    assert set(driven.versions) == {1}, "not in the middle of an episode"
+    driven.driver._interrupt("a menu")
+    before = len(driven.recorded)
+    assert [end.reason for end in driven.recorded[-1].episodes] == ["interrupted"]
+    driven.drive_until_recorded(before + 5)
+    assert set(driven.versions[before:]) == {2}

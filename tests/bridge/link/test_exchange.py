@@ -9,8 +9,9 @@ from bridge.link.exchange import MAX_UNACKNOWLEDGED_BYTES, READ_AHEAD, RESEND_SE
 from bridge.link.phases import IllegalMove, Phase
 from bridge.link.refusal import Refused
 from bridge.spool import SpooledBatch, SpoolPosition
+from racing.policy_file import to_judge
 from tests.support.links import INTRODUCTION
-from tests.support.policies import weights_update
+from tests.support.policies import as_update, policy_file, weights_update
 from wire.messages import Ack, DownMessage, Drain, Error, ErrorCode, FlowControl, Pong, Welcome
 
 STEPS = 10
@@ -316,3 +317,13 @@ def test_what_an_earlier_process_sent_is_counted_once_the_spool_was_read() -> No
     exchange.hello()
     exchange.hear(msgspec.structs.replace(WELCOME, stored_through=LAST), 0.0)
     assert exchange.state.stored_total == 10 * LAST
+
+
+def test_what_comes_to_be_judged_takes_no_place_of_the_policy_that_explores() -> None:
+    exchange, signature = linked(), INTRODUCTION.environment.signature
+    plain = policy_file(signature, 1, 3, 2)
+    for blob, version in ((plain, 1), (to_judge(plain, 2), 2)):
+        exchange.hear(as_update(blob, version), 0.0)
+    assert exchange.policy is not None
+    assert exchange.to_judge is not None
+    assert (exchange.policy.version, exchange.to_judge.version) == (1, 2)

@@ -11,11 +11,12 @@ import pytest
 
 from runtime.exit_codes import ExitCode
 from scripts.cloud.fetch import fetch
+from tests.support.judged import lapped
 from tests.support.operated import BUCKET, RUN_ID, Operated, operated
 from tests.support.runs import run_config
 from train_cloud.run_config import load_run_config
-from train_cloud.run_folder.keys import CHECKPOINTS, LATEST, MANIFEST
-from train_cloud.trainer.saving.manifest import FileEntry, Manifest
+from train_cloud.run_folder.keys import BEST, CHECKPOINTS, LATEST, MANIFEST
+from train_cloud.trainer.saving.manifest import Best, FileEntry, Manifest
 
 __all__ = ["operated"]
 
@@ -48,6 +49,22 @@ def test_the_newest_checkpoint_lands_in_a_folder_of_its_own(operated: Operated) 
     assert (folder / "model.zip").read_bytes() == b"model at 40000"
     assert json.loads((folder / "metrics.json").read_bytes()) == {"steps": 41000}
     assert operated.run(fetch).code == ExitCode.OK, "a second fetch replaces the first"
+
+
+def test_the_best_checkpoint_is_fetched_where_there_is_one_and_the_newest_on_request(operated: Operated) -> None:
+    best = Best(manifest=save(operated, 20_000), verdict=lapped(20_000, best=31.5))
+    save(operated, 40_000)
+    operated.objects.put(BEST, msgspec.json.encode(best))
+    said = operated.run(fetch)
+    assert f"{Path('models') / RUN_ID / '20000'}: the best checkpoint at 20,000 steps, 2 files" in said.out
+    assert "3 laps from each of 3 starts: 3+3+3 clean in a row, the best in 31.50 s." in said.err
+    assert "NEWEST=1" in said.err
+    said = operated.run(fetch, "--newest")
+    assert f"{Path('models') / RUN_ID / '40000'}: the checkpoint at 40,000 steps, 2 files" in said.out
+    operated.objects.put(best.manifest.folder + "policy.safetensors", b"damaged")
+    said = operated.run(fetch)
+    assert "THE BEST CHECKPOINT IS DAMAGED" in said.err
+    assert "the checkpoint at 40,000 steps" in said.out
 
 
 def test_the_runs_own_configuration_comes_along_without_the_instances_address_and_gpu(operated: Operated) -> None:

@@ -79,6 +79,8 @@ class LibraryLearner:
             recursive_getattr(algorithm, name).data.copy_((variables or {})[name].data)
         if self.average is not None:
             self.average.take_from(io.BytesIO(state))
+        # What the latest updates told is of the networks before.
+        algorithm.logger.name_to_value.clear()
         algorithm._n_updates = counters.updates
         algorithm.num_timesteps = counters.steps
 

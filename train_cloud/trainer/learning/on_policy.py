@@ -117,3 +117,5 @@ class PpoLearner(LibraryLearner):
         """Take networks and optimiser from `state`; they are those of the newest version."""
         super().restore(state, counters)
         self._versions, self._taken = {counters.weights_version}, counters.driven
+        self._dropped += self._steps
+        self._runs, self._steps = [], 0

@@ -163,7 +163,7 @@ class XqcLearner:
             optimizer.load_state_dict(held["optimizers"][name])
         if self.average is not None:
             self.average.module.load_state_dict(held.get("average", self.networks.actor.state_dict()))
-        self._updates = counters.updates
+        self._updates, self._losses = counters.updates, {}
         self.xqc.use_optimizers()
         self._begin()
         if counters.updates:

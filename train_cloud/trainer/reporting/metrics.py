@@ -117,6 +117,7 @@ def metrics_document(
         "clean_laps": counters.clean_laps,
         "best_lap_s": counters.best_lap,
         **_by_sectors(counters.lap_times),
+        "judged": counters.judged.figures(),
         "mean_metres": metres,
         "metres_trend": trend(counters.recent_metres),
         "mean_laps": metres / lap_metres if metres is not None and lap_metres else None,
@@ -178,6 +179,10 @@ def story(document: Mapping[str, Any]) -> dict[str, Any]:
     """What a person who follows the log wants to know of a document; what is not known yet is left out."""
     told = {word: document.get(field) for word, field in STORY.items()}
     told |= {word: document["losses"].get(name) for word, name in LOSSES.items()}
+    for word, verdict in document.get("judged", {}).items():
+        if verdict is not None:
+            lap = "" if verdict["best_lap_s"] is None else f", {verdict['best_lap_s']:.2f} s"
+            told[f"judged_{word}"] = f"{'+'.join(map(str, verdict['clean_laps']))} clean at {verdict['steps']}{lap}"
     left = document.get("seconds_left")
     told["left"] = None if left is None else duration(left)
     if (yours := document.get("human_sectors_s")) is not None:

@@ -53,8 +53,8 @@ _CURVES = {
 }
 TAGS = {f"{group}/{name}": name for group, names in _CURVES.items() for name in names}
 """Name of each curve, and the field of metrics.json that it draws; the losses come as train/..., and what a remote
-environment's steps take as remote/..., and what the policy's best lap takes longer than the human's in sector N as
-drive/behind_human_N_s."""
+environment's steps take as remote/..., what the policy's best lap takes longer than the human's in sector N as
+drive/behind_human_N_s, and how policies were judged as judged/..."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +64,11 @@ def curve_points(document: Mapping[str, Any]) -> dict[str, float]:
     points = {tag: document[field] for tag, field in TAGS.items()}
     points |= {f"remote/{name}": value for name, value in document.get("remote", {}).items()}
     points |= {f"drive/behind_human_{n}_s": behind for n, behind in enumerate(document.get("behind_human_s") or (), 1)}
+    for which, verdict in document.get("judged", {}).items():
+        if verdict is not None:
+            clean = verdict["clean_laps"]
+            laps = {"clean_laps": sum(clean), "worst_start": min(clean), "best_lap_s": verdict["best_lap_s"]}
+            points |= {f"judged/{which}_{name}": value for name, value in laps.items()}
     points |= {f"train/{name}": value for name, value in document["losses"].items() if name != "n_updates"}
     return {tag: float(value) for tag, value in points.items() if value is not None}
 

@@ -2,7 +2,8 @@
 
 A checkpoint is a folder of files and a manifest with the SHA-256 of each. `LATEST` is a copy of the newest complete
 checkpoint's manifest, written last and only over the one that this writer knows: so a kill at any moment leaves the
-older checkpoint in force, and a second trainer of the same run is noticed. What the files mean is checkpoint.py's.
+older checkpoint in force, and a second trainer of the same run is noticed. `BEST` is written likewise, of the
+checkpoint whose policy was judged best. What the files mean is checkpoint.py's.
 """
 
 import hashlib
@@ -15,7 +16,8 @@ import msgspec
 from runtime.logs import fields
 from train_cloud import notify
 from train_cloud.object_store import ObjectNotFound, ObjectStore
-from train_cloud.run_folder.keys import CHECKPOINTS, LATEST, MANIFEST
+from train_cloud.run_folder.keys import BEST, CHECKPOINTS, LATEST, MANIFEST
+from train_cloud.trainer.verdict import Verdict
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +53,21 @@ class Checkpoint:
     def manifest_bytes(self) -> bytes:
         """The manifest as stored."""
         return msgspec.json.format(msgspec.json.encode(self.manifest), indent=2)
+
+
+class Best(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """What BEST says: a checkpoint, and how its policy did."""
+
+    manifest: Manifest
+    verdict: Verdict
+
+
+class FoundBest(NamedTuple):
+    """What a run's folder holds: the best checkpoint, its judgement, and the ETag of BEST; None where there is none."""
+
+    checkpoint: Checkpoint | None
+    verdict: Verdict | None
+    etag: str | None
 
 
 class Found(NamedTuple):
@@ -99,6 +116,23 @@ def find_newest(objects: ObjectStore) -> Found:
         f"No checkpoint of this run is sound ({'; '.join(problems)}). Restore an older version of the objects (the "
         "bucket keeps versions), or begin a run with another run_id."
     )
+
+
+def find_best(objects: ObjectStore) -> FoundBest:
+    """The checkpoint that BEST names; none, loudly, where its hashes do not verify.
+
+    Raises ObjectStoreUnavailable, ObjectStoreDenied.
+    """
+    try:
+        body, etag = objects.get(BEST)
+    except ObjectNotFound:
+        return FoundBest(None, None, None)
+    try:
+        best = msgspec.json.decode(body, type=Best)
+        return FoundBest(_read(objects, best.manifest), best.verdict, etag)
+    except (msgspec.MsgspecError, CheckpointError) as error:
+        _log.error("THE BEST CHECKPOINT IS DAMAGED, and counts no more", extra=fields(damage=str(error)))
+        return FoundBest(None, None, etag)
 
 
 def _read(objects: ObjectStore, manifest: Manifest) -> Checkpoint:

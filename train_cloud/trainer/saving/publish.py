@@ -4,6 +4,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 
+from racing.policy_file import is_to_judge, to_judge
 from runtime.logs import fields
 from train_cloud.store import Store, StoreFull
 from train_cloud.trainer.counters import Counters
@@ -24,8 +25,12 @@ class Publisher:
     store: Store
     counters: Counters
     newest: bytes = b""
-    """The policy file published last, under the counters' `weights_version`; empty before the first."""
+    """The policy file published last, under `_version`; empty before the first."""
     _published_updates: int | None = None
+    _version: int = 0
+    _sent_to_judge: int = 0
+    _hidden: bool = False
+    """Whether what was sent to be judged is newer in the store than `newest`."""
 
     def __post_init__(self) -> None:
         self._passed_over = 0
@@ -41,7 +46,8 @@ class Publisher:
             return
         self.counters.seen_version = max(self.counters.seen_version, version)
         # The versions of 4,000 lost lives fit; if ever they do not, two policies may share one.
-        if version > self.counters.weights_version and not self._passed_over and self._believed < MAX_VERSION // 2:
+        known = max(self.counters.weights_version, self._sent_to_judge)
+        if version > known and not self._passed_over and self._believed < MAX_VERSION // 2:
             self._passed_over = self._believed
             _log.info(
                 "bridges hold policies of a life that was lost: its versions are passed over",
@@ -54,17 +60,41 @@ class Publisher:
         Raises ExportError when the policy's weights are not finite. A full disk is logged: the next try comes soon.
         """
         if self._published_updates == self.counters.updates:
+            if self._hidden and self._put(self._version, self.newest):
+                self._hidden = False
             return
         version = self._next_version()
         blob = learner.policy(version)
+        if not self._put(version, blob):
+            return
+        self.counters.weights_version = self._version = version
+        self._published_updates = self.counters.updates
+        self.newest, self._hidden = blob, False
+
+    def publish_to_judge(self, policy: bytes) -> int | None:
+        """Publish a policy that was published before, to be judged under the version that is returned.
+
+        What was published last comes again with the next call of `publish`, for who has not got it yet. None where the
+        disk is full.
+        """
+        version = self._next_version()
+        if not self._put(version, to_judge(policy, version)):
+            return None
+        self._sent_to_judge, self._hidden = version, True
+        return version
+
+    def pass_over(self) -> None:
+        """The policy of now is another than what was published last: it is published next, and under a new version."""
+        self.counters.weights_version = self._next_version()
+        self._published_updates = None
+
+    def _put(self, version: int, blob: bytes) -> bool:
         try:
             self.store.put_weights(version, blob, hashlib.sha256(blob).hexdigest())
         except StoreFull as error:
             _log.error("weights not published", extra=fields(version=version, reason=str(error)))
-            return
-        self.counters.weights_version = version
-        self._published_updates = self.counters.updates
-        self.newest = blob
+            return False
+        return True
 
     def in_force(self, learner: Learner) -> bytes:
         """The policy to keep in a checkpoint: what was learned is published, so that file and version name one policy.
@@ -76,7 +106,7 @@ class Publisher:
         if self.newest:
             return self.newest
         stored = self.store.latest_weights()
-        if stored is not None and stored.version >= self.counters.weights_version:
+        if stored is not None and stored.version >= self.counters.weights_version and not is_to_judge(stored.blob):
             self.counters.weights_version, self.newest = stored.version, stored.blob
             return self.newest
         version = self._next_version()
@@ -88,5 +118,4 @@ class Publisher:
         return max(self._newest_known(), self._passed_over) + 1
 
     def _newest_known(self) -> int:
-        stored = self.store.latest_weights()
-        return max(self.counters.weights_version, stored.version if stored else 0)
+        return max(self.counters.weights_version, self.store.newest_version())

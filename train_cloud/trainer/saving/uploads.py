@@ -1,8 +1,9 @@
 """Brings checkpoints and metrics to S3 in the background, so that learning never waits for the network.
 
-The newest checkpoint wins: one that could not be uploaded before the next is due is given up. S3 may be silent or
-deny for as long as it likes: retries go on with capped backoff, and the log says so. LATEST is written last, and
-only over the version that this writer knows; somebody else's write there ends the uploads for good.
+The newest checkpoint wins: one that could not be uploaded before the next is due is given up, unless it is the best.
+S3 may be silent or deny for as long as it likes: retries go on with capped backoff, and the log says so. LATEST is
+written last, and only over the version that this writer knows, as BEST is; somebody else's write there ends the uploads
+for good.
 """
 
 import logging
@@ -10,6 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import msgspec
 
 from runtime.logs import fields
 from runtime.retry import Backoff
@@ -22,28 +26,49 @@ from train_cloud.object_store import (
     ObjectStoreUnavailable,
     PreconditionFailed,
 )
-from train_cloud.run_folder.keys import CHECKPOINTS, LATEST, MANIFEST, METRICS
-from train_cloud.trainer.saving.manifest import Checkpoint
+from train_cloud.run_folder.keys import BEST, CHECKPOINTS, LATEST, MANIFEST, METRICS
+from train_cloud.trainer.saving.manifest import Best, Checkpoint
+from train_cloud.trainer.verdict import Verdict
 
 _log = logging.getLogger(__name__)
 
 
 class AnotherWriter(Exception):
-    """Another trainer has written LATEST since this one read it; the text is a sentence."""
+    """Another trainer has written LATEST or BEST since this one read it; the text is a sentence."""
+
+
+@dataclass(eq=False)
+class _Pointer:
+    """An object that names a checkpoint, and that only one trainer may write.
+
+    `etag` is its own as this trainer found or wrote it, None without; `unanswered` what we wrote without hearing what
+    became of it: that may yet arrive.
+    """
+
+    key: str
+    etag: str | None
+    unanswered: set[bytes] = field(default_factory=set)
 
 
 class Uploads:
     """One thread that uploads what it is handed.
 
-    `latest_etag` is LATEST's as this trainer found it, None without; `saved_steps` are the checkpoint's that it goes on
-    from.
+    `latest_etag` is LATEST's as this trainer found it, None without, and `best_etag` BEST's; `saved_steps` are the
+    checkpoint's that it goes on from, `best_steps` of the best.
     """
 
-    def __init__(self, objects: ObjectStore, latest_etag: str | None, saved_steps: int | None = None) -> None:
+    def __init__(
+        self,
+        objects: ObjectStore,
+        latest_etag: str | None,
+        saved_steps: int | None = None,
+        best_etag: str | None = None,
+        best_steps: int | None = None,
+    ) -> None:
         self._objects = objects
-        self._latest_etag = latest_etag
-        self._unanswered: set[bytes] = set()
-        """What we wrote to LATEST without hearing what became of it; it may yet arrive."""
+        self._latest, self._best = _Pointer(LATEST, latest_etag), _Pointer(BEST, best_etag)
+        self._whole: set[str] = set()
+        """Folders of checkpoints that are whole in the bucket."""
         self._changed = threading.Condition()
         self._checkpoint: Checkpoint | None = None
         self._beside: dict[str, Callable[[], object]] = {}
@@ -53,6 +78,8 @@ class Uploads:
         self._idle = True
         self.saved_steps = saved_steps
         """Steps of the newest checkpoint that LATEST is known to name."""
+        self.best_steps = best_steps
+        """Steps of the checkpoint that BEST is known to name."""
         self._swept = False
         self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
         self._thread.start()
@@ -62,6 +89,11 @@ class Uploads:
         self.check()
         with self._change():
             self._checkpoint = checkpoint
+
+    def best(self, checkpoint: Checkpoint, verdict: Verdict) -> None:
+        """Have BEST name `checkpoint`, once and as well as it goes; `best_steps` says when it does."""
+        with self._change():
+            self._beside["best"] = lambda: self._put_best(checkpoint, verdict)
 
     def metrics(self, document: Callable[[int | None], bytes]) -> None:
         """Upload metrics.json once, as well as it goes; the next one comes soon.
@@ -77,7 +109,7 @@ class Uploads:
             self._beside["curves"] = upload
 
     def check(self) -> None:
-        """Raise AnotherWriter if LATEST belongs to somebody else."""
+        """Raise AnotherWriter if LATEST or BEST belongs to somebody else."""
         if self._refusal is not None:
             raise AnotherWriter(self._refusal)
 
@@ -165,12 +197,7 @@ class Uploads:
                     return
                 break
             except PreconditionFailed:
-                with self._changed:
-                    self._refusal = (
-                        "Another trainer has written a checkpoint of this run since this one started. Two trainers "
-                        "would spoil each other's work, so this one stops. Let only one run at a time."
-                    )
-                    self._checkpoint = None
+                self._refuse()
                 return
             except Exception as error:
                 pause, waited = backoff.seconds(), round(time.monotonic() - began)
@@ -200,30 +227,57 @@ class Uploads:
         self._put_all({folder + name: data for name, data in checkpoint.files.items()})
         if self._checkpoint is not checkpoint:
             return False
-        manifest = checkpoint.manifest_bytes
-        self._objects.put(folder + MANIFEST, manifest)
-        self._unanswered.add(manifest)
+        self._objects.put(folder + MANIFEST, checkpoint.manifest_bytes)
+        self._whole.add(folder)
+        self._point(self._latest, checkpoint.manifest_bytes)
+        return True
+
+    def _put_best(self, checkpoint: Checkpoint, verdict: Verdict) -> None:
+        """What of a checkpoint is not in the bucket, as it was given up for a newer one, and BEST."""
+        manifest = checkpoint.manifest
+        if manifest.folder not in self._whole:
+            self._put_all({manifest.folder + name: data for name, data in checkpoint.files.items()})
+            self._objects.put(manifest.folder + MANIFEST, checkpoint.manifest_bytes)
+            self._whole.add(manifest.folder)
         try:
-            self._latest_etag = self._objects.put(
-                LATEST, manifest, if_match=self._latest_etag, if_none_match=self._latest_etag is None
+            self._point(self._best, msgspec.json.format(msgspec.json.encode(Best(manifest=manifest, verdict=verdict))))
+        except PreconditionFailed:
+            self._refuse()
+            return
+        self.best_steps = manifest.steps
+        _log.info("best checkpoint kept", extra=fields(steps=manifest.steps))
+
+    def _refuse(self) -> None:
+        with self._changed:
+            self._refusal = (
+                "Another trainer has written a checkpoint of this run since this one started. Two trainers "
+                "would spoil each other's work, so this one stops. Let only one run at a time."
+            )
+            self._checkpoint = None
+
+    def _point(self, pointer: _Pointer, body: bytes) -> None:
+        """Write `body` over what we know to be there; raises PreconditionFailed when somebody else's is."""
+        pointer.unanswered.add(body)
+        try:
+            pointer.etag = self._objects.put(
+                pointer.key, body, if_match=pointer.etag, if_none_match=pointer.etag is None
             )
         except ObjectNotFound:
-            self._latest_etag = None  # somebody deleted LATEST: ours may be the first again
+            pointer.etag = None  # somebody deleted it: ours may be the first again
             raise
         except PreconditionFailed:
-            body, etag = self._objects.get(LATEST)
-            if etag == self._latest_etag:
+            found, etag = self._objects.get(pointer.key)
+            if etag == pointer.etag:
                 raise ObjectStoreUnavailable(
-                    "The bucket reported a conflict about LATEST, and there is none."
+                    f"The bucket reported a conflict about {pointer.key}, and there is none."
                 ) from None
             # An earlier attempt, also one of an older checkpoint, may have arrived although its answer did not.
-            if body not in self._unanswered:
+            if found not in pointer.unanswered:
                 raise
-            self._latest_etag = etag
-            if body != manifest:
-                raise ObjectStoreUnavailable("An older write of LATEST by this trainer arrived late.") from None
-        self._unanswered.clear()
-        return True
+            pointer.etag = etag
+            if found != body:
+                raise ObjectStoreUnavailable(f"An older write of {pointer.key} by this trainer arrived late.") from None
+        pointer.unanswered.clear()
 
     def _put_all(self, objects: Mapping[str, bytes]) -> None:
         """Put all at once: where each call is slow, a checkpoint then takes the time of three calls."""

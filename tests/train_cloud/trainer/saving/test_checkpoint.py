@@ -11,6 +11,7 @@ from stable_baselines3 import SAC
 
 from experience.environment import Environment
 from racing.policy import Policy
+from tests.support.judged import lapped
 from tests.support.learners import off_policy_learner, replay_of
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import boxes, run_config
@@ -24,7 +25,7 @@ from train_cloud.trainer.learning.learners import SpacesOnly, make_learner
 from train_cloud.trainer.learning.off_policy import OffPolicyLearner
 from train_cloud.trainer.saving import uploads as uploads_module
 from train_cloud.trainer.saving.checkpoint import make_checkpoint, restore_learner
-from train_cloud.trainer.saving.manifest import Checkpoint, CheckpointError, find_newest
+from train_cloud.trainer.saving.manifest import Checkpoint, CheckpointError, find_best, find_newest
 from train_cloud.trainer.saving.uploads import AnotherWriter, Uploads
 
 __all__ = ["s3"]
@@ -203,6 +204,25 @@ def test_a_kill_at_any_upload_leaves_a_sound_checkpoint(s3: MotoS3, objects: Obj
         last_write = arrives and write == 6
         assert found.manifest.steps == (1006 if last_write else 1000)
         upload(objects, checkpoint_of(learner, 1000))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("arrives", [False, True])
+def test_a_kill_at_any_upload_of_the_best_leaves_a_sound_one(s3: MotoS3, objects: ObjectStore, arrives: bool) -> None:
+    learner = learner_with_experience()
+    first = Uploads(objects, None)
+    first.best(checkpoint_of(learner, 1000), lapped(1000))
+    assert first.wait(120)
+    first.close()
+    for write in range(1, 7):
+        dying = KilledAt(s3, write, arrives)
+        etag = find_best(objects).etag
+        Uploads(dying, None, None, etag).best(checkpoint_of(learner, 1000 + write), lapped(1000 + write))
+        assert dying.killed.wait(120)
+        found = find_best(objects)
+        assert found.checkpoint is not None
+        assert found.verdict is not None
+        assert found.checkpoint.manifest.steps == found.verdict.steps == (1006 if arrives and write == 6 else 1000)
 
 
 def test_a_second_trainer_of_the_run_is_noticed(objects: ObjectStore) -> None:
