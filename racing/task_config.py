@@ -33,7 +33,7 @@ class TaskConfig:
     )
     wheels_out_penalty: float = _weight(4.0, "rewards/s", "Taken for each wheel beyond two that is out.")
     smoothness_penalty: float = _weight(
-        0.001, "rewards*s", "Taken each second, times the squared speed (1/s) at which the action changes."
+        0.0005, "rewards*s", "Taken each second, times the squared speed (1/s) at which the action changes."
     )
 
     def __post_init__(self) -> None:

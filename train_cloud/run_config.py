@@ -148,7 +148,6 @@ DEFAULTS: Final[dict[str, dict[str, Any]]] = {
         "mirrored": 0.5,
         "learning_rate": 7e-4,
         "initial_entropy_coefficient": 0.01,
-        "horizon_seconds": 2.5,
         "policy_average": 500,
         "network": [64, 64],
     },

@@ -55,7 +55,6 @@ METHODS: Final[dict[str, dict[str, Any]]] = {
         "initial_entropy_coefficient": 0.01,
         "n_step": 3,
         "mirrored": 0.5,
-        "horizon_seconds": 2.5,
         "policy_average": 500,
     },
     "demo": {name: getattr(_DEMO, name) for name in _DEMO_FIELDS},
