@@ -269,7 +269,7 @@ def test_a_jumping_clock_neither_ends_nor_loses_anything(lives: Lives) -> None:
         "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_TIMESTAMP_FILE": "/etc/faketimerc",
     }
-    lives.prepare("clock", max_hours=1, training={"total_timesteps": CARS * ticks})
+    lives.prepare("clock", max_hours=1, budget_usd=20, training={"total_timesteps": CARS * ticks})
     instance = lives.begin_and_listen()
     lives.world.start_bridge(lives.world.pair(), CARS, ticks, HZ)
     wait_for(lambda: lives.world.saved_steps() >= 1000, "a checkpoint is saved", 60.0)
