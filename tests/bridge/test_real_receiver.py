@@ -66,8 +66,9 @@ def stored(receiver: ReceiverProcess) -> list[Batch]:
 
 
 def replayed(receiver: ReceiverProcess) -> PackedReplayBuffer:
-    """The stored experience as a trainer takes it in."""
-    learner = off_policy_learner(run_config(network=[8], buffer_size=10_000), racing())
+    """What is demonstrated in the stored experience, as a trainer takes it in: recorded laps are no policy's."""
+    # Of one step, so that each row is what was driven.
+    learner = off_policy_learner(run_config(network=[8], buffer_size=10_000, n_step=1), racing())
     store = Store(receiver.store_file)
     try:
         ingest = Ingest(store, learner, Counters(), racing().spaces.layout)
@@ -75,7 +76,9 @@ def replayed(receiver: ReceiverProcess) -> PackedReplayBuffer:
             pass
     finally:
         store.close()
-    return replay_of(learner)
+    assert replay_of(learner).size() == 0
+    assert learner.demonstrations is not None
+    return learner.demonstrations
 
 
 def publish(receiver: ReceiverProcess, config: RunConfig) -> None:

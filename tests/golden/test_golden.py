@@ -238,6 +238,7 @@ def test_the_counters_of_a_checkpoint_are_read(golden: Path) -> None:
         "pace": None,
         "made_by": "",
         "recent_metres": [],
+        "demonstrations": 0,
         "lap_times": {"human": None, "policy": None, "last": None},
         "signature": "",
         "forgiven_updates": 0,
