@@ -39,7 +39,10 @@ class Demonstrations(PackedReplayBuffer):
         room = slice(0 if self.full else self.buffer_size - self.pos)
         if (over := len(rewards) - room.stop) > 0:
             if not self.left_out:
-                told = "there is no room for more demonstrations: the first ones stay, others are not learned from"
+                told = (
+                    "there is no room for more demonstrations: the first ones stay, others are not learned from. Where "
+                    "they are no good, setting `demonstration_share` to 0 learns without them; a new run has none"
+                )
                 _log.warning(told, extra=fields(kept=self.buffer_size))
             self.left_out += over
         super().insert(observations[room], actions[room], rewards[room], next_observations[room], done[room])
@@ -55,6 +58,7 @@ class Demonstrations(PackedReplayBuffer):
             raise ValueError(f"{len(rows)} demonstrated steps, and room for {self.buffer_size}")
         self.rows[: len(rows)].copy_(rows)
         self.pos, self.full = len(rows) % self.buffer_size, len(rows) == self.buffer_size
+        self._held.fill_(self.size())
 
 
 def beside(replay: ReplayBuffer) -> Demonstrations | None:
@@ -89,8 +93,7 @@ def clone_behaviour(
     for _ in range(updates):
         batch = shown.sample(batch_size)
         loss = F.mse_loss(act(batch.observations), batch.actions)
-        # In place: SAC's own updates write into these very tensors.
-        optimizer.zero_grad(set_to_none=False)
+        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # of torch
         optimizer.step()
         after()

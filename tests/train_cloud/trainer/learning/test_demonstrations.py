@@ -99,11 +99,15 @@ def test_when_there_is_no_more_room_the_first_stay_and_the_rest_is_counted(caplo
     assert shown.newest(50)[:, shown._reward].tolist() == [1] * 20 + [2] * 20 + [3] * 10
     assert learner.figures().dropped_steps == 30
     assert caplog.text.count("no room for more demonstrations") == 1
+    assert caplog.text.count("`demonstration_share` to 0 learns without them") == 1
     again = learner_of("sac", buffer_size=50)
     shown_by(again).restore(shown.saved())
     assert again.memory_digest() == learner.memory_digest()
     again.take(plain(9, 0))
     assert (again.figures().dropped_steps, again.memory_digest()) == (20, learner.memory_digest())
+    drawn = shown_by(learner_of("sac", buffer_size=50))
+    drawn.restore(shown.saved())
+    assert set(drawn.sample(300).rewards.flatten().tolist()) == {1.0, 2.0, 3.0}, "all of them, and at once"
     with pytest.raises(ValueError, match="room for 49"):
         shown_by(learner_of("sac", buffer_size=49)).restore(shown.saved())
     assert shown_by(learner_of("sac", buffer_size=MAX_DEMONSTRATIONS + 1)).buffer_size == MAX_DEMONSTRATIONS
