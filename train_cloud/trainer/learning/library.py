@@ -62,7 +62,7 @@ class LibraryLearner:
 
     def state(self, counters: Counters) -> bytes:
         """A zip in stable-baselines3's format, which plain stable-baselines3 opens; without experience."""
-        self._library.num_timesteps = counters.steps
+        self._library.num_timesteps = counters.driven
         model = io.BytesIO()
         # Of this project's own classes, which plain stable-baselines3 does not have.
         self._library.save(model, exclude=["replay_buffer_class", "replay_buffer_kwargs"])
@@ -82,7 +82,7 @@ class LibraryLearner:
         # What the latest updates told is of the networks before.
         algorithm.logger.name_to_value.clear()
         algorithm._n_updates = counters.updates
-        algorithm.num_timesteps = counters.steps
+        algorithm.num_timesteps = counters.driven
 
     def _is_sound(self, batch: Batch) -> bool:
         """Whether networks can take what is in the batch, whoever sent it."""

@@ -178,6 +178,22 @@ def test_the_target_of_dqn_follows_by_steps_taken_in_and_its_exploration_too() -
     assert resumed.algorithm.exploration_rate == pytest.approx(0.1)
 
 
+def test_demonstrations_are_no_steps_of_dqns_exploration_before_a_checkpoint_and_after() -> None:
+    collector = Collector(moved="discrete")
+    settings = SMALL | {"dqn": {"exploration_fraction": 0.5, "final_epsilon": 0.1}}
+    taker, resumed = (toy_learner("dqn", collector, steps=1_000, **settings) for _ in range(2))
+    assert isinstance(taker, DqnLearner)
+    assert isinstance(resumed, DqnLearner)
+    taker.take(collector.collect(taker, 300, version=0))
+    taker.take(collector.collect(taker, 99))
+    counters = Counters(steps=399, demonstrations=300)
+    resumed.restore(taker.state(counters), counters)
+    assert resumed.algorithm.exploration_rate == pytest.approx(1.0 - 0.9 * 99 / 500)
+    for one in (taker, resumed):
+        one.take(collector.collect(one, 1))
+        assert one.algorithm.exploration_rate == pytest.approx(1.0 - 0.9 * 100 / 500)
+
+
 def test_dqn_explores_each_observation_by_itself() -> None:
     collector = Collector(moved="discrete", count=400)
     taker = toy_learner("dqn", collector, **SMALL)
