@@ -38,7 +38,7 @@ class Verdict(msgspec.Struct, kw_only=True, frozen=True):
 
     def is_far_behind(self, best: "Verdict | None") -> bool:
         """Whether it gets nowhere from any start, where the best has driven all its laps from every one of them."""
-        if best is None or self.by != best.by or min(best.judgement.clean) < LAPS:
+        if best is None or self.by != best.by or min(best.judgement.clean) < LAPS or any(self.judgement.clean):
             return False
         return max(self.judgement.metres, default=0.0) < FAR_BEHIND * max(best.judgement.metres)
 

@@ -63,6 +63,13 @@ def test_who_never_lapped_from_everywhere_cannot_have_collapsed() -> None:
     assert judged.far_behind == 0
 
 
+def test_who_laps_cleanly_on_a_shorter_track_has_not_collapsed() -> None:
+    judged = Judged()
+    judged.take(verdict(3, 3, 3, best=50.0, metres=30_000.0))
+    judged.take(verdict(1, 0, 0, best=51.0, metres=2_000.0))
+    assert judged.far_behind == 0
+
+
 def test_it_survives_a_checkpoint() -> None:
     judged = Judged(newest=verdict(0, 1, 2, best=61.5), best=verdict(3, 3, 3), far_behind=2, went_back_at=500)
     assert msgspec.json.decode(msgspec.json.encode(judged), type=Judged) == judged
