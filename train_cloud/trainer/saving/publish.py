@@ -86,7 +86,7 @@ class Publisher:
     def pass_over(self) -> None:
         """The policy of now is another than what was published last: it is published next, and under a new version."""
         self.counters.weights_version = self._next_version()
-        self._published_updates = None
+        self._published_updates, self.newest = None, b""
 
     def _put(self, version: int, blob: bytes) -> bool:
         try:

@@ -14,6 +14,7 @@ from experience.batches import NOBODY
 from experience.codec import encode_batch
 from experience.environment import racing
 from racing.policy import Policy
+from racing.task import OBSERVATION_SIZE
 from tests.support.experience import STREAM, incoming, made_up_batch
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
@@ -51,6 +52,7 @@ class Life:
             updates_per_step=0.5,
             gradient_chunk=8,
             publish_seconds=1000.0,
+            policy_average=1,
         )
         self.uploads = Uploads(objects, find_newest(objects).latest_etag)
         self._tracking = Tracking(config, store.path.parent, objects, self.counters.steps)
@@ -197,6 +199,24 @@ def test_a_policy_that_was_never_published_takes_a_version_from_nobody(begin: Be
     life = begin(None, counters)
     life.trainer.save()
     assert check_the_published_policy_is_saved(life) == known + 2
+
+
+def test_a_learner_that_was_put_back_is_saved_with_its_own_policy_though_the_store_is_full(begin: Begin) -> None:
+    life = begin(ROOM)
+    learn(life, range(1, 8))
+    life.trainer.save()
+    _, before = life.saved()
+    learn(life, range(8, 11))
+    life.trainer._publisher.pass_over()
+    fill(life)
+    life.trainer.save()
+    counters, policy = life.saved()
+    assert Policy.from_bytes(policy).version == counters.weights_version
+    assert policy != before
+    rows = np.random.default_rng(1).uniform(-1, 1, (50, OBSERVATION_SIZE)).astype(np.float32)
+    acted = life.trainer.learner.act(rows, explore=False)
+    assert np.abs(Policy.from_bytes(policy).act(rows) - acted).max() < 0.01
+    assert np.abs(Policy.from_bytes(before).act(rows) - acted).max() > 0.01
 
 
 def driven_by(number: int, version: int) -> IncomingBatch:
