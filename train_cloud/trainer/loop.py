@@ -46,6 +46,8 @@ CURVES_SECONDS = 300.0
 ALIVE_SECONDS = 1.0
 WAITING_SECONDS = 600.0
 """Without a bridge, that is said this often."""
+SEEN_SECONDS = 1.0
+"""A receiver that is not busy has seen by then what was published, and sent it on."""
 FORGIVEN_SECONDS = 60.0
 """While updates are forgiven, that is said this often."""
 
@@ -232,6 +234,8 @@ class Trainer:
         self.uploads.checkpoint(checkpoint)
         if not self.stop.is_set():
             self._judging.saved(checkpoint)
+            # Of what is published, receivers send the newest: one that is to be judged stays that for a moment.
+            self._due["publish"] = time.monotonic() + max(SEEN_SECONDS, self.config.publish_seconds)
         self.uploads.curves(self.tracking.upload)
 
     def _note_checkpoint(self) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from racing.policy import Policy
+from racing.policy_file import is_to_judge
 from tests.support.experience import STREAM, made_up_batch
 from tests.support.judged import SIGNATURE, announce, checkpoint
 from tests.support.moto_s3 import MotoS3, s3
@@ -19,6 +21,7 @@ from tests.support.runs import run_config
 from tests.support.trainer_runs import Run, run
 from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectStore, PreconditionFailed
+from train_cloud.receiver.server import WEIGHTS_POLL_SECONDS
 from train_cloud.run_folder.keys import BEST, POLICY
 from train_cloud.store import Store
 from train_cloud.trainer.counters import Counters
@@ -269,6 +272,27 @@ def test_cars_in_real_time_are_sent_the_policy_to_be_judged_and_then_the_newest_
     assert newest.version == 9, "no number is used twice"
     publisher.saw(9)
     assert publisher._next_version() == 10, "experience of it is of this life"
+
+
+def test_what_is_to_be_judged_is_not_hidden_before_a_receiver_has_looked(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announce(run.store, real_time=True)
+    put, rows = Store.put_weights, list[tuple[float, bool]]()
+
+    def noting(store: Store, version: int, blob: bytes, sha256: str) -> None:
+        put(store, version, blob, sha256)
+        rows.append((time.monotonic(), is_to_judge(blob)))
+
+    monkeypatch.setattr(Store, "put_weights", noting)
+    ending = run.start(run.config(publish_seconds=0.001))
+    wait_until(lambda: len(rows) > 0, "the trainer is at work", 60.0)
+    run.store.request_checkpoint()
+    wait_until(lambda: len(rows) > 2, "the newest policy comes again", 60.0)
+    assert [judged for _, judged in rows[:3]] == [False, True, False]
+    assert rows[2][0] - rows[1][0] > 5 * WEIGHTS_POLL_SECONDS
+    run.stop.set()
+    assert ending.result(300) == 0
 
 
 def test_cars_in_real_time_explore_most_of_the_time(site: Site) -> None:
