@@ -7,6 +7,7 @@ know better.
 
 import logging
 from collections.abc import Callable
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +17,12 @@ from torch import Tensor, nn
 
 from experience.batches import BoolArray, Float32Array
 from runtime.logs import fields
+from train_cloud import notify
 from train_cloud.run_config import MAX_DEMONSTRATIONS
 from train_cloud.trainer.learning.replay import PackedReplayBuffer
+
+CLONED_AT_A_STRETCH: Final = 1_000
+"""After so many updates systemd is told each time that the trainer lives: there may be a million of them."""
 
 _log = logging.getLogger(__name__)
 
@@ -90,13 +95,15 @@ def clone_behaviour(
     """
     module.train()
     optimizer, loss = torch.optim.Adam(module.parameters(), lr=learning_rate), torch.zeros(())
-    for _ in range(updates):
+    for made in range(1, updates + 1):
         batch = shown.sample(batch_size)
         loss = F.mse_loss(act(batch.observations), batch.actions)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # of torch
         optimizer.step()
         after()
+        if made % CLONED_AT_A_STRETCH == 0:
+            notify.alive()
     module.eval()
     told = fields(updates=updates, squared_error=round(loss.item(), 5))
     _log.info("the policy begins as a copy of what was demonstrated", extra=told)

@@ -1,6 +1,9 @@
 """Demonstrations are kept for ever and learned from in their share of each batch; the policy may begin as a copy."""
 
+import os
+import socket
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from tests.support.runs import run_config
 from tests.support.toys import Collector
 from train_cloud.run_config import MAX_DEMONSTRATIONS
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.learning.demonstrations import Demonstrations
+from train_cloud.trainer.learning.demonstrations import CLONED_AT_A_STRETCH, Demonstrations
 from train_cloud.trainer.learning.learners import make_learner
 from train_cloud.trainer.learning.off_policy import OffPolicyLearner
 from train_cloud.trainer.learning.on_policy import PpoLearner
@@ -170,3 +173,16 @@ def test_the_policy_may_begin_as_a_copy_once(method: str, policy_average: int) -
     unlearned = learner_of(method, behaviour_cloning_updates=300, network=[32, 32], policy_average=policy_average)
     unlearned.restore(learner.state(Counters()), Counters(steps=20))
     assert unlearned.cloning == 300, "nothing was learned before"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="systemd's socket is a Unix one")
+def test_a_long_copy_is_not_taken_for_a_trainer_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.setblocking(False)
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        learner = learner_of("sac", behaviour_cloning_updates=2 * CLONED_AT_A_STRETCH)
+        learner.take(plain(1, 0))
+        learner.take(plain(2, 1))
+        assert learner.update(1) == 1
+        assert [manager.recv(99) for _ in range(2)] == [b"WATCHDOG=1"] * 2
