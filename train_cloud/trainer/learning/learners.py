@@ -113,15 +113,6 @@ def _check_bridges_can_act(environment: Environment, view: View) -> None:
         )
 
 
-def make_algorithm(config: RunConfig, spaces: Spaces) -> Algorithm:
-    """The freshly initialised SAC, TQC or CrossQ of `config`, with an empty replay buffer and a silent logger.
-
-    Raises ConfigError as `make_learner` does.
-    """
-    check_device(config.device)
-    return _continuous(config, View(spaces))
-
-
 def _continuous(config: RunConfig, view: View) -> Algorithm:
     _check_actions(config, view, Box, "continuous actions (a Box)")
     crossq = config.method == "crossq"

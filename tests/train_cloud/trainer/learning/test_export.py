@@ -11,12 +11,14 @@ from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import nn
 
+from experience.environment import Environment
 from experience.spaces import Spaces, SpaceSpec
 from racing.policy import Actions, Policy
 from racing.task import ACTION_STEP
+from tests.support.learners import off_policy_learner
 from tests.support.runs import boxes, run_config
 from train_cloud.trainer.learning.export import ExportError, export_policy
-from train_cloud.trainer.learning.learners import SpacesOnly, make_algorithm
+from train_cloud.trainer.learning.learners import SpacesOnly
 from train_cloud.trainer.learning.off_policy import Algorithm
 from train_cloud.trainer.learning.replay import PackedReplayBuffer
 
@@ -26,10 +28,8 @@ TOLERANCE = 1e-3
 
 def trained_learner(method: str, updates: int = 60) -> Algorithm:
     """A learner that has learned for a while from observations of very different spreads and offsets."""
-    learner = make_algorithm(
-        run_config(method=method, network=[64, 64], batch_size=128, buffer_size=4096, learning_rate=1e-3),
-        boxes(12, 2),
-    )
+    config = run_config(method=method, network=[64, 64], batch_size=128, buffer_size=4096, learning_rate=1e-3)
+    learner = off_policy_learner(config, Environment("twelve", boxes(12, 2))).algorithm
     rng = np.random.default_rng(2)
     spread = np.geomspace(0.01, 2.0, 12)
     offset = np.linspace(-4.0, 4.0, 12)
