@@ -22,6 +22,7 @@ import numpy as np
 
 from bridge.driving.clean_laps import CleanLaps
 from bridge.link.link import Driven, Link
+from experience.batches import NOBODY
 from experience.recorder import Recorder
 from racing.driving import EpisodeEnd, Step, VectorDriving
 from racing.recorded_car import PlayedCar
@@ -70,7 +71,7 @@ class RecordingDriver:
     """Plays a recording, `driving`'s car: its states, judged by the task, with the actions of who drove it.
 
     A recorded drive that ends without an end in the task's eyes is truncated there, as an episode that was not watched
-    to its end.
+    to its end. Whether it is worth keeping, only CleanLaps looks: straight into a Recorder it is no demonstration.
     """
 
     version = 0
@@ -101,7 +102,7 @@ class RecordingDriver:
             observation = self._driving.reset()
         if step.episodes:
             self._steps, self._total_reward = 0, 0.0
-        self._recorder.record(self._observation, step, self.version)
+        self._recorder.record(self._observation, step, NOBODY)
         self._observation = observation
         return step
 

@@ -66,7 +66,7 @@ def stored(receiver: ReceiverProcess) -> list[Batch]:
 
 
 def replayed(receiver: ReceiverProcess) -> PackedReplayBuffer:
-    """What is demonstrated in the stored experience, as a trainer takes it in: recorded laps are no policy's."""
+    """The stored experience as a trainer takes it in; what nobody has looked through is no demonstration."""
     # Of one step, so that each row is what was driven.
     learner = off_policy_learner(run_config(network=[8], buffer_size=10_000, n_step=1), racing())
     store = Store(receiver.store_file)
@@ -76,9 +76,9 @@ def replayed(receiver: ReceiverProcess) -> PackedReplayBuffer:
             pass
     finally:
         store.close()
-    assert replay_of(learner).size() == 0
     assert learner.demonstrations is not None
-    return learner.demonstrations
+    assert learner.demonstrations.size() == 0
+    return replay_of(learner)
 
 
 def publish(receiver: ReceiverProcess, config: RunConfig) -> None:
