@@ -33,7 +33,8 @@ class Standings:
     def joined(self, hello: Hello) -> None:
         """A bridge was welcomed."""
         who = (hello.stream, hello.bridge, hello.role, hello.software)
-        self._note(BridgeStanding(*who, True, time.time(), hello.weights_version, real_time=hello.real_time))
+        alone = hello.real_time and hello.cars == 1
+        self._note(BridgeStanding(*who, True, time.time(), hello.weights_version, real_time=alone))
 
     def reported(self, stream: str, report: Report) -> None:
         """A bridge said how it stands; of what it says between two writes, the last counts."""

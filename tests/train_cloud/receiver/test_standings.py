@@ -61,6 +61,16 @@ def test_a_bridge_is_seen_from_its_hello_to_its_end(receiver: ThreadedReceiver) 
         assert only(store).policy_version == 39
 
 
+@pytest.mark.parametrize(("real_time", "cars", "judges"), [(True, 1, True), (True, 4, False), (False, 1, False)])
+def test_one_car_in_real_time_is_told_from_several_and_from_those_that_wait(
+    receiver: ThreadedReceiver, real_time: bool, cars: int, judges: bool
+) -> None:
+    with watcher(receiver) as store, receiver.client() as client:
+        client.begin(hello(CONFIG, real_time=real_time, cars=cars))
+        wait_until(lambda: bool(standings(store)), "the bridge is seen")
+        assert only(store).real_time == judges
+
+
 def test_a_bridge_that_comes_back_is_connected_again(receiver: ThreadedReceiver) -> None:
     with watcher(receiver) as store:
         for _ in range(2):
