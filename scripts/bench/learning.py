@@ -119,7 +119,7 @@ def milestones(result: Mapping[str, Any]) -> tuple[float, float, float]:
         (steps for steps, clean, _ in rows if clean >= LAPS),
         (steps for steps, clean, best in rows if clean >= 1 and best <= close),
     )
-    return tuple(float(next(each, np.inf)) for each in reached)  # type: ignore[return-value]
+    return tuple(float(next(each, np.inf)) for each in reached)  # type: ignore[return-value]  # three generators
 
 
 def steadiness(results: Iterable[Mapping[str, Any]]) -> tuple[int, int]:

@@ -19,7 +19,7 @@ class Kernels(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's cl
     """Notes the kernels that run within it; fails where a GPU would be waited for."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # the same
         self.calls: list[tuple[Callable[..., Any], Any, Any, list[Any]]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -99,7 +99,7 @@ class Driven:
         clock = RealTimeClock(1.0 / CONFIG.control_hz)
         self.to_judge: Policy | None = None
         judged = lambda: self.to_judge  # noqa: E731 - read anew each time
-        policy = lambda: self.policy  # noqa: E731
+        policy = lambda: self.policy  # noqa: E731 - the same
         self.driver = GameDriver(session, task, clock, policy, self._take, lambda: True, None, to_judge=judged)
 
     def drive(self) -> str | None:

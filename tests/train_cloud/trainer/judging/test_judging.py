@@ -264,7 +264,7 @@ def test_cars_in_real_time_are_sent_the_policy_to_be_judged_and_then_the_newest_
     again = site.store.latest_weights(row.serial)
     assert again is not None
     assert (again.version, again.blob) == (7, made.files[POLICY])
-    publisher.publish(None)  # type: ignore[arg-type]
+    publisher.publish(None)  # type: ignore[arg-type]  # the same
     assert site.store.latest_weights(again.serial) is None
     site.judging.saved(made)
     newest = site.store.latest_weights()

@@ -26,7 +26,7 @@ def reference(network: NormalisedNetwork, x: FloatArray, by_batch: bool) -> Floa
     """What the network gives, layer by layer, by its batch or by its running figures."""
     for module in network:
         if isinstance(module, nn.BatchNorm1d):
-            running = array(module.running_mean), array(module.running_var)  # type: ignore[arg-type]
+            running = array(module.running_mean), array(module.running_var)  # type: ignore[arg-type]  # a buffer
             x = normalised(x, module, (x.mean(0), x.var(0)) if by_batch else running)
         elif isinstance(module, nn.Linear):
             x = x @ array(module.weight).T + (0.0 if module.bias is None else array(module.bias))
@@ -55,7 +55,7 @@ def test_a_network_normalises_by_the_batch_and_where_it_acts_by_running_figures(
     assert np.allclose(array(network(x)), reference(network, array(x), by_batch=True), atol=1e-4)
     first = network[0]
     assert isinstance(first, nn.BatchNorm1d)
-    assert np.allclose(array(first.running_mean), MOMENTUM * array(x).mean(0), atol=1e-5)  # type: ignore[arg-type]
+    assert np.allclose(array(first.running_mean), MOMENTUM * array(x).mean(0), atol=1e-5)  # type: ignore[arg-type]  # a buffer
     for _ in range(500):
         network(rows())
     network.eval()

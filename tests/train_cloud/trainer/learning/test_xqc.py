@@ -150,7 +150,7 @@ def test_samples_have_the_probabilities_of_a_squashed_gaussian() -> None:
     normal = torch.distributions.Normal(mean.double(), log_std.double().exp())
     theirs = torch.distributions.TransformedDistribution(normal, [torch.distributions.TanhTransform()])
     inside = (actions.abs() < 0.999).all(1)
-    wanted = theirs.log_prob(actions.double()).sum(1)  # type: ignore[no-untyped-call]
+    wanted = theirs.log_prob(actions.double()).sum(1)  # type: ignore[no-untyped-call]  # of torch
     assert inside.sum() > 200
     assert torch.allclose(log_prob[inside].double(), wanted[inside], atol=1e-2)
     far, its = squashed_sample(torch.tensor([[40.0, 0.0, -5.0, 9.0]]))
