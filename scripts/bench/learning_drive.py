@@ -74,7 +74,7 @@ def demonstrated(track: Track, shown: str) -> list[Batch]:
             chunk.add(observation, step, 0)
             observation, laps = step.observation, laps + len(step.laps)
         begun = PUBLISH_STEPS * len(batches)
-        batch = assemble(chunk, layout, lambda _, first=begun: first)  # type: ignore[misc]  # what a default binds is not inferred
+        batch = assemble(chunk, layout, lambda _, first=begun: first)  # type: ignore[misc]  # of a default
         chunk.clear()
         assert batch is not None
         batches.append(batch)
@@ -96,7 +96,7 @@ def _learn(run: RunConfig, track: Track, every: int, judge: Judge, shown: list[B
             step = driving.step(policy.act(observation, exploration))
             chunk.add(observation, step, policy.version)
             observation = step.observation
-        batch = assemble(chunk, environment.spaces.layout, lambda _, first=begun: first)  # type: ignore[misc]  # what a default binds is not inferred
+        batch = assemble(chunk, environment.spaces.layout, lambda _, first=begun: first)  # type: ignore[misc]  # of a default
         chunk.clear()
         assert batch is not None
         learner.take(batch)

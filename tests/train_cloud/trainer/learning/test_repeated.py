@@ -28,7 +28,7 @@ Made = OffPolicyLearner | XqcLearner
 def test_plain_and_replayed_calls_are_one_update_each() -> None:
     for recorder in (None, StandIn()):
         count = torch.zeros(())
-        repeated = Repeated(lambda count=count: count.add_(1.0), recorder)  # type: ignore[misc]  # what a default binds is not inferred
+        repeated = Repeated(lambda count=count: count.add_(1.0), recorder)  # type: ignore[misc]  # of a default
         for calls in range(1, 9):
             repeated()
             assert float(count) == calls
@@ -108,7 +108,7 @@ def test_sizes_of_batches_and_rates_may_change(stand_in: StandIn) -> None:
     theirs, ours = learner(SAC), learner(FastSAC)
     for size, rate in ((64, 1e-3), (32, 1e-3), (64, 1e-4)):
         for model in (theirs, ours):
-            model.lr_schedule = lambda _, rate=rate: rate  # type: ignore[misc]  # what a default binds is not inferred
+            model.lr_schedule = lambda _, rate=rate: rate  # type: ignore[misc]  # of a default
             torch.manual_seed(size)
             model.train(gradient_steps=6, batch_size=size)
     assert stand_in.recordings == 2

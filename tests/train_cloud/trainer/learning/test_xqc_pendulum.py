@@ -59,7 +59,7 @@ def taught(method: str, ratio: float) -> Learner:
             following, reward, _, truncated, _ = pendulum.step(action[0])
             chunk.add(seen[None], step_of(following, action, float(reward), truncated), 1)
             seen = pendulum.reset()[0] if truncated else following
-        batch = assemble(chunk, spaces.layout, lambda _, at=first: at)  # type: ignore[misc]  # what a default binds is not inferred
+        batch = assemble(chunk, spaces.layout, lambda _, at=first: at)  # type: ignore[misc]  # of a default
         assert batch is not None
         learner.take(batch)
         if first >= BEGIN:
