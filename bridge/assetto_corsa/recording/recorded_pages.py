@@ -1,7 +1,8 @@
 """A drive in a recording of the game's pages, as a car that drives as it did, at a control rate.
 
 Promises the states that a bridge would have read: the first packet of each control period of a game that is LIVE; where
-there was none, where the car was moved, or after a hit, the drive is over until the next row.
+there was none, where the car was moved, after a hit, or while CSP's Custom AI had the car (a bridge drove it then), the
+drive is over until the next row.
 """
 
 import math
@@ -33,8 +34,9 @@ def recorded_drive(records: Iterable[Record], control_hz: float) -> tuple[Played
     rows: list[tuple[float, CarState, bool]] = []
     states, due, joins = StateReader(), -math.inf, False
     for snapshot in _snapshots(records, statics):
-        if snapshot.status is not Status.LIVE or snapshot.duplicate:
-            joins = joins and snapshot.status is Status.LIVE
+        humans = snapshot.status is Status.LIVE and snapshot.car is None
+        if not humans or snapshot.duplicate:
+            joins = joins and humans
             continue
         if snapshot.read_at < due:
             continue
@@ -56,7 +58,9 @@ def recorded_drive(records: Iterable[Record], control_hz: float) -> tuple[Played
             "The recording holds sessions with different cars or tracks. Record each in a file of its own."
         )
     if not any(joined for _, _, joined in rows):
-        raise RecordingError("Nobody drives in this recording: it holds no two moments of a live game that join.")
+        raise RecordingError(
+            "Nobody drives in this recording: it holds no two moments that join of a live game whose car no bridge had."
+        )
     times = np.array([time for time, _, _ in rows])
     car = _joined([state for _, state, _ in rows])
     apart = np.append(~np.array([joined for _, _, joined in rows])[1:], True).astype(np.float64)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from bridge.assetto_corsa.reading.layout import text
+from bridge.assetto_corsa.reading.pages import CAR_BYTES
 from bridge.assetto_corsa.recording.recorded_pages import recorded_drive
-from bridge.assetto_corsa.recording.recording import RecordingReader
+from bridge.assetto_corsa.recording.recording import PageKind, Record, RecordingReader
 from racing.driving import Lap, VectorDriving
 from racing.recorded_car import PlayedCar, RecordingError
 from racing.task import Task, TaskConfig
@@ -87,3 +88,15 @@ def test_a_recording_in_which_nobody_drives_is_a_sentence(filmed: Filmed) -> Non
     filmed.drive(1.0)
     with pytest.raises(RecordingError, match="Nobody drives in this recording"):
         played(filmed)
+
+
+def test_what_a_bridge_drove_through_csp_is_no_humans(filmed: Filmed) -> None:
+    filmed.drive(1.5)
+    filmed.records += [Record(PageKind.CAR, record.time, bytes(CAR_BYTES)) for record in filmed.records]
+    filmed.records.sort(key=lambda record: record.time)
+    with pytest.raises(RecordingError, match="Nobody drives in this recording"):
+        played(filmed)
+    by_bridge = len(filmed.records)
+    filmed.drive(1.5)
+    assert played(filmed).rows == pytest.approx(30, abs=3), "the human's part counts"
+    assert len(filmed.records) > by_bridge
