@@ -87,7 +87,7 @@ class Judging:
     def _ask_the_cars(self, checkpoint: Checkpoint) -> None:
         """Have it driven, unless one is being driven, or was so lately that exploring would come too short."""
         busy = self._laps.under_way and time.monotonic() < self._give_up_at
-        if busy or self._counters.steps < self._ask_from_steps:
+        if busy or self._found is not None or self._counters.steps < self._ask_from_steps:
             return
         version = self._publisher.publish_to_judge(checkpoint.files[POLICY])
         if version is not None:

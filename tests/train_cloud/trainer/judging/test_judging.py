@@ -314,6 +314,7 @@ def test_cars_in_real_time_explore_most_of_the_time(site: Site) -> None:
     drive([0] * 12 + [first + 1] * 8)
     assert asked() == first + 1, "what is being driven is not given up"
     drive([0] * 20)
+    assert asked() == first + 1, "what was found is taken before anything else is asked for"
     assert site.judged(100), "somebody else took over, so it is over"
     newest = site.counters.judged.newest
     assert newest is not None
