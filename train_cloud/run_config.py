@@ -221,7 +221,7 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     initial_entropy_coefficient: Annotated[float, _in("rewards/nat", gt=0, le=1000)] = BY_METHOD
     """Entropy coefficient at the start, in rewards per nat; it is learned from there on (XQC has its own)."""
     policy_average: Annotated[int, _in("updates", ge=1, le=1_000_000)] = BY_METHOD
-    """Updates over which the policy that drives and is kept is averaged; 1 takes each as it is (not PPO, DQN)."""
+    """Updates over which the policy that a bridge drives by, and that is kept, is averaged; 1: none (not PPO, DQN)."""
     network: Network = BY_METHOD
     """Units of each hidden layer of the policy."""
     critic_network: Network | None = None
