@@ -259,7 +259,7 @@ run "refuses_the_ninth_wrong_value_of_each" {
     # a provider's network behind one address
     home_cidrs = ["100.64.0.0/10"]
     # a run that ends before it learns
-    training = { total_timesteps = 2000 }
+    training = { total_timesteps = 500 }
   }
 }
 

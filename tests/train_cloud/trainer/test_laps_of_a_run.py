@@ -30,8 +30,11 @@ __all__ = ["run", "s3"]
 LAYOUT = racing().spaces.layout
 
 
-def demonstrated_and_driven(folder: Path) -> tuple[list[IncomingBatch], list[TrueLap]]:
-    """Three laps of the reference driver, as a human's until the middle of the second, and then a policy's."""
+def demonstrated_and_driven(folder: Path) -> tuple[list[IncomingBatch], list[TrueLap], int]:
+    """Three laps of the reference driver, as a human's until the middle of the second, and then a policy's.
+
+    The last is the number of the policy's steps.
+    """
     track = parse_track("seed:7:1200")
     batches, true = drive_laps(folder, track, reference_actions(ReferenceDriver(track)), 3)
     humans = int((true[0].lap.time + 0.5 * true[1].lap.time) * 20)
@@ -42,7 +45,7 @@ def demonstrated_and_driven(folder: Path) -> tuple[list[IncomingBatch], list[Tru
         steps += batch.steps
         blob = encode_batch(replace(batch, policy_versions=versions))
         incoming.append(IncomingBatch(STREAM, number, batch.steps, blob))
-    return incoming, true
+    return incoming, true, steps - humans
 
 
 @pytest.mark.slow
@@ -50,10 +53,8 @@ def test_a_killed_trainer_knows_the_laps_of_its_lives_and_the_one_under_way(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The third lap is begun before a SIGKILL and ends after it."""
-    batches, true = demonstrated_and_driven(tmp_path / "driven")
-    config = run.config(
-        total_timesteps=sum(batch.steps for batch in batches), updates_per_step=0.02, save_frequency=10**6
-    )
+    batches, true, policys_steps = demonstrated_and_driven(tmp_path / "driven")
+    config = run.config(total_timesteps=policys_steps, updates_per_step=0.02, save_frequency=10**6)
     run.store.add_batches(batches[:-3])
     process = run.start_process(config)
     wait_until(lambda: run.trained() > 0, "experience is taken in", 120)
