@@ -9,7 +9,7 @@ IN_VENV := .venv/bin/
 endif
 PY := $(IN_VENV)python
 BENCHES := wire receiver simulator inference learner remote realtime pictures
-LONG_BENCHES := learning
+LONG_BENCHES := learning game
 OPERATOR := pair logs start stop status fetch cost rotate-token leftovers
 
 .PHONY: help setup settings protocol demo test test-all test-cloud test-wine test-game lint cuts bench $(addprefix bench-,$(BENCHES) $(LONG_BENCHES)) bridge $(OPERATOR) constraints clean

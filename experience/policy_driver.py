@@ -83,7 +83,7 @@ class CheckedActions:
         """An episode of all cars begins."""
         waiting, self._alone = self._to_judge(), None
         if waiting is not None and waiting is not self._judged:
-            self._judged = self._alone = waiting
+            self._alone = waiting
             self._laps_left = LAPS
             _log.info("a policy is judged: it drives without exploration", extra=fields(version=waiting.version))
 
@@ -96,6 +96,8 @@ class CheckedActions:
     def choose(self, observation: Float32Array) -> tuple[Actions, int]:
         """The actions (N, A) for observations (N, D), and the version of the policy that chose them; 0 for none."""
         if self._alone is not None:
+            # Not before it drives: an episode may end while a start still rolls.
+            self._judged = self._alone
             action = self._alone.act(observation)
             if np.isfinite(action).all():
                 return action, self._alone.version

@@ -1,4 +1,4 @@
-"""`python -m scripts.bench [NAME…]` runs the named benchmarks, or all but those that take hours.
+"""`python -m scripts.bench [NAME…]` runs the named benchmarks, or all but the long ones.
 
 They run one after the other, so that none slows another. Each is a process of its own and prints a Markdown table below
 the setting it was measured in. A benchmark that fails is named at the end, after the others have run; the exit code is
@@ -12,8 +12,8 @@ import sys
 from runtime.exit_codes import ExitCode
 
 BENCHES = ("wire", "receiver", "simulator", "inference", "learner", "remote", "realtime", "pictures")
-LONG = ("learning",)
-"""Hours of computation, which go on where they were interrupted: run by name alone."""
+LONG = ("learning", "game")
+"""Run by name alone: hours of computation, which go on where they were interrupted, and minutes of a game's time."""
 
 
 def main(arguments: list[str] | None = None) -> ExitCode:

@@ -144,6 +144,7 @@ def test_a_policy_to_judge_drives_alone_from_an_episodes_begin_for_some_laps_or_
     waiting[0] = judged
     assert actions.choose(observation)[1] == 1, "in the middle of an episode nothing changes"
     actions.begin()
+    actions.begin()  # An episode that ended before a policy drove takes nothing from it.
     for _ in range(3):
         chosen, version = actions.choose(observation)
         assert version == 2

@@ -17,13 +17,13 @@ _KINDS = {PageKind.STATIC: "static", PageKind.PHYSICS: "physics", PageKind.GRAPH
 class Filmed:
     """A game in simulated time, with a person at the wheel, and what a recorder makes of it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, track: Track = TRACK, pace: float = 0.9) -> None:
         need_page_files()
         folder.mkdir(exist_ok=True)
         self.folder, self.records, self.time = folder, list[Record](), 0.0
-        self.game = Game(folder, TRACK, TRACK_NAME, custom_ai=False)
+        self.game = Game(folder, track, TRACK_NAME, custom_ai=False)
         self.game.mode = Mode.LIVE
-        self.game.person = Person(TRACK, self.game.car.vehicle, 0.9)
+        self.game.person = Person(track, self.game.car.vehicle, pace)
         self.game.put(-30.0, speed=15.0)
 
     def drive(self, seconds: float, film: bool = True) -> None:
@@ -44,7 +44,7 @@ class Filmed:
                 writer.write(record)
         return path
 
-    def drive_a_lap(self) -> None:
-        """From before the line over it, and to it again."""
-        while self.game.laps.best_ms == 0:
+    def drive_laps(self, laps: int = 1) -> None:
+        """From before the line over it, and so often to it again."""
+        while self.game.laps.completed < laps:
             self.drive(1.0)

@@ -202,7 +202,7 @@ def test_recorded_pages_are_shown_on_the_games_own_track_unless_they_are_of_anot
     receiver: ThreadedReceiver, tmp_path: Path
 ) -> None:
     filmed = Filmed(tmp_path / "shm")
-    filmed.drive_a_lap()
+    filmed.drive_laps()
     install(tmp_path / "assettocorsa", TRACK_DRIVEN, TRACK_NAME, "", True)
     environment = os.environ | {
         "AC_ROOT": str(tmp_path / "assettocorsa"),

@@ -21,7 +21,7 @@ from train_cloud.run_folder.keys import MODEL, POLICY
 from train_cloud.store import Store
 from train_cloud.track_table import only_track, track
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.judging.laps import LapsOfVersion
+from train_cloud.trainer.judging.laps import MOST_AWAITED, LapsOfVersion
 from train_cloud.trainer.judging.simulator import Asked, SimulatorJudge
 from train_cloud.trainer.learning.export import ExportError
 from train_cloud.trainer.learning.learner import Learner
@@ -58,8 +58,8 @@ class Judging:
         self._racing = config.environment.kind == "racing"
         self._simulator: SimulatorJudge | None = None
         self._laps = LapsOfVersion(config.task.control_hz)
-        self._driven: Asked | None = None
-        """What the run's own cars are asked to drive."""
+        self._driven: dict[int, Asked] = {}
+        """What the run's own cars were asked to drive, by version; of those that nobody has begun the newest counts."""
         self._found: Judgement | None = None
         self._ask_from_steps, self._give_up_at = 0, 0.0
         self._keep_at = 0.0
@@ -91,7 +91,8 @@ class Judging:
             return
         version = self._publisher.publish_to_judge(checkpoint.files[POLICY])
         if version is not None:
-            self._driven, self._found = Asked(checkpoint, version), None
+            asked = [*self._driven.items(), (version, Asked(checkpoint, version))]
+            self._driven, self._found = dict(asked[-MOST_AWAITED:]), None
             self._laps.follow(version)
             # An episode is no longer than that; whoever has gone in the middle of one is not waited for.
             self._give_up_at = time.monotonic() + 2.0 * self._config.task.max_episode_seconds
@@ -104,8 +105,9 @@ class Judging:
         """Take what was judged meanwhile. Raises Diverged where learning has collapsed."""
         if self._simulator is not None and (judged := self._simulator.take()) is not None:
             self._take(*judged, JudgedBy.SIMULATOR)
-        if self._found is not None and self._driven is not None:
-            judgement, asked, self._found, self._driven = self._found, self._driven, None, None
+        if self._found is not None and self._laps.judged in self._driven:
+            judgement, asked, self._found = self._found, self._driven[self._laps.judged], None
+            self._driven = {}
             self._ask_from_steps = self._counters.steps + EXPLORED * self._laps.steps
             self._take(asked, judgement, JudgedBy.BRIDGES)
         best = self._counters.judged.best

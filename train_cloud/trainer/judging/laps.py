@@ -14,6 +14,8 @@ from experience.policy_driver import LAPS
 from racing.evaluation import Judgement
 from train_cloud.trainer.laps import speeds_of
 
+MOST_AWAITED = 4
+"""Versions that may have been begun unseen: a start rolls for seconds before the policy drives, and links are slow."""
 _MOST_CARS = 4096
 _NOT_DRIVEN_OUT = frozenset({"interrupted", "stopped", "start", "recording"})
 """Ends that no policy is to blame for: such a drive is no judgement."""
@@ -33,7 +35,10 @@ class LapsOfVersion:
 
     def __init__(self, control_hz: float) -> None:
         self._control_hz = control_hz
+        self._awaited: list[int] = []
         self._version: int | None = None
+        self.judged: int | None = None
+        """The version of the latest judgement."""
         self._drives: dict[tuple[str, int], _Drive] = {}
         self.steps = 0
         """Driven by the version so far."""
@@ -44,13 +49,17 @@ class LapsOfVersion:
         return self._version is not None and any(drive.end is None for drive in self._drives.values())
 
     def follow(self, version: int) -> None:
-        """Follow this version from now on, and no other one any more."""
-        self._version, self._drives, self.steps = version, {}, 0
+        """Follow this version from now on, unless one that was to be followed before it is found to be driven first."""
+        self._awaited = [*self._awaited, version][-MOST_AWAITED:]
+        self._version, self._drives, self.steps = None, {}, 0
 
     def read(self, stream: str, batch: Batch) -> Judgement | None:
         """Look at a batch, each once and in its stream's order; the judgement when every drive that began is over."""
         if self._version is None:
-            return None
+            begun = [version for version in self._awaited if (batch.policy_versions == version).any()]
+            if not begun:
+                return None
+            self._version, self._awaited = begun[-1], []
         mine = batch.policy_versions == self._version
         if not self._drives and not mine.any():
             return None
@@ -62,7 +71,7 @@ class LapsOfVersion:
             self._drove((stream, car), batch, mine, float(metres[first : last + 1].sum()), range(first, last + 1))
         if not self._drives or any(drive.end is None for drive in self._drives.values()):
             return None
-        drives, self._version = list(self._drives.values()), None
+        drives, self.judged, self._version = list(self._drives.values()), self._version, None
         clean = tuple(sum(1 for _ in takewhile(lambda lap: lap.clean, drive.laps)) for drive in drives)
         best = min((lap.time for drive in drives for lap in drive.laps if lap.clean), default=None)
         return Judgement(clean, tuple(d.end or "" for d in drives), best, tuple(d.metres for d in drives))

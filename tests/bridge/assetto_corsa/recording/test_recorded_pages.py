@@ -47,7 +47,7 @@ def laps_of(car: PlayedCar, control_hz: float) -> list[Lap]:
 
 @pytest.mark.slow
 def test_a_recorded_lap_takes_as_long_as_the_game_says(filmed: Filmed) -> None:
-    filmed.drive_a_lap()
+    filmed.drive_laps()
     for control_hz in (20.0, 50.0):
         car = played(filmed, control_hz)
         assert car.rate == control_hz

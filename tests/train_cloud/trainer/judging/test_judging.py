@@ -326,6 +326,13 @@ def test_cars_in_real_time_explore_most_of_the_time(site: Site) -> None:
     drive([0] * 12 + [first + 2] * 8)
     judging._give_up_at = 0.0
     assert asked() == first + 3, "whoever has gone is not waited for"
+    assert asked() == first + 4
+    drive([0] * 12 + [first + 3] * 8)
+    drive([0] * 20)
+    judging.look()
+    newest = site.counters.judged.newest
+    assert newest is not None
+    assert newest.version == first + 3, "it was begun before the next was asked for, and seen after"
 
 
 def test_other_environments_have_no_laps_and_lose_nothing(
