@@ -26,7 +26,7 @@ from train_cloud.trainer.learning.replay import PackedReplayBuffer
 
 CASES = (([128, 128], 128), ([128, 128], 256), ([256, 256], 256))
 ROWS = 50_000
-MATRIX_PRODUCTS: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+MATRIX_PRODUCTS: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # torch's own stubs lack it
 
 
 def transitions(count: int) -> tuple[np.ndarray[Any, Any], ...]:

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 def choose_matrix_products() -> bool:
     """Take oneDNN's float32 products where they are exact and faster; whether they were taken."""
-    precision: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    precision: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # torch's own stubs lack it
     before = precision.fp32_precision
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(ROWS, INPUTS, generator=generator)

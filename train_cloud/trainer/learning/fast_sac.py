@@ -30,7 +30,7 @@ class FastSAC(SAC):
         if self.use_sde or self.log_ent_coef is None or self.replay_buffer_class is not PackedReplayBuffer:
             raise ValueError("FastSAC needs ent_coef='auto…', no use_sde and a PackedReplayBuffer; use SAC otherwise")
         body = [Dense([linear]) for linear in linears_of(self.actor.latent_pi)]
-        self._fast_actor = Network([*body, Dense([self.actor.mu, self.actor.log_std])])  # type: ignore[list-item]
+        self._fast_actor = Network([*body, Dense([self.actor.mu, self.actor.log_std])])  # type: ignore[list-item]  # the heads are Linear without gSDE, typed for both
         self._fast_critics = Critics(self.critic.q_networks)
         self._fast_targets = Critics(self.critic_target.q_networks)
         self.log_ent_coef.grad = torch.zeros_like(self.log_ent_coef)

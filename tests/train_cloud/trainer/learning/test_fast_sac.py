@@ -29,7 +29,7 @@ def learner(kind: type[SAC], network: dict[str, list[int]] | None = None, **opti
         policy_kwargs={"net_arch": network or {"pi": [32, 24], "qf": [40, 16]}},
         seed=4,
         device="cpu",
-        **options,  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]  # whatever SAC takes
     )
     made.set_logger(Logger(folder=None, output_formats=[]))
     rng = np.random.default_rng(8)
@@ -132,7 +132,7 @@ def test_what_has_no_written_out_gradient_is_refused() -> None:
 
 
 def test_the_chosen_matrix_products_are_exact_to_float32() -> None:
-    precision: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    precision: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # torch's own stubs lack it
     before = precision.fp32_precision
     try:
         choose_matrix_products()
