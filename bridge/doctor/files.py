@@ -39,7 +39,7 @@ def install_findings(watched: Watched, ac_root: Path | None, track: str | None) 
 def spool_finding(folder: Path, limit_bytes: int) -> Finding:
     """Whether the spool can be written to, and has room."""
     # Not Path.exists, which raises behind a locked door.
-    there = next((part for part in (folder, *folder.absolute().parents) if os.path.exists(part)), None)  # noqa: PTH110
+    there = next((part for part in (folder, *folder.absolute().parents) if os.path.exists(part)), None)  # noqa: PTH110 - as said above
     if there is None:
         return found(Message.SPOOL_LOCKED, folder=folder, reason="there is no such disk")
     if not is_folder(there):

@@ -78,7 +78,7 @@ class LinkConnection(PromptConnection, ClientConnection):
             der = secured.getpeercert(binary_form=True) if secured is not None else None
             check_pin(der or b"", self.pin)
         self.vouch()
-        await super().handshake(additional_headers, user_agent_header)  # type: ignore[arg-type]
+        await super().handshake(additional_headers, user_agent_header)  # type: ignore[arg-type]  # handed on as websockets gave it
 
     def data_received(self, data: bytes) -> None:
         """Note the time, then handle the bytes, unless who sends them reads nothing of what they make us say."""

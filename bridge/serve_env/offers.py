@@ -66,4 +66,4 @@ def _own(name: str) -> Maker:
         raise OfferError(f"{name!r} cannot be offered: importing {module} raised {error!r}.") from error
     if not callable(found):
         raise OfferError(f"{name!r} cannot be offered: it is no class and no function that makes an environment.")
-    return found  # type: ignore[no-any-return]
+    return found  # type: ignore[no-any-return]  # of the owner's own code

@@ -190,7 +190,7 @@ def _batches(driving: VectorDriving, act: Callable[[], Float32Array], steps: int
             step = driving.step(act())
             chunk.add(observation, step, 1)
             observation = step.observation
-        batch = assemble(chunk, racing().spaces.layout, lambda _, first=number * steps: first)  # type: ignore[misc]
+        batch = assemble(chunk, racing().spaces.layout, lambda _, first=number * steps: first)  # type: ignore[misc]  # no type for a default
         assert batch is not None, "the car reports values that are not finite"
         batches.append(batch)
     return batches

@@ -68,7 +68,7 @@ def end(site: Site, *, ticks: int = TICKS) -> None:
 
 def caller(site: Site, **changes: object) -> Client:
     """A connection straight to the receiver, with the right token unless `changes` says otherwise."""
-    return Client(parse_pairing((site.instance / "pairing.txt").read_text()), **changes)  # type: ignore[arg-type]
+    return Client(parse_pairing((site.instance / "pairing.txt").read_text()), **changes)  # type: ignore[arg-type]  # whatever Client takes
 
 
 def refused_upgrade(site: Site, status: int, **changes: object) -> None:
@@ -224,7 +224,7 @@ def test_receiving_and_learning_go_on_without_the_bucket(site: Site) -> None:
         site.say(f"bucket: {trouble.__name__}")
         stored, consumed = site.stored_steps(), site.consumed_steps()
         until = time.monotonic() + seconds
-        wait_until(lambda: time.monotonic() > until, "the outage lasts", seconds + 5)  # noqa: B023
+        wait_until(lambda: time.monotonic() > until, "the outage lasts", seconds + 5)  # noqa: B023 - called in this turn of the loop
         assert site.stored_steps() > stored
         assert site.consumed_steps() > consumed
     assert "backup failed, nothing was marked safe, trying again" in site.log(RECEIVER)

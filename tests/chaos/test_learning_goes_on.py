@@ -21,7 +21,7 @@ CARS = 16
 UPDATES_BEFORE = 4_000
 UPDATES_AFTER = 5_000
 UPDATES_TO_GROW = 60_000
-"""How long the run may take after the restart until it drives farther than before the kill: minutes at most."""
+"""So long the run may take after the restart until it drives farther than each version before the kill: minutes."""
 VERSIONS = 5
 FIRST_VERSIONS = 3
 KEPT_AT_ONCE = 0.6
@@ -92,7 +92,7 @@ def test_a_trainer_killed_while_it_learns_is_not_set_back(tmp_path: Path, s3: Mo
         later: list[float] = []
         for versions in windows(site, saved.updates + UPDATES_TO_GROW):
             later.append(float(np.mean(skills(versions, track))))
-            if later[-1] > np.mean(before):
+            if later[-1] > max(before):
                 break
 
         site.check_running(RECEIVER, TRAINER, BRIDGE)
@@ -102,7 +102,7 @@ def test_a_trainer_killed_while_it_learns_is_not_set_back(tmp_path: Path, s3: Mo
         )
         assert saved.steps > 0
         assert np.mean(at_once) >= KEPT_AT_ONCE * np.mean(before[-FIRST_VERSIONS:])
-        assert later[-1] > np.mean(before)
+        assert later[-1] > max(before)
         final = site.terminate(TRAINER)
         assert final == 0
         assert site.checkpoint_counters().steps > saved.steps

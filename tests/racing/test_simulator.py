@@ -290,7 +290,7 @@ def test_steering_takes_time_to_turn() -> None:
 @pytest.mark.parametrize("wrong", [{"start": "pits"}, {"count": 0}, {"physics_hz": 100.0}])
 def test_a_wrong_setting_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=str(next(iter(wrong)))):
-        SimulatedCar(TRACK, **wrong)  # type: ignore[arg-type]
+        SimulatedCar(TRACK, **wrong)  # type: ignore[arg-type]  # what is wrong on purpose
 
 
 def test_controls_that_are_not_numbers_count_as_none() -> None:

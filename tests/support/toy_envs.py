@@ -19,7 +19,7 @@ LENGTH = 5
 class Echo(gymnasium.Env[Anything, Anything]):
     """Observes samples of the space SPACES[key], acts in it too, and tells in its infos what came."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012 - as Gymnasium says it
 
     def __init__(self, key: str, render_mode: str | None = None) -> None:
         self._key, self.render_mode = key, render_mode

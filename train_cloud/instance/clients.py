@@ -21,7 +21,7 @@ class ParameterError(Exception):
 def aws_client(service: str, region: str) -> Any:
     """A boto3 client: one attempt a call, short timeouts; AWS_ENDPOINT_URL is honoured as boto3 does by itself."""
     settings = Config(connect_timeout=CONNECT_SECONDS, read_timeout=READ_SECONDS, retries={"total_max_attempts": 1})
-    return boto3.client(service, region_name=region, config=settings)  # type: ignore[call-overload]
+    return boto3.client(service, region_name=region, config=settings)  # type: ignore[call-overload]  # the stubs want a literal service
 
 
 def read_parameter(ssm: Any, name: str) -> str:

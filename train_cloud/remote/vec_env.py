@@ -98,24 +98,24 @@ class RemoteVecEnv(VecEnv):
         value = self._known[attr_name] if attr_name in self._known else getattr(self, attr_name)
         return [value for _ in self._get_indices(indices)]
 
-    def set_attr(self, attr_name: str, value: Any, indices: _Indices = None) -> None:
-        """Raises NotImplementedError: nothing on the PC can be changed from here."""
-        raise NotImplementedError(
+    def set_attr(self, attr_name: str, value: Any, indices: _Indices = None) -> None:  # noqa: ARG002 - the VecEnv interface has them
+        """Raises AttributeError: nothing on the PC can be changed from here."""
+        raise AttributeError(
             f"{attr_name!r} cannot be set: the environments are on a PC, where nothing is changed from here. Make them "
             "with other kwargs, or tell it in the options of reset."
         )
 
     def env_method(self, method_name: str, *args: Any, indices: _Indices = None, **kwargs: Any) -> list[Any]:
-        """Only "render" can be called so. Raises NotImplementedError for anything else."""
+        """Only "render" can be called so. Raises AttributeError for anything else."""
         if method_name == "render" and not args and not kwargs:
             images = self.get_images()
             return [images[index] for index in self._get_indices(indices)]
-        raise NotImplementedError(
+        raise AttributeError(
             f"{method_name!r} cannot be called: the environments are on a PC, where only reset, step, render and close "
             "are called from here."
         )
 
-    def env_is_wrapped(self, wrapper_class: type[Any], indices: _Indices = None) -> list[bool]:  # noqa: ARG002
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: _Indices = None) -> list[bool]:  # noqa: ARG002 - the VecEnv interface has it
         """False for each: nothing is known of wrappers on the PC. VecMonitor records episodes on this side."""
         return [False for _ in self._get_indices(indices)]
 

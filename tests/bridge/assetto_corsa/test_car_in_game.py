@@ -193,7 +193,7 @@ def test_a_weaving_drive_contradicts_no_assumption(game: FakeGame) -> None:
 
             def weaves() -> bool:
                 check.add(pages.read())
-                return bool(game.physics("packetId") > before + 150)  # noqa: B023
+                return bool(game.physics("packetId") > before + 150)  # noqa: B023 - called in this turn of the loop
 
             wait_until(weaves, "half a second of driving")
     found = {finding.name: finding for finding in check.findings()}

@@ -212,7 +212,7 @@ def test_a_full_disk_is_said_without_an_ack_and_the_resent_batch_is_stored_when_
         stored = 1
         while not any(isinstance(message, Error) for message in client.heard):
             client.say(TransitionBatch(stored + 1, blob(stored + 1)))
-            client.hear(Ack | Error)  # type: ignore[arg-type]
+            client.hear(Ack | Error)  # type: ignore[arg-type]  # isinstance takes a union, too
             stored = full.store.streams()[HELLO.stream].stored_through
         (error,) = [message for message in client.heard if isinstance(message, Error)]
         assert error.code == ErrorCode.DISK_FULL

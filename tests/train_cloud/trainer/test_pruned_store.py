@@ -68,7 +68,7 @@ class Run:
             wait_until(lambda: store.progress().state == "training", "the trainer is at work", 60)
             for total in totals:
                 store.add_batches(incoming(range(1, total // 20 + 1), late_share=0.3, demonstrated=self.shown))
-                wait_until(lambda: self.is_saved(folder, total), f"{total} steps are saved", 30)  # noqa: B023
+                wait_until(lambda: self.is_saved(folder, total), f"{total} steps are saved", 30)  # noqa: B023 - called in this turn of the loop
         stop.set()
         assert ending.result(300) == ExitCode.OK
 
@@ -110,7 +110,7 @@ def noted(folder: Path) -> list[int]:
 def rebuilt(caplog: pytest.LogCaptureFixture) -> dict[str, object]:
     """What the last trainer said of the memory that it rebuilt."""
     record = [record for record in caplog.records if record.getMessage() == "replay buffer rebuilt"][-1]
-    told: dict[str, object] = record.fields  # type: ignore[attr-defined]
+    told: dict[str, object] = record.fields  # type: ignore[attr-defined]  # our own logger's
     return told
 
 

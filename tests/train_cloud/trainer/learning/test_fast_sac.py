@@ -27,7 +27,7 @@ def learner(kind: type[SAC], network: dict[str, list[int]] | None = None, **opti
         policy_kwargs={"net_arch": network or {"pi": [32, 24], "qf": [40, 16]}},
         seed=4,
         device="cpu",
-        **options,  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]  # whatever SAC takes
     )
     made.set_logger(Logger(folder=None, output_formats=[]))
     rng = np.random.default_rng(8)

@@ -124,7 +124,7 @@ def test_plain_stable_baselines3_opens_what_is_saved(
     collector = Collector(seen, moved)
     taker = toy_learner(method, collector, **SMALL)
     assert not isinstance(taker, XqcLearner)
-    opened: BaseAlgorithm = KINDS[method].load(io.BytesIO(taker.state(Counters(steps=5))), device="cpu")  # type: ignore[attr-defined]
+    opened: BaseAlgorithm = KINDS[method].load(io.BytesIO(taker.state(Counters(steps=5))), device="cpu")  # type: ignore[attr-defined]  # each of KINDS has it
     assert not [str(one.message) for one in recwarn if "deserialize" in str(one.message)]
     assert opened.num_timesteps == 5
     assert type(opened).__module__.startswith("stable_baselines3.")

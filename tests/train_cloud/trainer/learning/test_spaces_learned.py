@@ -154,7 +154,7 @@ def test_what_is_seen_is_what_was_shown() -> None:
     toy.collect(toy_learner("ppo", toy, **SMALL), 5)
     shown, view = toy.seen, View(toy.spaces)
     # torch's dictionaries of modules have keys of their own.
-    assert list(view.spaces.observation.space) == ["at", "camera/front", "part 2"]  # type: ignore[call-overload]
+    assert list(view.spaces.observation.space) == ["at", "camera/front", "part 2"]  # type: ignore[call-overload]  # a Dict space, which is one of several
     seen = view.observed(shown)
     assert np.array_equal(seen["at"], shown["at"])
     assert np.array_equal(seen["camera/front"], shown["camera"]["front"].transpose(0, 3, 1, 2))

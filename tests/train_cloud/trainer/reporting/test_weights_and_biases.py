@@ -116,7 +116,7 @@ def test_two_lives_write_the_same_run_and_the_key_nowhere(
         wait_for_words(capfd, "W&B draws the run")
         curves.close()
         ended = int(time.time())
-        wait_until(lambda: int(time.time()) > ended, "the next second, by which wandb names its folders")  # noqa: B023
+        wait_until(lambda: int(time.time()) > ended, "the next second, by which wandb names its folders")  # noqa: B023 - called in this turn of the loop
     runs = sorted((folder / "wandb").glob("offline-run-*"))
     assert len(runs) == 2
     assert {run.name.split("-", 3)[3] for run in runs} == {"monza-7"}
