@@ -8,6 +8,7 @@ import numpy as np
 
 from experience.recorder import Recorder
 from racing.driving import Step, VectorDriving
+from racing.exploration import Exploration
 from racing.policy import Actions, Policy
 from racing.task import ACTION_SIZE, Float32Array, controls_of
 from runtime.logs import fields
@@ -134,7 +135,7 @@ class PolicyDriver:
         self._driving, self._run, self._recorder = driving, run, recorder
         self._real_time = real_time
         self._neutral = np.zeros((driving.car.count, ACTION_SIZE), np.float32)
-        random = np.random.default_rng(seed)
+        random = Exploration(seed)
         self._actions = CheckedActions(lambda: run.policy, random, self._neutral, lambda: run.to_judge)
         self._observation = driving.reset()
         self._begin()

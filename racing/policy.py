@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from racing.exploration import Exploration
 from racing.policy_file import (
     ACTIVATIONS,
     CATEGORICAL,
@@ -47,8 +48,9 @@ class Policy:
     Not thread-safe: the layers' outputs are kept between calls, so that a step allocates only its result.
 
     Attributes: action_size: A, numbers of an action, or how many choices there are; action_step: the actions' grid, 0
-    for none; reach: what is possible; epsilon: how often an epsilon-greedy driver explores; to_judge: it is to drive
-    without exploration, so that its laps tell how good it is.
+    for none; reach: what is possible; epsilon: how often an epsilon-greedy driver explores; correlation: of its noise
+    with that of the step before, in an `Exploration`; to_judge: it is to drive without exploration, so that its laps
+    tell how good it is.
     """
 
     version: int
@@ -61,6 +63,7 @@ class Policy:
     layers: list[Layer] = field(repr=False)
     log_std: Float32Array | None = field(repr=False)
     epsilon: float = 0.0
+    correlation: float = 0.0
     to_judge: bool = False
 
     def __post_init__(self) -> None:
@@ -91,7 +94,7 @@ class Policy:
         (N, observation_size) or (observation_size,) float32 gives (N, A) or (A,). In a Box that is float32 within its
         bounds, -1 and 1 where the driver's spaces are not known; on a grid they are multiples of action_step below the
         upper bound. In a Discrete space A is 1: the choice, int64. Raises ValueError for an observation of another
-        size.
+        size. Only an `Exploration` holds its noise over several steps, where the policy asks for that.
         """
         rows = observation if observation.ndim == 2 else observation[None, :]
         if rows.ndim != 2 or rows.shape[1] != self.observation_size:
@@ -119,7 +122,10 @@ class Policy:
                 std = np.exp(np.clip(output[:, self.action_size :], LOG_STD_MIN, LOG_STD_MAX))
             else:
                 std = self._std
-            raw = rng.standard_normal(mean.shape, dtype=np.float32)
+            if isinstance(rng, Exploration):
+                raw = rng.held(mean.shape, self.correlation)
+            else:
+                raw = rng.standard_normal(mean.shape, dtype=np.float32)
             raw *= std
             raw += mean
         if self._std is None:

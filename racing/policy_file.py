@@ -23,6 +23,8 @@ SQUASHED_GAUSSIAN = "squashed_gaussian"
 GAUSSIAN_CLIPPED = "gaussian_clipped"
 CATEGORICAL = "categorical"
 EPSILON_GREEDY = "epsilon_greedy"
+CORRELATION = "exploration_correlation"
+"""Of the noise with that of the step before."""
 _OUTPUTS = {SQUASHED_GAUSSIAN: 2, GAUSSIAN_CLIPPED: 1, CATEGORICAL: 1, EPSILON_GREEDY: 1}
 """What the last layer gives for each number of an action: mean and log standard deviation, or the mean; or for each
 choice of a Discrete action: its logit, or its value."""
@@ -65,7 +67,10 @@ Layer = Linear | Callable[[Float32Array], object]
 
 
 class PolicyFile(NamedTuple):
-    """What a file says. log_std (A,) is None but in a clipped Gaussian, epsilon 0 but where that explores."""
+    """What a file says. log_std (A,) is None but in a clipped Gaussian, epsilon 0 but where that explores.
+
+    `correlation` is that of a squashed Gaussian's noise with the noise of the step before; files without have none.
+    """
 
     version: int
     signature: str
@@ -76,6 +81,7 @@ class PolicyFile(NamedTuple):
     epsilon: float
     log_std: Float32Array | None
     layers: list[Layer]
+    correlation: float = 0.0
     to_judge: bool = False
 
 
@@ -122,6 +128,7 @@ def read_policy(data: bytes, signature: str | None) -> PolicyFile:
         epsilon=_number(metadata, "epsilon", 0.0) if distribution == EPSILON_GREEDY else 0.0,
         log_std=_log_std(tensors, action_size) if distribution == GAUSSIAN_CLIPPED else None,
         layers=_layers(metadata, tensors, observation_size, _OUTPUTS[distribution] * action_size),
+        correlation=_number(metadata, CORRELATION, 0.0) if CORRELATION in metadata else 0.0,
         to_judge=metadata["format"] == TO_JUDGE_FORMAT,
     )
 

@@ -136,10 +136,12 @@ DEFAULTS: Final[dict[str, dict[str, Any]]] = {
         "target_entropy": "auto",
         "initial_entropy_coefficient": 1.0,
         "policy_average": 1,
+        "exploration_seconds": 0.0,
         "network": [256, 256],
     },
     "gymnasium": {"gamma": 0.99},
-    "racing": {"horizon_seconds": 5.0},
+    "racing": {"horizon_seconds": 5.0, "exploration_seconds": 0.5},
+    "ppo": {"exploration_seconds": 0.0},
     "xqc": {"n_step": 3},
     "racing sac": {
         "learning_starts": 500,
@@ -222,6 +224,8 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """Entropy coefficient at the start, in rewards per nat; it is learned from there on (XQC has its own)."""
     policy_average: Annotated[int, _in("updates", ge=1, le=1_000_000)] = BY_METHOD
     """Updates over which the policy that a bridge drives by, and that is kept, is averaged; 1: none (not PPO, DQN)."""
+    exploration_seconds: Annotated[float, _in("s", ge=0, le=60)] = BY_METHOD
+    """Seconds that exploration keeps to what it tries; 0: new noise at each step (racing only, not PPO)."""
     network: Network = BY_METHOD
     """Units of each hidden layer of the policy."""
     critic_network: Network | None = None
@@ -277,6 +281,13 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
             assert self.gamma is not None
             return self.gamma
         return math.exp(-1.0 / (self.horizon_seconds * self.task.control_hz))
+
+    @property
+    def exploration_correlation(self) -> float:
+        """Of exploration's noise with the noise one control step before."""
+        if self.environment.kind != "racing" or not self.exploration_seconds:
+            return 0.0
+        return math.exp(-1.0 / (self.exploration_seconds * self.task.control_hz))
 
 
 def load_run_config(path: str | Path) -> RunConfig:

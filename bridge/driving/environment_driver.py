@@ -27,6 +27,7 @@ from experience.policy_driver import CheckedActions, RunView, wait_for_run
 from experience.recorder import Recorder
 from racing.clock import Clock
 from racing.driving import EpisodeEnd, Step
+from racing.exploration import Exploration
 from runtime.logs import fields
 
 _LAST_LINES = 4
@@ -67,7 +68,7 @@ class EnvironmentDriver:
         idle = np.zeros((count, column.size), column.dtype)
         if isinstance(self._action.space, Discrete):
             idle += self._action.space.start
-        self._actions = CheckedActions(lambda: run.policy, np.random.default_rng(seed), self._applied(idle))
+        self._actions = CheckedActions(lambda: run.policy, Exploration(seed), self._applied(idle))
         self._rows: Rows = np.zeros((count, self._observation.column.size), self._observation.column.dtype)
         """(N, D) what the next actions are chosen on, once no episode has ended."""
         self._ended = np.ones(count, np.bool_)

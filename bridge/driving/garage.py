@@ -12,8 +12,6 @@ from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
-
 from bridge.assetto_corsa.controls.controls import NoBackend
 from bridge.assetto_corsa.files.install import InstallError
 from bridge.assetto_corsa.reading.memory import GameError
@@ -32,6 +30,7 @@ from experience.recorder import Recorder
 from racing.car import Car
 from racing.clock import Clock, RealTimeClock, SimulatedClock
 from racing.driving import VectorDriving
+from racing.exploration import Exploration
 from racing.recorded_car import PlayedCar, RecordedCar, RecordingError
 from racing.simulator import SimulatedCar
 from racing.task import Task, TaskConfig
@@ -135,7 +134,7 @@ def assembled_drive(
                 policy=lambda: link.policy,
                 record=recorder.record,
                 collecting=lambda: not link.state.done,
-                random=np.random.default_rng(settings.seed),
+                random=Exploration(settings.seed),
                 laps=door,
                 to_judge=lambda: link.to_judge,
             )

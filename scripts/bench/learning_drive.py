@@ -18,6 +18,7 @@ from experience.environment import racing
 from racing.driving import VectorDriving
 from racing.env import RacingEnv
 from racing.evaluation import reference_actions
+from racing.exploration import Exploration
 from racing.policy import Policy
 from racing.reference_driver import ReferenceDriver
 from racing.simulator import SimulatedCar
@@ -85,7 +86,7 @@ def _learn(run: RunConfig, track: Track, every: int, judge: Judge, shown: list[B
     environment = racing()
     learner, pace = make_learner(run, environment), pace_of(run, None, 0, 0)
     driving = VectorDriving(SimulatedCar(track, seed=run.seed), Task(track))
-    chunk, exploration = Chunk(PUBLISH_STEPS, 1, environment.spaces.layout), np.random.default_rng(run.seed)
+    chunk, exploration = Chunk(PUBLISH_STEPS, 1, environment.spaces.layout), Exploration(run.seed)
     policy, updates = environment.policy(learner.policy(1)), 0
     observation = driving.reset()
     demonstrations = sum(known.steps for known in shown)

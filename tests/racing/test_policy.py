@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from racing.exploration import Exploration
 from racing.policy import Policy
 from racing.policy_file import (
     CATEGORICAL,
@@ -353,3 +354,22 @@ def test_a_policy_for_another_kind_of_action_is_refused() -> None:
         )
     with pytest.raises(PolicyError, match="'categorical', which gives no action of Box"):
         Policy.from_bytes(policy_file(tensors(ACTIONS), distribution=CATEGORICAL), spaces=spaces(SIZE, ACTIONS))
+
+
+def test_a_policy_says_how_long_its_noise_is_held() -> None:
+    row = observations(1)
+    held, plain = (Policy.from_bytes(policy_file(**asked)) for asked in ({"exploration_correlation": "0.9"}, {}))
+    assert (held.correlation, plain.correlation) == (0.9, 0.0)
+    drawn = []
+    for policy in (held, plain):
+        random, mean = Exploration(2), np.arctanh(policy.act(row))
+        noise = np.array([np.arctanh(policy.act(row, random).clip(-0.999, 0.999)) - mean for _ in range(3_000)])[:, 0]
+        drawn.append([np.corrcoef(noise[:-1, column], noise[1:, column])[0, 1] for column in range(ACTIONS)])
+    assert min(drawn[0]) > 0.75  # less than 0.9 where tanh has clipped it
+    assert np.abs(drawn[1]).max() < 0.1
+
+
+@pytest.mark.parametrize("said", ["-0.1", "1.5", "nan", "much"])
+def test_noise_that_cannot_be_held_so_is_refused(said: str) -> None:
+    with pytest.raises(PolicyError, match="exploration_correlation"):
+        Policy.from_bytes(policy_file(exploration_correlation=said))

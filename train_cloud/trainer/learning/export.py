@@ -27,6 +27,7 @@ from torch import nn
 from racing.policy import Policy
 from racing.policy_file import (
     CATEGORICAL,
+    CORRELATION,
     EPSILON_GREEDY,
     GAUSSIAN_CLIPPED,
     POLICY_FORMAT,
@@ -52,15 +53,19 @@ def export_policy(
     signature: str,
     action_step: float | None = None,
     averaged: nn.Module | None = None,
+    correlation: float = 0.0,
 ) -> bytes:
     """The policy of `model` as a file for `racing.policy.Policy.from_bytes`; `version` rises over the run.
 
     `model` is SAC, TQC, CrossQ, DQN (which explores at its `exploration_rate`), or any algorithm with an
     ActorCriticPolicy; the driver compares the task's `signature` with its own, and `action_step` is the actions' grid,
-    None for none. `averaged` takes the place of an actor's own weights. Raises ExportError when a layer has no
-    counterpart in the format, a weight is not finite in float16, or no bridge would take the policy.
+    None for none. `averaged` takes the place of an actor's own weights; `correlation` is that of a bridge's noise with
+    the noise of the step before. Raises ExportError when a layer has no counterpart in the format, a weight is not
+    finite in float16, or no bridge would take the policy.
     """
     modules, extra, distribution = _parts(model, averaged)
+    if correlation:
+        distribution |= {CORRELATION: repr(correlation)}
     sides = model.observation_space, model.action_space
     return policy_file(modules, distribution, sides, version, signature, action_step, extra)
 

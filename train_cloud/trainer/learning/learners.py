@@ -95,6 +95,7 @@ def _add_extras(learner: OffPolicyLearner | XqcLearner, config: RunConfig, envir
     if config.mirrored and environment.name == RACING and isinstance(learner.replay, PackedReplayBuffer):
         learner.replay.mirror(*MIRRORED, config.mirrored)
     learner.cloning = config.behaviour_cloning_updates
+    learner.exploration_correlation = config.exploration_correlation
     if config.policy_average > 1:
         if isinstance(learner, XqcLearner):
             learner.average = Average(learner.networks.actor, config.policy_average)

@@ -30,6 +30,8 @@ class LibraryLearner:
         self._library, self.view, self._signature = algorithm, view, signature
         self._dropped = 0
         self.average: Average[nn.Module] | None = None
+        self.exploration_correlation = 0.0
+        """Of a bridge's noise with that of the step before."""
 
     def act(self, observations: Any, explore: bool) -> AnyArray:
         """As the learner's protocol says."""
@@ -57,7 +59,8 @@ class LibraryLearner:
         """As the learner's protocol says; where no local weights can act, all tensors of the library's policy."""
         if local_weights_can_act(self.view):
             averaged = None if self.average is None else self.average.module
-            return export_policy(self._library, version, self._signature, self.view.action_step, averaged)
+            held = self.exploration_correlation
+            return export_policy(self._library, version, self._signature, self.view.action_step, averaged, held)
         return export_state(self._library, version, self._signature)
 
     def state(self, counters: Counters) -> bytes:

@@ -13,7 +13,7 @@ from stable_baselines3.common.utils import get_device, set_random_seed
 from torch import Tensor
 
 from experience.batches import AnyArray, Batch
-from racing.policy_file import SQUASHED_GAUSSIAN
+from racing.policy_file import CORRELATION, SQUASHED_GAUSSIAN
 from train_cloud.run_config import RunConfig
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.average import Average
@@ -59,6 +59,8 @@ class XqcLearner:
         self.average: Average[NormalisedNetwork] | None = None
         self.cloning = 0
         """Updates of the actor alone, by the demonstrations that there are before the first of all updates."""
+        self.exploration_correlation = 0.0
+        """Of a bridge's noise with that of the step before."""
 
     @property
     def remembers(self) -> int:
@@ -138,7 +140,7 @@ class XqcLearner:
 
     def policy(self, version: int) -> bytes:
         """As the learner's protocol says."""
-        distribution = {"distribution": SQUASHED_GAUSSIAN}
+        distribution = {"distribution": SQUASHED_GAUSSIAN, CORRELATION: repr(self.exploration_correlation)}
         modules = [*(self.networks.actor if self.average is None else self.average.module)]
         return policy_file(modules, distribution, self._sides, version, self._signature, self.view.action_step)
 
