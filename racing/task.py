@@ -143,9 +143,13 @@ _IMPACT_SPEED = 50.0
 
 @dataclass(frozen=True, slots=True)
 class TaskMemory:
-    """What the task must remember of N cars between two steps; every field has the leading shape (N,)."""
+    """What the task must remember of N cars between two steps; every field has the leading shape (N,).
+
+    `pace` is the part of the fast line's speed that a car has, in m/s, as `Task._pace_at` says.
+    """
 
     projection: Projection
+    pace: FloatArray
     last_action: Float32Array
     earlier_action: Float32Array
     started: FloatArray
@@ -228,9 +232,10 @@ class Task:
 
     def begin(self, state: CarState) -> TaskMemory:
         """The memory of N cars whose episodes start at `state`."""
-        count = len(state.time)
+        count, at = len(state.time), self.track.project(state.position)
         return TaskMemory(
-            projection=self.track.project(state.position),
+            projection=at,
+            pace=self._pace_at(state, at),
             last_action=np.zeros((count, ACTION_SIZE), np.float32),
             earlier_action=np.zeros((count, ACTION_SIZE), np.float32),
             started=state.time.copy(),
@@ -288,11 +293,14 @@ class Task:
         speed = np.hypot(state.velocity[:, 0], state.velocity[:, 1])
         slow_since = np.where(speed < STALL_SPEED, memory.slow_since, state.time)
         end = self._ends(memory, state, at, slow_since)
-        reward = self._reward(memory, state, action, progress, end)
+        terminated = (end != End.NONE) & (end != End.TIME)
+        pace = np.where(terminated, 0.0, self._pace_at(state, at))
+        reward = self._reward(memory, state, action, progress, terminated, pace - memory.pace)
         lap_progress, lap_started, lap_clean, lap_time, clean = self._laps(memory, state, at, progress)
         following = replace(
             memory,
             projection=at,
+            pace=pace,
             last_action=action,
             earlier_action=memory.last_action,
             slow_since=slow_since,
@@ -302,9 +310,12 @@ class Task:
             lap_started=lap_started,
             lap_clean=lap_clean,
         )
-        truncated = end == End.TIME
-        terminated = (end != End.NONE) & ~truncated
-        return following, Outcome(reward, terminated, truncated, end, lap_time, clean)
+        return following, Outcome(reward, terminated, end == End.TIME, end, lap_time, clean)
+
+    def _pace_at(self, state: CarState, at: Projection) -> FloatArray:
+        """How much of the fast line's speed here N cars have, (N,) m/s: all of it at most, and less beyond it again."""
+        allowed: FloatArray = self._pace.line_speed[self._cells(at.s, np.zeros(1))[:, 0]]
+        return np.maximum(0.0, allowed - np.abs(allowed - np.hypot(state.velocity[:, 0], state.velocity[:, 1])))
 
     def _ends(self, memory: TaskMemory, state: CarState, at: Projection, slow_since: FloatArray) -> IntArray:
         """(N,) of End; where several hold, the one that says most about the driving."""
@@ -318,12 +329,21 @@ class Task:
         return end
 
     def _reward(
-        self, memory: TaskMemory, state: CarState, action: Float32Array, progress: FloatArray, end: IntArray
+        self,
+        memory: TaskMemory,
+        state: CarState,
+        action: Float32Array,
+        progress: FloatArray,
+        terminated: BoolArray,
+        won: FloatArray,
     ) -> Float32Array:
         """(N,) float32: progress, less what would make progress worthless."""
         config = self.config
         # Metres along the centreline: what a lap time is made of, at every step, without knowing a racing line.
         reward = config.progress_scale * progress
+        # A pedal shows in metres only seconds later, where its share drowns in what others did. Pace won pays at once and costs as much when it is lost, at an end at the latest: over a drive that decides little (potential-
+        # based shaping: Ng, Harada and Russell, ICML 1999), but each press of a pedal is told what it was worth.
+        reward = reward + config.pace_scale * won
         # More than two wheels out voids a lap in the game; the penalty outweighs the metres won by a cut.
         beyond_two = np.maximum(state.wheels_out - 2, 0)
         reward = reward - config.wheels_out_penalty / config.control_hz * beyond_two
@@ -334,9 +354,8 @@ class Task:
         # The loss of all later progress punishes an end already; this adds what a near-standstill would not lose,
         # and, by the energy of the impact, makes each metre per second braked away worth something: without that,
         # a car too fast for a chicane loses as much by braking too little as by not braking, and never learns to.
-        ended = (end != End.NONE) & (end != End.TIME)
         energy = np.sum(state.velocity * state.velocity, axis=1) / _IMPACT_SPEED**2
-        reward = reward - ended * (config.off_track_penalty + config.impact_penalty * energy)
+        reward = reward - terminated * (config.off_track_penalty + config.impact_penalty * energy)
         rounded: Float32Array = (np.rint(reward / REWARD_STEP) * REWARD_STEP).astype(np.float32)
         return rounded
 

@@ -27,6 +27,9 @@ class TaskConfig:
     control_hz: float = _setting(20.0, "Hz", 10, 60, "Control steps a second.")
     max_episode_seconds: float = _setting(300.0, "s", 1, 86_400, "An episode is truncated after this time.")
     progress_scale: float = _weight(0.1, "rewards/m", "Reward for one metre along the centreline.")
+    pace_scale: float = _weight(
+        0.2, "rewards*s/m", "Reward for each m/s won towards the speed of the fast line; taken back when it is lost."
+    )
     off_track_penalty: float = _weight(2.0, "rewards", "Taken once when an episode terminates.")
     impact_penalty: float = _weight(
         10.0, "rewards", "Taken once when an episode terminates at 50 m/s; grows with the square of the speed."

@@ -211,9 +211,30 @@ def test_leaving_the_track_slower_costs_less_so_that_braking_too_little_beats_no
         return -float(outcome.reward[0])
 
     config = TASK.config
-    out = 2 * config.wheels_out_penalty / config.control_hz
+    # The pace that the car had (20 m/s) is lost at an end.
+    out = 2 * config.wheels_out_penalty / config.control_hz + 20.0 * config.pace_scale
     assert cost(50.0) == pytest.approx(config.off_track_penalty + config.impact_penalty + out, abs=0.01)
     assert cost(25.0) == pytest.approx(config.off_track_penalty + 0.25 * config.impact_penalty + out, abs=0.01)
+
+
+def test_pace_won_pays_at_once_up_to_what_the_line_allows_and_is_taken_back_when_it_is_lost() -> None:
+    scale, allowed = TASK.config.pace_scale, float(pace_of(TRACK).line_speed[round(90.0 / TRACK.spacing)])
+
+    def brought(before: float, after: float) -> float:
+        _, outcome = step_to(car_at(90.0, PERIOD, speed=after), previous=car_at(90.0, speed=before))
+        return float(outcome.reward[0])
+
+    assert allowed > 21.0
+    assert brought(20.0, 21.0) == pytest.approx(scale, abs=0.001)
+    assert brought(21.0, 20.0) == pytest.approx(-scale, abs=0.001)
+    assert brought(allowed - 1.0, allowed + 3.0) == pytest.approx(-2.0 * scale, abs=0.001)
+    assert brought(3.0 * allowed, 2.5 * allowed) == 0.0  # so fast that slower is still worth nothing
+    memory = TASK.begin(car_at(90.0))
+    speeds, total = (21.0, 25.0, 23.0, 30.0, 20.0), 0.0
+    for index, speed in enumerate(speeds, start=1):
+        memory, outcome = TASK.advance(memory, car_at(90.0, index * PERIOD, speed=speed), COAST)
+        total += float(outcome.reward[0])
+    assert total == pytest.approx(0.0, abs=0.01)  # a round trip of the speed is worth nothing
 
 
 def test_standing_for_three_seconds_is_a_stall_but_not_sooner() -> None:

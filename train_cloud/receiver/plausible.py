@@ -32,8 +32,10 @@ def greatest_reward(config: RunConfig) -> float:
     if config.environment.id is not None:
         return MAX_REWARD
     task = config.task
-    metres, impact, wheels, change = 10_000.0, (500.0 / 50.0) ** 2, 2.0, 8.0
-    most = task.progress_scale * metres + task.off_track_penalty + task.impact_penalty * impact
+    metres, speed, impact, wheels, change = 10_000.0, 500.0, (500.0 / 50.0) ** 2, 2.0, 8.0
+    most = (
+        task.progress_scale * metres + task.pace_scale * speed + task.off_track_penalty + task.impact_penalty * impact
+    )
     most += task.wheels_out_penalty / task.control_hz * wheels + task.smoothness_penalty * task.control_hz * change
     return min(MAX_REWARD, float(most))
 
