@@ -18,9 +18,9 @@ from racing.vehicle import Vehicle
 
 AGAIN: Final = 0.5
 """Share of the starts that are before a place where a drive ended lately."""
-AT_PACE: Final = 0.7
+AT_PACE: Final = 0.8
 """Share of the starts that are near the fast line at its pace; the others are slower, near the middle of the road."""
-_PACE: Final = (0.5, 1.1)
+_PACE: Final = (0.6, 1.1)
 """Speed at the start over the line's there. Some are too fast: what cannot be saved any more is worth knowing, too."""
 _SAFE_PACE: Final = (0.3, 0.9)
 _SAFE_GRIP_USE: Final = 0.7

@@ -341,8 +341,9 @@ class Task:
         config = self.config
         # Metres along the centreline: what a lap time is made of, at every step, without knowing a racing line.
         reward = config.progress_scale * progress
-        # A pedal shows in metres only seconds later, where its share drowns in what others did. Pace won pays at once and costs as much when it is lost, at an end at the latest: over a drive that decides little (potential-
-        # based shaping: Ng, Harada and Russell, ICML 1999), but each press of a pedal is told what it was worth.
+        # A pedal shows in metres only seconds later, where its share drowns in what others did. Pace won pays at once,
+        # and costs as much when it is lost, at an end at the latest: over a drive that decides little (potential-based
+        # shaping: Ng, Harada and Russell, ICML 1999), but each press of a pedal is told what it was worth.
         reward = reward + config.pace_scale * won
         # More than two wheels out voids a lap in the game; the penalty outweighs the metres won by a cut.
         beyond_two = np.maximum(state.wheels_out - 2, 0)

@@ -29,7 +29,6 @@ from runtime.exit_codes import ExitCode
 from scripts.bench.learning_drive import DEMONSTRATIONS, PUBLISH_STEPS, learn, learn_as_stable_baselines3
 from scripts.bench.measuring import head, options, row
 from scripts.bench.setting import setting
-from scripts.demo.settings import demo_run
 
 SHARED_TRACKS: Final = Path(__file__).resolve().parents[3] / "shared" / "data" / "tracks"
 TRACKS: Final = (
@@ -37,27 +36,12 @@ TRACKS: Final = (
     *(str(SHARED_TRACKS / name) for name in ("ks_laguna_seca.csv", "ks_red_bull_ring-layout_gp.csv")),
 )
 RIVAL: Final = "stable-baselines3"
-_DEMO = demo_run("http://unused")
-_DEMO_FIELDS = (
-    *("network", "learning_rate", "initial_entropy_coefficient", "updates_per_step", "learning_starts"),
-    *("batch_size", "n_step", "mirrored", "policy_average"),
-)
 METHODS: Final[dict[str, dict[str, Any]]] = {
     RIVAL: {},
     "sac": {},
+    "xqc": {"method": "xqc"},
     "tqc": {"method": "tqc"},
     "crossq": {"method": "crossq"},
-    "tuned": {
-        "network": [64, 64],
-        "batch_size": 128,
-        "learning_rate": 7e-4,
-        "learning_starts": 500,
-        "initial_entropy_coefficient": 0.01,
-        "n_step": 3,
-        "mirrored": 0.5,
-        "policy_average": 500,
-    },
-    "demo": {name: getattr(_DEMO, name) for name in _DEMO_FIELDS},
 }
 """What may be named, and the fields of run.json that it is; with "+laps" and so on, also what is demonstrated first."""
 QUICK: Final[dict[str, Any]] = {"learning_starts": 100}

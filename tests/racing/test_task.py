@@ -227,7 +227,8 @@ def test_pace_won_pays_at_once_up_to_what_the_line_allows_and_is_taken_back_when
     assert allowed > 21.0
     assert brought(20.0, 21.0) == pytest.approx(scale, abs=0.001)
     assert brought(21.0, 20.0) == pytest.approx(-scale, abs=0.001)
-    assert brought(allowed - 1.0, allowed + 3.0) == pytest.approx(-2.0 * scale, rel=0.2)  # between two points of the line
+    # Between two points of the line, so not to the digit.
+    assert brought(allowed - 1.0, allowed + 3.0) == pytest.approx(-2.0 * scale, rel=0.2)
     assert brought(3.0 * allowed, 2.5 * allowed) == 0.0  # so fast that slower is still worth nothing
     memory = TASK.begin(car_at(90.0))
     speeds, total = (21.0, 25.0, 23.0, 30.0, 20.0), 0.0
