@@ -73,6 +73,7 @@ class SimulatedCar:
         self._beyond_edge = np.zeros((4, count))
         self._collided = np.zeros(count, dtype=np.bool_)
         self._driven = np.zeros(count, dtype=np.bool_)
+        self._began = np.zeros(count)
         self._controls = Controls(np.zeros(count), np.zeros(count), np.zeros(count))
         self._begin(np.arange(count))
 
@@ -130,7 +131,8 @@ class SimulatedCar:
         cars = np.flatnonzero(which)
         if not len(cars):
             return
-        self._starts.ended(self._index[cars[self._driven[cars]]] * self.track.spacing)
+        ended = cars[self._driven[cars]]
+        self._starts.ended(self._index[ended] * self.track.spacing, self._time - self._began[ended])
         self._begin(cars)
 
     def _begin(self, cars: IntArray) -> None:
@@ -143,6 +145,7 @@ class SimulatedCar:
         position = track.position_at(start.s, start.gap).view(np.complex128)[:, 0]
         self._dynamics.restart(cars, position, track.heading_at(start.s) + start.angle, start.speed)
         self._collided[cars] = self._driven[cars] = False
+        self._began[cars] = self._time
         for values in (self._controls.steer, self._controls.throttle, self._controls.brake):
             values[cars] = 0.0
         self._touch_ground()

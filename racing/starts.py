@@ -1,8 +1,9 @@
 """Where simulated cars begin to drive: what a learner is shown of a track, before it can get there by itself.
 
-A car that starts slowly, anywhere, learns to lap slowly: it meets a bend at speed only once it can drive there at
-speed. So most starts are near the fast line, at about the pace of the line; and half of all come before the places
-where drives ended lately (reset distributions: Kakade and Langford 2002; GT Sophy, Nature 2022, mixes starts likewise).
+A car that always starts slowly learns to lap slowly: it meets a bend at speed only once it can drive there at speed.
+One that always starts at the fast line's pace takes long to lap at all. So most starts are near the fast line, at a
+pace that rises with each second that is driven and falls with each end (a curriculum of reset states); and half of all
+are before the places where drives ended lately.
 """
 
 from collections import deque
@@ -20,8 +21,13 @@ AGAIN: Final = 0.5
 """Share of the starts that are before a place where a drive ended lately."""
 AT_PACE: Final = 0.8
 """Share of the starts that are near the fast line at its pace; the others are slower, near the middle of the road."""
-_PACE: Final = (0.6, 1.1)
-"""Speed at the start over the line's there. Some are too fast: what cannot be saved any more is worth knowing, too."""
+FIRST_PACE: Final = 0.7
+"""Greatest speed of a start over the line's there, at first."""
+PACE_BOUNDS: Final = (0.65, 1.15)
+"""Of that greatest. In the end some are too fast: what cannot be saved any more is worth knowing, too."""
+_PACE_RANGE: Final = 0.35
+_RISE_A_SECOND: Final = 0.01
+_FALL_AN_END: Final = 0.02
 _SAFE_PACE: Final = (0.3, 0.9)
 _SAFE_GRIP_USE: Final = 0.7
 _MOST_SAFE_SPEED: Final = 40.0
@@ -43,20 +49,24 @@ class Start(NamedTuple):
 
 
 class Starts:
-    """Draws starts on one track; knows where the latest drives ended."""
+    """Draws starts on one track; knows where the latest drives ended, and how fast starts have become."""
 
     def __init__(self, track: Track, vehicle: Vehicle) -> None:
         self._track, self._pace = track, pace_of(track)
         self._safe_speed = speed_profile(track.curvature, track.spacing, vehicle, use=_SAFE_GRIP_USE)
         self._ends = deque[float](maxlen=_ENDS_KEPT)
+        self.greatest_pace = FIRST_PACE
 
-    def ended(self, s: FloatArray) -> None:
-        """Drives ended at these arc lengths."""
+    def ended(self, s: FloatArray, seconds: FloatArray) -> None:
+        """Drives ended at these arc lengths (N,), after so many seconds (N,)."""
         self._ends.extend(s)
+        rise = _RISE_A_SECOND * float(seconds.sum()) - _FALL_AN_END * len(s)
+        self.greatest_pace = float(np.clip(self.greatest_pace + rise, *PACE_BOUNDS))
 
     def forget(self) -> None:
         """No drive ended yet."""
         self._ends.clear()
+        self.greatest_pace = FIRST_PACE
 
     def rolling(self, s: FloatArray) -> Start:
         """In the middle of the road at a moderate speed, at arc lengths `s` (N,): how drivers are judged."""
@@ -84,7 +94,8 @@ class Starts:
         left, right = self._track.widths_at(s)
         gap = np.clip(line[at] + random.normal(0.0, _LINE_SPREAD, len(s)), _FROM_EDGE - right, left - _FROM_EDGE)
         angle = np.arctan2(line[later] - line[at], _SLOPE_OVER) + random.uniform(-0.03, 0.03, len(s))
-        return Start(s, gap, angle, random.uniform(*_PACE, len(s)) * self._pace.line_speed[at])
+        pace = random.uniform(self.greatest_pace - _PACE_RANGE, self.greatest_pace, len(s))
+        return Start(s, gap, angle, pace * self._pace.line_speed[at])
 
     def _points(self, s: FloatArray) -> IntArray:
         return (s / self._track.spacing).astype(np.int64) % len(self._track.centre)

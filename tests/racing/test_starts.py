@@ -6,7 +6,7 @@ import pytest
 from racing.car import FloatArray
 from racing.pace import pace_of
 from racing.simulator import SimulatedCar
-from racing.starts import AGAIN, AT_PACE, Starts
+from racing.starts import AGAIN, AT_PACE, FIRST_PACE, PACE_BOUNDS, Starts
 from racing.track import Track
 from racing.vehicle import GT3
 
@@ -18,14 +18,19 @@ def points(s: FloatArray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return (s / TRACK.spacing).astype(np.int64) % len(TRACK.centre)
 
 
-def test_most_starts_are_near_the_fast_line_at_its_pace_and_all_are_on_the_road() -> None:
+def at_full_pace() -> Starts:
+    starts = Starts(TRACK, GT3)
+    starts.ended(np.array([700.0]), np.array([1000.0]))
+    return starts
+
+
+def test_most_starts_are_near_the_fast_line_and_all_are_on_the_road() -> None:
     start, pace = Starts(TRACK, GT3).drawn(COUNT, np.random.default_rng(1)), pace_of(TRACK)
     at = points(start.s)
     share = start.speed / pace.line_speed[at]
-    near = (np.abs(start.gap - pace.line_gap[at]) < 2.5) & (share > 0.6)
+    near = (np.abs(start.gap - pace.line_gap[at]) < 2.5) & (share > FIRST_PACE - 0.36) & (share < FIRST_PACE)
     assert np.mean(near) > AT_PACE - 0.1
-    assert 0.18 < np.mean(share > 0.95) < 0.3  # three tenths of what is at pace
-    assert share.max() < 1.1
+    assert share.min() > 0.1
     left, right = TRACK.widths_at(start.s)
     assert (start.gap < left - 1.0).all()
     assert (start.gap > 1.0 - right).all()
@@ -33,16 +38,32 @@ def test_most_starts_are_near_the_fast_line_at_its_pace_and_all_are_on_the_road(
 
 
 def test_a_car_at_pace_is_turned_along_the_line() -> None:
-    start, pace = Starts(TRACK, GT3).drawn(COUNT, np.random.default_rng(2)), pace_of(TRACK)
+    start, pace = at_full_pace().drawn(COUNT, np.random.default_rng(2)), pace_of(TRACK)
     fast = start.speed > 0.91 * pace.line_speed[points(start.s)]
+    assert 0.4 < fast.mean() < 0.7
     slope = (pace.line_gap[points(start.s + 10.0)] - pace.line_gap[points(start.s)]) / 10.0
     assert np.abs(start.angle - np.arctan(slope))[fast].max() <= 0.031
     assert np.abs(slope[fast]).max() > 0.05
 
 
+def test_starts_become_faster_with_what_is_driven_and_slower_with_each_end_within_bounds() -> None:
+    starts, nowhere = Starts(TRACK, GT3), np.zeros(1)
+    starts.ended(nowhere, np.array([10.0]))
+    assert starts.greatest_pace == pytest.approx(FIRST_PACE + 0.08)
+    starts.ended(nowhere, np.array([0.5]))
+    assert starts.greatest_pace == pytest.approx(FIRST_PACE + 0.065)
+    for _ in range(100):
+        starts.ended(nowhere, nowhere)
+    assert starts.greatest_pace == PACE_BOUNDS[0]
+    starts.ended(nowhere, np.array([3600.0]))
+    assert starts.greatest_pace == PACE_BOUNDS[1]
+    starts.forget()
+    assert starts.greatest_pace == FIRST_PACE
+
+
 def test_half_of_the_starts_are_before_the_places_where_drives_ended() -> None:
     starts, random = Starts(TRACK, GT3), np.random.default_rng(3)
-    starts.ended(np.array([700.0]))
+    starts.ended(np.array([700.0]), np.array([2.0]))
     s = starts.drawn(COUNT, random).s
     before = ((700.0 - s) % TRACK.length >= 30.0) & ((700.0 - s) % TRACK.length <= 150.0)
     by_chance = 120.0 / TRACK.length
