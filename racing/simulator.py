@@ -132,7 +132,8 @@ class SimulatedCar:
         if not len(cars):
             return
         ended = cars[self._driven[cars]]
-        self._starts.ended(self._index[ended] * self.track.spacing, self._time - self._began[ended])
+        places = (self._index[ended] * self.track.spacing).astype(np.float64)
+        self._starts.ended(places, self._time - self._began[ended])
         self._begin(cars)
 
     def _begin(self, cars: IntArray) -> None:

@@ -358,7 +358,7 @@ def test_a_policy_for_another_kind_of_action_is_refused() -> None:
 
 def test_a_policy_says_how_long_its_noise_is_held() -> None:
     row = observations(1)
-    held, plain = (Policy.from_bytes(policy_file(**asked)) for asked in ({"exploration_correlation": "0.9"}, {}))
+    held, plain = (Policy.from_bytes(data) for data in (policy_file(exploration_correlation="0.9"), policy_file()))
     assert (held.correlation, plain.correlation) == (0.9, 0.0)
     drawn = []
     for policy in (held, plain):
