@@ -60,8 +60,8 @@ class CheckedActions:
 
     A policy that gives a number which is not finite drives no more: the one before does, and without one `otherwise`
     (N, A) is done, as it is for an observation that is not finite. `random` is of the exploration; None for none.
-    A policy that is `to_judge` drives alone, without exploration, from the next episode's begin on: to its end, or
-    for LAPS laps.
+    A policy that is `to_judge` drives alone, without exploration, from the next episode's begin or lap on: to the
+    episode's end, or for LAPS laps.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class CheckedActions:
         """The newest policy and the one before, unless they gave something else than an action."""
 
     def begin(self) -> None:
-        """An episode of all cars begins."""
+        """An episode of all cars, or a lap of the only one, begins."""
         waiting, self._alone = self._to_judge(), None
         if waiting is not None and waiting is not self._judged:
             self._alone = waiting
@@ -93,6 +93,9 @@ class CheckedActions:
         self._laps_left -= len(step.laps)
         if self._laps_left <= 0:
             self._alone = None
+        if self._alone is None and step.laps:
+            # A car that laps may do so for minutes before its episode ends.
+            self.begin()
 
     def choose(self, observation: Float32Array) -> tuple[Actions, int]:
         """The actions (N, A) for observations (N, D), and the version of the policy that chose them; 0 for none."""

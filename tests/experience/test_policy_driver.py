@@ -131,7 +131,7 @@ def test_between_two_steps_of_an_episode_an_observation_is_one_array(seed: int) 
     assert list(chunk.apart) == [k for k in ends if k < 599]
 
 
-def test_a_policy_to_judge_drives_alone_from_an_episodes_begin_for_some_laps_or_to_its_end() -> None:
+def test_a_policy_to_judge_drives_alone_from_an_episodes_begin_or_a_lap_for_some_laps_or_to_its_end() -> None:
     newest, judged = policy(1), policy(2)
     waiting: list[Policy | None] = [None]
     actions = CheckedActions(
@@ -161,6 +161,15 @@ def test_a_policy_to_judge_drives_alone_from_an_episodes_begin_for_some_laps_or_
     assert actions.choose(observation)[1] == 3
     actions.begin()
     assert actions.choose(observation)[1] == 1, "the episode is over"
+    waiting[0] = policy(5)
+    actions.drove(replace(step, laps=()))
+    assert actions.choose(observation)[1] == 1, "in the middle of a lap nothing changes"
+    actions.drove(replace(step, laps=(Lap(0, 60.0, True),)))
+    assert actions.choose(observation)[1] == 5, "it takes over at the line"
+    for _ in range(LAPS):
+        assert actions.choose(observation)[1] == 5
+        actions.drove(replace(step, laps=(Lap(0, 60.0, True),)))
+    assert actions.choose(observation)[1] == 1, "its laps are driven, and the episode goes on"
     waiting[0] = broken(4)
     actions.begin()
     assert actions.choose(observation)[1] == 1, "what gives no action judges nothing"

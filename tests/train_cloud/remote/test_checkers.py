@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import gymnasium
+import pygame
 import pytest
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_of_sb3
@@ -35,6 +36,9 @@ def pc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemotePc]:
     with pytest.MonkeyPatch.context() as patch:
         # The checker renders for people, too, who have no screen here.
         patch.setenv("SDL_VIDEODRIVER", "dummy")
+        # The PC's environments are in this process; one that closes late would take the screen from ours.
+        patch.setattr(pygame, "quit", lambda: None)
+        patch.setattr(pygame.display, "quit", lambda: None)
         try:
             import minigrid  # noqa: F401 - registers its environments
 

@@ -1,7 +1,7 @@
-"""Judges a policy by what the run's own cars drive with it: the steps that carry its version, from a begun episode on.
+"""Judges a policy by what the run's own cars drive with it: steps of its version, from a begun episode or lap on.
 
 The version was sent to be judged, so that whoever drives by it does so without exploration, from the start of an
-episode to its end or for LAPS laps (`experience.policy_driver`).
+episode or of a lap to the episode's end or for LAPS laps (`experience.policy_driver`).
 """
 
 from dataclasses import dataclass, field
