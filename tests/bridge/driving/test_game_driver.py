@@ -37,7 +37,7 @@ from tests.support.waiting import wait_until
 from tests.support.wired_joystick import WiredJoystick
 
 CONFIG = TaskConfig()
-PATIENT = Limits(live=60.0, place=60.0, restart=60.0, stand=60.0)
+PATIENT = Limits(restart=60.0, stand=60.0)
 OFF = ControlShaping()
 SIGNATURE = environment.racing(CONFIG).signature
 STEER_APPLIED = [channel.name for channel in CHANNELS].index("steer_applied")
