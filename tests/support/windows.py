@@ -45,6 +45,10 @@ def windows_path(path: Path) -> str:
     return "Z:" + str(path.resolve()).replace("/", "\\")
 
 
+REST_SECONDS = 20.0
+"""After its end, for what a process has said to be read."""
+
+
 class WindowsProcess:
     """A running Windows process; all its streams are pipes, as Wine's Python wants it.
 
@@ -95,7 +99,8 @@ class WindowsProcess:
         """Its exit code, once it has ended and all it said is here."""
         code = self.process.wait(seconds)
         for reader in self._readers:
-            reader.join(seconds)
+            # Wine's desktop, which the first window starts, holds the pipe open for as long as it lives.
+            reader.join(REST_SECONDS)
         return code
 
     def kill(self) -> None:
