@@ -1,17 +1,27 @@
 """`ac-bridge demonstrate`: a human, a recording or the reference driver shows the run how it is done."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bridge.assetto_corsa.session import GameSettings, Stopped
+from bridge.assetto_corsa.session import GameSettings
 from bridge.commands.game_options import AcRoot, CarKind, chosen_car
-from bridge.commands.options import AllowPlain, PairingCommand, Rate, TaskOptions, Uri, give_up, look_up_of, pairing_of
+from bridge.commands.options import (
+    AllowPlain,
+    PairingCommand,
+    Rate,
+    SpoolFolder,
+    SpoolLimit,
+    TaskOptions,
+    Uri,
+    give_up,
+)
 from bridge.commands.pair import pair_unless_paired
+from bridge.commands.running import run_to_the_end
 from bridge.pairing.file import config_folder
-from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging
 from runtime.signals import stop_on_signals
 
@@ -64,16 +74,14 @@ def demonstrate(
     new_car: Annotated[
         bool, typer.Option("--new-car", help="The run is about another car than the one that was driven for it last.")
     ] = False,
-    spool: Annotated[
-        Path | None, typer.Option(help="Folder where experience waits until it is safe; default: in your config.")
-    ] = None,
-    spool_limit_mib: Annotated[int, typer.Option(min=1, help="Most experience that may wait, MiB.")] = 2048,
+    spool: SpoolFolder = None,
+    spool_limit_mib: SpoolLimit = 2048,
     pairing_command: PairingCommand = None,
     allow_plain: AllowPlain = False,
 ) -> None:
     """Show the run laps of your own: drive the game by hand, and nothing is sent to it. Ends with Ctrl-C, orderly."""
     from bridge.driving.demonstration_garage import PAGES, Shown, assembled_demonstration
-    from bridge.driving.garage import Settings, SettingsError
+    from bridge.driving.garage import Settings
 
     configure_logging("bridge")
     if recording is not None:
@@ -102,19 +110,8 @@ def demonstrate(
         game=GameSettings(root=ac_root, track=track, wait=wait) if car is CarKind.ASSETTO_CORSA else None,
     )
     shown = Shown(_REFERENCE_LAPS if simulated and laps is None else laps, pace, new_car, ac_root)
-    look_up = look_up_of(uri, pairing_command, allow_plain, stop)
-    pairing = pairing_of(uri, allow_plain, look_up, stop)
-    try:
-        with assembled_demonstration(pairing, settings, shown, stop, look_up) as ready:
-            ended = ready.run()
-    except Stopped:
-        ended = ExitCode.OK
-    except SettingsError as error:
-        give_up(str(error), error.exit_code)
-    finally:
-        # A look-up that is still at work would hold up the end.
-        stop.set()
-    raise typer.Exit(int(ended))
+    assembled = partial(assembled_demonstration, settings=settings, shown=shown)
+    run_to_the_end(assembled, uri, pairing_command, allow_plain, stop)
 
 
 def _recorded(car: CarKind, driver: DriverKind | None, wait: bool) -> CarKind:

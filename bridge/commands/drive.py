@@ -11,13 +11,21 @@ from typing import Annotated, Any
 
 import typer
 
-from bridge.assetto_corsa.session import Stopped
 from bridge.commands.environment_options import NumEnvs, Outside, OutsideOption, OwnEnvironment, check_options
 from bridge.commands.game_options import Car, CarKind, GameOptions, chosen_car, game_settings, with_game_options
-from bridge.commands.options import AllowPlain, PairingCommand, Rate, TaskOptions, Uri, give_up, look_up_of, pairing_of
+from bridge.commands.options import (
+    AllowPlain,
+    PairingCommand,
+    Rate,
+    SpoolFolder,
+    SpoolLimit,
+    TaskOptions,
+    Uri,
+    give_up,
+)
 from bridge.commands.pair import pair_unless_paired
+from bridge.commands.running import run_to_the_end
 from bridge.pairing.file import config_folder
-from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging
 from runtime.signals import stop_on_signals
 
@@ -47,10 +55,8 @@ def drive(
     task: TaskOptions = None,
     game: GameOptions,
     recording: Annotated[Path | None, typer.Option(help="Recorded telemetry (CSV), for --car recorded.")] = None,
-    spool: Annotated[
-        Path | None, typer.Option(help="Folder where experience waits until it is safe; default: in your config.")
-    ] = None,
-    spool_limit_mib: Annotated[int, typer.Option(min=1, help="Most experience that may wait, MiB.")] = 2048,
+    spool: SpoolFolder = None,
+    spool_limit_mib: SpoolLimit = 2048,
     steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps, once they are stored.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Makes starts and exploration repeatable.")] = None,
     pairing_command: PairingCommand = None,
@@ -59,7 +65,7 @@ def drive(
     """Drive for a run: experience up, weights down. Ends with Ctrl-C, orderly."""
     from bridge.driving.drive import Drive
     from bridge.driving.environment_garage import EnvironmentSettings, assembled_environment_drive
-    from bridge.driving.garage import Settings, SettingsError, assembled_drive
+    from bridge.driving.garage import Settings, assembled_drive
 
     of_cars = {"--track": track, "--cars": cars, "--task": task, "--recording": recording}
     given = [name for name, value in of_cars.items() if value is not None]
@@ -93,19 +99,7 @@ def drive(
             **shared,
         )
         assembled = partial(assembled_drive, settings=settings)
-    look_up = look_up_of(uri, pairing_command, allow_plain, stop)
-    pairing = pairing_of(uri, allow_plain, look_up, stop)
-    try:
-        with assembled(pairing, stop=stop, look_up=look_up) as ready:
-            ended = ready.run()
-    except Stopped:
-        ended = ExitCode.OK
-    except SettingsError as error:
-        give_up(str(error), error.exit_code)
-    finally:
-        # A look-up that is still at work would hold up the end.
-        stop.set()
-    raise typer.Exit(int(ended))
+    run_to_the_end(assembled, uri, pairing_command, allow_plain, stop)
 
 
 def _recording_for(

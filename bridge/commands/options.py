@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
+from pathlib import Path
 from threading import Event
 from typing import Annotated, NoReturn
 
@@ -47,6 +48,10 @@ Rate = Annotated[
         f"{TaskConfig().control_hz:g}, or for a recording the rate at which it was recorded."
     ),
 ]
+SpoolFolder = Annotated[
+    Path | None, typer.Option(help="Folder where experience waits until it is safe; default: in your config.")
+]
+SpoolLimit = Annotated[int, typer.Option(min=1, help="Most experience that may wait, MiB.")]
 TaskOptions = Annotated[
     list[str] | None,
     typer.Option(
