@@ -3,21 +3,20 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experience.batches import DEMONSTRATION
-from experience.codec import Batch, decode_batch
+from experience.codec import Batch
 from experience.environment import racing
 from racing.track import Track
 from runtime.exit_codes import ExitCode
+from tests.support.bridge_processes import ROOT, bridge_process, stored_batches
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.real_data import real_data
-from tests.support.receivers import TOKEN, ReceiverProcess, receiver_process
+from tests.support.receivers import TOKEN, receiver_process
 from tests.support.recordings import along, write
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
@@ -28,7 +27,7 @@ from wire.pairing import Pairing, format_pairing
 
 __all__ = ["s3"]
 
-ROOT = Path(__file__).parents[2]
+LAYOUT = racing().spaces.layout
 TRACK = "seed:7:1200"
 RECORDED_ROWS = 5988
 NOWHERE = format_pairing(Pairing("127.0.0.1", 1, TOKEN, tls=False))
@@ -41,36 +40,11 @@ def config_of(s3: MotoS3, **task: float) -> RunConfig:
     return run_config(bucket=bucket, listen_host="127.0.0.1", listen_port=0, task=task, segment_seconds=0.5)
 
 
-@contextmanager
-def demonstrating(
-    receiver: ReceiverProcess, folder: Path, *arguments: str, command: str = "demonstrate"
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A bridge process that does not outlive the block."""
-    receiver.pairing()
-    environment = os.environ | {"AC_BRIDGE_URI": (receiver.folder / "pairing.txt").read_text().strip()}
-    line = [sys.executable, "-m", "bridge", command, "--spool", str(folder / "spool"), *arguments]
-    with (folder / "bridge.log").open("ab") as log:
-        bridge = subprocess.Popen(line, cwd=ROOT, env=environment, stderr=log)
-    try:
-        yield bridge
-    finally:
-        bridge.kill()
-        bridge.wait()
-
-
-def stored(receiver: ReceiverProcess) -> list[Batch]:
-    store = Store(receiver.store_file)
-    try:
-        return [decode_batch(row.blob, racing().spaces.layout) for row in store.read_batches(0, 10**6)]
-    finally:
-        store.close()
-
-
 def test_the_reference_driver_shows_two_clean_laps_and_ends_when_they_are_stored(s3: MotoS3, tmp_path: Path) -> None:
     with receiver_process(config_of(s3), tmp_path / "instance") as receiver:
-        with demonstrating(receiver, tmp_path, *REFERENCE) as bridge:
+        with bridge_process(receiver, tmp_path, "demonstrate", *REFERENCE) as bridge:
             assert bridge.wait(120) == ExitCode.OK, (tmp_path / "bridge.log").read_text()
-        batches = stored(receiver)
+        batches = stored_batches(receiver, LAYOUT)
         store = Store(receiver.store_file)
         (standing,) = standings(store)
         store.close()
@@ -91,9 +65,9 @@ def test_recorded_laps_arrive_whole_and_clean(s3: MotoS3, tmp_path: Path) -> Non
     laps_file, monza = real_data("telemetry/monza_25hz_two_laps.csv"), real_data("tracks/monza.csv")
     with receiver_process(config_of(s3, control_hz=25.0), tmp_path / "instance") as receiver:
         recorded = ["--recording", str(laps_file), "--track", str(monza)]
-        with demonstrating(receiver, tmp_path, *recorded) as bridge:
+        with bridge_process(receiver, tmp_path, "demonstrate", *recorded) as bridge:
             assert bridge.wait(120) == ExitCode.OK, (tmp_path / "bridge.log").read_text()
-        batches = stored(receiver)
+        batches = stored_batches(receiver, LAYOUT)
     (lap,) = (lap for batch in batches for lap in batch.laps)
     assert lap.clean
     assert 105.0 < lap.time < 135.0
@@ -135,9 +109,9 @@ def test_a_recording_that_makes_no_sense_is_refused_before_anything_is_dialled(
 def test_a_recording_of_another_rate_than_the_runs_is_refused(s3: MotoS3, tmp_path: Path) -> None:
     file = write(tmp_path / "mine.csv", along(Track.generate(7, 1200.0), 400))
     with receiver_process(config_of(s3), tmp_path / "instance") as receiver:
-        with demonstrating(receiver, tmp_path, "--recording", str(file), "--track", TRACK) as bridge:
+        with bridge_process(receiver, tmp_path, "demonstrate", "--recording", str(file), "--track", TRACK) as bridge:
             assert bridge.wait(120) == ExitCode.REFUSED, (tmp_path / "bridge.log").read_text()
-        assert stored(receiver) == []
+        assert stored_batches(receiver, LAYOUT) == []
     assert "Start the bridge with `--rate 20`" in (tmp_path / "bridge.log").read_text()
 
 
@@ -148,9 +122,11 @@ def test_laps_that_teach_nothing_are_left_out_and_said(s3: MotoS3, tmp_path: Pat
     still = write(tmp_path / "still.csv", [around[0] | {"currentTime": 0.04 * k} | STILL for k in range(400)])
     with receiver_process(config_of(s3, control_hz=25.0), tmp_path / "instance") as receiver:
         for file in (off, still):
-            with demonstrating(receiver, tmp_path, "--recording", str(file), "--track", TRACK) as bridge:
+            with bridge_process(
+                receiver, tmp_path, "demonstrate", "--recording", str(file), "--track", TRACK
+            ) as bridge:
                 assert bridge.wait(120) == ExitCode.FAILED, (tmp_path / "bridge.log").read_text()
-        assert stored(receiver) == []
+        assert stored_batches(receiver, LAYOUT) == []
     log = (tmp_path / "bridge.log").read_text()
     assert "that stood still." in log
     assert log.count("No lap was taken: only whole laps count") == 2
@@ -161,13 +137,13 @@ def test_laps_that_teach_nothing_are_left_out_and_said(s3: MotoS3, tmp_path: Pat
 @pytest.mark.slow
 def test_a_demonstration_that_is_killed_goes_on_where_its_spool_ends(s3: MotoS3, tmp_path: Path) -> None:
     with receiver_process(config_of(s3), tmp_path / "instance") as receiver:
-        with demonstrating(receiver, tmp_path, *REFERENCE, "--laps", "200") as bridge:
-            wait_until(lambda: len(laps_of(stored(receiver))) >= 3, "laps to arrive", 120.0)
+        with bridge_process(receiver, tmp_path, "demonstrate", *REFERENCE, "--laps", "200") as bridge:
+            wait_until(lambda: len(laps_of(stored_batches(receiver, LAYOUT))) >= 3, "laps to arrive", 120.0)
             bridge.kill()
             bridge.wait()
-        with demonstrating(receiver, tmp_path, *REFERENCE, "--laps", "1", "--pace", "0.7") as bridge:
+        with bridge_process(receiver, tmp_path, "demonstrate", *REFERENCE, "--laps", "1", "--pace", "0.7") as bridge:
             assert bridge.wait(120) == ExitCode.OK, (tmp_path / "bridge.log").read_text()
-        batches = stored(receiver)
+        batches = stored_batches(receiver, LAYOUT)
     at = 0
     for batch in batches:
         for first, length in zip(batch.run_first_steps.tolist(), batch.run_lengths.tolist(), strict=True):

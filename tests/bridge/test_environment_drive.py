@@ -12,7 +12,8 @@ import pytest
 from bridge.spool import Spool
 from runtime.exit_codes import ExitCode
 from tests.support import toy_environments as toys
-from tests.support.environment_site import ROOT, Row, environment_site, named
+from tests.support.bridge_processes import ROOT
+from tests.support.environment_site import Row, environment_site, named
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.waiting import wait_until
 from train_cloud.store import Store

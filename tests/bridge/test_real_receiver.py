@@ -1,10 +1,7 @@
 """The bridge against the real receiver process and a real S3 server: what was driven is what is stored, bit for bit."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +11,14 @@ import pytest
 
 from bridge.link.exchange import Introduction
 from bridge.spool import Spool
-from experience.codec import Batch, decode_batch
+from experience.codec import Batch
 from experience.environment import racing
 from racing.driving import VectorDriving
 from racing.recorded_car import RecordedCar
 from racing.task import Task, TaskConfig
 from racing.track import parse_track
 from runtime.exit_codes import ExitCode
+from tests.support.bridge_processes import bridge_process, stored_batches
 from tests.support.fault_proxy import FaultProxy
 from tests.support.learners import off_policy_learner, replay_of
 from tests.support.links import check_back_within, running
@@ -39,30 +37,7 @@ from train_cloud.trainer.learning.replay import PackedReplayBuffer
 
 __all__ = ["s3"]
 
-ROOT = Path(__file__).parents[2]
-
-
-@contextmanager
-def drive(receiver: ReceiverProcess, folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A bridge process that does not outlive the block."""
-    receiver.pairing()
-    environment = os.environ | {"AC_BRIDGE_URI": (receiver.folder / "pairing.txt").read_text().strip()}
-    command = [sys.executable, "-m", "bridge", "drive", "--spool", str(folder / "spool"), *arguments]
-    with (folder / "bridge.log").open("ab") as log:
-        bridge = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log)
-    try:
-        yield bridge
-    finally:
-        bridge.kill()
-        bridge.wait()
-
-
-def stored(receiver: ReceiverProcess) -> list[Batch]:
-    store = Store(receiver.store_file)
-    try:
-        return [decode_batch(row.blob, racing().spaces.layout) for row in store.read_batches(0, 10**6)]
-    finally:
-        store.close()
+LAYOUT = racing().spaces.layout
 
 
 def replayed(receiver: ReceiverProcess) -> PackedReplayBuffer:
@@ -107,9 +82,11 @@ def test_a_simulated_drive_is_stored_whole(s3: MotoS3, tmp_path: Path) -> None:
     with receiver_process(config, tmp_path / "instance") as receiver:
         receiver.pairing()
         publish(receiver, config)
-        with drive(receiver, tmp_path, "--cars", "3", "--steps", "3000", "--track", "seed:7:1200") as bridge:
+        with bridge_process(
+            receiver, tmp_path, "drive", "--cars", "3", "--steps", "3000", "--track", "seed:7:1200"
+        ) as bridge:
             assert bridge.wait(120) == ExitCode.OK, (tmp_path / "bridge.log").read_text()
-        batches = stored(receiver)
+        batches = stored_batches(receiver, LAYOUT)
     assert sum(batch.steps for batch in batches) == 3000
     for car in range(3):
         firsts, lengths = [], []
@@ -126,9 +103,9 @@ def test_the_recorded_laps_arrive_row_by_row_as_the_task_sees_them(s3: MotoS3, t
     task = Task(parse_track(str(monza)), TaskConfig(control_hz=25.0))
     with receiver_process(config_of(s3, control_hz=25.0), tmp_path / "instance") as receiver:
         recorded = ["--car", "recorded", "--recording", str(laps_file), "--track", str(monza)]
-        with drive(receiver, tmp_path, *recorded) as bridge:
+        with bridge_process(receiver, tmp_path, "drive", *recorded) as bridge:
             assert bridge.wait(100) == ExitCode.OK, (tmp_path / "bridge.log").read_text()
-        batches, replay = stored(receiver), replayed(receiver)
+        batches, replay = stored_batches(receiver, LAYOUT), replayed(receiver)
     car = RecordedCar(laps_file)
     driving = VectorDriving(car, task)
     observation = driving.reset()
@@ -163,7 +140,7 @@ def _rows(batches: list[Batch]) -> Iterator[tuple[Any, ...]]:
 def test_a_bridge_of_another_rate_is_refused_by_the_real_receiver(s3: MotoS3, tmp_path: Path) -> None:
     with (
         receiver_process(config_of(s3), tmp_path / "instance") as receiver,
-        drive(receiver, tmp_path, "--rate", "30") as bridge,
+        bridge_process(receiver, tmp_path, "drive", "--rate", "30") as bridge,
     ):
         assert bridge.wait(120) == ExitCode.REFUSED
     assert "Start the bridge with `--rate 20`" in (tmp_path / "bridge.log").read_text()
@@ -174,7 +151,7 @@ def test_a_wrong_token_is_refused_by_the_real_receiver(s3: MotoS3, tmp_path: Pat
         pairing = receiver.pairing()
         file = receiver.folder / "pairing.txt"
         file.write_text(file.read_text().replace(pairing.token, "x" * 30))
-        with drive(receiver, tmp_path) as bridge:
+        with bridge_process(receiver, tmp_path, "drive") as bridge:
             assert bridge.wait(120) == ExitCode.REFUSED
     assert "does not accept this token" in (tmp_path / "bridge.log").read_text()
 
@@ -207,7 +184,9 @@ def test_a_bridge_outlives_a_killed_receiver(s3: MotoS3, tmp_path: Path) -> None
     with ExitStack() as processes:
         receiver = processes.enter_context(receiver_process(config, folder))
         port = receiver.pairing().port
-        bridge = processes.enter_context(drive(receiver, tmp_path, "--steps", "2000", "--track", "seed:7:1200"))
+        bridge = processes.enter_context(
+            bridge_process(receiver, tmp_path, "drive", "--steps", "2000", "--track", "seed:7:1200")
+        )
         log = tmp_path / "bridge.log"
         wait_until(lambda: "linked" in log.read_text(), "the bridge is linked", 20.0)
         receiver.kill()
@@ -216,4 +195,4 @@ def test_a_bridge_outlives_a_killed_receiver(s3: MotoS3, tmp_path: Path) -> None
         successor.pairing()
         publish(successor, config)
         assert bridge.wait(120) == ExitCode.OK, log.read_text()
-        assert sum(batch.steps for batch in stored(successor)) == 2000
+        assert sum(batch.steps for batch in stored_batches(successor, LAYOUT)) == 2000

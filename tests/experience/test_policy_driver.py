@@ -1,14 +1,13 @@
 """The policy's driver needs no link and no spool: a view of a run and a recorder with any sink will do."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from experience import environment
 from experience.chunks import Chunk
-from experience.codec import Batch, Column, Layout, decode_batch
+from experience.codec import Column, Layout
 from experience.policy_driver import LAPS, CheckedActions, PolicyDriver
 from experience.recorder import Recorder
 from racing.driving import Lap, VectorDriving
@@ -16,39 +15,12 @@ from racing.policy import Policy
 from racing.simulator import SimulatedCar
 from racing.task import ACTION_SIZE, ACTION_STEP, OBSERVATION_SIZE, OBSERVATION_STEP, Task
 from racing.track import Track
+from tests.support.in_memory import BatchesInMemory, RunInMemory
 from tests.support.policies import following_policy
 
 LAYOUT = Layout(Column(OBSERVATION_SIZE, step=OBSERVATION_STEP), Column(ACTION_SIZE, step=ACTION_STEP))
 SIGNATURE = environment.racing().signature
 CARS = 3
-
-
-@dataclass
-class Run:
-    """A run whose every number the test sets."""
-
-    policy: Policy | None = None
-    to_judge: Policy | None = None
-    done: bool = False
-    lead_steps: int = 0
-    max_lead_steps: int | None = None
-
-
-@dataclass
-class Batches:
-    """A sink in memory."""
-
-    stored: list[Batch] = field(default_factory=list)
-
-    def append(self, blob: bytes, steps: int, steps_by_car: Mapping[int, int] | None = None) -> int:
-        """Keep the batch."""
-        self.stored.append(decode_batch(blob, LAYOUT))
-        assert self.stored[-1].steps == steps == sum((steps_by_car or {}).values())
-        return len(self.stored)
-
-    def steps_of_car(self, car: int) -> int:
-        """Of what is kept."""
-        return sum(int(batch.run_lengths[batch.run_cars == car].sum()) for batch in self.stored)
 
 
 def driving() -> VectorDriving:
@@ -61,7 +33,7 @@ def policy(version: int) -> Policy:
 
 
 def test_experience_is_made_of_a_view_of_the_run_alone() -> None:
-    run, sink = Run(), Batches()
+    run, sink = RunInMemory(), BatchesInMemory(LAYOUT)
     recorder = Recorder(sink, LAYOUT, CARS)
     driver = PolicyDriver(driving(), run, recorder, real_time=False, seed=1)
     assert driver.waits_for() == "the first policy"
@@ -92,7 +64,7 @@ def broken(version: int) -> Policy:
 
 
 def test_where_a_policy_gives_no_action_the_one_before_drives(caplog: pytest.LogCaptureFixture) -> None:
-    run, sink = Run(policy(1)), Batches()
+    run, sink = RunInMemory(policy(1)), BatchesInMemory(LAYOUT)
     recorder = Recorder(sink, LAYOUT, CARS)
     driver = PolicyDriver(driving(), run, recorder, real_time=False, seed=1)
     for newest in (run.policy, broken(2), policy(3)):
@@ -108,7 +80,7 @@ def test_where_a_policy_gives_no_action_the_one_before_drives(caplog: pytest.Log
 
 
 def test_without_a_policy_before_nobody_steers_and_nothing_is_recorded(caplog: pytest.LogCaptureFixture) -> None:
-    run, sink = Run(broken(1)), Batches()
+    run, sink = RunInMemory(broken(1)), BatchesInMemory(LAYOUT)
     recorder = Recorder(sink, LAYOUT, CARS)
     driver = PolicyDriver(driving(), run, recorder, real_time=False, seed=1)
     assert [driver.step() for _ in range(10)] == [None] * 10
@@ -177,7 +149,7 @@ def test_a_policy_to_judge_drives_alone_from_an_episodes_begin_or_a_lap_for_some
 
 @pytest.mark.parametrize(("real_time", "cars"), [(False, 1), (True, 2)])
 def test_simulated_cars_and_several_at_once_explore_all_the_time(real_time: bool, cars: int) -> None:
-    run, sink = Run(policy(1), policy(2)), Batches()
+    run, sink = RunInMemory(policy(1), policy(2)), BatchesInMemory(LAYOUT)
     track = Track.generate(7, 1200.0)
     recorder = Recorder(sink, LAYOUT, cars)
     driver = PolicyDriver(VectorDriving(SimulatedCar(track, count=cars, seed=1), Task(track)), run, recorder, real_time)

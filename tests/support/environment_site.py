@@ -4,9 +4,8 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,16 @@ from safetensors.numpy import save
 
 from bridge.driving.environments import driven_environment
 from bridge.serve_env.offers import offers_of
-from experience.codec import Batch, decode_batch
+from experience.codec import Batch
 from experience.environment import Environment
 from racing.policy_file import CATEGORICAL, POLICY_FORMAT, SQUASHED_GAUSSIAN
 from tests.support import toy_environments as toys
+from tests.support.bridge_processes import ROOT, bridge_process, stored_batches
 from tests.support.moto_s3 import MotoS3
 from tests.support.receivers import ReceiverProcess, receiver_process
 from tests.support.runs import run_config
 from train_cloud.store import Store
 
-ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 PATH = os.pathsep.join([str(ROOT), str(EXAMPLES)])
 Row = list[Any]
@@ -62,29 +61,14 @@ class EnvironmentSite:
         self.receiver, self.environment, self.folder = receiver, environment, folder
         self.log, self.lived = folder / "bridge.log", folder / "lived.jsonl"
 
-    @contextmanager
-    def drive(self, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    def drive(self, *arguments: str, **variables: str) -> AbstractContextManager[subprocess.Popen[bytes]]:
         """A bridge process that does not outlive the block."""
-        self.receiver.pairing()
-        uri = (self.receiver.folder / "pairing.txt").read_text().strip()
-        spool = ["--spool", str(self.folder / "spool")]
-        command = [sys.executable, "-m", "bridge", "drive", "--env", self.environment.name, *spool, *arguments]
-        environment = os.environ | {"AC_BRIDGE_URI": uri, "TOY_LOG": str(self.lived), "PYTHONPATH": PATH} | variables
-        with self.log.open("ab") as log:
-            bridge = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=log)
-        try:
-            yield bridge
-        finally:
-            bridge.kill()
-            bridge.wait()
+        known = {"TOY_LOG": str(self.lived), "PYTHONPATH": PATH} | variables
+        return bridge_process(self.receiver, self.folder, "drive", "--env", self.environment.name, *arguments, **known)
 
     def batches(self) -> list[Batch]:
         """What is stored."""
-        store = Store(self.receiver.store_file)
-        try:
-            return [decode_batch(row.blob, self.environment.spaces.layout) for row in store.read_batches(0, 10**6)]
-        finally:
-            store.close()
+        return stored_batches(self.receiver, self.environment.spaces.layout)
 
     def steps(self) -> int:
         """How many steps are stored."""

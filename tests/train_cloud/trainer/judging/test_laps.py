@@ -1,13 +1,12 @@
 """What a bridge drives without exploration is a judgement; everything else in the stream is none."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from experience.batches import Batch
-from experience.codec import EpisodeRecord, decode_batch
+from experience.codec import EpisodeRecord
 from experience.environment import racing
 from experience.policy_driver import LAPS, PolicyDriver
 from experience.recorder import Recorder
@@ -18,6 +17,7 @@ from racing.policy_file import to_judge
 from racing.simulator import SimulatedCar
 from racing.task import Task
 from tests.support.experience import STREAM, made_up_batch
+from tests.support.in_memory import BatchesInMemory, RunInMemory
 from tests.support.judged import SIGNATURE, TRACK, checkpoint
 from train_cloud.run_folder.keys import POLICY
 from train_cloud.trainer.judging.laps import LapsOfVersion
@@ -26,38 +26,11 @@ LAYOUT = racing().spaces.layout
 HZ = 20.0
 
 
-@dataclass
-class Run:
-    """A run whose every number the test sets."""
-
-    policy: Policy | None
-    to_judge: Policy | None
-    done: bool = False
-    lead_steps: int = 0
-    max_lead_steps: int | None = None
-
-
-@dataclass
-class Batches:
-    """A sink in memory."""
-
-    stored: list[Batch] = field(default_factory=list)
-
-    def append(self, blob: bytes, _steps: int, _by_car: Mapping[int, int] | None = None) -> int:
-        """Keep the batch."""
-        self.stored.append(decode_batch(blob, LAYOUT))
-        return len(self.stored)
-
-    def steps_of_car(self, _car: int) -> int:
-        """Of what is kept."""
-        return sum(batch.steps for batch in self.stored)
-
-
 def driven(laps: bool, steps: int) -> list[Batch]:
     """What a real driver records in so many steps, of a policy to judge as version 8 and then of version 7."""
     file = checkpoint(100, laps).files[POLICY]
     marked = Policy.from_bytes(to_judge(file, 8), SIGNATURE)
-    run, sink = Run(replace(Policy.from_bytes(file, SIGNATURE), version=7), marked), Batches()
+    run, sink = RunInMemory(replace(Policy.from_bytes(file, SIGNATURE), version=7), marked), BatchesInMemory(LAYOUT)
     recorder = Recorder(sink, LAYOUT, 1, flush_steps=100)
     # Not in real time, but as if.
     driving = VectorDriving(SimulatedCar(TRACK, 1, start="line"), Task(TRACK))
