@@ -128,6 +128,7 @@ DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "any": {
         "learning_starts": 2_000,
         "updates_per_step": 1.0,
+        "demonstration_updates": 1.0,
         "batch_size": 256,
         "n_step": 1,
         "mirrored": 0.0,
@@ -145,6 +146,7 @@ DEFAULTS: Final[dict[str, dict[str, Any]]] = {
     "xqc": {"n_step": 3},
     "racing sac": {
         "learning_starts": 500,
+        "demonstration_updates": 4.0,
         "batch_size": 128,
         "n_step": 3,
         "mirrored": 0.5,
@@ -208,6 +210,8 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """Share of each batch that is learned from as in a mirror, so that left bends teach right ones (racing only)."""
     demonstration_share: Annotated[float, Meta(ge=0, le=1)] = 0.5
     """Share of each batch that is drawn from demonstrations, while there are any (not PPO, which drops them)."""
+    demonstration_updates: Annotated[float, Meta(ge=1, le=100)] = BY_METHOD
+    """Times `updates_per_step` once there are demonstrations; the policy's average spans as many more (not PPO)."""
     behaviour_cloning_updates: Annotated[int, _in("updates", ge=0, le=1_000_000)] = 0
     """Updates in which the policy only imitates the demonstrations, before its first one of learning (not DQN, PPO)."""
     learning_rate: Rate = BY_METHOD

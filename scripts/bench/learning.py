@@ -26,7 +26,7 @@ from racing.reference_driver import ReferenceDriver
 from racing.task import TaskConfig
 from racing.track import parse_track
 from runtime.exit_codes import ExitCode
-from scripts.bench.learning_drive import DEMONSTRATIONS, PUBLISH_STEPS, learn, learn_as_stable_baselines3
+from scripts.bench.learning_drive import PUBLISH_STEPS, SHARES_OF_SPEED, learn, learn_as_stable_baselines3
 from scripts.bench.measuring import head, options, row
 from scripts.bench.setting import setting
 
@@ -229,10 +229,10 @@ def main() -> ExitCode:
 
 def _problem(methods: Iterable[str], tracks: Iterable[str], steps: int, every: int) -> str:
     """What is wrong with what was asked for, as a sentence; or ""."""
-    shown = [f"{method}+{kind}" for method in METHODS if method != RIVAL for kind in DEMONSTRATIONS]
+    shown = [f"{method}+{kind}" for method in METHODS if method != RIVAL for kind in SHARES_OF_SPEED]
     unknown = [method for method in methods if method not in METHODS and method not in shown]
     if unknown:
-        known = f"{', '.join(METHODS)}, and all but the first with +{', +'.join(DEMONSTRATIONS)}"
+        known = f"{', '.join(METHODS)}, and all but the first with +{', +'.join(SHARES_OF_SPEED)}"
         return f"There is no method called {', '.join(unknown)}; there are: {known}."
     if every % PUBLISH_STEPS or steps % every:
         return f"--steps must be a multiple of --every, and that of {PUBLISH_STEPS}."

@@ -34,10 +34,8 @@ PUBLISH_STEPS: Final = 20
 """Between two versions of the policy that drives: one second, as in the demo."""
 
 DEMONSTRATED_LAPS: Final = 2
-LAZY: Final = 0.7
-"""Share of its speed that a lazy driver keeps to."""
-DEMONSTRATIONS: Final = ("laps", "lazy", "wrong")
-"""By the reference driver; by it at a LAZY pace; by it for as long, with the steering reversed."""
+SHARES_OF_SPEED: Final = {"laps": 0.9, "limit": 1.0, "lazy": 0.7, "wrong": 1.0}
+"""What the reference driver keeps to: as a person who leaves a margin; at the limit; lazily; with steering reversed."""
 
 Judge = Callable[[int, Policy], None]
 """Is told each policy that is to be judged, and after how many steps."""
@@ -48,7 +46,7 @@ def learn(
 ) -> str:
     """Learn for so many steps by a run with these `settings` (fields of RunConfig); what ended it early, or "".
 
-    `every` is a multiple of PUBLISH_STEPS; `shown` is one of DEMONSTRATIONS, or "" for none, and not among the steps.
+    `every` is a multiple of PUBLISH_STEPS; `shown` is one of SHARES_OF_SPEED, or "" for none, and not among the steps.
     """
     bucket = BucketConfig(name="unused")
     run = RunConfig(run_id="bench", bucket=bucket, seed=seed, device="cpu", total_timesteps=steps, **settings)
@@ -60,11 +58,10 @@ def learn(
 
 
 def demonstrated(track: Track, shown: str) -> list[Batch]:
-    """DEMONSTRATED_LAPS from before the line, as a bridge records what no policy drives."""
+    """DEMONSTRATED_LAPS from before the line, as a bridge records what no policy drives; wrong ones last as long."""
     driver, layout = ReferenceDriver(track), racing().spaces.layout
     steps = round(DEMONSTRATED_LAPS * driver.lap_time_estimate * TaskConfig().control_hz)
-    if shown == "lazy":
-        driver.speed *= LAZY
+    driver.speed *= SHARES_OF_SPEED[shown]
     act, sign = reference_actions(driver), np.array([-1.0 if shown == "wrong" else 1.0, 1.0], np.float32)
     driving = VectorDriving(SimulatedCar(track, start="line"), Task(track))
     chunk, laps, observation = Chunk(PUBLISH_STEPS, 1, layout), 0, driving.reset()
@@ -84,12 +81,12 @@ def demonstrated(track: Track, shown: str) -> list[Batch]:
 
 def _learn(run: RunConfig, track: Track, every: int, judge: Judge, shown: list[Batch]) -> None:
     environment = racing()
-    learner, pace = make_learner(run, environment), pace_of(run, None, 0, 0)
+    demonstrations = sum(known.steps for known in shown)
+    learner, pace = make_learner(run, environment), pace_of(run, None, 0, 0, demonstrations)
     driving = VectorDriving(SimulatedCar(track, seed=run.seed), Task(track))
     chunk, exploration = Chunk(PUBLISH_STEPS, 1, environment.spaces.layout), Exploration(run.seed)
     policy, updates = environment.policy(learner.policy(1)), 0
     observation = driving.reset()
-    demonstrations = sum(known.steps for known in shown)
     for known in shown:
         learner.take(known)
     for begun in range(0, run.total_timesteps, PUBLISH_STEPS):

@@ -75,12 +75,8 @@ class Trainer:
 
     def __post_init__(self, layout: Layout, best: Checkpoint | None) -> None:
         counters = self.counters
-        begun = counters.driven, counters.updates, counters.demonstrations
-        self._pace = pace_of(self.config, counters.pace, *begun)
-        if counters.pace not in (None, self._pace):
-            told = fields(updates_per_step=self._pace.updates_per_step, from_steps=self._pace.from_steps)
-            _log.info("other settings than before: updates are counted from here on", extra=told)
-        counters.pace, counters.made_by = self._pace, method_and_networks(self.config)
+        counters.made_by = method_and_networks(self.config)
+        self._find_pace()
         self._publisher = Publisher(self.store, self.counters)
         racing = self.config.environment.kind == "racing"
         drives = Drives(self.config.task.control_hz) if racing else None
@@ -162,13 +158,30 @@ class Trainer:
         _log.info(state, extra=fields(done=f"{self.learned_steps()}/{self.config.total_timesteps}", **self._story))
         return done
 
+    def _find_pace(self) -> None:
+        """How many updates the steps ask for by the settings of now, and by whether there are demonstrations."""
+        counters = self.counters
+        self._pace = pace_of(self.config, counters.pace, counters.driven, counters.updates, counters.demonstrations)
+        if counters.pace not in (None, self._pace):
+            told = fields(updates_per_step=self._pace.updates_per_step, from_steps=self._pace.from_steps)
+            _log.info("another pace than before: updates are counted from here on", extra=told)
+        counters.pace = self._pace
+
+    def _read(self) -> int:
+        """Take in what is new; returns how many batches."""
+        shown = self.counters.demonstrations
+        read = self._ingest.read()
+        if not shown and self.counters.demonstrations:
+            self._find_pace()
+        return read
+
     def _act(self) -> int:
         """Have the actor go on, if there is one, and take in what is new; returns how many batches."""
         if self.actor is None:
-            return self._ingest.read()
+            return self._read()
         self.actor.turn(self._most_steps())
         pending = self.actor.pending_steps
-        read = self._ingest.read()
+        read = self._read()
         if not read and not pending:
             self.actor.all_are_counted(self.counters.steps)
         return read
@@ -274,7 +287,7 @@ class Trainer:
 
     def _forgive(self) -> None:
         """Owe no more updates than the cap: what is made from old experience alone teaches ever less."""
-        beyond = self._updates_owed() - most_owed(self.config)
+        beyond = self._updates_owed() - most_owed(self.config, self._pace)
         if beyond <= 0:
             return
         self._pace = self.counters.pace = self._pace.forgiving(beyond)
@@ -304,7 +317,7 @@ class Trainer:
         chunk = self.config.gradient_chunk
         if self.actor is not None and self.actor.is_stepping:
             # What one step of the PC asks for: the next action is not to wait for longer.
-            chunk = max(1, round(self.config.updates_per_step * self.config.environment.num_envs))
+            chunk = max(1, round(self._pace.updates_per_step * self.config.environment.num_envs))
         return min(self._updates_owed(), chunk)
 
     def _put_progress(self, state: TrainerState) -> None:

@@ -39,19 +39,20 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, from_updates=self.from_updates - updates)
 
 
-def most_owed(config: RunConfig) -> int:
-    """Updates that may be owed before more are forgiven.
+def most_owed(config: RunConfig, pace: Pace) -> int:
+    """Updates that may be owed at this pace before more are forgiven.
 
     Never so few that a simulated car, which waits for the trainer, would lead by what is forgiven.
     """
-    return max(config.max_updates_owed, math.ceil(2 * config.updates_per_step * config.max_lead_steps))
+    return max(config.max_updates_owed, math.ceil(2 * pace.updates_per_step * config.max_lead_steps))
 
 
-def asked_by(config: RunConfig) -> tuple[float, int]:
+def asked_by(config: RunConfig, demonstrations: int = 0) -> tuple[float, int]:
     """Updates for each step beyond the first so many; PPO's follow from its passes over each rollout."""
     if config.method == "ppo":
         return config.ppo.epochs / config.batch_size, 0
-    return config.updates_per_step, config.learning_starts
+    times = config.demonstration_updates if demonstrations and config.demonstration_share else 1.0
+    return config.updates_per_step * times, config.learning_starts
 
 
 def pace_of(config: RunConfig, known: Pace | None, steps: int, updates: int, demonstrations: int = 0) -> Pace:
@@ -59,7 +60,7 @@ def pace_of(config: RunConfig, known: Pace | None, steps: int, updates: int, dem
 
     None: a new run, or a checkpoint of an earlier version, whose settings are taken for today's if they can be.
     """
-    ratio, begin = asked_by(config)
+    ratio, begin = asked_by(config, demonstrations)
     if known is not None and (known.updates_per_step, known.learning_starts) == (ratio, begin):
         return known
     whole = Pace(updates_per_step=ratio, learning_starts=begin, from_steps=begin)

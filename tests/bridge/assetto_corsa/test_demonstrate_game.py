@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -171,8 +171,8 @@ def test_a_pause_breaks_a_lap_off_and_who_drives_on_shows_the_next(
     # A busy machine lets the game stand still for a moment, which is no end of a lap here.
     monkeypatch.setattr(car, "PATIENCE", 30.0)
     monkeypatch.setattr(car, "HEARTBEAT_SECONDS", 30.0)
-    with Spool(tmp_path / "spool") as spool:
-        laps = CleanLaps(Recorder(spool, racing().spaces.layout, 1), 0.05)
+    with Spool(tmp_path / "spool") as spool, closing(Recorder(spool, racing().spaces.layout, 1)) as recorder:
+        laps = CleanLaps(recorder, 0.05)
         task = Task(parse_track(TRACK), TaskConfig())
         driver = HumanDriver(human_car(GamePages()), task, RealTimeClock(0.05), laps, check=lambda: None)
         wait_until(lambda: driver.waits_for() == "you to drive", "the car to be seen standing", PATIENCE)

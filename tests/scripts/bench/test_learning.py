@@ -14,7 +14,7 @@ from racing.track import parse_track
 from runtime.exit_codes import ExitCode
 from scripts.bench import learning
 from scripts.bench.learning import RIVAL, Piece, find, finished, interval, keep, milestones, steadiness, table
-from scripts.bench.learning_drive import LAZY, demonstrated
+from scripts.bench.learning_drive import SHARES_OF_SPEED, demonstrated
 
 QUICK = ["--quick", "--methods", RIVAL, "sac", "sac+laps"]
 
@@ -83,18 +83,19 @@ def test_quickly_the_rival_and_our_own_learn_and_an_interrupted_computation_goes
     assert capsys.readouterr().out.splitlines()[2:] == shown.splitlines()[2:]
 
 
-@pytest.mark.parametrize(("shown", "pace"), [("laps", 1.0), ("lazy", 1 / LAZY), ("wrong", None)])
-def test_what_is_demonstrated_is_two_laps_that_no_policy_drove(shown: str, pace: float | None) -> None:
+@pytest.mark.parametrize("shown", SHARES_OF_SPEED)
+def test_what_is_demonstrated_is_two_laps_that_no_policy_drove(shown: str) -> None:
     track = parse_track("seed:7:1200")
     batches = demonstrated(track, shown)
     laps = [lap for batch in batches for lap in batch.laps]
     assert {int(version) for batch in batches for version in batch.policy_versions} == {0}
-    if pace is None:
+    if shown == "wrong":
         assert not laps
         assert sum(len(batch.episodes) for batch in batches) > 10
     else:
         assert [lap.clean for lap in laps] == [True, True]
-        assert laps[1].time == pytest.approx(pace * ReferenceDriver(track).lap_time_estimate, rel=0.06)
+        expected = ReferenceDriver(track).lap_time_estimate / SHARES_OF_SPEED[shown]
+        assert laps[1].time == pytest.approx(expected, rel=0.06)
 
 
 def test_what_cannot_be_computed_is_said(
@@ -102,7 +103,7 @@ def test_what_cannot_be_computed_is_said(
 ) -> None:
     for wrong, said in (
         (["--methods", "sca"], "no method called sca; there are: stable-baselines3, sac"),
-        (["--methods", f"{RIVAL}+laps"], "with +laps, +lazy, +wrong"),
+        (["--methods", f"{RIVAL}+laps"], "with +laps, +limit, +lazy, +wrong"),
         (["--every", "50"], "must be a multiple of"),
         (["--tracks", "seed:x"], "seed:x"),
     ):

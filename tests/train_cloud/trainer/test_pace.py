@@ -1,5 +1,7 @@
 """How many updates are owed when a run goes on with other settings than before."""
 
+from typing import Any
+
 import pytest
 
 from tests.support.runs import run_config
@@ -44,9 +46,14 @@ def test_what_is_forgiven_is_asked_for_no_more_and_its_steps_are_kept_up_with() 
 
 
 def test_what_a_simulated_car_may_lead_by_is_never_forgiven() -> None:
-    assert most_owed(run_config()) == 20_000
-    assert most_owed(run_config(max_updates_owed=10)) == 2 * 2_000
-    assert most_owed(run_config(updates_per_step=20.0)) == 2 * 20 * 2_000
+    def owed(demonstrations: int = 0, **settings: Any) -> int:
+        config = run_config(**settings)
+        return most_owed(config, pace_of(config, None, 0, 0, demonstrations))
+
+    assert owed() == 20_000
+    assert owed(max_updates_owed=10) == 2 * 2_000
+    assert owed(updates_per_step=20.0) == 2 * 20 * 2_000
+    assert owed(1, updates_per_step=2.0, demonstration_updates=10.0) == 2 * 20 * 2_000
 
 
 def test_a_run_without_an_update_collects_as_much_as_it_is_told_to() -> None:
@@ -73,8 +80,20 @@ def test_demonstrations_owe_no_update_and_stand_in_for_what_is_collected_first()
 
 
 def test_other_settings_owe_nothing_for_demonstrations_either() -> None:
-    before = pace_of(run_config(learning_starts=100), None, 0, 0)
+    before = pace_of(run_config(learning_starts=100, demonstration_updates=1.0), None, 0, 0)
     updates = before.asked(500, 400)
-    after = pace_of(run_config(learning_starts=200), before, 500, updates, 400)
+    after = pace_of(run_config(learning_starts=200, demonstration_updates=1.0), before, 500, updates, 400)
     assert (after.asked(500, 400), after.asked(510, 400)) == (updates, updates + 10)
     assert after.trained(updates, 400) == 500
+
+
+def test_more_updates_are_asked_for_from_where_the_first_demonstration_comes() -> None:
+    config = run_config(learning_starts=100, updates_per_step=0.5, demonstration_updates=4.0)
+    alone = pace_of(config, None, 0, 0)
+    updates = alone.asked(1_000)
+    helped = pace_of(config, alone, 1_000, updates, 600)
+    assert (helped.asked(1_000, 600), helped.asked(1_010, 600)) == (updates, updates + 20)
+    assert pace_of(config, helped, 1_200, updates, 700) is helped, "the second one changes nothing"
+    assert pace_of(config, None, 0, 0, 600).asked(10, 600) == 20, "before the first step it is so from the start"
+    unused = run_config(learning_starts=100, updates_per_step=0.5, demonstration_updates=4.0, demonstration_share=0.0)
+    assert pace_of(unused, alone, 1_000, updates, 600) is alone, "where they are not learned from, they help nobody"

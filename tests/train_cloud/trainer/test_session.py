@@ -347,7 +347,8 @@ def test_a_killed_and_a_terminated_trainer_leave_the_same_run_behind(run: Run) -
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["sac", "tqc", "crossq", "xqc"])
 def test_a_killed_trainer_goes_on_with_all_that_was_demonstrated(run: Run, method: str) -> None:
-    config = run.config(method=method, total_timesteps=480, save_frequency=100, buffer_size=120)
+    settings = {"total_timesteps": 480, "save_frequency": 100, "buffer_size": 120, "demonstration_updates": 1.0}
+    config = run.config(method=method, **settings)
     shown = {1, 2, 3, 8, 16, 21}
     run.store.add_batches(incoming(range(1, 14), demonstrated=shown))
     process = run.start_process(config)
@@ -369,6 +370,18 @@ def test_a_killed_trainer_goes_on_with_all_that_was_demonstrated(run: Run, metho
     metrics = run.metrics()
     assert (metrics["demonstrations"], metrics["trained_steps"], metrics["steps_left"]) == (120, 480, 0)
     assert "demonstrations=120" in run.log.read_text()
+
+
+def test_from_the_first_demonstration_on_there_are_more_updates_a_step(run: Run) -> None:
+    run.store.add_batches(incoming(range(1, 11)))
+    ending = run.start(run.config(demonstration_updates=4.0))
+    wait_until(lambda: run.store.progress().updates == 50, "half an update for each step from the hundredth on")
+    run.store.add_batches(incoming(range(1, 12), demonstrated={11}))
+    wait_until(lambda: run.store.progress().consumed_steps == 220, "the demonstration is taken in")
+    run.store.add_batches(incoming(range(1, 22), demonstrated={11}))
+    assert ending.result(300) == ExitCode.OK
+    counters = run.counters()
+    assert (counters.driven, counters.demonstrations, counters.updates) == (400, 20, 50 + 200 * 2)
 
 
 def rebuilt_digest(run: Run) -> str:

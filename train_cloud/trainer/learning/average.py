@@ -28,7 +28,7 @@ class Average(Generic[_Module]):
         """Be the module of now."""
         self.module.load_state_dict(self._of.state_dict())
 
-    def follow(self, updates: int) -> None:
+    def follow(self, updates: float) -> None:
         """Move towards the module of now, of which the last so many updates were not seen."""
         pairs = [(mine, theirs) for mine, theirs in self._pairs() if mine.is_floating_point()]
         mine, theirs = map(list, zip(*pairs, strict=True))

@@ -35,6 +35,8 @@ class ReplayLearner(LibraryLearner):
         self.replay: ReplayBuffer = algorithm.replay_buffer
         self.demonstrations = beside(self.replay)
         self._learning, self._batch_size, self._n_step = algorithm, batch_size, n_step
+        self.demonstration_updates = 1.0
+        """Times as many updates are asked for with demonstrations; the average goes by steps, not by updates."""
 
     @property
     def remembers(self) -> int:
@@ -56,7 +58,8 @@ class ReplayLearner(LibraryLearner):
             return 0
         self._learning.train(gradient_steps=budget, batch_size=self._batch_size)
         if self.average is not None:
-            self.average.follow(budget)
+            shown = self.demonstrations is not None and self.demonstrations.size() > 0
+            self.average.follow(budget / (self.demonstration_updates if shown else 1.0))
         return budget
 
     def figures(self) -> Figures:

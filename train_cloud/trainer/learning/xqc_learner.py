@@ -59,6 +59,8 @@ class XqcLearner:
         self.average: Average[NormalisedNetwork] | None = None
         self.cloning = 0
         """Updates of the actor alone, by the demonstrations that there are before the first of all updates."""
+        self.demonstration_updates = 1.0
+        """Times as many updates are asked for with demonstrations; the average goes by steps, not by updates."""
         self.exploration_correlation = 0.0
         """Of a bridge's noise with that of the step before."""
 
@@ -107,7 +109,7 @@ class XqcLearner:
         # What the actor's latest update told stands until the next.
         self._losses |= {name: one / made[name] for name, one in zip(made, sums, strict=True) if made[name]}
         if self.average is not None:
-            self.average.follow(budget)
+            self.average.follow(budget / (self.demonstration_updates if mixes else 1.0))
             # A mean of rows of length one is shorter than one.
             self.average.module.normalise_weights()
         return budget
