@@ -119,14 +119,16 @@ def test_the_policy_is_the_average_and_a_resumed_run_goes_on_from_it(method: str
 
 
 @pytest.mark.parametrize("method", ["sac", "xqc"])
-def test_with_demonstrations_the_average_spans_as_many_more_updates_as_a_step_asks_for(method: str) -> None:
+def test_with_demonstrations_the_average_spans_as_many_more_updates_as_a_step_asks_for(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = {"policy_average": 50, "demonstration_updates": 4.0}
     helped, alone = learner_of(method, **settings), learner_of(method, **settings | {"demonstration_updates": 1.0})
     for learner in (helped, alone):
         learner.take(made_up_batch(4, (60,), version=0))
         assert learner.average is not None
         followed: list[float] = []
-        learner.average.follow = followed.append  # type: ignore[method-assign]  # only looked at
+        monkeypatch.setattr(learner.average, "follow", followed.append)
         learner.take(made_up_batch(5, (60,)))
         learner.update(8)
         assert followed == [2.0 if learner is helped else 8.0]
