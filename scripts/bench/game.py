@@ -48,7 +48,7 @@ class Shown:
     """The demonstration: so many laps at this share of the reference driver's speed."""
 
     laps: int = 2
-    pace: float = 1.0
+    pace: float = 0.9
 
 
 class Lesson:
