@@ -293,6 +293,11 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
             return 0.0
         return math.exp(-1.0 / (self.exploration_seconds * self.task.control_hz))
 
+    @property
+    def updates_with_demonstrations(self) -> float:
+        """How many times as many updates a step asks for once there are demonstrations that are learned from."""
+        return self.demonstration_updates if self.demonstration_share else 1.0
+
 
 def load_run_config(path: str | Path) -> RunConfig:
     """The configuration in the JSON file at `path`. Raises ConfigError."""

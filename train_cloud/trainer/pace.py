@@ -51,7 +51,7 @@ def asked_by(config: RunConfig, demonstrations: int = 0) -> tuple[float, int]:
     """Updates for each step beyond the first so many; PPO's follow from its passes over each rollout."""
     if config.method == "ppo":
         return config.ppo.epochs / config.batch_size, 0
-    times = config.demonstration_updates if demonstrations and config.demonstration_share else 1.0
+    times = config.updates_with_demonstrations if demonstrations else 1.0
     return config.updates_per_step * times, config.learning_starts
 
 

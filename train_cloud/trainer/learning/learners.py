@@ -94,7 +94,8 @@ def _add_extras(learner: OffPolicyLearner | XqcLearner, config: RunConfig, envir
     """What a run asks for beside the algorithm; what only racing has is passed over elsewhere."""
     if config.mirrored and environment.name == RACING and isinstance(learner.replay, PackedReplayBuffer):
         learner.replay.mirror(*MIRRORED, config.mirrored)
-    learner.cloning, learner.demonstration_updates = config.behaviour_cloning_updates, config.demonstration_updates
+    learner.cloning = config.behaviour_cloning_updates
+    learner.demonstration_updates = config.updates_with_demonstrations
     learner.exploration_correlation = config.exploration_correlation
     if config.policy_average > 1:
         if isinstance(learner, XqcLearner):

@@ -124,7 +124,8 @@ def test_with_demonstrations_the_average_spans_as_many_more_updates_as_a_step_as
 ) -> None:
     settings = {"policy_average": 50, "demonstration_updates": 4.0}
     helped, alone = learner_of(method, **settings), learner_of(method, **settings | {"demonstration_updates": 1.0})
-    for learner in (helped, alone):
+    unused = learner_of(method, **settings, demonstration_share=0.0)
+    for learner in (helped, alone, unused):
         learner.take(made_up_batch(4, (60,), version=0))
         assert learner.average is not None
         followed: list[float] = []
