@@ -36,15 +36,6 @@ def started(module: str, backend: str) -> tuple["subprocess.Popen[str]", int]:
     return bridge, int(bridge.stdout.readline())
 
 
-def gone(process: int) -> bool:
-    """Whether there is no such process any more, or only its remains."""
-    try:
-        return "State:\tZ" in Path(f"/proc/{process}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        # It may end between the opening of the file and the reading.
-        return True
-
-
 def end(bridge: "subprocess.Popen[str]") -> None:
     bridge.kill()
     with bridge:

@@ -13,7 +13,8 @@ from bridge.assetto_corsa.controls.controls import BackendUnavailable, Button
 from bridge.assetto_corsa.controls.gamepad import Gamepad
 from bridge.assetto_corsa.controls.supervisor import Supervised
 from bridge.assetto_corsa.controls.vjoy import VJoy
-from tests.support.guarded_bridge import commanded, commanded_until_lost, end, gone, started
+from tests.support.ended import has_ended
+from tests.support.guarded_bridge import commanded, commanded_until_lost, end, started
 from tests.support.waiting import wait_until
 
 STAND_IN = """
@@ -162,7 +163,7 @@ def test_a_pad_belongs_to_the_guard_and_outlives_the_bridge_until_the_car_is_slo
 
     bridge.send_signal(signal.SIGKILL)
     wait_until(lambda: pad_file.read_text() == "0 0.30 0.00 0.00", "the pad is neutral")
-    wait_until(lambda: gone(guard), "the guard ends")
+    wait_until(lambda: has_ended(guard), "the guard ends")
 
     assert pad_file.read_text() == "unplugged"
     end(bridge)

@@ -15,6 +15,7 @@ from bridge.link.link import Link
 from bridge.pairing import command as pairing_command
 from bridge.pairing.command import NoAnswer, look_up_pairing
 from bridge.spool import Spool
+from tests.support.ended import has_ended
 from tests.support.links import INTRODUCTION, append
 from tests.support.waiting import wait_until
 from tests.support.wire_server import WireServer
@@ -69,7 +70,7 @@ def test_a_command_that_takes_too_long_is_ended_with_all_that_it_started(
     with pytest.raises(NoAnswer, match=r"no answer within 60 s; it said: i-1 boots$"):
         look_up_pairing(waiting(tmp_path))
     number = int((tmp_path / "pid").read_text())
-    wait_until(lambda: not _runs(number), "what the shell had started is gone")
+    wait_until(lambda: has_ended(number), "what the shell had started is gone")
 
 
 def test_nobody_waits_for_a_command_after_the_stop(tmp_path: Path) -> None:
@@ -84,15 +85,7 @@ def test_nobody_waits_for_a_command_after_the_stop(tmp_path: Path) -> None:
     with pytest.raises(NoAnswer, match="Stopped"):
         look_up_pairing(waiting(tmp_path), stop=stop)
     started.join()
-    wait_until(lambda: not _runs(int((tmp_path / "pid").read_text())), "the command is gone")
-
-
-def _runs(process_number: int) -> bool:
-    stat = Path(f"/proc/{process_number}/stat")
-    try:
-        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    wait_until(lambda: has_ended(int((tmp_path / "pid").read_text())), "the command is gone")
 
 
 def test_a_replacement_at_another_address_is_found_by_looking_it_up(

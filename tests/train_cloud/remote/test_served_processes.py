@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.ended import has_ended
 from tests.support.pictures_env import HANGS, NAME
 from tests.support.receivers import ThreadedReceiver
 from tests.support.remote_pc import receiver_here
@@ -42,14 +43,6 @@ def serve_env(receiver: ThreadedReceiver, *arguments: str) -> Iterator["subproce
     finally:
         process.kill()
         process.wait()
-
-
-def is_gone(pid: int) -> bool:
-    """Whether there is no such process; one that nobody has waited for is none."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def begun(calls: Path, **more: object) -> tuple[RemoteVectorEnv, set[int]]:
@@ -92,7 +85,7 @@ def test_who_ends_it_closes_its_environments_and_leaves_no_process(
         else:
             os.killpg(pc.pid, signal.SIGINT)
         assert pc.wait(120.0) == 0
-        assert all(map(is_gone, pids))
+        assert all(map(has_ended, pids))
         assert mark.read_text() == "closed\n" * COUNT
 
 
@@ -109,7 +102,7 @@ def test_if_it_is_killed_its_processes_end(
             wait_until(mark.exists, "an environment that hangs")
         pc.kill()
         pc.wait()
-        wait_until(lambda: all(map(is_gone, pids)), "the end of the processes")
+        wait_until(lambda: all(map(has_ended, pids)), "the end of the processes")
 
 
 @pytest.mark.timeout(300)

@@ -16,8 +16,9 @@ from bridge.assetto_corsa.controls.csp import CustomAI
 from bridge.assetto_corsa.controls.guard import APPLY, HEARTBEAT_SECONDS, MESSAGE, Mailbox, guard
 from bridge.assetto_corsa.controls.supervisor import GuardLost, Supervised
 from tests.support.custom_ai import CONTROLS, answering, pedals
+from tests.support.ended import has_ended
 from tests.support.fake_game import FakeGame
-from tests.support.guarded_bridge import ROOT, commanded, commanded_until_lost, end, gone, started
+from tests.support.guarded_bridge import ROOT, commanded, commanded_until_lost, end, started
 from tests.support.idle_backend import IdleBackend
 from tests.support.waiting import wait_until
 
@@ -46,7 +47,7 @@ def test_a_killed_bridge_leaves_a_neutral_car_and_after_a_while_no_page(memory: 
     # The page goes in the end; a game has it mapped until then.
     with (memory / CONTROLS).open("rb"):
         wait_until(lambda: pedals(memory) == NEUTRAL, "the controls are neutral")
-    wait_until(lambda: gone(guard), "the guard ends")
+    wait_until(lambda: has_ended(guard), "the guard ends")
 
     assert not (memory / CONTROLS).exists()
     end(bridge)
@@ -61,9 +62,9 @@ def test_a_bridge_that_stands_still_leaves_a_neutral_car_until_it_comes_back(mem
     bridge.send_signal(signal.SIGCONT)
     wait_until(lambda: pedals(memory) == FLAT_OUT, "it drives again")
 
-    assert not gone(guard)
+    assert not has_ended(guard)
     end(bridge)
-    wait_until(lambda: gone(guard), "the guard ends")
+    wait_until(lambda: has_ended(guard), "the guard ends")
 
 
 def test_the_guard_of_a_dead_bridge_leaves_the_next_one_alone(memory: Path) -> None:
@@ -73,7 +74,7 @@ def test_the_guard_of_a_dead_bridge_leaves_the_next_one_alone(memory: Path) -> N
     successor.open()
     successor.apply(0.0, 0.5, 0.0)
 
-    wait_until(lambda: gone(guard), "the guard ends")
+    wait_until(lambda: has_ended(guard), "the guard ends")
 
     assert pedals(memory) == (0.5, 0.0, 0.0, 0.0, 0.0)
     successor.close()
@@ -92,7 +93,7 @@ def test_a_closed_bridge_is_neutral_and_leaves_no_page_and_no_guard_after_a_whil
 
     assert left == b"\0\0\0\0" + b"\x9a\x99\x99\x3e", "gas 0, brake 0.3"
     assert guard is not None
-    wait_until(lambda: gone(guard), "the guard ends")
+    wait_until(lambda: has_ended(guard), "the guard ends")
     assert not (memory / CONTROLS).exists()
 
 
@@ -107,7 +108,7 @@ def test_the_car_of_a_closed_bridge_is_held_and_the_next_one_takes_it_meanwhile(
     successor.apply(1.0, 1.0, 0.0)
     assert guard is not None
     os.kill(guard, signal.SIGKILL)
-    wait_until(lambda: gone(guard), "the first guard ends")
+    wait_until(lambda: has_ended(guard), "the first guard ends")
     commanded(successor, lambda: pedals(memory) == FLAT_OUT, "the next one drives")
     successor.close()
     wait_until(lambda: not (memory / CONTROLS).exists(), "the page goes")
@@ -145,7 +146,7 @@ def test_a_guard_that_hangs_is_found_out_and_nobody_waits_for_it(memory: Path, m
 
     assert commanded_until_lost(backend) < 0.05, "nobody waits for it"
 
-    wait_until(lambda: gone(guard), "it is ended")
+    wait_until(lambda: has_ended(guard), "it is ended")
     assert pedals(memory) == NEUTRAL
     backend.close()
     wait_until(lambda: not (memory / CONTROLS).exists(), "the page goes after a while")
@@ -172,7 +173,7 @@ def test_ctrl_c_in_the_terminal_is_not_for_the_guard(memory: Path) -> None:
     for _ in range(20):
         commanded(backend, lambda: pedals(memory) == FLAT_OUT, "it drives on")
 
-    assert not gone(backend.guard_pid)
+    assert not has_ended(backend.guard_pid)
     backend.close()
 
 
@@ -187,7 +188,7 @@ def test_renewed_controls_are_a_new_page_with_a_new_guard(memory: Path) -> None:
         assert struct.unpack("<5f", held.read(20)) == NEUTRAL, "what CSP may still read of the old one"
         assert os.fstat(held.fileno()).st_ino != (memory / CONTROLS).stat().st_ino
 
-    assert gone(guard)
+    assert has_ended(guard)
     assert backend.guard_pid not in (None, guard)
     commanded(backend, lambda: pedals(memory) == FLAT_OUT, "it drives")
     backend.close()
@@ -229,7 +230,7 @@ def test_the_car_of_a_killed_bridge_comes_to_a_stop_in_the_game(
 
         bridge.send_signal(signal.SIGKILL)
         wait_until(lambda: game.physics("gas") == 0.0 and game.physics("brake") > 0.2, "it brakes")
-        wait_until(lambda: gone(guard), "the guard ends")
+        wait_until(lambda: has_ended(guard), "the guard ends")
         wait_until(lambda: game.physics("speedKmh") < 1.0, "it stands")
         end(bridge)
 

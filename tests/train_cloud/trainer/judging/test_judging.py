@@ -1,10 +1,14 @@
 """Checkpoints are judged by a child that costs learning nothing; the best is kept in the bucket."""
 
+import fcntl
 import json
 import os
 import signal
+import sys
+import termios
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +18,7 @@ import pytest
 
 from racing.policy import Policy
 from racing.policy_file import is_to_judge
+from tests.support.ended import has_ended
 from tests.support.experience import STREAM, made_up_batch
 from tests.support.judged import SIGNATURE, announce, checkpoint
 from tests.support.moto_s3 import MotoS3, s3
@@ -75,20 +80,22 @@ class Site:
         self.uploads.close()
 
 
+def unread(site: Site) -> int:
+    """Bytes that were written for the child that judges and that it has not read."""
+    simulator = site.judging._simulator
+    assert simulator is not None
+    assert simulator._child is not None
+    assert simulator._child.stdin is not None
+    count = fcntl.ioctl(simulator._child.stdin.fileno(), termios.FIONREAD, bytes(4))
+    return int.from_bytes(count, sys.byteorder)
+
+
 @pytest.fixture
 def site(tmp_path: Path, s3: MotoS3) -> Iterator[Site]:
     made = Site(tmp_path, s3)
     announce(made.store)
     yield made
     made.close()
-
-
-def gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_the_best_is_kept_beside_the_newest(site: Site, caplog: pytest.LogCaptureFixture) -> None:
@@ -166,7 +173,11 @@ def test_a_damaged_best_counts_no_more_and_the_next_takes_its_place(
 def test_one_that_waits_is_dropped_for_the_newest_and_nobody_waits_for_a_child_that_hangs(site: Site) -> None:
     site.judge(100, laps=False)
     os.kill(site.child(), signal.SIGSTOP)
-    for steps in (200, 300, 400):
+    site.judging.saved(checkpoint(200, laps=True))
+    simulator = site.judging._simulator
+    assert simulator is not None
+    wait_until(lambda: simulator._waiting is None, "the one at 200 is under way")
+    for steps in (300, 400):
         site.judging.saved(checkpoint(steps, laps=True))
         site.judging.look()
     assert site.judged(100)
@@ -187,9 +198,11 @@ def test_a_child_that_is_killed_costs_its_judgement_and_is_replaced(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.judge(100, laps=False)
-    os.kill(site.child(), signal.SIGSTOP)
+    pid = site.child()
+    os.kill(pid, signal.SIGSTOP)
     site.judging.saved(checkpoint(200, laps=True))
-    os.kill(site.child(), signal.SIGKILL)
+    wait_until(lambda: unread(site) > 0, "the child was asked")
+    os.kill(pid, signal.SIGKILL)
     wait_until(lambda: "could not be judged: training goes on" in caplog.text, "that is told", 30.0)
     site.judge(300, laps=True)
 
@@ -206,18 +219,25 @@ def test_the_child_ends_with_a_trainer_that_is_killed(run: Run) -> None:
     run.store.request_checkpoint()
 
     def child() -> int | None:
-        for task in Path(f"/proc/{process.pid}/task").iterdir():
-            for pid in (task / "children").read_text().split():
-                if b"judging.child" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    return int(pid)
+        # A thread, or a child of it, may end between the list and the look at it.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for task in Path(f"/proc/{process.pid}/task").iterdir():
+                for pid in (task / "children").read_text().split():
+                    if b"judging.child" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                        return int(pid)
         return None
 
-    wait_until(lambda: child() is not None, "the child judges", 60.0)
-    pid = child()
-    assert pid is not None
+    seen: list[int] = []
+
+    def judges() -> bool:
+        seen.extend(pid for pid in [child()] if pid is not None)
+        return bool(seen)
+
+    wait_until(judges, "the child judges", 60.0)
+    pid = seen[0]
     process.kill()
     process.wait(120)
-    wait_until(lambda: gone(pid), "the child has ended", 30.0)
+    wait_until(lambda: has_ended(pid), "the child has ended", 30.0)
 
 
 def test_log_metrics_and_curves_tell_the_newest_and_the_best(run: Run, caplog: pytest.LogCaptureFixture) -> None:
