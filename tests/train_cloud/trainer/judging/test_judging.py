@@ -1,11 +1,9 @@
 """Checkpoints are judged by a child that costs learning nothing; the best is kept in the bucket."""
 
-import fcntl
 import json
 import os
 import signal
 import sys
-import termios
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -82,6 +80,9 @@ class Site:
 
 def unread(site: Site) -> int:
     """Bytes that were written for the child that judges and that it has not read."""
+    import fcntl
+    import termios
+
     simulator = site.judging._simulator
     assert simulator is not None
     assert simulator._child is not None
