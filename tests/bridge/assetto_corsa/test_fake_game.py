@@ -81,13 +81,20 @@ def test_a_new_session_waits_in_the_drive_menu_until_the_start_button_dismisses_
 
 def test_packets_come_at_333_hz_and_frames_at_100_and_a_core_stays_free(game: FakeGame) -> None:
     game.live()
-    before, first = game.tell("cost"), game.truth()
-    let_pass(game, 400)
-    last, after = game.truth(), game.tell("cost")
-    seconds, packets, frames = after["time"] - before["time"], *(last[name] - first[name] for name in PACKETS)
-    assert packets / seconds < 340.0
-    assert frames / packets == pytest.approx(100 / 333, rel=0.1)
-    assert (after["cpu"] - before["cpu"]) / seconds < 0.4
+
+    def share_of_a_core() -> float:
+        before, first = game.tell("cost"), game.truth()
+        let_pass(game, 400)
+        last, after = game.truth(), game.tell("cost")
+        seconds, packets, frames = after["time"] - before["time"], *(last[name] - first[name] for name in PACKETS)
+        assert packets / seconds < 340.0
+        assert frames / packets == pytest.approx(100 / 333, rel=0.1)
+        # It makes up for at most 50 ms without a sleep, and a busy machine cannot make a program sleep that spins.
+        assert after["sleeps"] - before["sleeps"] > packets / 20
+        return float((after["cpu"] - before["cpu"]) / seconds)
+
+    # What other processes do on the same core is billed, too: a window without them comes.
+    wait_until(lambda: share_of_a_core() < 0.4, "a window in which it takes less than 0.4 of a core")
 
 
 def test_a_frame_cap_slows_the_graphics_page_only(game: FakeGame) -> None:
