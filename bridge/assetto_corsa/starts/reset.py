@@ -38,8 +38,9 @@ _STILL_SECONDS = 1.0
 _POLL_SECONDS = 0.01
 _ASK_AGAIN_SECONDS = 0.3
 """CSP sees a teleport for a moment only; a game that hangs then has missed it."""
-_NOT_BEGUN_SECONDS = 0.5
-"""A lap clock below it has not begun to run."""
+_NOT_BEGUN_SECONDS = 2.0
+"""A lap clock below it has hardly begun: it may not be seen to jump back, for it runs on while the button that leaves
+the menu is held (PRESS_SECONDS)."""
 _UNMOVED_SECONDS = 3.0
 """For so long a restart must have had no effect before a car that stands at the start is taken for restarted."""
 _SHIFT_SECONDS = 0.1

@@ -62,6 +62,7 @@ class Scripted:
                 packet=self.sight.packet + 1,
                 position=(x, y),
                 speed=speed,
+                lap_clock=self.sight.lap_clock + seconds,
                 steer=self.command.steer + self.human_steers,
                 throttle=self.command.throttle,
                 brake=self.command.brake,
@@ -262,9 +263,11 @@ def test_a_car_that_stands_at_the_start_is_restarted_again_and_again(restarts_li
         assert start.way == "restart"
 
 
-def test_the_first_restart_of_a_session_that_has_just_begun_is_believed() -> None:
+@pytest.mark.parametrize("clock", [0.0, 0.3, 0.6, 0.8, 1.5])
+def test_the_first_restart_of_a_session_that_has_just_begun_is_believed(clock: float) -> None:
+    """Where the session begins anew the clock has come as far again before the button that dismisses the menu is up."""
     game = pad()
-    game.sight = replace(game.sight, position=PITS, speed=0.0, gear=1, lap_clock=0.0)
+    game.sight = replace(game.sight, position=PITS, speed=0.0, gear=1, lap_clock=clock)
     start = fresh_start(game)
 
     start()
