@@ -5,14 +5,19 @@ starts a new one by itself. It needs no Gymnasium, whose import would cost the g
 """
 
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from racing.car import BoolArray, Car, CarState
 from racing.clock import Clock, SimulatedClock
 from racing.task import End, Float32Array, Task, TaskMemory, controls_of, merge_memory, on_action_grid
+
+MOST_OFF_TRACKS: Final = 8
+_OFF_TRACK = End.OFF_TRACK.name.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,41 @@ class Step:
     episodes: tuple[EpisodeEnd, ...]
 
 
+class Moment(NamedTuple):
+    """N cars after a step, as the task sees them, and what the first one has completed so far: laps, the newest lap."""
+
+    state: CarState
+    memory: TaskMemory
+    laps: int
+    lap: Lap | None
+
+
+class Lookout:
+    """What other threads may see of cars while they are driven; it costs the driving thread next to nothing.
+
+    Several that drive the same cars in turn may share one.
+    """
+
+    def __init__(self) -> None:
+        self.moment: Moment | None = None
+        """The newest one, replaced whole; None before the first step."""
+        self.off_tracks: deque[tuple[float, float]] = deque(maxlen=MOST_OFF_TRACKS)
+        """Place and gap (m) where the newest episodes ended off the track; who looks takes them out."""
+        self._laps = 0
+        self._lap: Lap | None = None
+
+    def see(self, state: CarState, memory: TaskMemory, laps: tuple[Lap, ...], episodes: tuple[EpisodeEnd, ...]) -> None:
+        """A step has led here."""
+        for lap in laps:
+            if lap.car == 0:
+                self._laps, self._lap = self._laps + 1, lap
+        self.moment = Moment(state, memory, self._laps, self._lap)
+        for end in episodes:
+            if end.reason == _OFF_TRACK:
+                at = memory.projection
+                self.off_tracks.append((float(at.s[end.car]), float(at.gap[end.car])))
+
+
 class VectorDriving:
     """N cars driven in step; where an episode ends, that car starts a new one by itself.
 
@@ -71,6 +111,7 @@ class VectorDriving:
         now: time source for the action's age and the steps' durations, s.
         restarts: begin new episodes within the step in which one ended; False where whoever drives does it by `reset`,
             because a start takes its time, or can fail, and what ended must not be lost with it.
+        lookout: shows other threads each step; None where nobody looks.
     """
 
     def __init__(
@@ -80,12 +121,13 @@ class VectorDriving:
         clock: Clock | None = None,
         now: Callable[[], float] = time.perf_counter,
         restarts: bool = True,
+        lookout: Lookout | None = None,
     ) -> None:
         self.car = car
         self.task = task
         self.clock: Clock = clock or SimulatedClock()
         self.period = 1.0 / task.config.control_hz
-        self._now, self._restarts = now, restarts
+        self._now, self._restarts, self._lookout = now, restarts, lookout
         self.state: CarState
         """The state that the latest observation was made of."""
         self._memory: TaskMemory
@@ -130,6 +172,8 @@ class VectorDriving:
             EpisodeEnd(car, int(memory.steps[car]), float(memory.total_reward[car]), End(outcome.end[car]).name.lower())
             for car in np.flatnonzero(ended).tolist()
         )
+        if self._lookout is not None:
+            self._lookout.see(self.state, memory, laps, episodes)
         return Step(
             observation=self._restart(ended) if self._restarts and ended.any() else observed,
             next_observation=observed,

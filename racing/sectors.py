@@ -30,14 +30,22 @@ def speed_along(observations: Float32Array) -> FloatArray:
     return np.asarray(along / np.maximum(stretch, _LEAST_STRETCH))
 
 
+def reached_by(speeds: FloatArray, seconds: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """When each of N steps began and the last one ended, (N + 1,) s from 0, and how far the car had got by then, m.
+
+    It got on at `speeds` (N,) m/s for `seconds` (N,) each; who goes back gets on where he has been further again.
+    """
+    at = np.concatenate([[0.0], np.cumsum(seconds)])
+    return at, np.maximum.accumulate(np.concatenate([[0.0], np.cumsum(speeds * seconds)]))
+
+
 def sector_times(speeds: FloatArray, seconds: FloatArray, start: float, lap_time: float) -> FloatArray | None:
     """The times (SECTORS,), in s, of a lap within N steps, which got on at `speeds` (N,) m/s for `seconds` (N,) each.
 
     The lap begins `start` s after the first step did. What the steps add up to is scaled: whatever it is, is the lap.
     None where the steps do not hold the lap, or did not get on.
     """
-    at = np.concatenate([[0.0], np.cumsum(seconds)])
-    reached = np.maximum.accumulate(np.concatenate([[0.0], np.cumsum(speeds * seconds)]))
+    at, reached = reached_by(speeds, seconds)
     ends = np.array([start, start + lap_time])
     first, last = np.interp(ends, at, reached)
     if not (start >= 0.0 and ends[1] <= at[-1] and first < last):
