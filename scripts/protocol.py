@@ -2,7 +2,8 @@
 
 docs/protocol/messages.json is the JSON Schema of every message and body of serving environments, and
 docs/protocol/examples.json holds frames, bodies and values with their bytes, to test an implementation by. A test is
-red while either is stale: then the protocol has changed, and programs of others with it.
+red while either is stale: then the protocol has changed, and programs of others with it. With them goes
+docs/wire-protocol.md, for people (scripts/wire_protocol.py).
 """
 
 import inspect
@@ -19,6 +20,7 @@ from gymnasium.spaces import GraphInstance
 from experience.remote_calls import Made, Make, Reset, body_of, made
 from experience.spaces import space_text
 from experience.values import pack
+from scripts import wire_protocol
 from wire.frames import encode_frame
 from wire.messages import (
     PROTOCOL,
@@ -133,6 +135,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for path, text in documents().items():
         path.write_text(text, encoding="utf-8")
+    wire_protocol.main()
 
 
 if __name__ == "__main__":

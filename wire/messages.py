@@ -31,6 +31,15 @@ MAX_SPACES: Final = 64 * 1024
 """Longest description of spaces (characters)."""
 MAX_VECTOR: Final = 65536
 """Most numbers in the observation or action of a text client's transition."""
+MAX_PLACE: Final = 50_000.0
+"""m along a centreline."""
+MAX_GAP: Final = 10_000.0
+"""m from it, to either side."""
+MAX_SPEED: Final = 1000.0
+"""m/s."""
+MAX_GEAR: Final = 20
+MAX_OFF_TRACKS: Final = 8
+"""Most places of one Telemetry where cars left the track."""
 
 
 class CloseCode:
@@ -106,6 +115,10 @@ StreamId = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Environments = Annotated[tuple[Name, ...], Meta(max_length=64)]
 Vector = Annotated[list[float], Meta(min_length=1, max_length=MAX_VECTOR)]
+# A bound refuses NaN, too.
+Share = Annotated[float, Meta(ge=0, le=1)]
+Place = Annotated[float, Meta(ge=0, le=MAX_PLACE)]
+Gap = Annotated[float, Meta(ge=-MAX_GAP, le=MAX_GAP)]
 
 
 class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
@@ -151,6 +164,29 @@ class Report(_Message, frozen=True, tag="report"):
     off_period_steps: Count
     action_age: Annotated[float, Meta(ge=0, le=1e9)] | None = None
     round_trip: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+
+
+class Telemetry(_Message, frozen=True, omit_defaults=True, tag="telemetry"):
+    """Where a bridge's first car is and what it does, at most five times a second, for whoever watches.
+
+    Only where Welcome takes it, and of all of them only the newest counts. `place` is in m along the track's centreline
+    and `gap` in m left of it, `speed` in m/s, `gear` -1 for reverse, `steer` 1 for full lock to the left. `laps` were
+    completed in this drive, `lap_time` is in s since the line, or the start before it, and `delta` in s against this
+    drive's best lap at this place (None while there is none). `off_tracks` are the places and gaps where episodes of
+    any of the bridge's cars ended off the track since the last message.
+    """
+
+    place: Place
+    gap: Gap
+    speed: Annotated[float, Meta(ge=0, le=MAX_SPEED)]
+    gear: Annotated[int, Meta(ge=-1, le=MAX_GEAR)]
+    throttle: Share
+    brake: Share
+    steer: Annotated[float, Meta(ge=-1, le=1)]
+    laps: Count
+    lap_time: Annotated[float, Meta(ge=0, le=1e9)]
+    delta: Annotated[float, Meta(ge=-1e6, le=1e6)] | None = None
+    off_tracks: Annotated[tuple[tuple[Place, Gap], ...], Meta(max_length=MAX_OFF_TRACKS)] = ()
 
 
 class TrackAnnouncement(_Message, frozen=True, tag="track"):
@@ -223,7 +259,8 @@ class Welcome(_Message, frozen=True, tag="welcome"):
 
     `stored_through`: newest batch of this stream committed on the instance; `safe_through`: newest one in S3.
     `stored_steps` and `trained_steps` count the whole run; `max_lead_steps` is how far the first may run ahead. `done`:
-    the run has all its training. `wants_track`: nobody has announced the track that Hello named.
+    the run has all its training. `wants_track`: nobody has announced the track that Hello named. `takes_telemetry`:
+    Telemetry is welcome.
     """
 
     run_id: Name
@@ -234,6 +271,7 @@ class Welcome(_Message, frozen=True, tag="welcome"):
     max_lead_steps: Count
     done: bool = False
     wants_track: bool = False
+    takes_telemetry: bool = False
 
 
 class Ack(_Message, frozen=True, tag="ack"):
@@ -282,7 +320,7 @@ class Pong(_Message, frozen=True, tag="pong"):
     time: float
 
 
-UpMessage: TypeAlias = Hello | TransitionBatch | Transition | Report | TrackAnnouncement | EnvResult | Ping
+UpMessage: TypeAlias = Hello | TransitionBatch | Transition | Report | Telemetry | TrackAnnouncement | EnvResult | Ping
 """What a bridge may say."""
 DownMessage: TypeAlias = Welcome | Ack | FlowControl | WeightsUpdate | EnvCall | Drain | Error | Pong
 """What a receiver may say."""

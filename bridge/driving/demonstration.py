@@ -14,7 +14,7 @@ from bridge.driving.clean_laps import CleanLaps
 from bridge.driving.drive import CannotDrive
 from racing.car import Car
 from racing.clock import Clock
-from racing.driving import Step, VectorDriving
+from racing.driving import Lookout, Step, VectorDriving
 from racing.evaluation import Actor
 from racing.task import STALL_SPEED, Float32Array, Task
 
@@ -29,6 +29,7 @@ class HumanDriver:
         car: one car that nobody steers through it; its reset moves nothing.
         check: raises GameError where the game is not the same any more.
         collecting: whether steps are wanted.
+        lookout: shows other threads each step; None where nobody looks.
     """
 
     over, version = False, 0
@@ -41,9 +42,10 @@ class HumanDriver:
         laps: CleanLaps,
         check: Callable[[], None],
         collecting: Callable[[], bool] = lambda: True,
+        lookout: Lookout | None = None,
     ) -> None:
         # An episode that has ended begins anew when the car drives again.
-        self._driving = VectorDriving(car, task, clock, restarts=False)
+        self._driving = VectorDriving(car, task, clock, restarts=False, lookout=lookout)
         self._laps, self._check, self._collecting = laps, check, collecting
         self._observation: Float32Array | None = None
 

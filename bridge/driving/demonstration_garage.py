@@ -11,10 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bridge.assetto_corsa.by_hand import WatchedCar
-from bridge.assetto_corsa.files.install import find_install, installed_track
-from bridge.assetto_corsa.reading.layout import text
-from bridge.assetto_corsa.recording.recorded_pages import recorded_drive
-from bridge.assetto_corsa.recording.recording import RecordingReader
 from bridge.assetto_corsa.session import watched_session
 from bridge.driving.clean_laps import CleanLaps
 from bridge.driving.demonstration import HumanDriver, ShownDriver
@@ -23,17 +19,18 @@ from bridge.driving.garage import (
     UNUSABLE,
     Settings,
     SettingsError,
-    check_on_track,
     connected,
     exit_code_of,
     recorded_car_and_task,
     task_config,
 )
+from bridge.driving.lap_sources import PAGES as PAGES
+from bridge.driving.lap_sources import played_pages
 from bridge.spool import Spool
 from experience import environment
 from racing.car import Car
 from racing.clock import RealTimeClock
-from racing.driving import VectorDriving
+from racing.driving import Lookout, VectorDriving
 from racing.evaluation import reference_actions
 from racing.recorded_car import PlayedCar
 from racing.reference_driver import ReferenceDriver
@@ -42,8 +39,6 @@ from racing.task import Task, TaskConfig
 from racing.track import Track, parse_track
 from wire.pairing import Pairing
 
-PAGES = ".acpages"
-"""How the name of a recording of the game's pages ends; other recordings are CSV files."""
 _ENDLESS_SECONDS = 86_400.0
 
 
@@ -96,9 +91,10 @@ def assembled_demonstration(
                 spool.note_car(scene.model)
         except UNUSABLE as error:
             raise SettingsError(str(error), exit_code_of(error)) from error
-        link, recorder = connected(pairing, spool, raced, scene.track, 1, True, look_up)
+        lookout = Lookout()
+        link, recorder = connected(pairing, spool, raced, scene.track, 1, True, look_up, lookout)
         laps = CleanLaps(recorder, 1.0 / scene.config.control_hz, shown.laps)
-        driver = _driver(scene, laps, shown.pace, collecting=lambda: not link.state.done)
+        driver = _driver(scene, laps, shown.pace, lambda: not link.state.done, lookout)
         link.start()
         yield Drive(
             driver,
@@ -130,25 +126,17 @@ def _scene(settings: Settings, shown: Shown, stop: threading.Event) -> _Scene:
 
 def _recorded_pages(settings: Settings, recording: Path, root: Path | None) -> _Scene:
     config = task_config(settings.task, settings.rate)
-    car, static = recorded_drive(RecordingReader(recording), config.control_hz)
-    name, layout = ("", "") if static is None else (text(static.track), text(static.trackConfiguration))
-    if settings.track:
-        track = parse_track(settings.track)
-    elif static is None:
-        raise SettingsError(f"The recording {recording} does not name its track; name it with --track FILE.")
-    else:
-        track = installed_track(find_install(root), name, layout, float(static.trackSPlineLength))
-    check_on_track(car, track, recording, settings.track or f"{name} {layout}".strip())
-    return _Scene(car, track, config, "" if static is None else text(static.carModel))
+    car, track, model = played_pages(recording, config.control_hz, settings.track, root)
+    return _Scene(car, track, config, model)
 
 
-def _driver(scene: _Scene, laps: CleanLaps, pace: float, collecting: Callable[[], bool]) -> Driver:
+def _driver(scene: _Scene, laps: CleanLaps, pace: float, collecting: Callable[[], bool], lookout: Lookout) -> Driver:
     # Nobody starts who shows something anew after some time, which would cost a lap each time.
     task = Task(scene.track, replace(scene.config, max_episode_seconds=_ENDLESS_SECONDS))
     if isinstance(scene.car, WatchedCar):
         clock = RealTimeClock(1.0 / scene.config.control_hz)
-        return HumanDriver(scene.car, task, clock, laps, scene.check, collecting)
-    driving = VectorDriving(scene.car, task)
+        return HumanDriver(scene.car, task, clock, laps, scene.check, collecting, lookout)
+    driving = VectorDriving(scene.car, task, lookout=lookout)
     if isinstance(scene.car, PlayedCar):
         return RecordingDriver(driving, scene.car, laps)
     return ShownDriver(driving, reference_actions(ReferenceDriver(scene.track, pace=pace)), laps)

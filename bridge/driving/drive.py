@@ -30,7 +30,7 @@ from racing.task import Float32Array
 from runtime.exit_codes import ExitCode
 from runtime.logs import fields, logging_aside
 from runtime.priority import control_thread
-from runtime.progress import Progress
+from runtime.progress import Progress, lap_text
 
 LAST_SEND_SECONDS = 5.0
 """For so long an ending drive offers what is unsent."""
@@ -268,13 +268,33 @@ class Drive:
             told = {"episodes": tally.episodes, "mean_return": tally.mean_return}
         if self.door is not None and (self.demonstration or self.door.taken):
             told |= {"laps_demonstrated": self.door.taken}
+        link = "done" if state.done else "draining" if state.draining else "up" if state.connected else "down"
         progress.update(
             tally.steps,
+            says=self._in_words(link),
             version=self.driver.version,
             **told,
             unsent=self.link.unsent_steps,
-            link="done" if state.done else "draining" if state.draining else "up" if state.connected else "down",
+            link=link,
         )
+
+    def _in_words(self, link: str) -> str:
+        """How the drive goes, for people."""
+        tally, version = self.tally, self.driver.version
+        parts = [f"policy {version} drives" if version else "no policy drives yet"]
+        if self.demonstration:
+            parts = [f"{self.door.taken if self.door else 0} laps shown"]
+        elif not self.laps:
+            if tally.mean_return is not None:
+                parts.append(f"an episode brings {tally.mean_return:.4g}")
+        elif tally.laps:
+            parts.append(f"{tally.laps} laps, {tally.clean_laps} of them clean, best {lap_text(tally.best_lap)}")
+        else:
+            parts.append("no lap yet")
+        if link != "up" or self.link.unsent_steps:
+            waiting = f", {self.link.unsent_steps} steps wait in the spool" if self.link.unsent_steps else ""
+            parts.append(f"link {link}{waiting}")
+        return "; ".join(parts)
 
     def _judged(self) -> ExitCode:
         tally, link = self.tally, self.link

@@ -29,7 +29,7 @@ from bridge.driving.drive import CannotDrive
 from experience.batches import NOBODY
 from experience.policy_driver import CheckedActions
 from racing.clock import Clock
-from racing.driving import EpisodeEnd, Step, VectorDriving
+from racing.driving import EpisodeEnd, Lookout, Step, VectorDriving
 from racing.policy import Policy
 from racing.task import Float32Array, Task, controls_of
 
@@ -78,6 +78,7 @@ class GameDriver:
         random: of the exploration; None to drive as well as the policy can.
         laps: takes what a human shows who has taken the wheel; None where nobody learns from him.
         to_judge: the newest policy that is to drive an episode alone, without exploration; None before the first.
+        lookout: shows other threads each step, whoever drives it; None where nobody looks.
     """
 
     over = False
@@ -93,17 +94,18 @@ class GameDriver:
         random: np.random.Generator | None,
         laps: CleanLaps | None = None,
         to_judge: Callable[[], Policy | None] = lambda: None,
+        lookout: Lookout | None = None,
     ) -> None:
         self._session, self._car, self._policy = session, session.car, policy
         # A start takes its time, or fails, and what ended must be recorded before it.
-        self._driving = VectorDriving(session.car, task, clock, restarts=False)
+        self._driving = VectorDriving(session.car, task, clock, restarts=False, lookout=lookout)
         brake = np.array([[NEUTRAL.steer, NEUTRAL.throttle - NEUTRAL.brake]], np.float32)
         self._actions = CheckedActions(policy, random, brake, to_judge)
         self._record, self._collecting = record, collecting
         self._human: HumanDriver | None = None
         if laps is not None:
             watched = WatchedCar(session.car.watch, session.car.begin_anew)
-            self._human = HumanDriver(watched, task, clock, laps, session.check, collecting)
+            self._human = HumanDriver(watched, task, clock, laps, session.check, collecting, lookout)
         self._applied = NEUTRAL
         self._observation: Float32Array | None = None
         self._held: deque[_Held] = deque()

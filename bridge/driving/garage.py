@@ -22,6 +22,7 @@ from bridge.driving.drive import Drive, Driver, RecordingDriver
 from bridge.driving.game_driver import GameDriver
 from bridge.link.exchange import Introduction
 from bridge.link.link import Link
+from bridge.link.shown_car import ShownCar
 from bridge.spool import Spool, SpoolError, SpoolFull
 from experience import environment
 from experience.environment import Environment
@@ -29,7 +30,7 @@ from experience.policy_driver import PolicyDriver
 from experience.recorder import Recorder
 from racing.car import Car
 from racing.clock import Clock, RealTimeClock, SimulatedClock
-from racing.driving import VectorDriving
+from racing.driving import Lookout, VectorDriving
 from racing.exploration import Exploration
 from racing.recorded_car import PlayedCar, RecordedCar, RecordingError
 from racing.simulator import SimulatedCar
@@ -121,7 +122,8 @@ def assembled_drive(
             raise SettingsError(str(error), exit_code_of(error)) from error
         played, real_time = isinstance(car, RecordedCar), settings.real_time or session is not None
         # A recording does not wait for the trainer either: it is short, and needs no policy.
-        link, recorder = connected(pairing, spool, raced, task.track, car.count, real_time or played, look_up)
+        lookout = Lookout()
+        link, recorder = connected(pairing, spool, raced, task.track, car.count, real_time or played, look_up, lookout)
         clock = real_clock(1.0 / task.config.control_hz) if real_time else SimulatedClock()
         driver: Driver
         door = None
@@ -137,11 +139,12 @@ def assembled_drive(
                 random=Exploration(settings.seed),
                 laps=door,
                 to_judge=lambda: link.to_judge,
+                lookout=lookout,
             )
         elif isinstance(car, RecordedCar):
-            driver = RecordingDriver(VectorDriving(car, task, clock), car, recorder)
+            driver = RecordingDriver(VectorDriving(car, task, clock, lookout=lookout), car, recorder)
         else:
-            driving = VectorDriving(car, task, clock)
+            driving = VectorDriving(car, task, clock, lookout=lookout)
             driver = PolicyDriver(driving, link, recorder, real_time, settings.seed)
         link.start()
         yield Drive(
@@ -165,9 +168,11 @@ def connected(
     cars: int,
     real_time: bool,
     look_up: Callable[[], Pairing] | None,
+    lookout: Lookout,
 ) -> tuple[Link, Recorder]:
     """The link of a drive of `cars` cars, not dialling yet, and the recorder that fills its spool."""
-    link = Link(pairing, spool, Introduction(raced, real_time, cars, software(), track_text(track)), look_up=look_up)
+    introduction = Introduction(raced, real_time, cars, software(), track_text(track))
+    link = Link(pairing, spool, introduction, look_up, ShownCar(lookout, track.length))
     return link, Recorder(spool, raced.spaces.layout, cars, on_commit=link.notify)
 
 

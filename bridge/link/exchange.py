@@ -121,6 +121,8 @@ class Exchange:
         """The newest that came to be judged; it takes no place of `policy`, which explores."""
         self.announcement: TrackAnnouncement | None = None
         """What the newest Welcome asked for."""
+        self.takes_telemetry = False
+        """Whether the newest Welcome said so."""
         self.conflict = ""
         """Why the stream was OUTLIVED, the last time."""
         self.state = LinkState(position.stream)
@@ -262,6 +264,7 @@ class Exchange:
         self._outbox.welcome(message.stored_through, message.safe_through)
         self._move(Phase.LINKED)
         self._refusals = 0
+        self.takes_telemetry = message.takes_telemetry
         track = self.introduction.track
         self.announcement = TrackAnnouncement(track) if message.wants_track and track is not None else None
         self._note_progress(news=True)

@@ -20,6 +20,7 @@ from bridge.link.exchange import MAX_UNACKNOWLEDGED_BYTES, Exchange, Introductio
 from bridge.link.phases import Phase
 from bridge.link.refusal import Refused, WrongCertificate
 from bridge.link.session import Conversation
+from bridge.link.shown_car import ShownCar
 from bridge.spool import Spool, SpooledBatch, SpoolFull
 from racing.policy import Policy
 from runtime.exit_codes import ExitCode
@@ -53,13 +54,18 @@ class Link:
     """Runs the link in a thread from `start` to `close`; an `experience.policy_driver.RunView` for who drives.
 
     The spool stays open as long as the link. `look_up` finds out whom to call now, where an address changes with each
-    instance; it raises PairingError.
+    instance; it raises PairingError. `car` is shown to whoever watches the run; None where nobody drives one.
     """
 
     def __init__(
-        self, pairing: Pairing, spool: Spool, introduction: Introduction, look_up: Callable[[], Pairing] | None = None
+        self,
+        pairing: Pairing,
+        spool: Spool,
+        introduction: Introduction,
+        look_up: Callable[[], Pairing] | None = None,
+        car: ShownCar | None = None,
     ) -> None:
-        self._pairing, self._spool, self._look_up = pairing, spool, look_up
+        self._pairing, self._spool, self._look_up, self._car = pairing, spool, look_up, car
         self._looked_up_at = time.monotonic()
         self._exchange = Exchange(spool.position(), introduction)
         self._loop = asyncio.new_event_loop()
@@ -165,7 +171,9 @@ class Link:
             self.refusal = Refused(f"The link failed: {error}. The log says more.", ExitCode.FAILED)
 
     async def _main(self) -> None:
-        jobs = (self._keep_talking(), self._keep_reading(), self._keep_forgetting(), self._stop.wait())
+        jobs = [self._keep_talking(), self._keep_reading(), self._keep_forgetting(), self._stop.wait()]
+        if self._car is not None:
+            jobs.append(self._car.keep_looking())
         work = [asyncio.ensure_future(job) for job in jobs]
         try:
             done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -215,7 +223,8 @@ class Link:
     async def _talk(self, connection: LinkConnection) -> LinkConnection:
         """Talk over `connection`; returns the one that takes its place, when it has ended or fallen silent."""
         began = self._loop.time()
-        session = asyncio.ensure_future(Conversation(connection, self._exchange, self._wake, self._report).run())
+        conversation = Conversation(connection, self._exchange, self._wake, self._report, self._car)
+        session = asyncio.ensure_future(conversation.run())
         successor: asyncio.Task[LinkConnection] | None = None
         try:
             while True:

@@ -9,6 +9,7 @@ from websockets.exceptions import ConnectionClosed
 from bridge.link.dialing import LinkConnection
 from bridge.link.exchange import Exchange, SessionOver
 from bridge.link.refusal import Refused
+from bridge.link.shown_car import ShownCar
 from wire.frames import FrameError, decode_down, encode_frame
 from wire.messages import CloseCode, Ping, Report
 
@@ -19,19 +20,31 @@ SILENCE_SECONDS = 5.0
 WELCOME_SECONDS = 10.0
 REPORT_SECONDS = 1.0
 """Between two reports of how the bridge stands."""
+TELEMETRY_SECONDS = 0.2
+"""At least, between two looks at the car that are sent."""
+TELEMETRY_BYTES = 1000
+"""Of them a second at most: a longer one has a longer pause behind it."""
+_FRAME_HEAD = 8
 _DISTRUST_SECONDS = 5.0
 
 
 class Conversation:
     """Runs the exchange over one fresh connection.
 
-    `wake` is set when there may be something to send, or to read from the spool; `report` says how the bridge stands.
+    `wake` is set when there may be something to send, or to read from the spool; `report` says how the bridge stands,
+    and `car` is shown where that is welcome.
     """
 
     def __init__(
-        self, connection: LinkConnection, exchange: Exchange, wake: asyncio.Event, report: Callable[[], Report]
+        self,
+        connection: LinkConnection,
+        exchange: Exchange,
+        wake: asyncio.Event,
+        report: Callable[[], Report],
+        car: ShownCar | None,
     ) -> None:
-        self._connection, self._exchange, self._wake, self._report = connection, exchange, wake, report
+        self._connection, self._exchange, self._wake = connection, exchange, wake
+        self._report, self._car = report, car
         self._now = asyncio.get_running_loop().time
 
     async def run(self) -> None:
@@ -40,7 +53,7 @@ class Conversation:
             async with asyncio.timeout(WELCOME_SECONDS):
                 await self._introduce()
             async with asyncio.TaskGroup() as tasks:
-                for work in (self._listen(), self._send(), self._ping(), self._keep_reporting()):
+                for work in (self._listen(), self._send(), self._ping(), self._keep_reporting(), self._keep_showing()):
                     tasks.create_task(work)
         except BaseExceptionGroup as group:
             raise _first_cause(group) from None
@@ -85,6 +98,16 @@ class Conversation:
         while True:
             await self._connection.send(encode_frame(self._report()))
             await asyncio.sleep(REPORT_SECONDS)
+
+    async def _keep_showing(self) -> None:
+        """Tell where the car is, if that is welcome; on a slow line less often, and always the newest."""
+        while self._car is not None and self._exchange.takes_telemetry:
+            pause = TELEMETRY_SECONDS
+            if (telemetry := self._car.news()) is not None:
+                frame = encode_frame(telemetry)
+                await self._connection.send(frame)
+                pause = max(pause, (len(frame) + _FRAME_HEAD) / TELEMETRY_BYTES)
+            await asyncio.sleep(pause)
 
     async def _ping(self) -> None:
         while True:

@@ -7,6 +7,7 @@ not the receiver: nothing is durable, nothing is trained.
 import asyncio
 import ssl
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
@@ -30,6 +31,7 @@ from wire.messages import (
     Ping,
     Pong,
     Report,
+    Telemetry,
     TrackAnnouncement,
     TransitionBatch,
     Welcome,
@@ -58,6 +60,10 @@ class WireServer:
         self.reports: list[Report] = []
         self.tracks: list[bytes] = []
         self.wants_track = False
+        self.takes_telemetry = False
+        self.telemetry: list[tuple[float, Telemetry]] = []
+        """With when it came, monotonic, s."""
+        self.telemetry_bytes = 0
         self.requests: list[Request] = []
         self.pings = 0
         self.refuse_batch: Callable[[TransitionBatch], Error | None] = lambda _batch: None
@@ -171,6 +177,7 @@ class WireServer:
             self.max_lead_steps,
             self.done,
             self.wants_track,
+            self.takes_telemetry,
         )
 
     def _answers(self, stream: str, inbox: Inbox, message: object) -> list[DownMessage]:
@@ -180,6 +187,10 @@ class WireServer:
                 return [Pong(message.time)]
             case Report():
                 self.reports.append(message)
+                return []
+            case Telemetry() if self.takes_telemetry:
+                self.telemetry.append((time.monotonic(), message))
+                self.telemetry_bytes += len(encode_frame(message))
                 return []
             case TrackAnnouncement():
                 self.tracks.append(message.content)

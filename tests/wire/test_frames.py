@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from wire.frames import FrameError, FrameTooLarge, decode_down, decode_up, encode_frame, encode_text
 from wire.messages import (
     MAX_BLOB_BYTES,
+    MAX_OFF_TRACKS,
     MAX_UP_FRAME_BYTES,
     Ack,
     DownMessage,
@@ -24,6 +25,7 @@ from wire.messages import (
     Ping,
     Pong,
     Report,
+    Telemetry,
     TrackAnnouncement,
     Transition,
     TransitionBatch,
@@ -38,6 +40,7 @@ names = st.text("abcxyz-09", min_size=1, max_size=20)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 vectors = st.lists(finite, min_size=1, max_size=5)
 hexadecimal = "0123456789abcdef"
+places, gaps, shares = st.floats(0, 50_000), st.floats(-10_000, 10_000), st.floats(0, 1)
 up_messages = st.one_of(
     st.builds(
         Hello,
@@ -57,9 +60,16 @@ up_messages = st.one_of(
     st.builds(Ping, time=finite),
     st.builds(Report, counts, st.floats(0, 1e9), counts, counts, st.none() | st.floats(0, 1e9), st.none()),
     st.builds(TrackAnnouncement, st.binary(max_size=50)),
+    st.builds(
+        Telemetry,
+        *(places, gaps, st.floats(0, 1000), st.integers(-1, 20), shares, shares, st.floats(-1, 1), counts),
+        lap_time=st.floats(0, 1e9),
+        delta=st.none() | st.floats(-1e6, 1e6),
+        off_tracks=st.lists(st.tuples(places, gaps), max_size=MAX_OFF_TRACKS).map(tuple),
+    ),
 )
 down_messages = st.one_of(
-    st.builds(Welcome, names, counts, counts, counts, counts, counts, st.booleans()),
+    st.builds(Welcome, names, counts, counts, counts, counts, counts, *[st.booleans()] * 3),
     st.builds(Ack, counts, counts),
     st.builds(FlowControl, counts, counts, counts, st.booleans()),
     st.builds(WeightsUpdate, numbers, st.text(hexadecimal, min_size=64, max_size=64), st.binary(max_size=50)),
@@ -135,6 +145,25 @@ def test_a_transition_with_nan_or_infinity_is_refused(value: float) -> None:
         decode_up(msgspec.msgpack.encode(fields))
     with pytest.raises(FrameError):
         decode_up(json.dumps(fields))
+
+
+TELEMETRY = Telemetry(1.0, -2.0, 30.0, 3, 0.5, 0.0, -0.25, 2, 12.5, -0.125, ((7.0, 8.0),))
+
+
+@pytest.mark.parametrize("name", ["place", "gap", "speed", "throttle", "brake", "steer", "lap_time", "delta", "gear"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e12, -1e12])
+def test_telemetry_with_a_number_out_of_bounds_is_refused(name: str, value: float) -> None:
+    assert decode_up(encode_frame(TELEMETRY)) == TELEMETRY
+    fields = msgspec.to_builtins(TELEMETRY) | {name: value}
+    with pytest.raises(FrameError):
+        decode_up(msgspec.msgpack.encode(fields))
+
+
+@pytest.mark.parametrize("spots", [[[1.0, float("nan")]], [[-1.0, 0.0]], [[1.0]], [[1.0, 2.0]] * (MAX_OFF_TRACKS + 1)])
+def test_telemetry_with_wrong_places_is_refused(spots: list[list[float]]) -> None:
+    fields = msgspec.to_builtins(TELEMETRY) | {"off_tracks": spots}
+    with pytest.raises(FrameError):
+        decode_up(msgspec.msgpack.encode(fields))
 
 
 def test_a_frame_or_blob_above_the_limit_is_refused() -> None:
