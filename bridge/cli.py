@@ -7,6 +7,7 @@ is a sentence on standard error and exit code 2 (USAGE), or 4 (DISK_FULL) where 
 import io
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -14,6 +15,7 @@ from bridge.commands.bind import bind
 from bridge.commands.demonstrate import demonstrate
 from bridge.commands.doctor import doctor
 from bridge.commands.drive import drive
+from bridge.commands.export_lap import export_lap
 from bridge.commands.pair import pair
 from bridge.commands.play import play
 from bridge.commands.recordings import record, record_lap, replay
@@ -25,10 +27,23 @@ app = typer.Typer(
     help="Drives on the PC for a training run in the cloud.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
-for _command in (pair, drive, demonstrate, play, serve_env, doctor, bind, record, replay, record_lap):
-    app.command()(_command)
+EXAMPLES: dict[Callable[..., None], str] = {
+    pair: "ac-bridge pair",
+    drive: "ac-bridge drive --wait",
+    demonstrate: "ac-bridge demonstrate --laps 3",
+    play: "ac-bridge play models/my-run/20000/policy.safetensors --laps 5",
+    serve_env: "ac-bridge serve-env --env CartPole-v1",
+    doctor: "ac-bridge doctor",
+    bind: "ac-bridge bind",
+    record: "ac-bridge record laps.acpages",
+    replay: "ac-bridge replay laps.acpages",
+    export_lap: "ac-bridge export-lap --recording laps.acpages --format motec",
+    record_lap: "ac-bridge record-lap my-track.csv",
+}
+"""The commands in the order of the help, each with a line that one may type."""
+for _command, _example in EXAMPLES.items():
+    app.command(epilog=f"Example: {_example}")(_command)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import enum
 
 
 class ExitCode(enum.IntEnum):
-    """How a process of the house ends; the README's table is this enum in words."""
+    """How a process of the house ends; docs/troubleshooting.md has this enum in words."""
 
     OK = 0
     FAILED = 1

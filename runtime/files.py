@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_private(file: Path, content: bytes) -> None:
-    """Write `file` at once and completely, in place of what is there; readable by its owner alone (0600).
+def write_private(file: Path, content: bytes, mode: int = 0o600) -> None:
+    """Write `file` at once and completely, in place of what is there; readable by its owner alone, or as `mode` says.
 
     On Windows, which knows no such mode, the folder's rights hold. When this returns the content is on the disk. Raises
     OSError, and `file` is then as it was.
     """
     with _draft(file, content) as draft:
+        draft.chmod(mode)
         draft.replace(file)
 
 

@@ -1,4 +1,7 @@
-"""One logger set-up for every process: standard error carries one line per event, `key=value` throughout.
+"""One logger set-up for every process: standard error carries one line per event, in words or as `key=value`.
+
+On a terminal it speaks to a person; elsewhere (a file, a journal, a pipe) every line is `key=value`, for programs.
+FORMAT_VARIABLE, and `--log-format` of the commands, choose one of the two everywhere.
 
 A terminal's progress line (`runtime.progress`) never mixes with them: while it stands, what is written to `sys.stderr`
 appears above it. What a peer says reaches the terminal as text alone: nothing in it steers a terminal or breaks a line,
@@ -8,6 +11,7 @@ and an event that comes again and again is counted, not repeated.
 import copy
 import logging
 import logging.handlers
+import os
 import queue
 import re
 import sys
@@ -24,6 +28,13 @@ _MOST_WAITING_LINES = 10_000
 LINES_AT_ONCE = 60
 """So many lines an event may write at once; then one in SECONDS_A_LINE, as often as a progress line comes."""
 SECONDS_A_LINE = 10.0
+WORDS, KEY_VALUE = "words", "key-value"
+FORMATS = (WORDS, KEY_VALUE)
+FORMAT_VARIABLE = "AC_LOG_FORMAT"
+SAYS = "says"
+"""Field of an event that tells all of it in words, for people."""
+_TOLD_BESIDE = ("done", "left")
+"""What a person wants beside that; the rest is for programs."""
 _MOST_EVENTS = 1_000
 _NEEDS_QUOTES = re.compile(r'[\s"=\\]|^$')
 _log = logging.getLogger(__name__)
@@ -40,7 +51,7 @@ def key_values(values: Mapping[str, object]) -> str:
 
 
 def _quoted(value: object) -> str:
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = _rounded(value)
     if text.isprintable() and not _NEEDS_QUOTES.search(text):
         return text
     escaped = printable(text.replace("\\", "\\\\").replace('"', '\\"'))
@@ -77,6 +88,33 @@ class KeyValueFormatter(logging.Formatter):
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return key_values(line)
+
+
+class WordsFormatter(logging.Formatter):
+    """One line an event for people: `14:03:07 bridge: the event: in words`, or its fields in brackets, local time."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        urgent = f"{record.levelname}: " if record.levelno >= logging.WARNING else ""
+        line = f"{moment} {self._process}: {urgent}{record.getMessage()}"
+        values: dict[str, object] = dict(getattr(record, "fields", {}))
+        if (says := values.get(SAYS)) is not None:
+            line += f": {says}"
+            values = {name: values[name] for name in _TOLD_BESIDE if name in values}
+        if values:
+            told = (f"{name.replace('_', ' ')} {_rounded(value)}" for name, value in values.items())
+            line += f" ({', '.join(told)})"
+        # An error's lines stay lines; each of them is text alone all the same.
+        error = "\n" + printable(self.formatException(record.exc_info), keep="\n") if record.exc_info else ""
+        return printable(line) + error
+
+
+def _rounded(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 class _StandardError(logging.Handler):
@@ -139,14 +177,22 @@ class _Allowance:
         return may
 
 
-def configure_logging(name: str, level: int | str = logging.INFO) -> None:
-    """Send every logger's lines to standard error as `key=value`; `name` becomes `process=`.
+def formatter(name: str, format: str | None = None) -> logging.Formatter:
+    """What makes the lines of the process `name`: in one of FORMATS, else as FORMAT_VARIABLE or the terminal says."""
+    chosen = format or os.environ.get(FORMAT_VARIABLE)
+    if chosen not in FORMATS:
+        chosen = WORDS if sys.stderr is not None and sys.stderr.isatty() else KEY_VALUE
+    return WordsFormatter(name) if chosen == WORDS else KeyValueFormatter(name)
+
+
+def configure_logging(name: str, level: int | str = logging.INFO, format: str | None = None) -> None:
+    """Send every logger's lines to standard error; `name` says which process speaks, `format` is one of FORMATS.
 
     A second call replaces the first. Modules log with `logging.getLogger(__name__)`. Exceptions that nobody caught,
     in any thread, become such lines too.
     """
     handler = _StandardError()
-    handler.setFormatter(KeyValueFormatter(name))
+    handler.setFormatter(formatter(name, format))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

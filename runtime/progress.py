@@ -3,16 +3,16 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO, Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from runtime.logs import fields, key_values
+from runtime.logs import SAYS, fields, key_values
 
-PLAIN_PROGRESS_SECONDS = 10.0
+PLAIN_PROGRESS_SECONDS = 30.0
 """Without a terminal, a progress line is written at most this often."""
 RATE_SECONDS = 30.0
 """Rates, and the time left, go by so much of the past: a pause must not count for ever."""
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 class Progress:
     """How far a piece of work is, with rate and time left.
 
-    On a terminal one live line at the bottom; without one a plain log line at most every 10 s and at the end.
+    On a terminal one live line at the bottom; without one a plain log line at most every 30 s and at the end.
     `total` is None when the end is not known. Rates are those of the last RATE_SECONDS, and count from
     the first update, so that a resumed run's head start is not taken for speed.
     """
@@ -40,7 +40,8 @@ class Progress:
     def update(self, done: float, **values: object) -> None:
         """Say that `done` (of `total`, same unit) is reached; `values` are shown beside it.
 
-        Among them may be a `left` that is known better than by the rate; None says that nobody knows it.
+        Among them may be a `left` that is known better than by the rate; None says that nobody knows it. `says` tells
+        how it goes in words: a terminal shows that, and little beside it.
         """
         now = time.monotonic()
         if not self._marks and self._live is not None:
@@ -49,9 +50,11 @@ class Progress:
             self._marks.append((now, done))
         while len(self._marks) > 1 and now - self._marks[1][0] >= RATE_SECONDS:
             self._marks.popleft()
-        self._last = {name: value for name, value in (self._shown(now, done) | values).items() if value is not None}
+        says = values.pop(SAYS, None)
+        told = self._shown(now, done) | values | {SAYS: says}
+        self._last = {name: value for name, value in told.items() if value is not None}
         if self._live is not None:
-            self._live.update(Text(f"{self._label}  {key_values(self._last)}", no_wrap=True, overflow="ellipsis"))
+            self._live.update(Text(f"{self._label}  {_for_people(self._last)}", no_wrap=True, overflow="ellipsis"))
         elif now - self._last_plain >= PLAIN_PROGRESS_SECONDS:
             self._last_plain = now
             self._write()
@@ -79,6 +82,14 @@ class Progress:
         if self._live is not None:
             self._live.stop()
         self._write()
+
+
+def _for_people(values: Mapping[str, object]) -> str:
+    """What a terminal shows: all values, or where one of them tells it in words, those words and how far it is."""
+    if SAYS not in values:
+        return key_values(values)
+    beside = {name: value for name, value in values.items() if name in ("done", "left")}
+    return f"{values[SAYS]}  {key_values(beside)}"
 
 
 def _amount(value: float) -> str:

@@ -11,6 +11,7 @@ from bridge.assetto_corsa.session import GameSettings
 from bridge.commands.game_options import AcRoot, CarKind, chosen_car
 from bridge.commands.options import (
     AllowPlain,
+    LogFormatOption,
     PairingCommand,
     Rate,
     SpoolFolder,
@@ -78,12 +79,13 @@ def demonstrate(
     spool_limit_mib: SpoolLimit = 2048,
     pairing_command: PairingCommand = None,
     allow_plain: AllowPlain = False,
+    log_format: LogFormatOption = None,
 ) -> None:
     """Show the run laps of your own: drive the game by hand, and nothing is sent to it. Ends with Ctrl-C, orderly."""
     from bridge.driving.demonstration_garage import PAGES, Shown, assembled_demonstration
     from bridge.driving.garage import Settings
 
-    configure_logging("bridge")
+    configure_logging("bridge", format=log_format)
     if recording is not None:
         car = _recorded(car, driver, wait)
         if track is None and recording.suffix != PAGES:

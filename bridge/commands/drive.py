@@ -15,6 +15,7 @@ from bridge.commands.environment_options import NumEnvs, Outside, OutsideOption,
 from bridge.commands.game_options import Car, CarKind, GameOptions, chosen_car, game_settings, with_game_options
 from bridge.commands.options import (
     AllowPlain,
+    LogFormatOption,
     PairingCommand,
     Rate,
     SpoolFolder,
@@ -61,6 +62,7 @@ def drive(
     seed: Annotated[int | None, typer.Option(min=0, help="Makes starts and exploration repeatable.")] = None,
     pairing_command: PairingCommand = None,
     allow_plain: AllowPlain = False,
+    log_format: LogFormatOption = None,
 ) -> None:
     """Drive for a run: experience up, weights down. Ends with Ctrl-C, orderly."""
     from bridge.driving.drive import Drive
@@ -71,7 +73,7 @@ def drive(
     given = [name for name, value in of_cars.items() if value is not None]
     given += ["--car"] * (car is not CarKind.AUTO) + ["An option of the game"] * (game != GameOptions())
     check_options(env, num_envs, outside, rate, real_time, given)
-    configure_logging("bridge")
+    configure_logging("bridge", format=log_format)
     if uri is None and pairing_command is None:
         pair_unless_paired(allow_plain)
     stop = stop_on_signals()

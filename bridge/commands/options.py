@@ -6,6 +6,7 @@ Giving up is a sentence on standard error and an exit code; no traceback, which 
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -17,7 +18,7 @@ from bridge.pairing.command import NoAnswer, look_up_pairing
 from bridge.pairing.file import URI_VARIABLE, config_folder, found_uri
 from racing.task_config import TaskConfig
 from runtime.exit_codes import ExitCode
-from runtime.logs import printable
+from runtime.logs import FORMAT_VARIABLE, KEY_VALUE, WORDS, printable
 from wire.pairing import Pairing, PairingError, parse_pairing
 
 Uri = Annotated[
@@ -59,6 +60,19 @@ TaskOptions = Annotated[
         help="Another setting of the run's task, the same as there; repeatable. NAME is one of "
         f"{', '.join(sorted({one.name for one in fields(TaskConfig)} - {'control_hz'}))}.",
     ),
+]
+
+
+class LogFormat(StrEnum):
+    """How the log speaks; as runtime.logs.FORMATS."""
+
+    WORDS = WORDS
+    KEY_VALUE = KEY_VALUE
+
+
+LogFormatOption = Annotated[
+    LogFormat | None,
+    typer.Option("--log-format", help=f"How the log speaks; default: words on a terminal, or ${FORMAT_VARIABLE}."),
 ]
 
 

@@ -9,7 +9,7 @@ import typer
 
 from bridge.assetto_corsa.session import Stopped, opened_session
 from bridge.commands.game_options import Car, CarKind, GameOptions, chosen_car, game_settings, with_game_options
-from bridge.commands.options import Rate, TaskOptions, give_up
+from bridge.commands.options import LogFormatOption, Rate, TaskOptions, give_up
 from racing.task import Task, TaskConfig
 from racing.track import parse_track
 from runtime.exit_codes import ExitCode
@@ -42,13 +42,14 @@ def play(
     real_time: Annotated[bool, typer.Option("--real-time", help="Simulated car: keep to the wall clock.")] = False,
     game: GameOptions,
     seed: Annotated[int | None, typer.Option(min=0, help="Makes the starts repeatable.")] = None,
+    log_format: LogFormatOption = None,
 ) -> None:
     """Let a learned policy drive the game's car, or a simulated one. Ends with Ctrl-C, orderly."""
     from bridge.driving.drive import CannotDrive
     from bridge.driving.garage import UNUSABLE, SettingsError, exit_code_of, task_config
     from bridge.driving.play import play_game, play_simulated
 
-    configure_logging("bridge")
+    configure_logging("bridge", format=log_format)
     stop = stop_on_signals()
     car = chosen_car(car, track, None, game.wait)
     settings = game_settings(game, car, track, None)

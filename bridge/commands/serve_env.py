@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bridge.commands.options import AllowPlain, PairingCommand, Uri, give_up, look_up_of, pairing_of
+from bridge.commands.options import AllowPlain, LogFormatOption, PairingCommand, Uri, give_up, look_up_of, pairing_of
 from bridge.link.refusal import Refused
 from runtime.logs import configure_logging
 from runtime.signals import stop_on_signals
@@ -39,13 +39,14 @@ def serve_env(
     uri: Uri = None,
     pairing_command: PairingCommand = None,
     allow_plain: AllowPlain = False,
+    log_format: LogFormatOption = None,
 ) -> None:
     """Let a run in the cloud step environments on this PC. Ends with Ctrl-C, orderly."""
     from bridge.serve_env.host import Host
     from bridge.serve_env.offers import OfferError, offers_of
     from bridge.serve_env.serving import Serving
 
-    configure_logging("bridge")
+    configure_logging("bridge", format=log_format)
     stop = stop_on_signals()
     try:
         offers = offers_of(env, Path.cwd())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 import threading
 
 import pytest
 
-from runtime.logs import LINES_AT_ONCE, key_values, logging_aside, printable
+from runtime.logs import FORMAT_VARIABLE, LINES_AT_ONCE, WordsFormatter, formatter, key_values, logging_aside, printable
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
@@ -157,3 +158,23 @@ def test_who_logs_aside_never_waits_and_loses_the_newest_lines_at_most() -> None
         root.handlers[:] = before
     assert 10_000 <= len(written) <= 10_001
     assert written[:2] == ["line 0", "line 1"]
+
+
+def test_words_for_people_tell_what_went_wrong_and_the_fields() -> None:
+    lines = run_python(
+        "import logging; from runtime.logs import configure_logging, fields;"
+        "configure_logging('bridge', format='words');"
+        "logging.warning('the link is down', extra=fields(retry_in_s=2.0, reason='no\\x1b[31m route'));"
+        "logging.info('driving', extra=fields(says='3 laps, best 1:02.000', done='12/40', per_second=3.0, left='2m'))"
+    ).stderr.splitlines()
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d bridge: WARNING: the link is down \(retry in s 2, reason no\\x1b\[31m route\)", lines[0]
+    )
+    assert re.fullmatch(r"\d\d:\d\d:\d\d bridge: driving: 3 laps, best 1:02\.000 \(done 12/40, left 2m\)", lines[1])
+
+
+@pytest.mark.parametrize(("chosen", "words"), [("words", True), ("key-value", False), ("nonsense", False), ("", False)])
+def test_the_environment_chooses_how_the_log_speaks(monkeypatch: pytest.MonkeyPatch, chosen: str, words: bool) -> None:
+    monkeypatch.setenv(FORMAT_VARIABLE, chosen)
+    assert isinstance(formatter("x"), WordsFormatter) is words
+    assert isinstance(formatter("x", "words"), WordsFormatter)

@@ -8,10 +8,11 @@ import logging
 import os
 import subprocess
 import sys
-import time
+from types import SimpleNamespace
 
 import pytest
 
+import runtime.progress
 from runtime.progress import Progress, duration
 
 
@@ -34,7 +35,7 @@ def test_a_resumed_count_is_not_taken_for_speed(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([0.0, 10.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(runtime.progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with (
         caplog.at_level(logging.INFO),
         Progress("training", total=2000, stream=io.StringIO()) as progress,
@@ -51,7 +52,7 @@ def test_the_time_left_goes_by_the_last_half_minute_and_not_by_a_pause_before(
     course = [(float(at), 0) for at in range(600)] + [(600.0 + at, 10 * at) for at in range(41)]
     course += [(640.0 + at, 400) for at in range(1, 41)]
     clock = iter([at for at, _ in course])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(runtime.progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with caplog.at_level(logging.INFO), Progress("training", total=1000, stream=io.StringIO()) as progress:
         for _, done in course:
             progress.update(done)
@@ -101,5 +102,5 @@ def test_log_lines_stay_whole_beside_the_progress_line_of_a_terminal() -> None:
     assert child.wait(120) == 0
     for name in "ab":
         for number in range(50):
-            assert f'event="{name} {number} {"x" * 300}"\r\n'.encode() in written
+            assert f"p: {name} {number} {'x' * 300}\r\n".encode() in written
     assert b"training  done=" in written

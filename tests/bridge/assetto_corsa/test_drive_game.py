@@ -248,6 +248,6 @@ def test_without_the_link_it_drives_on_and_spools(game: FakeGame, receiver: Thre
 
 
 def _driven(bridge: GameBridge) -> int:
-    """The newest count of steps in the log, which is written every 10 s."""
+    """The newest count of steps in the log, which is written every half minute."""
     counts = [part.split(maxsplit=1)[0] for part in bridge.text.split("event=driving done=")[1:]]
     return int(counts[-1].partition("/")[0].replace(",", "")) if counts else 0

@@ -137,7 +137,7 @@ def test_bridges_for_the_same_run_and_for_another_drive_at_once_on_one_pc(server
         ends = [(child.communicate(timeout=60)[1], child.returncode) for child in bridges]
         assert [code for _, code in ends] == [0, 0, 0], ends
     assert len({hello.stream for hello in server.hellos + other.hellos}) == 3
-    shown = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = (ROOT / "docs" / "own-server.md").read_text(encoding="utf-8")
     assert "ac-bridge drive --spool\nsecond" in shown
     assert "AC_BRIDGE_CONFIG_DIR=second ac-bridge drive" in shown
 
