@@ -62,6 +62,18 @@ MIGRATIONS: Final[Migrations] = {
         "CREATE INDEX bridges_heard ON bridges (heard_at)",
     ),
     4: ("ALTER TABLE bridges ADD COLUMN real_time INTEGER NOT NULL DEFAULT 0",),
+    5: (
+        "CREATE TABLE points ("
+        "id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, steps INTEGER NOT NULL, life INTEGER NOT NULL, "
+        "content BLOB NOT NULL)",
+        "CREATE TABLE report (only INTEGER PRIMARY KEY CHECK (only = 1), content BLOB NOT NULL)",
+        "CREATE TABLE beats (process TEXT PRIMARY KEY, at REAL NOT NULL, state TEXT NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE laps ("
+        "id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, steps INTEGER NOT NULL, version INTEGER NOT NULL, "
+        "time REAL NOT NULL, sectors BLOB NOT NULL)",
+        "CREATE TABLE traces (kind TEXT PRIMARY KEY, content BLOB NOT NULL)",
+        "CREATE TABLE spots (source TEXT PRIMARY KEY, content BLOB NOT NULL)",
+    ),
 }
 """What leads to each version of the tables. A version that was ever released is never changed: add the next one."""
 
@@ -127,9 +139,18 @@ class StoreFile:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction, committed at the end of the block unless it raises."""
+        """A transaction, committed at the end of the block unless it raises; within another of this thread, part of it.
+
+        What raises within the inner block must be let through by the outer one.
+        """
         if self._read_only:
             raise StoreError(f"The store {self.path} was opened for reading only, so nothing can be written to it.")
+        with errors_as_sentences(self.path):
+            outer = self.connection()
+            within = outer.in_transaction
+        if within:
+            yield outer
+            return
         with self._turn, errors_as_sentences(self.path), self.using() as db:
             db.execute("BEGIN IMMEDIATE")
             try:

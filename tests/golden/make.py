@@ -26,8 +26,11 @@ from experience.environment import racing
 from racing.policy_file import CATEGORICAL, POLICY_FORMAT, SQUASHED_GAUSSIAN
 from tests.support.runs import boxes, run_config
 from train_cloud.bridge_table import BridgeStanding, put_standings
+from train_cloud.history_table import Point, put_beat, put_point, put_report
+from train_cloud.lap_table import LapRow, LapTrace, add_laps, put_trace
 from train_cloud.receiver.segments import encode_segment, make_segment
 from train_cloud.run_folder.keys import MANIFEST
+from train_cloud.spot_table import put_spots
 from train_cloud.store import IncomingBatch, Store, StoredBatch, StreamState, TrainerProgress
 from train_cloud.track_table import put_track
 from train_cloud.trainer.counters import Counters
@@ -45,7 +48,7 @@ def write_all(folder: Path) -> None:
     """Write every golden file into `folder`."""
     with tempfile.TemporaryDirectory() as scratch:
         (folder / "spool.db").write_bytes(_spool(Path(scratch)))
-        (folder / "store_v3.db").write_bytes(_store(Path(scratch)))
+        (folder / "store_v5.db").write_bytes(_store(Path(scratch)))
         store_pairing(Pairing("trainer.example.org", 8765, "NotASecret" * 4, pin="5a" * 32), Path(scratch))
         (folder / "pairing.txt").write_bytes((Path(scratch) / "pairing.txt").read_bytes())
     (folder / MANIFEST).write_bytes(_manifest())
@@ -101,7 +104,23 @@ def _store(folder: Path) -> bytes:
             store, [BridgeStanding(STREAM, BRIDGE, "collect", "test", True, 1.5, 3, 20.0, 7, 2, 0.0125, 0.25)]
         )
         put_track(store, "ab" * 32, b"a track")
+        # From here on what version 5 brought.
+        _history(store)
     return _whole(folder / "store.db")
+
+
+def _history(store: Store) -> None:
+    for steps in (20, 40):
+        put_point(store, Point(float(steps), steps, 1, {"drive/laps": steps / 20, "train/actor_loss": -0.125}))
+    put_report(store, {"steps": 40, "losses": {"actor_loss": -0.125}})
+    put_beat(store, "trainer", "training")
+    add_laps(store, [LapRow(1.5, 20, 0, 61.5, (20.0, 20.5, 21.0)), LapRow(2.5, 40, 3, 62.25, (20.0, 21.0, 21.25))])
+    columns = ([0.0, 62.25], [0.0, 1200.0], [0.5, -0.25], [50.0, 52.5], [0.0, -0.125], [1.0, -0.5], [4.0, 5.0])
+    put_trace(store, "best", LapTrace(62.25, 3, 40, *columns))
+    put_spots(store, "taken_up", [(100.5, 7.25)])
+    put_spots(store, "heard", [(200.0, -6.5), (300.25, 8.0)])
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as database:
+        database.execute("UPDATE beats SET at = 7.5")
 
 
 def _whole(file: Path) -> bytes:

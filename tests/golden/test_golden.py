@@ -20,7 +20,10 @@ from experience.codec import Column, EpisodeRecord, LapRecord, Layout, decode_ba
 from experience.spaces import Spaces
 from racing.policy import Policy
 from train_cloud.bridge_table import BridgeStanding, standings
+from train_cloud.history_table import Beat, Point, beats, points, report
+from train_cloud.lap_table import LapRow, LapTrace, laps, traces
 from train_cloud.receiver.segments import decode_segment, parse_key
+from train_cloud.spot_table import all_spots
 from train_cloud.store import Store, StoredBatch, StreamState, TrainerProgress, WeightsRow
 from train_cloud.track_table import track
 from train_cloud.trainer.counters import Counters
@@ -84,7 +87,7 @@ def test_a_store_is_read(golden: Path, read_only: bool) -> None:
         assert store.progress() == TrainerProgress(50, 60, 7, "learning")
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4, 5])
 def test_a_store_of_a_later_version_is_read(golden: Path, version: int) -> None:
     path = golden / f"store_v{version}.db"
     with closing(sqlite3.connect(path)) as database:
@@ -115,6 +118,38 @@ def test_a_store_of_a_later_version_is_read(golden: Path, version: int) -> None:
             )
         ]
         assert track(store, "ab" * 32) == b"a track"
+        if version < 5:
+            assert (points(store), report(store), beats(store), laps(store), traces(store)) == ([], {}, {}, [], {})
+            assert all_spots(store) == ()
+
+
+def test_the_history_in_a_store_is_read(golden: Path) -> None:
+    with closing(Store(golden / "store_v5.db")) as store:
+        assert points(store) == [
+            (1, Point(20.0, 20, 1, {"drive/laps": 1.0, "train/actor_loss": -0.125})),
+            (2, Point(40.0, 40, 1, {"drive/laps": 2.0, "train/actor_loss": -0.125})),
+        ]
+        assert report(store) == {"steps": 40, "losses": {"actor_loss": -0.125}}
+        assert beats(store) == {"trainer": Beat(7.5, "training")}
+        assert laps(store) == [
+            LapRow(2.5, 40, 3, 62.25, (20.0, 21.0, 21.25)),
+            LapRow(1.5, 20, 0, 61.5, (20.0, 20.5, 21.0)),
+        ]
+        assert all_spots(store) == ((100.5, 7.25), (200.0, -6.5), (300.25, 8.0))
+        assert traces(store) == {
+            "best": LapTrace(
+                time=62.25,
+                version=3,
+                steps=40,
+                seconds=[0.0, 62.25],
+                metres=[0.0, 1200.0],
+                gap=[0.5, -0.25],
+                speed=[50.0, 52.5],
+                steer=[0.0, -0.125],
+                pedals=[1.0, -0.5],
+                gear=[4.0, 5.0],
+            )
+        }
 
 
 def test_a_store_goes_on(golden: Path) -> None:
@@ -249,6 +284,7 @@ def test_the_counters_of_a_checkpoint_are_read(golden: Path) -> None:
 def test_metrics_are_read_by_their_names(golden: Path) -> None:
     document = msgspec.json.decode((golden / "metrics.json").read_bytes())
     assert story(document) == {
+        "says": "3 laps, 2 of them clean, best 0:35.500",
         "updates_per_second": 0.0,
         "mean_reward": 3.0,
         "laps": 3,

@@ -38,6 +38,27 @@ def test_batches_are_read_back_in_the_order_of_their_arrival(store: Store) -> No
     assert store.total_steps() == 30
 
 
+def test_what_is_written_within_a_transaction_is_kept_with_it_or_not_at_all(store: Store) -> None:
+    with closing(Store(store.path)) as other:
+        with store.writing():
+            store.set_meta("first", "1")
+            store.add_batches([batch(1)])
+            assert (other.meta("first"), other.total_steps()) == (None, 0)
+        assert (other.meta("first"), other.total_steps()) == ("1", 10)
+
+        def half() -> None:
+            with store.writing():
+                store.set_meta("second", "2")
+                store.add_batches([batch(1, "a stream that nobody registered")])
+
+        with pytest.raises(StoreError, match="not registered"):
+            half()
+        assert (other.meta("second"), store.meta("second")) == (None, None)
+    store.close()
+    with pytest.raises(StoreError), store.writing():
+        pass
+
+
 def test_a_repeated_batch_is_stored_once(store: Store) -> None:
     store.add_batches([batch(1)])
     assert store.add_batches([batch(1), batch(2), batch(2)]) == {A: 2}

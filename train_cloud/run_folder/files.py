@@ -24,6 +24,10 @@ PAIRING: Final = "pairing.txt"
 """The pairing string, there while the receiver listens; a secret."""
 CALLS: Final = "calls.sock"
 """Where the receiver takes the trainer's calls of environments on PCs, while it listens."""
+LIVE: Final = "live.json"
+"""Where the cars are now, while the receiver hears it from their bridges."""
+DASHBOARD_URL: Final = "dashboard_url"
+"""Where the dashboard listens, while it does: an address without any secret."""
 TENSORBOARD: Final = "tensorboard"
 BUDGET: Final = "budget.json"
 """What one look at the costs leaves to the next; in RUN while VAR is full."""
@@ -37,6 +41,8 @@ BOOT_STEPS: Final = "boot_steps"
 LIFELINE: Final = "lifeline.sh"
 """What outlives a boot that fails; lies beside the code, too."""
 TOKEN: Final = "token"
+DASHBOARD_TOKEN: Final = "dashboard_token"
+"""What the dashboard asks for; a secret."""
 WANDB_KEY: Final = "wandb_key"
 NOTICE: Final = "notice"
 """EC2 takes the instance back: action and time, a line each."""
@@ -49,8 +55,8 @@ LOOKED: Final = "looked"
 
 FOLDERS: Final = {
     ETC: (RUN_CONFIG, INSTANCE_CONFIG, "boot.env", "units.env"),
-    VAR: (RUN_CONFIG, STORE, TLS, PAIRING, CALLS, TENSORBOARD, BUDGET, WARNING, CURSOR, BOOT_STEPS),
-    RUN: (TOKEN, WANDB_KEY, NOTICE, REBALANCE, ENDING, LOOKED, BUDGET, "launched", "end.lock"),
+    RUN: (TOKEN, DASHBOARD_TOKEN, WANDB_KEY, NOTICE, REBALANCE, ENDING, LOOKED, BUDGET, "launched", "end.lock"),
+    VAR: (RUN_CONFIG, STORE, TLS, PAIRING, CALLS, LIVE, TENSORBOARD, BUDGET, WARNING, CURSOR, BOOT_STEPS),
     OPT: ("code", "code.new", "env", "MANIFEST", "requirements.txt"),
     LIBRARY: ("boot.sh", LIFELINE),
 }
@@ -58,6 +64,10 @@ FOLDERS: Final = {
 
 TOKEN_VARIABLE: Final = "AC_TRAINING_TOKEN_FILE"
 """Names the file with the receiver's bridge token."""
+DASHBOARD_TOKEN_VARIABLE: Final = "AC_DASHBOARD_TOKEN_FILE"
+"""Names the file with the dashboard's token, where it is not in the folder of the run."""
+DASHBOARD_TLS_VARIABLE: Final = "AC_DASHBOARD_TLS_FILE"
+"""Names the file with the dashboard's key and certificate, where it is not in the folder of the run."""
 WANDB_KEY_VARIABLE: Final = "AC_TRAINING_WANDB_KEY_FILE"
 """Names the file with the trainer's W&B key."""
 PATIENCE_VARIABLE: Final = "AC_PATIENCE_SECONDS"

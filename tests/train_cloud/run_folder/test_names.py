@@ -23,7 +23,13 @@ FOLDER_VARIABLES = {"AC_ETC": files.ETC, "AC_VAR": files.VAR, "AC_RUN": files.RU
 KEYS = {value for name, value in vars(keys).items() if name.isupper()}
 KEY_PARTS = {part for key in KEYS for part in key.split("/")}
 FILES = {name for names in files.FOLDERS.values() for name in names}
-VARIABLES = {files.TOKEN_VARIABLE, files.WANDB_KEY_VARIABLE, files.PATIENCE_VARIABLE}
+CREDENTIALS = {
+    files.TOKEN_VARIABLE,
+    files.WANDB_KEY_VARIABLE,
+    files.DASHBOARD_TOKEN_VARIABLE,
+    files.DASHBOARD_TLS_VARIABLE,
+}
+VARIABLES = CREDENTIALS | {files.PATIENCE_VARIABLE}
 
 FILLED_IN = r"\$\{[^}]*\}|\$\w+|\$\([^)]*\)"
 FILE = r"/([A-Za-z0-9._-]+)"
@@ -47,7 +53,9 @@ def _files(text: str) -> Iterator[str]:
             # A dot begins a draft; before `$$` or a sentence's end it ends the name.
             if not name.startswith(".") and name.rstrip(".") not in files.FOLDERS[folder]:
                 yield f"{folder}/{name}"
-    yield from (name for name in re.findall(r"%d/(\w+)|LoadCredential=(\w+):", text) if "".join(name) not in FILES)
+    yield from (
+        name for name in re.findall(r"%d/([\w.]+)|LoadCredential=([\w.]+):", text) if "".join(name) not in FILES
+    )
 
 
 def _keys(text: str) -> Iterator[str]:
@@ -90,6 +98,7 @@ def test_every_name_is_one_that_python_knows(name: str) -> None:
         ("ac-token.path", "/run/ac-training/token", "/run/ac-training/bridge_token"),
         ("ac-training.service", "%d/wandb_key", "%d/key"),
         ("ac-receiver.service", "LoadCredential=token", "LoadCredential=secret"),
+        ("ac-dashboard.service", "/run/ac-training/dashboard_token", "/run/ac-training/page_token"),
         ("ac-tensorboard.service", "/var/lib/ac-training/tensorboard", "/var/lib/ac-training/curves"),
         ("locals.tf", "/etc/ac-training/run.json", "/etc/ac-training/config.json"),
         ("iam.tf", '"runs/*"', '"lives/*"'),
@@ -106,7 +115,7 @@ def test_a_name_that_only_they_have_is_found(file: str, written: str, changed: s
 def test_variables_and_their_defaults_are_those_of_python() -> None:
     units = "".join(file.read_text(encoding="utf-8") for file in UNITS.values())
     named = set(re.findall(r"\b(AC_\w+)=%d", units))
-    assert named == {files.TOKEN_VARIABLE, files.WANDB_KEY_VARIABLE}
+    assert named == CREDENTIALS
     shell = "".join(file.read_text(encoding="utf-8") for file in SHELL.values())
     assert set(re.findall(rf"{files.PATIENCE_VARIABLE}:-(\d+)", shell)) == {f"{files.PATIENCE_SECONDS:g}"}
 
