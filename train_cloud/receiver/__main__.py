@@ -16,7 +16,7 @@ from pathlib import Path
 
 from runtime.exit_codes import ExitCode
 from runtime.files import write_private
-from runtime.logs import configure_logging, fields
+from runtime.logs import FORMATS, configure_logging, fields
 from runtime.retry import GaveUp
 from runtime.signals import stop_on_signals
 from train_cloud import notify
@@ -54,8 +54,9 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True, help="the run's run.json")
     parser.add_argument("--folder", type=Path, required=True, help="where the store and the TLS identity live")
     parser.add_argument("--plain", action="store_true", help="ws:// without TLS; only when listening on loopback")
+    parser.add_argument("--log-format", choices=FORMATS, help="how the log speaks; default: words on a terminal only")
     arguments = parser.parse_args()
-    configure_logging("receiver")
+    configure_logging("receiver", format=arguments.log_format)
     stop = stop_on_signals()
     try:
         config = load_run_config(arguments.config)

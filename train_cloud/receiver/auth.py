@@ -5,10 +5,6 @@ with a bridge that knows an old token. An address that keeps guessing is told to
 refused gets an HTTP status and a sentence, never a hint about the token. Open connections are not touched.
 """
 
-import ipaddress
-import time
-from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from math import ceil
@@ -16,12 +12,9 @@ from re import fullmatch
 
 from websockets.datastructures import Headers
 
+from train_cloud.throttle import Throttle
 from wire.messages import PROTOCOL
 from wire.pairing import parse_basic_auth, tokens_equal
-
-FAILURES_ALLOWED = 10
-WINDOW_SECONDS = 60.0
-MAX_ADDRESSES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,35 +24,6 @@ class HttpAnswer:
     status: HTTPStatus
     text: str
     headers: tuple[tuple[str, str], ...] = ()
-
-
-class Throttle:
-    """Counts wrong tokens by peer address: more than `failures` in `window` seconds close the door to others."""
-
-    def __init__(
-        self,
-        failures: int = FAILURES_ALLOWED,
-        window: float = WINDOW_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._failures, self._window, self._clock = failures, window, clock
-        self._seen: OrderedDict[str, tuple[float, int]] = OrderedDict()
-
-    def seconds_closed(self, address: str) -> float:
-        """How long `address` must still wait with another guess; 0 when it may try."""
-        began, count = self._seen.get(network_of(address), (0.0, 0))
-        return max(0.0, began + self._window - self._clock()) if count >= self._failures else 0.0
-
-    def failed(self, address: str) -> None:
-        """`address` showed a wrong token."""
-        key, now = network_of(address), self._clock()
-        began, count = self._seen.pop(key, (now, 0))
-        if now - began >= self._window:
-            began, count = now, 0
-        self._seen[key] = (began, count + 1)
-        # A flood from ever new addresses must not fill the memory: the oldest are forgotten.
-        while len(self._seen) > MAX_ADDRESSES:
-            self._seen.popitem(last=False)
 
 
 class Gate:
@@ -106,14 +70,3 @@ class Gate:
             "The token is missing or wrong. Use the pairing string that the receiver wrote.",
             (("WWW-Authenticate", 'Basic realm="ac-training"'),),
         )
-
-
-def network_of(address: str) -> str:
-    """What counts as one peer: an IPv4 address, or the /64 that one IPv6 customer has."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv6Address):
-        return str(ip.ipv4_mapped or ipaddress.ip_network((ip, 64), strict=False))
-    return str(ip)

@@ -18,6 +18,7 @@ from racing.track_text import track_hash
 from runtime.logs import fields
 from train_cloud.receiver.connection import MAX_TEXT, Connection, News, PeerError
 from train_cloud.receiver.plausible import check_plausible, shortest_lap_on
+from train_cloud.receiver.standings import Standings
 from train_cloud.receiver.writer import Job, Result, WriteOutcome
 from train_cloud.store import Store, StoreError, StreamState
 from train_cloud.track_table import put_track
@@ -29,6 +30,7 @@ from wire.messages import (
     ErrorCode,
     Hello,
     Report,
+    Telemetry,
     TrackAnnouncement,
     Transition,
     TransitionBatch,
@@ -44,7 +46,7 @@ _log = logging.getLogger(__name__)
 class Collector:
     """Serves the bridge that said `hello`; `layout` is what a row of its experience holds, `state` its stream's.
 
-    `submit` gives a batch to the writer, `on_report` is told how the bridge stands, and `store` keeps the track that it
+    `submit` gives a batch to the writer, `standings` is told how the bridge stands, and `store` keeps the track that it
     announces, where `shortest_lap` (s) is of the one that it has driven on before. `newest_version` is that of the
     policies published so far, 0 before the first, and `greatest_reward` what a step of the task is worth at most.
     """
@@ -57,7 +59,7 @@ class Collector:
         state: StreamState,
         store: Store,
         submit: Callable[[Job], None],
-        on_report: Callable[[Report], None],
+        standings: Standings,
         newest_version: Callable[[], int],
         greatest_reward: float,
         shortest_lap: float = 0.0,
@@ -66,7 +68,7 @@ class Collector:
         self.stored, self.safe = state.stored_through, state.safe_through
         self.ended, self.spent = False, 0.0
         """Whether it was refused or has left; and what the writer reckons of it."""
-        self._layout, self._store, self._submit, self._on_report = layout, store, submit, on_report
+        self._layout, self._store, self._submit, self._standings = layout, store, submit, standings
         self._newest_version, self._shortest_lap = newest_version, shortest_lap
         self._greatest_reward = greatest_reward
         self._track_heard = False
@@ -88,7 +90,9 @@ class Collector:
             case Transition():
                 await self._take(message.number, _batch_of_one(message, self._layout))
             case Report():
-                self._on_report(message)
+                self._standings.reported(self.hello.stream, message)
+            case Telemetry():
+                self._standings.told(self.hello.stream, message, self._shortest_lap)
             case TrackAnnouncement(content=content) if not self._track_heard:
                 self._track_heard = True
                 await self._keep_track(content)

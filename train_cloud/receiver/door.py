@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from runtime.logs import fields
-from train_cloud.receiver.auth import network_of
+from train_cloud.throttle import network_of
 
 RESERVED_FILES: Final = 64
 """File handles that connections leave to the store and the backup."""

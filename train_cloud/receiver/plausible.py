@@ -7,15 +7,20 @@ for ever. The bounds are so wide that no honest bridge meets them.
 from functools import lru_cache
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from experience.batches import MAX_REWARD, Batch, CodecError
 from racing.track_text import track_of
 from train_cloud.run_config import RunConfig
 from train_cloud.versions import LOST_VERSIONS
+from wire.messages import Telemetry
 
 FASTEST_MEAN_SPEED: Final = 150.0
 """m/s over a lap: half as fast again as any car of the game on any track."""
+
+WIDEST_GAP: Final = 200.0
+"""m from the centreline: no car that is driven comes to lie further off, and none is shown there."""
 
 
 @lru_cache(maxsize=4)
@@ -60,3 +65,13 @@ def check_plausible(batch: Batch, newest_version: int, shortest_lap: float, grea
             raise CodecError(
                 f"The batch holds a lap of {lap.time:.3f} s; on this track none takes less than {shortest_lap:.0f} s."
             )
+
+
+def plausible_telemetry(told: Telemetry, shortest_lap: float) -> Telemetry | None:
+    """What of it can be on the track of this shortest lap (s); None for a place that no such track has."""
+    # A rounding is no other track.
+    length = shortest_lap * FASTEST_MEAN_SPEED + 0.01
+    if shortest_lap <= 0.0 or told.place > length:
+        return None
+    spots = tuple(spot for spot in told.off_tracks if spot[0] <= length and abs(spot[1]) <= WIDEST_GAP)
+    return msgspec.structs.replace(told, gap=max(-WIDEST_GAP, min(told.gap, WIDEST_GAP)), off_tracks=spots)

@@ -88,12 +88,12 @@ class Receiver:
         self._weights: WeightsRow | None = None
         self._frames: dict[bool, bytes] = {}
         self._flow = FlowControl(0, 0, config.max_lead_steps)
-        self._standings = Standings(store)
         self._warning = ""
         self._memory = Memory()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer = Writer(store, partial(self._call, self._written), self._on_crash)
         self._vitals = Vitals(self._writer.busy, bridges=lambda: len(self._collectors) + len(self._relay.served))
+        self._standings = Standings(store, self._vitals.problem)
         self._http = HttpAnswers(Gate(token), store, self._vitals, config.max_bridges)
         self._stop = threading.Event()
 
@@ -334,9 +334,8 @@ class Receiver:
             raise PeerError(ErrorCode.DISK_FULL, text, CloseCode.TRY_AGAIN_LATER) from None
         self.environment = run
         connection.socket.protocol.max_message_size = MAX_UP_FRAME_BYTES
-        reported = partial(self._standings.reported, hello.stream)
         collector = Collector(
-            *(connection, hello, run.spaces.layout, state, self.store, self._writer.submit, reported),
+            *(connection, hello, run.spaces.layout, state, self.store, self._writer.submit, self._standings),
             *(self._newest_version, greatest_reward(self.config), lap or 0.0),
         )
         if (old := self._collectors.get(hello.stream)) is not None:
@@ -354,6 +353,7 @@ class Receiver:
                 max_lead_steps=flow.max_lead_steps,
                 done=flow.done,
                 wants_track=hello.track is not None and lap is None,
+                takes_telemetry=hello.track is not None,
             )
         )
         self._standings.joined(hello)

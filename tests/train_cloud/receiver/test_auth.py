@@ -3,7 +3,8 @@
 import pytest
 from websockets.datastructures import Headers
 
-from train_cloud.receiver.auth import Gate, Throttle
+from train_cloud.receiver.auth import Gate
+from train_cloud.throttle import Throttle
 from wire.messages import PROTOCOL
 from wire.pairing import basic_auth_header
 
@@ -98,7 +99,7 @@ def test_the_addresses_of_one_ipv6_customer_count_together() -> None:
 
 
 def test_a_flood_from_many_addresses_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train_cloud.receiver.auth.MAX_ADDRESSES", 100)
+    monkeypatch.setattr("train_cloud.throttle.MAX_ADDRESSES", 100)
     throttle = Throttle(failures=1)
     for number in range(1000):
         throttle.failed(f"10.0.{number // 256}.{number % 256}")

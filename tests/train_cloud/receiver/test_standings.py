@@ -16,6 +16,7 @@ from tests.support.moto_s3 import MotoS3, s3
 from tests.support.receivers import CONFIG, Client, ThreadedReceiver, hello
 from tests.support.waiting import wait_until
 from train_cloud.bridge_table import KEPT, BridgeStanding, put_standings, standings
+from train_cloud.history_table import beats
 from train_cloud.object_store import ObjectStore
 from train_cloud.receiver.backup import Backup
 from train_cloud.store import Store
@@ -78,6 +79,40 @@ def test_a_bridge_that_comes_back_is_connected_again(receiver: ThreadedReceiver)
                 client.begin(HELLO)
                 wait_until(lambda: bool(standings(store)) and only(store).connected, "it is seen")
             wait_until(lambda: not only(store).connected, "its end is seen")
+
+
+def test_a_receiver_says_that_it_lives_and_how_it_is(tmp_path: Path) -> None:
+    running = ThreadedReceiver(CONFIG, tmp_path)
+    with closing(Store(tmp_path / "store.db", read_only=True)) as store:
+        try:
+            wait_until(lambda: "receiver" in beats(store), "the first sign of life")
+            first = beats(store)["receiver"]
+            assert first.state == "healthy"
+            assert abs(first.at - time.time()) < 60
+            wait_until(lambda: beats(store)["receiver"].at > first.at, "the next one")
+            with running.store.writing() as db:
+                db.execute("ALTER TABLE progress RENAME TO hidden")
+            wait_until(lambda: beats(store)["receiver"].state == "the store cannot be read", "what is wrong is told")
+            with running.store.writing() as db:
+                db.execute("ALTER TABLE hidden RENAME TO progress")
+            wait_until(lambda: beats(store)["receiver"].state == "healthy", "it is well again")
+        finally:
+            running.close()
+        assert beats(store)["receiver"].state.startswith("draining")
+
+
+def test_a_store_that_takes_no_signs_of_life_costs_one_warning(
+    receiver: ThreadedReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    wait_until(lambda: "receiver" in beats(receiver.store), "the first sign of life")
+    with receiver.store.writing() as db:
+        db.execute("CREATE TRIGGER no_beats BEFORE INSERT ON beats BEGIN SELECT RAISE(ABORT, 'no room'); END")
+    wait_until(lambda: "stand cannot be written" in caplog.text, "it is said")
+    with watcher(receiver) as store, receiver.client() as client:
+        client.begin(HELLO)
+        wait_until(lambda: bool(standings(store)) and only(store).connected, "bridges are served as before")
+        client.say(Report(1, 20.0, 7, 3))
+        wait_until(lambda: only(store).unsent_steps == 7, "and what they say is written")
 
 
 def test_nobody_is_connected_to_a_receiver_that_begins(tmp_path: Path) -> None:
