@@ -90,6 +90,8 @@ def _form(schema: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
             whole = kind == "integer"
             words = "a whole number" if whole else "a number"
             return words + within, f"-?[0-9]+{'' if whole else '[0-9.e+-]*'}", schema
+        case {"type": "boolean"}:
+            return "true or false", "true|false", {}
         case {"type": "array", "items": items, "minItems": least, "maxItems": most}:
             words, text, number = _form(items)
             listed = rf"\[{text}(,{text}){{{least - 1},{most - 1}}}\]"

@@ -253,6 +253,9 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     publish_seconds: Seconds = 2.0
     """Seconds between two versions of the weights sent to the bridges."""
 
+    final_report: bool = True
+    """Whether the trainer makes the report when the run is done (a minute at most); `make report` makes one, too."""
+
     listen_host: Annotated[str, Meta(min_length=1, max_length=253)] = "0.0.0.0"
     """Address that the receiver listens on."""
     listen_port: Annotated[int, Meta(ge=0, le=65_535)] = 8765

@@ -9,12 +9,13 @@ from train_cloud.run_config import RunConfig
 
 
 def run_config(**changes: object) -> RunConfig:
-    """A RunConfig for one CPU thread, checked like a run.json, with `changes` applied."""
+    """A RunConfig for one CPU thread and without a report at its end, checked like a run.json; `changes` applied."""
     settings: dict[str, object] = {
         "run_id": "test-run",
         "bucket": {"name": "test-bucket", "endpoint_url": "http://127.0.0.1:1"},
         "device": "cpu",
         "trainer_threads": 1,
+        "final_report": False,
     }
     return msgspec.convert(settings | changes, RunConfig)
 

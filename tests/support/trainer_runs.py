@@ -16,7 +16,7 @@ from runtime.exit_codes import ExitCode
 from tests.support.experience import STREAM
 from tests.support.moto_s3 import MotoS3
 from tests.support.runs import run_config
-from train_cloud.object_store import ObjectStore
+from train_cloud.object_store import ObjectNotFound, ObjectStore
 from train_cloud.run_config import RunConfig
 from train_cloud.store import Store
 from train_cloud.trainer import session
@@ -68,6 +68,18 @@ class Run:
 
     def trained(self) -> int:
         return self.store.progress().trained_steps
+
+    def saved_steps(self) -> int:
+        """Steps of the newest checkpoint in the bucket; 0 before the first."""
+        try:
+            return int(json.loads(self.objects.get("checkpoints/LATEST")[0])["steps"])
+        except ObjectNotFound:
+            return 0
+
+    def rebuilt_digest(self) -> str:
+        """What the process that was started last said of its replay buffer when it had rebuilt it."""
+        line = next(line for line in reversed(self.log.read_text().splitlines()) if "replay buffer rebuilt" in line)
+        return line.split(" digest=")[1].split()[0]
 
     def start_process(self, config: RunConfig) -> "subprocess.Popen[bytes]":
         file = self.folder / "run.json"

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from runtime.exit_codes import ExitCode
-from runtime.logs import configure_logging, fields
+from runtime.logs import FORMATS, configure_logging, fields
 from runtime.signals import stop_on_signals
 from train_cloud.log_shipping import ship_log
 from train_cloud.run_config import ConfigError, load_run_config
@@ -25,8 +25,9 @@ def main(arguments: list[str] | None = None) -> ExitCode:
     parser = argparse.ArgumentParser(prog="train_cloud.trainer", description=__doc__.splitlines()[0])
     parser.add_argument("--config", type=Path, required=True, help="the run's run.json")
     parser.add_argument("--folder", type=Path, required=True, help="folder of store.db, shared with the receiver")
+    parser.add_argument("--log-format", choices=FORMATS, help="how the log speaks; default: words on a terminal only")
     options = parser.parse_args(arguments)
-    configure_logging("trainer")
+    configure_logging("trainer", format=options.log_format)
     stop = stop_on_signals()
     try:
         config = load_run_config(options.config)

@@ -30,6 +30,7 @@ def ways_to_results(config: RunConfig, run_file: Path) -> list[str]:
     ways = [
         f"the model: `make fetch{run}` brings it into a folder of {model}/",
         f"the table: `make status{run}`, or metrics.json beside the model",
+        f"the report: `make report{run}`, or report/report.html in the run's folder of the bucket",
     ]
     if config.environment.kind == "racing":
         drive = f"`.venv/bin/python -m scripts.lap TRACK --policy {model}/STEPS/{POLICY} --picture lap.png`"

@@ -15,7 +15,7 @@ from experience.codec import CodecError, Layout, decode_batch
 from runtime.logs import fields
 from train_cloud.store import Store
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.laps import Drives
+from train_cloud.trainer.laps import DrivenLap, Drives
 from train_cloud.trainer.learning.learner import Learner
 
 BATCHES_A_READ = 64
@@ -27,8 +27,8 @@ _log = logging.getLogger(__name__)
 class Ingest:
     """Follows the store by row id; `counters` are updated in place, and batches of another `layout` passed over.
 
-    `saw` is told the newest version of the policies that a batch came from, `drove` each new batch and its stream;
-    `drives` are racing's.
+    `saw` is told the newest version of the policies that a batch came from, `drove` each new batch and its stream,
+    `lapped` its clean laps; `drives` are racing's.
     """
 
     store: Store
@@ -38,6 +38,7 @@ class Ingest:
     saw: Callable[[int], None] = lambda _: None
     drives: Drives | None = None
     drove: Callable[[str, Batch], None] = lambda *_: None
+    lapped: Callable[[list[DrivenLap]], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self._read_through = 0
@@ -86,6 +87,7 @@ class Ingest:
                 metres, laps = self.drives.read(row.stream, batch)
                 if new:
                     self.counters.drove(metres, laps)
+                    self.lapped(laps)
                     self.drove(row.stream, batch)
             self.saw(batch.newest_version)
             self._remember(row.id, self.learner.take(batch, new))

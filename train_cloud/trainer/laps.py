@@ -1,7 +1,8 @@
 """What cars of racing drove: the metres of their episodes, and the laps of the human and of the policy by sectors.
 
-Neither metres nor sectors are stored with the experience: what each step observed tells them. A step of version 0 was
-driven by no policy; a lap of such steps alone is the human's (or that of whoever else demonstrates).
+Neither metres nor sectors, nor the course of a lap, are stored with the experience: what each step observed tells them.
+A step of version 0 was driven by no policy; a lap of such steps alone is the human's (or that of whoever else
+demonstrates).
 """
 
 from collections.abc import Sequence
@@ -17,25 +18,37 @@ from racing.track import TrackError
 from racing.track_text import track_of
 from train_cloud.store_file import StoreFile
 from train_cloud.track_table import only_track, track
+from train_cloud.trainer.lap_trace import COLUMNS, Course, seen_in
 
-_MOST_STEPS = 2**22
-"""Steps of laps under way that are kept for all cars together: what bridges name must not fill the memory."""
-_LEAST_STEPS = 2**10
+_MOST_STEPS = 3 * 2**19
+"""Steps of laps under way that are kept for all cars together, 48 MiB: what bridges name must not fill the memory."""
+_LEAST_STEPS = 3 * 2**7
 """A car counts as so many at least: 4,096 cars are followed, more than drive at once in any run."""
 _MOST_STEPS_OF_A_LAP = 2**16
 """18 minutes at 60 Hz."""
 _MOST_OFF = 0.2
 """A lap whose steps take another time than it did, by more than this share, is none."""
-_SPEED, _OFF_PERIOD, _BY = range(3)
+_ALONG, _OFF_PERIOD, _BY = range(3)
+_KEPT = 3 + COLUMNS
+"""Columns that are kept of each step: these, and what lap_trace tells of it."""
 _HUMAN, _POLICY, _NOBODY = range(3)
 
 
 @dataclass(frozen=True, slots=True)
 class DrivenLap:
-    """A clean lap: its time in each sector, s, and whether it was driven without a policy."""
+    """A clean lap.
+
+    Attributes:
+        sectors: its time in each, s.
+        human: driven without a policy.
+        version: of the policy that ended it; 0 where none drove.
+        course: of which its trace can be made.
+    """
 
     sectors: tuple[float, ...]
     human: bool
+    version: int
+    course: Course = field(repr=False)
 
 
 class LapTimes(msgspec.Struct, kw_only=True):
@@ -64,13 +77,14 @@ class _Car:
 
     Attributes:
         metres: driven so far.
-        steps: (3, N), the newest N without a hole: m/s along the centreline; is it off the period; whose it is.
+        steps: (_KEPT, N), the newest N without a hole: m/s along the centreline; is it off the period; whose it is;
+            and what lap_trace tells.
         from_line: a lap began within the first of them; else it is not known where one did.
         led_to: what the newest step led to.
     """
 
     metres: float = 0.0
-    steps: Float32Array = field(default_factory=lambda: np.empty((3, 0), np.float32))
+    steps: Float32Array = field(default_factory=lambda: np.empty((_KEPT, 0), np.float32))
     from_line: bool = False
     led_to: AnyArray | None = None
 
@@ -80,13 +94,15 @@ class _Car:
         return max(_LEAST_STEPS, int(self.steps.shape[1]))
 
     def go_on(self, steps: Float32Array) -> None:
-        """Add steps (3, K)."""
+        """Add steps (_KEPT, K)."""
         self.steps = np.concatenate([self.steps, steps], axis=1)
         if self.steps.shape[1] > _MOST_STEPS_OF_A_LAP:
             self.steps, self.from_line = self.steps[:, -_MOST_STEPS_OF_A_LAP:], False
 
-    def lap(self, lap_time: float, period: float) -> DrivenLap | None:
-        """The lap of `lap_time` s that ended within the newest step; None where some of it is missing, or is another's.
+    def lap(self, lap_time: float, period: float, version: int) -> DrivenLap | None:
+        """The lap of `lap_time` s that ended within the newest step, which was driven by `version`.
+
+        None where some of it is missing, or is another's.
 
         Where in its first and last step it began and ended is not told: in the middle. Of the first lap of an episode
         no step told the beginning: it lies its time before the end, were all steps of a period.
@@ -101,11 +117,13 @@ class _Car:
             uneven = off if off.any() else np.ones_like(off)
             seconds[uneven] = np.maximum(seconds[uneven] + missing / uneven.sum(), 0.0)
         start = seconds.sum() - 0.5 * period - lap_time
-        sectors = sector_times(self.steps[_SPEED].astype(np.float64), seconds, start, lap_time)
+        along = self.steps[_ALONG].astype(np.float64)
+        sectors = sector_times(along, seconds, start, lap_time)
         by = set(self.steps[_BY, np.cumsum(seconds) > start].tolist())
         if sectors is None or by not in ({_HUMAN}, {_POLICY}):
             return None
-        return DrivenLap(tuple(np.round(sectors, 3).tolist()), by == {_HUMAN})
+        course = Course(along, seconds, self.steps[_BY + 1 :], start, lap_time)
+        return DrivenLap(tuple(np.round(sectors, 3).tolist()), by == {_HUMAN}, version, course)
 
     def cross_line(self) -> None:
         """A new lap began within the newest step."""
@@ -135,7 +153,8 @@ class Drives:
         means = speeds_of(batch)
         versions = batch.policy_versions
         by = np.select([versions == DEMONSTRATION, versions == NOBODY], [_HUMAN, _NOBODY], _POLICY)
-        steps = np.array([means, batch.off_period, by], np.float32)
+        steps = np.empty((_KEPT, batch.steps), np.float32)
+        steps[: _BY + 1], steps[_BY + 1 :] = (means, batch.off_period, by), seen_in(batch, rows)
         cars, ended = self._cars.setdefault(stream, {}), {episode.row for episode in batch.episodes}
         laps_at = {lap.row: lap for lap in batch.laps}
         crossings, metres, laps = sorted(laps_at), list[float](), list[DrivenLap]()
@@ -150,7 +169,8 @@ class Drives:
             while crossings and crossings[0] < end:
                 row = crossings.pop(0)
                 car.go_on(steps[:, first : row + 1])
-                if laps_at[row].clean and (lap := car.lap(laps_at[row].time, self._period)) is not None:
+                ended_by = int(versions[row])
+                if laps_at[row].clean and (lap := car.lap(laps_at[row].time, self._period, ended_by)) is not None:
                     laps.append(lap)
                 car.cross_line()
                 first = row + 1

@@ -31,6 +31,7 @@ from train_cloud.trainer.learning.export import ExportError
 from train_cloud.trainer.learning.learner import Learner
 from train_cloud.trainer.learning.sanity import Diverged
 from train_cloud.trainer.pace import most_owed, pace_of
+from train_cloud.trainer.reporting.history import History
 from train_cloud.trainer.reporting.metrics import Rates, metrics_bytes, metrics_document, story
 from train_cloud.trainer.reporting.tracking import Tracking
 from train_cloud.trainer.saving.checkpoint import make_checkpoint, method_and_networks
@@ -40,6 +41,8 @@ from train_cloud.trainer.saving.uploads import Uploads
 
 IDLE_SECONDS = 0.01
 REPORT_SECONDS = 10.0
+HISTORY_SECONDS = 1.0
+"""Whoever watches sees this often how the run stands."""
 PROGRESS_SECONDS = 0.1
 CURVES_SECONDS = 300.0
 """Curves go to the bucket this often, and with each checkpoint."""
@@ -81,7 +84,8 @@ class Trainer:
         racing = self.config.environment.kind == "racing"
         drives = Drives(self.config.task.control_hz) if racing else None
         self._judging = Judging(self.config, self.store, self.uploads, counters, self._publisher, best)
-        heard = self._publisher.saw, drives, self._judging.drove
+        self._history = History(self.store, self.uploads, counters)
+        heard = self._publisher.saw, drives, self._judging.drove, self._history.lapped
         self._ingest = Ingest(self.store, self.learner, self.counters, layout, *heard)
         self._lap_metres: float | None = None
         self._rates = Rates()
@@ -132,6 +136,8 @@ class Trainer:
                     if self.actor is None:
                         self._say_when_nobody_drives()
                     self._report(TrainerState.TRAINING)
+                if self._is_due("history", HISTORY_SECONDS):
+                    self._history.note(self._figures(TrainerState.TRAINING), self._lap_metres)
                 if self._checkpoint_is_due():
                     self.save()
                 if self._is_due("curves", CURVES_SECONDS):
@@ -149,11 +155,13 @@ class Trainer:
         self._publisher.publish(self.learner)
         state = TrainerState.DONE if done else TrainerState.STOPPED
         self._put_progress(state)
+        self._history.beat(state)
         # The checkpoint first, so that the last report names it.
         self.save()
         if done:
             self._judging.finish(self.stop)
         self._report(state)
+        self._history.upload()
         self.uploads.curves(self.tracking.upload)
         _log.info(state, extra=fields(done=f"{self.learned_steps()}/{self.config.total_timesteps}", **self._story))
         return done
@@ -210,6 +218,7 @@ class Trainer:
         while not self.stop.is_set() and self._ingest.rebuild():
             if self._is_due("alive", ALIVE_SECONDS):
                 notify.starting(f"{TrainerState.REBUILDING}: {self.learner.figures().replay_rows} rows")
+                self._history.beat(TrainerState.REBUILDING)
             self._put_progress(TrainerState.REBUILDING)
         if self.counters.replay_digest and not self.stop.is_set():
             # What a lost instance had not brought to the bucket is missing until its bridges have sent it again.
@@ -249,6 +258,7 @@ class Trainer:
             self._judging.saved(checkpoint)
             # Of what is published, receivers send the newest: one that is to be judged stays that for a moment.
             self._due["publish"] = time.monotonic() + max(SEEN_SECONDS, self.config.publish_seconds)
+        self._history.upload()
         self.uploads.curves(self.tracking.upload)
 
     def _note_checkpoint(self) -> None:
@@ -337,17 +347,24 @@ class Trainer:
     def _report(self, state: TrainerState) -> None:
         """Put metrics.json up, draw the curves, and make the story that the progress line tells. Raises Diverged."""
         self.learner.check()
-        self.counters.seconds = time.monotonic() - self._began
-        asked = self._updates_owed() + self.counters.updates + self.counters.forgiven_updates
-        self._rates.mark(self.learned_steps(), self.counters, asked)
         if self.actor is not None:
-            self._remote = {"remote": self.actor.figures(), "waits_for": self.actor.waits_for()}
-        document = self._document(state)
+            self._remote["remote"] = self.actor.figures()
+        document = self._figures(state)
+        self._history.note(document, self._lap_metres, drawn=True)
         self.uploads.metrics(lambda saved: metrics_bytes(document | {"checkpoint_steps": saved}))
         self.tracking.draw(document)
         self._story = story(document)
         laps = f"{self.counters.laps} laps, {self.counters.clean_laps} of them clean"
         notify.status(f"{state}: {self.learned_steps()} of {self.config.total_timesteps} steps, {laps}")
+
+    def _figures(self, state: TrainerState) -> dict[str, Any]:
+        """The document of now, from which rates are reckoned on."""
+        self.counters.seconds = time.monotonic() - self._began
+        asked = self._updates_owed() + self.counters.updates + self.counters.forgiven_updates
+        self._rates.mark(self.learned_steps(), self.counters, asked)
+        if self.actor is not None:
+            self._remote["waits_for"] = self.actor.waits_for()
+        return self._document(state)
 
     def _document(self, state: TrainerState) -> dict[str, Any]:
         trained, saved = self.learned_steps(), self.uploads.saved_steps

@@ -29,17 +29,19 @@ from train_cloud.object_store import PATIENCE_SECONDS, ObjectStore, ObjectStoreE
 from train_cloud.run_config import ConfigError, RunConfig
 from train_cloud.run_folder.done import is_done
 from train_cloud.run_folder.files import CALLS, RUN_CONFIG, STORE
-from train_cloud.run_folder.keys import DONE, run_prefix
+from train_cloud.run_folder.keys import DONE, HISTORY, run_prefix
 from train_cloud.run_folder.states import TrainerState
 from train_cloud.store import Store, StoreError, StoreFull
 from train_cloud.trainer.acting.actor import Actor
 from train_cloud.trainer.acting.store_sink import StoreSink
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.directions import way_to_drive, way_to_serve, ways_to_results
+from train_cloud.trainer.final_report import report_run
 from train_cloud.trainer.learning.export import ExportError
 from train_cloud.trainer.learning.learners import check_device, make_learner
 from train_cloud.trainer.learning.sanity import Diverged
 from train_cloud.trainer.loop import Trainer
+from train_cloud.trainer.reporting.history import say_alive, take_up
 from train_cloud.trainer.reporting.tracking import Tracking
 from train_cloud.trainer.saving.checkpoint import method_and_networks, restore_learner
 from train_cloud.trainer.saving.manifest import CheckpointError, find_best, find_newest
@@ -78,6 +80,7 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event, run_file: 
             if (folder / STORE).exists():
                 store = Store(folder / STORE)
                 store.put_progress(replace(store.progress(), state=TrainerState.DONE))
+                say_alive(store, TrainerState.DONE)
             notify.ready("the run is done: nothing to train")
             _show_ways(config, run_file)
             return ExitCode.OK
@@ -87,6 +90,8 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event, run_file: 
         store = _wait_for(lambda: _restored(folder / STORE), "the receiver to restore the store", stop)
         code, done = _train(config, store, objects, stop)
         if done and code == ExitCode.OK:
+            if config.final_report:
+                report_run(config, stop)
             _show_ways(config, run_file)
         return code
     except GaveUp:
@@ -104,13 +109,14 @@ def _show_ways(config: RunConfig, run_file: Path) -> None:
 
 def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threading.Event) -> tuple[ExitCode, bool]:
     """Train to the end, or until told to stop; the exit code, and whether the run is done."""
-    folder = store.path.parent
+    folder, alive = store.path.parent, partial(say_alive, store, TrainerState.STARTING)
     actor = Actor(config, folder / CALLS) if config.environment.source == "remote" else None
     waits_for = f"the first bridge, which says what the environment's spaces are: {way_to_drive(folder)}"
     if actor is not None:
         waits_for = f"{actor.waits_for()}; {way_to_serve(folder)}"
     environment = _wait_for(
-        lambda: environment_of(config, store.first_spaces() or (actor.spaces() if actor else [])), waits_for, stop
+        lambda: environment_of(config, store.first_spaces() or (actor.spaces() if actor else [])),
+        *(waits_for, stop, alive),
     )
     layout, count = environment.spaces.layout, config.environment.num_envs
     if count > most_steps(layout):
@@ -119,7 +125,7 @@ def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threadin
             f"{most_steps(layout)} steps of observations as large as these. Ask for fewer, or make them smaller."
         )
     learner = make_learner(config, environment)
-    found = _patiently(lambda: find_newest(objects), "looking for a checkpoint", stop)
+    found = _patiently(lambda: find_newest(objects), "looking for a checkpoint", stop, alive)
     counters = Counters()
     if found.checkpoint is not None:
         counters = restore_learner(
@@ -128,8 +134,9 @@ def _train(config: RunConfig, store: Store, objects: ObjectStore, stop: threadin
         counters.resumes += 1
         begin = fields(steps=counters.steps, updates=counters.updates, folder=found.checkpoint.manifest.folder)
         _log.info("resuming", extra=begin)
+        take_up(store, lambda: _patiently(lambda: objects.find(HISTORY), "fetching the run's history", stop, alive))
     counters.signature = environment.signature
-    best = _patiently(lambda: find_best(objects), "looking for the best checkpoint", stop)
+    best = _patiently(lambda: find_best(objects), "looking for the best checkpoint", stop, alive)
     # What the bucket holds can be gone back to; a better one that this run judged may not have come there.
     counters.judged.best = best.verdict
     saved = None if found.checkpoint is None else found.checkpoint.manifest.steps
@@ -183,25 +190,32 @@ def _finish(
     return ExitCode.OK
 
 
-def _patiently(call: Callable[[], _T], doing: str, stop: threading.Event) -> _T:
-    """The call's answer, waited for with the patience of the house; systemd is told so."""
+def _patiently(
+    call: Callable[[], _T], doing: str, stop: threading.Event, alive: Callable[[], None] = lambda: None
+) -> _T:
+    """The call's answer, waited for with the patience of the house; systemd is told so, and who watches, by `alive`."""
 
     def wait(seconds: float) -> bool:
         notify.starting(f"{doing}: waiting for S3")
+        alive()
         return stop.wait(seconds)
 
     notify.starting(doing)
+    alive()
     return patiently(call, doing, wait)
 
 
-def _wait_for(find: Callable[[], _T | None], what: str, stop: threading.Event) -> _T:
-    """What `find` finds, as soon as it does; systemd is told each second that it is waited for. Raises GaveUp."""
+def _wait_for(
+    find: Callable[[], _T | None], what: str, stop: threading.Event, alive: Callable[[], None] = lambda: None
+) -> _T:
+    """What `find` finds, as soon as it does; systemd, and by `alive` who watches, hear of it. Raises GaveUp."""
     next_notice = 0.0
     while (found := find()) is None:
         if not next_notice:
             _log.info(f"waiting for {what}")
         if time.monotonic() >= next_notice:
             notify.starting(f"waiting for {what}")
+            alive()
             next_notice = time.monotonic() + NOTICE_SECONDS
         if stop.wait(0.1):
             raise GaveUp(f"Stopped while waiting for {what}.")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -27,9 +28,11 @@ from tests.support.driven_laps import VERSION, Stumbling, TrueLap, drive_laps
 from tests.support.experience import STREAM, made_up_batch
 from tests.support.policies import following_policy
 from tests.support.real_data import real_data
+from train_cloud.lap_table import SAMPLES, LapTrace
 from train_cloud.store import Store
 from train_cloud.track_table import put_track
 from train_cloud.trainer import laps
+from train_cloud.trainer.lap_trace import Course
 from train_cloud.trainer.laps import DrivenLap, Drives, LapTimes, lap_metres
 
 TRACK = parse_track("seed:7:1200")
@@ -119,7 +122,56 @@ def test_sectors_are_what_the_simulator_knows(driven: tuple[list[Batch], list[Tr
     batches, true = driven
     told = read_all(batches)
     check(told, true)
-    assert [lap.human for lap in told] == [False] * 3
+    assert [(lap.human, lap.version) for lap in told] == [(False, VERSION)] * 3
+
+
+def compared(trace: LapTrace, truth: TrueLap, track: Track) -> dict[str, float]:
+    """How far each column of the trace is from the truth at worst, and the pedals by how much on average."""
+    where = np.array(trace.metres)
+    assert where[[0, -1]] == pytest.approx([0.0, track.length], abs=0.01)
+    assert np.allclose(np.diff(where), track.length / (len(where) - 1), atol=0.02)
+    off = {}
+    for name in ("seconds", "gap", "speed", "steer", "pedals"):
+        true = np.interp(where, truth.metres, getattr(truth, name))
+        off[name] = np.abs(np.array(getattr(trace, name)) - true)
+    gears = truth.gear[np.clip(np.searchsorted(truth.metres, where) - 1, 0, None)]
+    off["gear"] = np.abs(np.array(trace.gear) - gears) > 0
+    worst = {name: float(values.max()) for name, values in off.items()}
+    return worst | {name: float(off[name].mean()) for name in ("steer", "pedals", "gear")}
+
+
+def test_the_course_of_a_lap_is_what_the_simulator_knows(driven: tuple[list[Batch], list[TrueLap]]) -> None:
+    batches, true = driven
+    for lap, truth in zip(read_all(batches), true, strict=True):
+        trace = lap.course.trace(lap.version, 4000, SHORT.length)
+        assert (trace.version, trace.steps, trace.time) == (VERSION, 4000, truth.lap.time)
+        assert [trace.seconds[0], trace.seconds[-1]] == pytest.approx([0.0, truth.lap.time], abs=0.001)
+        off = compared(trace, truth, SHORT)
+        # The reference driver moves aside by up to 9 m/s here, and when in a period it passes the line is not told.
+        assert off["seconds"] < 0.035
+        assert off["gap"] < 0.45
+        assert off["speed"] < 0.4
+        assert off["steer"] < 0.01
+        assert off["pedals"] < 0.05
+        assert off["gear"] < 0.02
+        unknown = lap.course.trace(lap.version, 4000, None)
+        assert unknown.metres[-1] == pytest.approx(SHORT.length, rel=0.02), "told by speeds alone"
+        assert replace_metres(unknown, trace.metres) == trace
+
+
+def replace_metres(trace: LapTrace, metres: list[float]) -> LapTrace:
+    return msgspec.structs.replace(trace, metres=metres)
+
+
+def test_a_long_laps_course_is_told_at_as_many_places_as_are_kept() -> None:
+    along, seconds = np.full(4000, 50.0), np.full(4000, 0.05)
+    seen = np.tile(np.array([[1.5], [50.0], [5.0], [-0.25], [0.5]], np.float32), 4000)
+    trace = Course(along, seconds, seen, start=10.0, time=180.0).trace(3, 9000, 9001.0)
+    assert len(trace.seconds) == SAMPLES
+    assert trace.metres == pytest.approx(np.linspace(0.0, 9001.0, SAMPLES), abs=0.01)
+    assert trace.seconds == pytest.approx(np.linspace(0.0, 180.0, SAMPLES), abs=0.001)
+    constant = (trace.gap, trace.speed, trace.gear, trace.steer, trace.pedals)
+    assert [set(values) for values in constant] == [{1.5}, {50.0}, {5.0}, {-0.25}, {0.5}]
 
 
 @pytest.mark.slow
@@ -210,6 +262,9 @@ def test_what_bridges_claim_ends_in_finite_times_or_in_none() -> None:
         for lap in told:
             assert np.isfinite(lap.sectors).all()
             assert min(lap.sectors) >= 0.0
+            trace = lap.course.trace(lap.version, 0, 1200.0)
+            assert [trace.metres[-1], trace.seconds[-1]] == pytest.approx([1200.0, lap.course.time], abs=0.001)
+            assert np.isfinite(msgspec.structs.astuple(trace)[3:]).all()
     assert times.policy is not None, "some of the claims hold together"
 
 

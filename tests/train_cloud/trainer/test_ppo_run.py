@@ -14,6 +14,7 @@ from experience.environment import racing
 from tests.support.experience import STREAM, made_up_batch
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
+from train_cloud.history_table import beats, points, report
 from train_cloud.object_store import ObjectStore
 from train_cloud.run_config import RunConfig
 from train_cloud.store import IncomingBatch, Store
@@ -108,3 +109,9 @@ def test_a_run_of_ppo_ends_and_goes_on_although_some_of_its_steps_come_too_late(
     metrics = json.loads(objects.get("metrics.json")[0])
     assert (metrics["state"], metrics["method"]) == ("done", "ppo")
     assert metrics["dropped_steps"] > 0
+    store = Store(tmp_path / "store.db")
+    told, drawn = report(store), [point.steps for _, point in points(store)]
+    assert (told["state"], told["method"], beats(store)["trainer"].state) == ("done", "ppo", "done")
+    assert drawn == sorted(set(drawn))
+    assert drawn[-1] == again.steps
+    store.close()

@@ -2,14 +2,12 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from safetensors.numpy import load
 
 from experience.environment import racing
 from racing.policy import Policy
@@ -21,11 +19,9 @@ from tests.support.trainer_runs import Run, run
 from tests.support.waiting import wait_until
 from train_cloud.bridge_table import BridgeStanding, put_standings
 from train_cloud.environment import task_config
-from train_cloud.object_store import ObjectNotFound
 from train_cloud.trainer import session
 from train_cloud.trainer.ingest import BATCHES_A_READ
 from train_cloud.trainer.loop import Trainer
-from train_cloud.trainer.saving.manifest import find_newest
 
 __all__ = ["run", "s3"]
 
@@ -67,7 +63,7 @@ def test_a_finished_run_leaves_its_curves_its_boot_and_its_story(run: Run, caplo
     caplog.set_level("INFO")
     (run.folder / "boot_steps").write_text("address\t2.5\n")
     run.store.add_batches(incoming(range(1, 21)))
-    assert run.start(run.config()).result(300) == ExitCode.OK
+    assert run.start(run.config(final_report=True)).result(300) == ExitCode.OK
     names = run.objects.list("tensorboard/")
     assert len(names) == 1
     local = run.folder / names[0]
@@ -82,8 +78,9 @@ def test_a_finished_run_leaves_its_curves_its_boot_and_its_story(run: Run, caplo
         told[0]
     )
     assert {"metres_an_episode", "metres_trend"} <= set(told[0])
-    *_, done, model, table, picture = (record.getMessage() for record in caplog.records)
-    assert done == "the run is done"
+    *_, done, reported, model, table, report, picture = (record.getMessage() for record in caplog.records)
+    assert (done, reported) == ("the run is done", "the report is in the bucket")
+    assert report.startswith("the report: `make report RUN=run.json`")
     assert model.startswith("the model: `make fetch RUN=run.json` brings it into a folder of models/test-run/")
     assert table.startswith("the table: `make status RUN=run.json`")
     assert "-m scripts.lap TRACK --policy models/test-run/STEPS/policy.safetensors --picture lap.png" in picture
@@ -222,9 +219,9 @@ def test_a_checkpoint_that_is_asked_for_is_saved_at_once(run: Run) -> None:
     run.store.add_batches(incoming(range(1, 8)))
     ending = run.start(run.config(save_frequency=10**6))
     wait_until(lambda: run.trained() == 140, "what is there is learned", 30)
-    assert saved_steps(run) == 0, "what was asked of an earlier trainer is no request to this one"
+    assert run.saved_steps() == 0, "what was asked of an earlier trainer is no request to this one"
     run.store.request_checkpoint()
-    wait_until(lambda: saved_steps(run) == 140, "the checkpoint is up")
+    wait_until(lambda: run.saved_steps() == 140, "the checkpoint is up")
     assert not ending.done()
 
 
@@ -316,90 +313,9 @@ def test_systemd_hears_of_every_phase(run: Run, monkeypatch: pytest.MonkeyPatch)
         hear("READY=1\nWATCHDOG=1\nSTATUS=the run is done: nothing to train")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a process can answer")
-@pytest.mark.slow
-def test_a_killed_and_a_terminated_trainer_leave_the_same_run_behind(run: Run) -> None:
-    config = run.config(total_timesteps=600, save_frequency=100)
-    run.store.add_batches(incoming(range(1, 14)))
-    process = run.start_process(config)
-    wait_until(lambda: saved_steps(run) >= 260, "a checkpoint is up", 90)
-    process.kill()
-    process.wait(120)
-    saved = run.counters()
-
-    run.store.add_batches(incoming(range(1, 21)))
-    process = run.start_process(config)
-    wait_until(lambda: run.trained() == 400, "the resumed trainer catches up", 90)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(120) == ExitCode.OK
-    assert rebuilt_digest(run) == saved.replay_digest
-    saved = run.counters()
-    assert saved.steps == 400
-
-    run.store.add_batches(incoming(range(1, 31)))
-    assert run.start_process(config).wait(120) == ExitCode.OK
-    assert rebuilt_digest(run) == saved.replay_digest
-    done = run.counters()
-    assert (done.steps, done.updates, done.laps, done.episodes) == (600, 250, 30, 30)
-    assert done.resumes == 2
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["sac", "tqc", "crossq", "xqc"])
-def test_a_killed_trainer_goes_on_with_all_that_was_demonstrated(run: Run, method: str) -> None:
-    settings = {"total_timesteps": 480, "save_frequency": 100, "buffer_size": 120, "demonstration_updates": 1.0}
-    config = run.config(method=method, **settings)
-    shown = {1, 2, 3, 8, 16, 21}
-    run.store.add_batches(incoming(range(1, 14), demonstrated=shown))
-    process = run.start_process(config)
-    wait_until(lambda: saved_steps(run) >= 260, "a checkpoint is up", 180)
-    process.kill()
-    process.wait(120)
-    saved = run.counters()
-    assert (saved.steps, saved.demonstrations) == (260, 80)
-    assert 0 < saved.updates <= (180 + 80 - 100) / 2, "demonstrations owe none, and learning begins the sooner"
-
-    run.store.add_batches(incoming(range(1, 31), demonstrated=shown))
-    assert run.start_process(config).wait(240) == ExitCode.OK
-    assert rebuilt_digest(run) == saved.replay_digest
-    done = run.counters()
-    assert (done.steps, done.demonstrations, done.updates, done.laps) == (600, 120, 240, 24)
-    found = find_newest(run.objects).checkpoint
-    assert found is not None
-    assert len(load(found.files["demonstrations.safetensors"])["rows"]) == 120
-    metrics = run.metrics()
-    assert (metrics["demonstrations"], metrics["trained_steps"], metrics["steps_left"]) == (120, 480, 0)
-    assert "demonstrations=120" in run.log.read_text()
-
-
-def test_from_the_first_demonstration_on_there_are_more_updates_a_step(run: Run) -> None:
-    run.store.add_batches(incoming(range(1, 11)))
-    ending = run.start(run.config(demonstration_updates=4.0))
-    wait_until(lambda: run.store.progress().updates == 50, "half an update for each step from the hundredth on")
-    run.store.add_batches(incoming(range(1, 12), demonstrated={11}))
-    wait_until(lambda: run.store.progress().consumed_steps == 220, "the demonstration is taken in")
-    run.store.add_batches(incoming(range(1, 22), demonstrated={11}))
-    assert ending.result(300) == ExitCode.OK
-    counters = run.counters()
-    assert (counters.driven, counters.demonstrations, counters.updates) == (400, 20, 50 + 200 * 2)
-
-
-def rebuilt_digest(run: Run) -> str:
-    """What the process that was started last said of its replay buffer when it had rebuilt it."""
-    line = next(line for line in reversed(run.log.read_text().splitlines()) if "replay buffer rebuilt" in line)
-    return line.split(" digest=")[1].split()[0]
-
-
 def newest_version(run: Run) -> int:
     row = run.store.latest_weights()
     return row.version if row else 0
-
-
-def saved_steps(run: Run) -> int:
-    try:
-        return int(json.loads(run.objects.get("checkpoints/LATEST")[0])["steps"])
-    except ObjectNotFound:
-        return 0
 
 
 def test_a_wrong_configuration_is_told_before_anything_is_loaded(run: Run) -> None:

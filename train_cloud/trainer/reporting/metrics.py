@@ -4,16 +4,20 @@ import platform
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import msgspec
 
+from runtime.logs import SAYS
 from runtime.progress import duration, laps_compared
+from train_cloud.code_version import code_version
 from train_cloud.run_config import RunConfig
 from train_cloud.trainer.counters import CRASHED, OFF_TRACK, Counters, mean, trend
 from train_cloud.trainer.laps import LapTimes
 from train_cloud.trainer.learning.learner import Learner
+from train_cloud.trainer.reporting.words import in_words
 
 RATE_SECONDS = 30.0
 PACKAGES = ("ac-training", "torch", "stable-baselines3", "sb3-contrib", "numpy")
@@ -61,6 +65,7 @@ def _gained(marks: list[tuple[float, float, int, int]]) -> tuple[float, float, f
     return trained, steps, updates
 
 
+@cache
 def software_versions() -> dict[str, str | None]:
     """Version of Python and of each of PACKAGES; None for one that runs from its source without being installed."""
 
@@ -98,6 +103,7 @@ def metrics_document(
         "updated": datetime.now(UTC).isoformat(timespec="seconds"),
         "state": state,
         "method": config.method,
+        "code": code_version(),
         "steps": counters.steps,
         "trained_steps": trained_steps,
         "total_timesteps": config.total_timesteps,
@@ -134,7 +140,7 @@ def metrics_document(
         "checkpoint_steps": saved_steps,
         "resumes": counters.resumes,
         "boot_seconds": dict(boot_seconds or {}),
-        "versions": software_versions(),
+        "versions": dict(software_versions()),
     }
 
 
@@ -177,7 +183,8 @@ LOSSES = {
 
 def story(document: Mapping[str, Any]) -> dict[str, Any]:
     """What a person who follows the log wants to know of a document; what is not known yet is left out."""
-    told = {word: document.get(field) for word, field in STORY.items()}
+    told: dict[str, Any] = {SAYS: in_words(document)}
+    told |= {word: document.get(field) for word, field in STORY.items()}
     told |= {word: document["losses"].get(name) for word, name in LOSSES.items()}
     for word, verdict in document.get("judged", {}).items():
         if verdict is not None:

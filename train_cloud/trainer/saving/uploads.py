@@ -26,7 +26,8 @@ from train_cloud.object_store import (
     ObjectStoreUnavailable,
     PreconditionFailed,
 )
-from train_cloud.run_folder.keys import BEST, CHECKPOINTS, LATEST, MANIFEST, METRICS
+from train_cloud.run_folder.keys import BEST, CHECKPOINTS, HISTORY, LATEST, MANIFEST, METRICS
+from train_cloud.store_file import StoreError
 from train_cloud.trainer.saving.manifest import Best, Checkpoint
 from train_cloud.trainer.verdict import Verdict
 
@@ -103,6 +104,11 @@ class Uploads:
         with self._change():
             self._beside["metrics"] = lambda: self._objects.put(METRICS, document(self.saved_steps))
 
+    def history(self, document: Callable[[], bytes]) -> None:
+        """Upload history.json once, as well as it goes; it is made when its turn comes, and may raise StoreError."""
+        with self._change():
+            self._beside["history"] = lambda: self._objects.put(HISTORY, document())
+
     def curves(self, upload: Callable[[], None]) -> None:
         """Call `upload` once after what is waiting, as well as it goes; it may raise ObjectStoreError or OSError."""
         with self._change():
@@ -158,7 +164,7 @@ class Uploads:
     def _as_well_as_it_goes(self, what: str, upload: Callable[[], object]) -> None:
         try:
             upload()
-        except (ObjectStoreError, OSError) as error:
+        except (ObjectStoreError, StoreError, OSError) as error:
             _log.warning(f"{what} not uploaded", extra=fields(reason=str(error)))
         except Exception:
             # Whatever is wrong with it, the thread lives on: checkpoints are its work too.

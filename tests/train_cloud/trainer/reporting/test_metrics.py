@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from experience.environment import racing
+from tests.support.driven_laps import driven_lap
 from tests.support.runs import run_config
 from train_cloud.trainer.counters import Counters
-from train_cloud.trainer.laps import DrivenLap
 from train_cloud.trainer.learning.learners import make_learner
 from train_cloud.trainer.reporting.metrics import Rates, metrics_bytes, metrics_document, story
 from train_cloud.trainer.reporting.tracking import curve_points
@@ -50,8 +50,8 @@ def test_the_document_holds_what_the_readme_promises() -> None:
     counters.steps, counters.updates, counters.laps, counters.clean_laps = 400, 200, 3, 2
     counters.best_lap, counters.episodes = 35.5, 4
     counters.ends = {"off_track": 3, "crash": 1}
-    you, policy = DrivenLap((10.0, 11.0, 12.0), human=True), DrivenLap((10.5, 11.25, 11.75), human=False)
-    counters.drove([100.0, 200.0, 300.0, 600.0], [you, policy, DrivenLap((20.0, 20.0, 20.0), human=False)])
+    you, policy = driven_lap((10.0, 11.0, 12.0), version=0), driven_lap((10.5, 11.25, 11.75))
+    counters.drove([100.0, 200.0, 300.0, 600.0], [you, policy, driven_lap((20.0, 20.0, 20.0))])
     rates = Rates()
     rates.mark(400, counters)
 
