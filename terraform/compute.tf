@@ -145,6 +145,7 @@ resource "aws_autoscaling_group" "instance" {
     aws_s3_bucket_policy.run,
     aws_s3_object.code,
     aws_s3_object.manifest,
+    aws_ssm_parameter.dashboard,
     aws_ssm_parameter.endpoint,
     aws_ssm_parameter.limits,
     aws_ssm_parameter.tls,

@@ -13,18 +13,20 @@ locals {
   partition  = data.aws_partition.current.partition
 
   # Names are built here, not read from the resources: the role's policy exists before what it permits.
-  group_name         = local.name
-  schedule_name      = "${local.name}-max-hours"
-  bucket_name        = "${local.name}-${local.account_id}-${var.region}"
-  parameter_prefix   = "/${local.name}"
-  token_parameter    = "${local.parameter_prefix}/token"
-  tls_parameter      = "${local.parameter_prefix}/tls"
-  endpoint_parameter = "${local.parameter_prefix}/endpoint"
-  limits_parameter   = "${local.parameter_prefix}/limits"
-  wandb_parameter    = var.wandb == null ? null : "${local.parameter_prefix}/wandb"
-  log_group_name     = var.cloudwatch_logs ? "/${local.name}" : null
+  group_name          = local.name
+  schedule_name       = "${local.name}-max-hours"
+  bucket_name         = "${local.name}-${local.account_id}-${var.region}"
+  parameter_prefix    = "/${local.name}"
+  token_parameter     = "${local.parameter_prefix}/token"
+  dashboard_parameter = "${local.parameter_prefix}/dashboard"
+  tls_parameter       = "${local.parameter_prefix}/tls"
+  endpoint_parameter  = "${local.parameter_prefix}/endpoint"
+  limits_parameter    = "${local.parameter_prefix}/limits"
+  wandb_parameter     = var.wandb == null ? null : "${local.parameter_prefix}/wandb"
+  log_group_name      = var.cloudwatch_logs ? "/${local.name}" : null
 
   listen_port      = 8765
+  dashboard_port   = 8766
   tensorboard_port = 6006
 
   default_instance_types = {
@@ -114,6 +116,7 @@ locals {
     endpoint_mode               = var.endpoint_mode
     accelerator                 = var.accelerator
     token_parameter             = local.token_parameter
+    dashboard_parameter         = local.dashboard_parameter
     tls_parameter               = local.tls_parameter
     endpoint_parameter          = local.endpoint_parameter
     wandb_parameter             = local.wandb_parameter
@@ -125,6 +128,8 @@ locals {
     fallback_price_usd_per_hour = local.fallback_price
     guard_usd_per_hour          = local.guard_usd
     tensorboard_host            = var.tensorboard_port_open ? "0.0.0.0" : "127.0.0.1"
+    dashboard_host              = var.dashboard_port_open ? "0.0.0.0" : "127.0.0.1"
+    dashboard_port              = local.dashboard_port
   })
 
   boot_env = templatefile("${path.module}/templates/boot.env.tftpl", {

@@ -83,6 +83,7 @@ locals {
   open_ports = merge(
     { bridge = local.listen_port },
     var.key_pair_name == null ? {} : { ssh = 22 },
+    var.dashboard_port_open ? { dashboard = local.dashboard_port } : {},
     var.tensorboard_port_open ? { tensorboard = local.tensorboard_port } : {},
   )
   ingress = {

@@ -31,6 +31,16 @@ output "logs_command" {
   value       = "${local.start_session} --document-name AWS-StartInteractiveCommand --parameters 'command=[\"sudo journalctl -u ac-training -f\"]'"
 }
 
+output "dashboard_command" {
+  description = "Prints a link to the dashboard that lets in once, within some minutes."
+  value       = "make dashboard-link"
+}
+
+output "dashboard_tunnel_command" {
+  description = "Opens the tunnel to the dashboard, to which `make dashboard-link TUNNEL=1` then leads; null when its port is open."
+  value       = var.dashboard_port_open ? null : "${local.start_session} --document-name AWS-StartPortForwardingSession --parameters portNumber=${local.dashboard_port},localPortNumber=${local.dashboard_port}"
+}
+
 output "tensorboard_url" {
   description = "TensorBoard: at localhost through the tunnel of tensorboard_command, or at the instance with tensorboard_port_open; null with endpoint_mode = \"ssm\" and an open port."
   value       = local.tensorboard_host == null ? null : "http://${local.tensorboard_host}:${local.tensorboard_port}"
@@ -74,28 +84,31 @@ output "stopped_monthly_cost_usd" {
 output "deployment" {
   description = "What the operator's commands (make pair, status, start, ...) need to know of this deployment; no secrets."
   value = {
-    name               = local.name
-    region             = var.region
-    bucket             = aws_s3_bucket.run.id
-    run_id             = var.run_id
-    group              = aws_autoscaling_group.instance.name
-    schedule           = aws_autoscaling_schedule.max_hours.scheduled_action_name
-    endpoint_mode      = var.endpoint_mode
-    token_parameter    = aws_ssm_parameter.token.name
-    tls_parameter      = aws_ssm_parameter.tls.name
-    endpoint_parameter = aws_ssm_parameter.endpoint.name
-    wandb_parameter    = local.wandb_parameter
-    log_group          = local.log_group_name
-    budget_usd         = var.budget_usd
-    max_hours          = var.max_hours
-    guard_hours        = local.guard_minutes / 60
-    guard_usd_per_hour = local.guard_usd
-    idle_minutes       = var.idle_minutes
-    max_launches       = var.max_launches
-    instance_types     = local.instance_types
-    volume_gb          = var.volume_gb
-    hourly_extra_usd   = local.hourly_extra_usd
-    listen_port        = local.listen_port
-    total_timesteps    = local.run.total_timesteps
+    name                = local.name
+    region              = var.region
+    bucket              = aws_s3_bucket.run.id
+    run_id              = var.run_id
+    group               = aws_autoscaling_group.instance.name
+    schedule            = aws_autoscaling_schedule.max_hours.scheduled_action_name
+    endpoint_mode       = var.endpoint_mode
+    token_parameter     = aws_ssm_parameter.token.name
+    dashboard_parameter = aws_ssm_parameter.dashboard.name
+    tls_parameter       = aws_ssm_parameter.tls.name
+    endpoint_parameter  = aws_ssm_parameter.endpoint.name
+    wandb_parameter     = local.wandb_parameter
+    log_group           = local.log_group_name
+    budget_usd          = var.budget_usd
+    max_hours           = var.max_hours
+    guard_hours         = local.guard_minutes / 60
+    guard_usd_per_hour  = local.guard_usd
+    idle_minutes        = var.idle_minutes
+    max_launches        = var.max_launches
+    instance_types      = local.instance_types
+    volume_gb           = var.volume_gb
+    hourly_extra_usd    = local.hourly_extra_usd
+    listen_port         = local.listen_port
+    dashboard_port      = local.dashboard_port
+    dashboard_open      = var.dashboard_port_open
+    total_timesteps     = local.run.total_timesteps
   }
 }

@@ -13,6 +13,16 @@ ephemeral "aws_secretsmanager_random_password" "token" {
   include_space       = false
 }
 
+# Of its own, so that who watches cannot drive, and who drives cannot watch.
+ephemeral "aws_secretsmanager_random_password" "dashboard" {
+  count    = local.is_mocked ? 0 : 1
+  provider = aws.tokens
+
+  password_length     = 40
+  exclude_punctuation = true
+  include_space       = false
+}
+
 resource "aws_ssm_parameter" "token" {
   #checkov:skip=CKV_AWS_337:The account's own SSM key encrypts it; a key of our own costs a dollar a month
   name        = local.token_parameter
@@ -21,6 +31,16 @@ resource "aws_ssm_parameter" "token" {
 
   # Written once. A new version would throw out the bridges that are paired.
   value_wo         = local.is_mocked ? "mocked" : ephemeral.aws_secretsmanager_random_password.token[0].random_password
+  value_wo_version = 1
+}
+
+resource "aws_ssm_parameter" "dashboard" {
+  #checkov:skip=CKV_AWS_337:The account's own SSM key encrypts it; a key of our own costs a dollar a month
+  name        = local.dashboard_parameter
+  description = "What the dashboard asks for; make dashboard-link shows the way in without it"
+  type        = "SecureString"
+
+  value_wo         = local.is_mocked ? "mocked" : ephemeral.aws_secretsmanager_random_password.dashboard[0].random_password
   value_wo_version = 1
 }
 

@@ -6,7 +6,7 @@ resource "aws_s3_bucket" "run" {
   #checkov:skip=CKV2_AWS_62:Nobody waits for events of this bucket
   bucket = local.bucket_name
 
-  # `terraform destroy` leaves nothing behind, checkpoints included: README says to fetch the model first.
+  # `terraform destroy` leaves nothing behind, checkpoints included: docs/cloud.md says to fetch the model first.
   force_destroy = true
 
   depends_on = [terraform_data.place]
@@ -116,7 +116,7 @@ locals {
       for folder in ["runtime", "racing", "wire", "experience", "train_cloud"] : [
         for file in fileset("${local.code_root}/${folder}", "**") : "${folder}/${file}"
         # Not the interpreter's caches, nor what an editor or a test left behind.
-        if can(regex("\\.(py|sh|service|timer|path|conf)$", file))
+        if can(regex("\\.(py|sh|service|timer|path|conf|html|css|js|svg)$|/LICENSE$", file))
       ]
     ]),
   ))

@@ -336,6 +336,13 @@ variable "cloudwatch_logs" {
   nullable    = false
 }
 
+variable "dashboard_port_open" {
+  description = "Whether the dashboard's port 8766 is open to home_cidrs (TLS, a token of its own); false leaves the tunnel of dashboard_tunnel_command."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
 variable "tensorboard_port_open" {
   description = "Whether TensorBoard's port 6006 is open to home_cidrs (plain HTTP, without a password); false leaves the tunnel of tensorboard_command."
   type        = bool

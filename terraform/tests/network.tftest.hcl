@@ -22,8 +22,8 @@ run "opens_the_bridge_port_to_home_and_nothing_else" {
   command = plan
 
   assert {
-    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.home : "${rule.cidr_ipv4} ${rule.from_port}-${rule.to_port}"]) == toset(["8.8.8.8/32 8765-8765", "9.9.9.0/24 8765-8765"])
-    error_message = "Something else than port 8765 from home_cidrs is open."
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.home : "${rule.cidr_ipv4} ${rule.from_port}-${rule.to_port}"]) == toset(["8.8.8.8/32 8765-8765", "9.9.9.0/24 8765-8765", "8.8.8.8/32 8766-8766", "9.9.9.0/24 8766-8766"])
+    error_message = "Something else than ports 8765 and 8766 from home_cidrs is open."
   }
 
   assert {
@@ -57,13 +57,18 @@ run "opens_ssh_only_with_a_key_pair_and_tensorboard_only_when_asked" {
   }
 
   assert {
-    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.home : rule.from_port]) == toset([22, 6006, 8765])
-    error_message = "The open ports are not 22, 6006 and 8765."
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.home : rule.from_port]) == toset([22, 6006, 8765, 8766])
+    error_message = "The open ports are not 22, 6006, 8765 and 8766."
   }
 
   assert {
     condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.home : rule.cidr_ipv4 == "8.8.8.8/32"])
     error_message = "A port is open to others than home."
+  }
+
+  assert {
+    condition     = local.instance.dashboard_host == "0.0.0.0" && output.dashboard_tunnel_command == null
+    error_message = "The dashboard does not listen where its port is open."
   }
 
   assert {
@@ -97,5 +102,23 @@ run "has_no_fixed_address_when_it_is_published_instead" {
   assert {
     condition     = strcontains(local.boot_env, "AC_ALLOCATION=''\n")
     error_message = "The boot would claim an address."
+  }
+}
+
+run "keeps_the_dashboard_to_itself_when_asked" {
+  command = plan
+
+  variables {
+    dashboard_port_open = false
+  }
+
+  assert {
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.home : rule.from_port]) == toset([8765])
+    error_message = "The dashboard's port is open all the same."
+  }
+
+  assert {
+    condition     = local.instance.dashboard_host == "127.0.0.1" && strcontains(output.dashboard_tunnel_command, "portNumber=8766")
+    error_message = "The dashboard listens to others, or no tunnel leads to it."
   }
 }

@@ -44,6 +44,9 @@ class Story:
     logs: list[str] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
     processes: str = ""
+    page: str = ""
+    look: str = ""
+    owners: str = ""
     saved_after_notice: int = 0
     steps_at_notice: int = 0
     drained_seconds: float = 0.0
@@ -97,6 +100,8 @@ def _first_life(told: Story) -> None:
     told.pairings.append(world.pair())
     world.start_bridge(told.pairings[0], CARS, TICKS, HZ)
     wait_for(lambda: world.saved_steps() >= 1000, "the first checkpoint is saved", 60.0)
+    told.page, told.look = world.page()
+    told.owners = told.lives[0].box.run("ps", "axww", "-o", "user,args").stdout
     told.lives[0].recommend_rebalance()
     wait_for(lambda: "a checkpoint was asked for" in told.lives[0].box.log("ac-training"), "the hint is taken", 20.0)
     wait_for(lambda: "first_gradient" in world.metrics().get("boot_seconds", {}), "the boot is told", 30.0)
@@ -116,6 +121,7 @@ def _live(told: Story, seconds: float) -> None:
     pairing = parse_pairing(told.pairings[-1])
     told.secrets += [pairing.token, instance.metadata.secret_access_key, instance.metadata.session_token]
     told.secrets += _key_lines(instance)
+    told.secrets.append(instance.box.read("/run/ac-training/dashboard_token") or "no token, which is a defect")
 
 
 def _key_lines(instance: Instance) -> list[str]:
@@ -201,6 +207,17 @@ def _aftermath(told: Story) -> None:
     told.left = world.leftovers()
     BOOT_FILE.parent.mkdir(parents=True, exist_ok=True)
     BOOT_FILE.write_text(json.dumps({"first": told.boots[0], "restored": told.boots[1]}, indent=2))
+
+
+def test_the_dashboard_shows_home_the_run_and_is_nobody_on_the_instance(story: Story) -> None:
+    assert story.page.startswith("200 <!doctype html>")
+    look = json.loads(story.look.partition("data: ")[2].partition("\n")[0])
+    assert look["run_id"] == "good-1"
+    assert look["progress"]["steps"] > 0
+    assert look["money"]["budget_usd"] == 19
+    assert [one["connected"] for one in look["bridges"]] == [True]
+    (owner,) = {line.split()[0] for line in story.owners.splitlines() if "-m train_cloud.dashboard" in line}
+    assert owner not in ("root", "ac-training", "ac-trai+")
 
 
 def test_the_units_are_what_systemd_understands(story: Story) -> None:

@@ -104,6 +104,32 @@ class World:
         assert done.returncode == 0, f"pair: {done.stdout[:40]} {done.stderr[-2000:]}"
         return done.stdout.strip()
 
+    def page(self) -> tuple[str, str]:
+        """What the dashboard shows a browser at home that follows `make dashboard-link`: its page, and its first look.
+
+        Another one, without the link, is shown nothing.
+        """
+        done = self.operator("dashboard-link")
+        assert done.returncode == 0, done.stderr
+        link, jar = done.stdout.strip(), self.folder / "cookies.txt"
+        jar.unlink(missing_ok=True)
+        place = link.rpartition("/link/")[0]
+        refused = self._browse(place + "/stream")
+        assert refused.startswith("401 "), refused[:200]
+        page = self._browse(link, "--location", "--cookie-jar", str(jar))
+        # The stream has no end of its own.
+        look = self._browse(place + "/stream", "--cookie", str(jar), "--max-time", "5")
+        return page, look
+
+    def _browse(self, url: str, *options: str) -> str:
+        """Status and body of a GET at home; the link's code is a secret, so that the command is told no one."""
+        ip = shutil.which("ip") or "ip"
+        line = [ip, "netns", "exec", self.cloud.network.home, "curl", "--silent", "--insecure", "--no-buffer", *options]
+        line += ["--write-out", "\n%{http_code}", "--config", "-"]
+        done = subprocess.run(line, input=f'url = "{url}"\n', capture_output=True, text=True, timeout=60.0, check=False)
+        body, _, status = done.stdout.rpartition("\n")
+        return f"{status} {body}"
+
     def start_bridge(self, uri: str, cars: int, ticks: int, hz: float) -> None:
         """Let a bridge that drives by a script dial in from home."""
         options = {"--spool": self.folder / "spool", "--seed": 7, "--cars": cars, "--ticks": ticks, "--hz": hz}

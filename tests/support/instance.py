@@ -31,6 +31,7 @@ INSTANCE: dict[str, Any] = {
     "accelerator": "cpu",
     "token_parameter": "/ac-test/token",
     "tls_parameter": "/ac-test/tls",
+    "dashboard_parameter": "/ac-test/dashboard",
     "endpoint_parameter": "/ac-test/endpoint",
     "limits_parameter": "/ac-test/limits",
     "budget_usd": 20.0,
@@ -135,6 +136,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InstanceSi
             aws.reset()
             aws.client("s3").create_bucket(Bucket=BUCKET)
             here.put_parameter("token", TOKEN)
+            here.put_parameter("dashboard", "watchers0123456789only")
             here.put_parameter("tls", "unset")
             here.put_parameter("endpoint", "unset", secret=False)
             here.write_settings()

@@ -158,7 +158,7 @@ def test_only_home_reaches_the_instance(applied: Applied) -> None:
     ours = [rule for rule in rules if rule["GroupId"] == group["GroupId"]]
     inward = {(rule["CidrIpv4"], rule["FromPort"], rule["ToPort"]) for rule in ours if not rule["IsEgress"]}
     outward = {(rule["CidrIpv4"], rule["FromPort"], rule["ToPort"]) for rule in ours if rule["IsEgress"]}
-    assert inward == {(HOME, 8765, 8765), (HOME, 22, 22)}
+    assert inward == {(HOME, 8765, 8765), (HOME, 8766, 8766), (HOME, 22, 22)}
     assert outward == {("0.0.0.0/0", 443, 443), ("0.0.0.0/0", 80, 80)}
 
 

@@ -24,6 +24,7 @@ def number_of(schema: dict[str, Any]) -> dict[str, Any] | None:
     return kinds[0] if len(kinds) == 1 and kinds[0].get("type") in ("integer", "number") else None
 
 
+BOOLEANS = {name for name, schema in SETTINGS.items() if schema.get("type") == "boolean"}
 NUMBERS = {name: number for name, schema in SETTINGS.items() if (number := number_of(schema))}
 
 
@@ -92,7 +93,8 @@ def test_each_number_beyond_its_end_is_named(variable: Variable, end: str) -> No
 @pytest.mark.parametrize("wrong", [True, "too much", {"a": 1}, [[1]]], ids=repr)
 def test_each_setting_of_another_kind_is_named(variable: Variable, wrong: Any) -> None:
     complaint = variable.refusal(as_given(dict.fromkeys(SETTINGS, wrong)))
-    for name in set(SETTINGS) - ({"environment.kwargs"} if isinstance(wrong, dict) else set()):
+    of_this_kind = {bool: BOOLEANS, dict: {"environment.kwargs"}}.get(type(wrong), set())
+    for name in set(SETTINGS) - of_this_kind:
         assert f"training.{name} has the value {json.dumps(wrong, separators=(',', ':'))}: expected" in complaint
 
 

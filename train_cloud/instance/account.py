@@ -33,6 +33,9 @@ MIN_FREE_BYTES = 16 * 2**20
 PRODUCTS = ["Linux/UNIX", "Linux/UNIX (Amazon VPC)"]
 """Two names of one price: which of them AWS states depends on the account's age."""
 
+_MODE = 0o640
+"""Of what is kept on the disk: the dashboard, which has a user of its own, tells what is spent."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -89,7 +92,7 @@ def load_state(folder: Path, run_folder: Path, boot: str) -> State:
 def save_state(folder: Path, run_folder: Path, state: State) -> None:
     """Keep the state, in memory where the disk is full. That is said, and no error: all is decided without it."""
     try:
-        write_private(folder / BUDGET, msgspec.json.encode(state))
+        write_private(folder / BUDGET, msgspec.json.encode(state), _MODE)
         if shutil.disk_usage(folder).free < MIN_FREE_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
         state.full_s = None
@@ -98,7 +101,7 @@ def save_state(folder: Path, run_folder: Path, state: State) -> None:
         state.full_s = state.life_s if state.full_s is None else state.full_s
         _log.error("the disk is full, or cannot be written", extra=fields(problem=error))
         with suppress(OSError):
-            write_private(run_folder / BUDGET, msgspec.json.encode(state))
+            write_private(run_folder / BUDGET, msgspec.json.encode(state), _MODE)
 
 
 def account(deployment: Deployment, state: State, metadata: Metadata, life_s: float) -> None:

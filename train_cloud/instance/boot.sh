@@ -66,7 +66,7 @@ make_folders() {
     useradd --system --user-group --home-dir "$AC_VAR" --no-create-home --shell /usr/sbin/nologin "$AC_USER"
   fi
   install --directory --mode=0755 "$AC_OPT" "$AC_OPT/code"
-  install --directory --mode=0750 --owner="$AC_USER" "$AC_VAR"
+  install --directory --mode=0750 --owner="$AC_USER" --group="$AC_USER" "$AC_VAR"
   install --directory --mode=0700 --owner="$AC_USER" "$AC_RUN"
 }
 

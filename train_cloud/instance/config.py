@@ -56,6 +56,8 @@ class InstanceConfig(Limits, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     """What the trainer computes on."""
     token_parameter: Parameter
     """SSM SecureString with the bridge token."""
+    dashboard_parameter: Parameter | None = None
+    """SSM SecureString with the dashboard's token; None for a dashboard that makes its own."""
     tls_parameter: Parameter
     """SSM SecureString with the receiver's key and certificate in PEM; "unset" until an instance made them."""
     endpoint_parameter: Parameter
@@ -79,6 +81,10 @@ class InstanceConfig(Limits, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     """The most that an hour may cost, all in (US dollars an hour): by it the guard outside reckons."""
     tensorboard_host: Literal["127.0.0.1", "0.0.0.0"] = "127.0.0.1"
     """Address that TensorBoard listens on."""
+    dashboard_host: Literal["127.0.0.1", "0.0.0.0"] = "127.0.0.1"
+    """Address that the dashboard listens on."""
+    dashboard_port: Annotated[int, Meta(ge=1, le=65_535)] = 8766
+    """Port that the dashboard listens on."""
 
 
 def load_instance_config(path: str | Path) -> InstanceConfig:

@@ -19,7 +19,7 @@ CODE=$AC_OPT/code ENVIRONMENT=$AC_OPT/env
 PYTHON=$ENVIRONMENT/bin/python
 PYTORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 GUARDS=(ac-spot-watch.service ac-drain.path ac-end.path ac-overdue.timer)
-SERVICES=(ac-farewell.service ac-receiver.service ac-training.service ac-tensorboard.service ac-minute.timer ac-checkpoint.path
+SERVICES=(ac-farewell.service ac-receiver.service ac-training.service ac-tensorboard.service ac-dashboard.service ac-minute.timer ac-checkpoint.path
   ac-token.path)
 
 install_units() {
@@ -31,10 +31,18 @@ install_units() {
 }
 
 write_unit_settings() { # what units take from instance.json and from us
-  local host
-  host=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1])).get("tensorboard_host", "127.0.0.1"))' \
-    "$AC_ETC/instance.json")
-  printf '%s\n' "AC_TENSORBOARD_HOST='$host'" "AC_ENVIRONMENT_KEY='$KEY'" >"$AC_ETC/units.env"
+  local settings
+  settings=$(python3 - "$AC_ETC/instance.json" <<'PY'
+import json
+import sys
+
+with open(sys.argv[1]) as file:
+    settings = json.load(file)
+for name, default in (("tensorboard_host", "127.0.0.1"), ("dashboard_host", "127.0.0.1"), ("dashboard_port", 8766)):
+    print(f"AC_{name.upper()}='{settings.get(name, default)}'")
+PY
+  )
+  printf '%s\n' "$settings" "AC_ENVIRONMENT_KEY='$KEY'" >"$AC_ETC/units.env"
 }
 
 start_guards() {
@@ -66,8 +74,8 @@ environment_key() { # KEY names the environment by everything that it depends on
 
 environment_works() { # imports what the services import, which also brings it into the page cache
   [[ -x $PYTHON && $(cat "$ENVIRONMENT/key" 2>/dev/null) == "$KEY" ]] || return 1
-  timeout 300 "$PYTHON" -c 'import boto3, cryptography, gymnasium, msgspec, safetensors, sb3_contrib, stable_baselines3, \
-tensorboard, torch, wandb, websockets, zstandard'
+  timeout 300 "$PYTHON" -c 'import boto3, cryptography, gymnasium, matplotlib, msgspec, safetensors, sb3_contrib, \
+sse_starlette, stable_baselines3, starlette, tensorboard, torch, uvicorn, wandb, websockets, zstandard'
 }
 
 need_packages() { # COMMAND...: apt's packages, when one of the commands that they bring is missing

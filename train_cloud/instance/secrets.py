@@ -13,7 +13,7 @@ from runtime.logs import fields
 from runtime.retry import retry
 from train_cloud.instance.clients import ParameterError, read_parameter
 from train_cloud.instance.config import InstanceConfig
-from train_cloud.run_folder.files import TOKEN, WANDB_KEY
+from train_cloud.run_folder.files import DASHBOARD_TOKEN, TOKEN, WANDB_KEY
 from train_cloud.run_folder.states import UNSET
 from wire.pairing import Pairing, PairingError, format_pairing, parse_pairing
 
@@ -21,9 +21,13 @@ _log = logging.getLogger(__name__)
 
 
 def fetch_secrets(config: InstanceConfig, ssm: Any, run_folder: Path, patience_seconds: float) -> None:
-    """Write `token` and `wandb_key` (empty without one) into `run_folder`. Raises ParameterError, OSError."""
+    """Write `token`, `dashboard_token` and `wandb_key` into `run_folder`, the latter two empty where there is none.
+
+    Raises ParameterError, OSError.
+    """
     token = retry(lambda: read_token(config, ssm), ParameterError, patience_seconds)
     write_private(run_folder / TOKEN, token.encode())
+    write_private(run_folder / DASHBOARD_TOKEN, _dashboard_token(config, ssm, patience_seconds).encode())
     write_private(run_folder / WANDB_KEY, _wandb_key(config, ssm, patience_seconds).encode())
     _log.info("the secrets are in place", extra=fields(folder=run_folder))
 
@@ -52,6 +56,17 @@ def read_token(config: InstanceConfig, ssm: Any) -> str:
             f"The parameter {name} holds no bridge token: a token is 16 to 128 letters and digits. "
             "`make rotate-token` makes one."
         ) from None
+
+
+def _dashboard_token(config: InstanceConfig, ssm: Any, patience_seconds: float) -> str:
+    name = config.dashboard_parameter
+    if name is None:
+        return ""
+    try:
+        return retry(lambda: read_parameter(ssm, name), ParameterError, patience_seconds).strip()
+    except ParameterError as error:
+        _log.error("nobody will get into the dashboard; the training goes on", extra=fields(problem=error))
+        return ""
 
 
 def _wandb_key(config: InstanceConfig, ssm: Any, patience_seconds: float) -> str:

@@ -20,19 +20,23 @@ MODULES = [
     "boto3",
     "cryptography",
     "gymnasium",
+    "matplotlib",
     "msgspec",
     "safetensors",
     "sb3_contrib",
+    "sse_starlette",
     "stable_baselines3",
+    "starlette",
     "tensorboard",
     "torch",
+    "uvicorn",
     "wandb",
     "websockets",
     "zstandard",
 ]
 SERVICES = (
-    "ac-farewell.service ac-receiver.service ac-training.service ac-tensorboard.service ac-minute.timer "
-    "ac-checkpoint.path ac-token.path"
+    "ac-farewell.service ac-receiver.service ac-training.service ac-tensorboard.service ac-dashboard.service "
+    "ac-minute.timer ac-checkpoint.path ac-token.path"
 )
 TORCH = "class cuda:\n    is_available = staticmethod(lambda: False)\n"
 PROJECT = f"""[project]
@@ -138,7 +142,10 @@ def test_a_stored_environment_is_restored_and_the_services_start_after_the_guard
         file.name for file in (SOURCES / "units").iterdir() if "tmpfiles" not in file.name
     }
     settings = (scratch.etc / "units.env").read_text()
-    assert settings == f"AC_TENSORBOARD_HOST='0.0.0.0'\nAC_ENVIRONMENT_KEY='{key}'\n"
+    assert settings == (
+        "AC_TENSORBOARD_HOST='0.0.0.0'\nAC_DASHBOARD_HOST='127.0.0.1'\nAC_DASHBOARD_PORT='8766'\n"
+        f"AC_ENVIRONMENT_KEY='{key}'\n"
+    )
 
 
 @pytest.mark.slow

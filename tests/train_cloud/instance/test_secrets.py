@@ -27,6 +27,18 @@ def test_the_token_becomes_a_file_that_only_its_owner_reads(site: InstanceSite) 
     assert (site.run_folder / "wandb_key").read_bytes() == b""
 
 
+def test_the_dashboards_token_is_another_file_and_not_needed(
+    site: InstanceSite, caplog: pytest.LogCaptureFixture
+) -> None:
+    fetch(site)
+    file = site.run_folder / "dashboard_token"
+    assert file.read_text() == "watchers0123456789only"
+    assert file.stat().st_mode & 0o777 == 0o600
+    fetch(site, dashboard_parameter="/ac-test/missing")
+    assert file.read_text() == ""
+    assert "nobody will get into the dashboard; the training goes on" in caplog.text
+
+
 def test_the_wandb_key_is_fetched_when_there_is_one(site: InstanceSite) -> None:
     site.put_parameter("wandb", "k" * 40)
     fetch(site, wandb_parameter="/ac-test/wandb")
