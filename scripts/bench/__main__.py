@@ -12,8 +12,8 @@ import sys
 from runtime.exit_codes import ExitCode
 
 BENCHES = ("wire", "receiver", "simulator", "inference", "learner", "remote", "realtime", "pictures")
-LONG = ("learning", "game")
-"""Run by name alone: hours of computation, which go on where they were interrupted, and minutes of a game's time."""
+LONG = ("learning", "game", "dashboard")
+"""Run by name alone: hours of computation, which go on where they were interrupted, real time, an hour of load."""
 
 
 def main(arguments: list[str] | None = None) -> ExitCode:

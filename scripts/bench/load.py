@@ -1,28 +1,32 @@
-"""The load of scripts.bench.receiver: many simulated bridges in one process, in real time, over real TLS sockets.
+"""The load of scripts.bench.receiver and .dashboard: many simulated bridges in one process, over real TLS sockets.
 
 Reads one Load as JSON from standard input and writes one Measured as JSON to standard output. Bridges dial as real
-ones do and send what the simulator's car went through, in batches that are made before the clock starts, so that the
-time goes into sending and hearing.
+ones do and send, in real time, what the simulator's car went through, in batches that are made before the clock starts,
+so that the time goes into sending and hearing. On a track that is named they tell where their cars are, too.
 """
 
 import asyncio
+import math
 import os
 import secrets
 import sys
 import time
 from collections import deque
-from pathlib import Path
 
 import msgspec
 import numpy as np
 from websockets.asyncio.client import ClientConnection
 
 from bridge.link.dialing import dial
+from bridge.link.session import REPORT_SECONDS, TELEMETRY_SECONDS
 from experience.codec import encode_batch
 from experience.environment import racing
+from racing.track import Track, parse_track
+from racing.track_text import track_hash, track_text
+from scripts.bench.processes import PROC, cpu_seconds
 from scripts.bench.wire import simulated_batches
 from wire.frames import decode_down, encode_frame
-from wire.messages import Ack, Hello, Role, TransitionBatch, Welcome
+from wire.messages import Ack, Hello, Report, Role, Telemetry, TrackAnnouncement, TransitionBatch, Welcome
 from wire.pairing import parse_pairing
 
 STEPS_PER_SECOND = 60
@@ -32,13 +36,17 @@ DIFFERENT_BATCHES = 64
 
 
 class Load(msgspec.Struct):
-    """How many bridges send to whom (its process too, to look at its CPU time), and for how long (s)."""
+    """How many bridges send to whom (its process too, to look at its CPU time), and for how long (s).
+
+    With the name of a `track` they announce it and tell their cars' places on it, as often as bridges do.
+    """
 
     pairing: str
     receiver_pid: int
     signature: str
     bridges: int
     seconds: float
+    track: str = ""
 
 
 class Measured(msgspec.Struct):
@@ -57,8 +65,8 @@ class Measured(msgspec.Struct):
     failures: int
 
 
-def hello_of(load: Load, bridge: str) -> Hello:
-    """What a bridge of this name says first, of a stream of its own."""
+def hello_of(load: Load, bridge: str, track: bytes | None = None) -> Hello:
+    """What a bridge of this name says first, of a stream of its own, on the track with this text."""
     return Hello(
         bridge=bridge,
         stream=secrets.token_hex(16),
@@ -70,6 +78,31 @@ def hello_of(load: Load, bridge: str) -> Hello:
         last_number=0,
         weights_version=0,
         software="bench",
+        track=None if track is None else track_hash(track),
+    )
+
+
+def telemetry_of(track: Track, number: int, index: int) -> Telemetry:
+    """Where the car of bridge `number` says that it is in its message `index`: each has a pace of its own, and sways.
+
+    Every three minutes it has left the track.
+    """
+    speed, seconds = 30.0 + 2.0 * number, index * TELEMETRY_SECONDS
+    gone = speed * seconds
+    sway, left = math.sin(seconds + number), (index + 61 * number) % 900 == 0
+    place = gone % track.length
+    return Telemetry(
+        place,
+        2.0 * sway,
+        speed,
+        4,
+        0.5 + 0.5 * sway,
+        0.0,
+        0.3 * sway,
+        int(gone / track.length),
+        place / speed,
+        0.1 * sway,
+        ((place, 7.0),) if left else (),
     )
 
 
@@ -78,8 +111,8 @@ class _Bridge:
 
     connection: ClientConnection
 
-    def __init__(self, load: Load, number: int, blobs: list[bytes]) -> None:
-        self._load, self._blobs = load, blobs
+    def __init__(self, load: Load, number: int, blobs: list[bytes], track: Track | None) -> None:
+        self._load, self._number, self._blobs, self._track = load, number, blobs, track
         self._name = f"bench-{number}"
         self._offset = number / load.bridges * STEPS_PER_BATCH / STEPS_PER_SECOND
         self._waiting: deque[tuple[int, float]] = deque()
@@ -88,9 +121,12 @@ class _Bridge:
 
     async def dial(self) -> None:
         self.connection = await dial(parse_pairing(self._load.pairing))
-        await self.connection.send(encode_frame(hello_of(self._load, self._name)))
-        while not isinstance(decode_down(await self.connection.recv()), Welcome):
+        text = None if self._track is None else track_text(self._track)
+        await self.connection.send(encode_frame(hello_of(self._load, self._name, text)))
+        while not isinstance(welcome := decode_down(await self.connection.recv()), Welcome):
             pass
+        if welcome.wants_track and text is not None:
+            await self.connection.send(encode_frame(TrackAnnouncement(text)))
 
     async def send(self, began: float) -> None:
         period = STEPS_PER_BATCH / STEPS_PER_SECOND
@@ -102,6 +138,16 @@ class _Bridge:
             self._waiting.append((index + 1, due))
             await self.connection.send(frame)
             self.sent += 1
+
+    async def tell(self, track: Track, began: float) -> None:
+        """Where the car is and how the bridge stands, for as long as it sends."""
+        for index in range(round(self._load.seconds / TELEMETRY_SECONDS)):
+            await asyncio.sleep(max(0.0, began + self._offset + index * TELEMETRY_SECONDS - time.monotonic()))
+            await self.connection.send(encode_frame(telemetry_of(track, self._number, index)))
+            if index % round(REPORT_SECONDS / TELEMETRY_SECONDS) == 0:
+                unsent = STEPS_PER_BATCH * len(self._waiting)
+                report = Report(0, STEPS_PER_SECOND, unsent, 0, 0.002, self.times[-1] if self.times else None)
+                await self.connection.send(encode_frame(report))
 
     async def hear(self) -> None:
         async for frame in self.connection:
@@ -115,7 +161,8 @@ class _Bridge:
 
 async def _run(load: Load) -> Measured:
     blobs = [encode_batch(batch) for batch in simulated_batches(STEPS_PER_BATCH, 1, DIFFERENT_BATCHES)]
-    bridges = [_Bridge(load, number, blobs) for number in range(load.bridges)]
+    track = parse_track(load.track) if load.track else None
+    bridges = [_Bridge(load, number, blobs, track) for number in range(load.bridges)]
     room = asyncio.Semaphore(DIALS_AT_ONCE)
 
     async def begin(bridge: _Bridge) -> None:
@@ -125,7 +172,10 @@ async def _run(load: Load) -> Measured:
     await asyncio.gather(*(begin(bridge) for bridge in bridges))
     hearing = [asyncio.create_task(bridge.hear()) for bridge in bridges]
     began, cpu, receiver_before = time.monotonic() + 0.2, time.process_time(), _cpu_seconds(load.receiver_pid)
-    outcomes = await asyncio.gather(*(bridge.send(began) for bridge in bridges), return_exceptions=True)
+    work = [bridge.send(began) for bridge in bridges]
+    if track is not None:
+        work += [bridge.tell(track, began) for bridge in bridges]
+    outcomes = await asyncio.gather(*work, return_exceptions=True)
     seconds, cpu, receiver_after = time.monotonic() - began, time.process_time() - cpu, _cpu_seconds(load.receiver_pid)
     deadline = time.monotonic() + 10
     while any(bridge.acknowledged < bridge.sent for bridge in bridges) and time.monotonic() < deadline:
@@ -154,11 +204,7 @@ def pin(pid: int, core: int) -> None:
 
 def _cpu_seconds(pid: int) -> float | None:
     """User and system time of a process so far, s; None where there is no /proc."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return cpu_seconds(pid) if PROC.exists() else None
 
 
 if __name__ == "__main__":

@@ -18,7 +18,17 @@ ROOT = Path(__file__).parents[3]
 
 def test_every_benchmark_of_the_folder_is_run_and_prints_its_setting() -> None:
     tables = {file.stem: file for file in (ROOT / "scripts" / "bench").glob("[!_]*.py")}
-    helpers = ("hostile", "learning_drive", "load", "measuring", "realtime_drive", "remote_rivals", "setting")
+    helpers = (
+        "dashboard_run",
+        "hostile",
+        "processes",
+        "learning_drive",
+        "load",
+        "measuring",
+        "realtime_drive",
+        "remote_rivals",
+        "setting",
+    )
     for helper in helpers:
         del tables[helper]
     assert {*bench.BENCHES, *bench.LONG} == set(tables)
