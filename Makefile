@@ -9,36 +9,56 @@ IN_VENV := .venv/bin/
 endif
 PY := $(IN_VENV)python
 BENCHES := wire receiver simulator inference learner remote realtime pictures
-LONG_BENCHES := learning game
-OPERATOR := pair logs start stop status fetch cost rotate-token leftovers
+LONG_BENCHES := learning game dashboard
+# With FOLDER the link is to the page on this machine.
+OPERATOR := pair $(if $(FOLDER),,dashboard-link) logs start stop status fetch report cost rotate-token leftovers
 
-.PHONY: help setup settings protocol demo test test-all test-cloud test-wine test-game lint cuts bench $(addprefix bench-,$(BENCHES) $(LONG_BENCHES)) bridge $(OPERATOR) constraints clean
+.PHONY: help setup generated settings protocol screenshot demo dashboard report export test test-all test-cloud test-wine test-game lint cuts bench $(addprefix bench-,$(BENCHES) $(LONG_BENCHES)) bridge $(OPERATOR) constraints clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo      set up, then watch a car learn to lap on this machine (TRACK=seed:7 or a CSV, MINUTES=8, OUTPUT=folder)"
-	@echo "make test      set up, then run the quick tests"
-	@echo "make test-all  the slow ones too"
-	@echo "make test-cloud  the cloud side: Terraform on a made-up AWS, instances in a box (Linux, root; minutes)"
-	@echo "make test-wine  the bridge in Windows' Python under Wine (Linux; minutes)"
-	@echo "make test-game  learning from what several PCs drive in the fake game (Linux; minutes)"
-	@echo "make settings  after a change of a run's settings: what Terraform and docs/settings.md say of them"
-	@echo "make protocol  after a change of what is said about remote environments: docs/protocol for other languages"
-	@echo "make lint      ruff, mypy --strict and the floors of the house"
-	@echo "make cuts      cut the link to remote environments 10,000 times (CUTS=n, SEED=n): is any step doubled, lost, shifted?"
-	@echo "make bench     every figure of docs/performance.md; bench-wire and so on for one of: $(BENCHES)"
-	@echo "make bridge    drive for a training run, the game if it runs here; asks for the pairing string once (ARGS=... for ac-bridge drive)"
-	@echo "make pair      wait for the cloud's instance and print the pairing string, a secret (WAIT=minutes)"
-	@echo "make status    how the cloud's run stands: instance, spend, steps, laps, checkpoint, bridges (JSON=1)"
-	@echo "make logs      an instance's journal from the bucket (INSTANCE=i-..., TAIL=200, FOLLOW=1)"
-	@echo "make status, logs, fetch RUN=run.json   the same of a run of your own, without AWS or Terraform"
-	@echo "make start     let the run go on, with a fresh count of hours; make stop: save everything and end it"
-	@echo "make fetch     bring the best checkpoint home, verified (NEWEST=1: the newest; TO=folder; default models/<run>/<steps>)"
-	@echo "make cost      hours and runs that the budget pays for on each instance type (BUDGET=20, PRICES=file)"
-	@echo "make rotate-token   give the bridges a new token; DEPLOYMENT=file.json with any of these: no Terraform here"
-	@echo "make leftovers   what AWS still has when Terraform's state is lost (PROJECT=name, REGION=one; REMOVE=name ends it)"
-	@echo "make setup     only the set-up: .venv with the pinned packages (the others do it themselves)"
-	@echo "make clean     remove what the commands above made, .venv too"
+	@echo "Begin here"
+	@echo "  make demo          set up, then watch a car learn to lap on this machine (TRACK=seed:7 or a CSV, MINUTES=8, OUTPUT=folder, WHOLE_TIME=1)"
+	@echo "  make setup         only the set-up: .venv with the pinned packages (the others do it themselves)"
+	@echo "  make clean         remove what the commands here made, .venv too"
+	@echo "Watch a run"
+	@echo "  make dashboard     RUN=run.json: serve the page about a run that goes on in FOLDER (default work) on this machine"
+	@echo "  make dashboard-link   print a link that lets in once, a secret: to that page (FOLDER=work), or to the cloud's (TUNNEL=1: through the tunnel)"
+	@echo "  make report        one file that tells how the run went, with pictures and laps beside it (RUN=run.json: of your own; OUTPUT=folder)"
+	@echo "  make export        the run for programs of others: RUN=run.json KIND=minari, parquet or onnx TO=folder or file"
+	@echo "On the gaming PC"
+	@echo "  make bridge        drive for a training run, the game if it runs here; asks for the pairing string once (ARGS=... for ac-bridge drive)"
+	@echo "A run in the cloud, from any PC with AWS credentials (DEPLOYMENT=file.json: without Terraform there)"
+	@echo "  make pair          wait for the instance and print the pairing string, a secret (WAIT=minutes)"
+	@echo "  make status        how it stands: instance, spend, steps, laps, checkpoint, bridges (JSON=1)"
+	@echo "  make logs          an instance's journal from the bucket (INSTANCE=i-..., TAIL=200, FOLLOW=1)"
+	@echo "  make fetch         bring the best checkpoint home, verified (NEWEST=1: the newest; TO=folder; default models/<run>/<steps>)"
+	@echo "  make stop          save everything and end the instance"
+	@echo "  make start         let the run go on, with a fresh count of hours"
+	@echo "  make cost          hours and runs that the budget pays for on each instance type (BUDGET=20, PRICES=file)"
+	@echo "  make rotate-token  give the bridges a new token"
+	@echo "  make leftovers     what AWS still has when Terraform's state is lost (PROJECT=name, REGION=one; REMOVE=name ends it)"
+	@echo "A run of your own, without AWS and Terraform"
+	@echo "  make status RUN=run.json, make logs RUN=run.json, make fetch RUN=run.json: the same of that run"
+	@echo "Before a change is done"
+	@echo "  make test          the quick tests"
+	@echo "  make lint          ruff, mypy --strict and the floors of the house"
+	@echo "  make test-all      the slow tests too"
+	@echo "  make test-cloud    Terraform on a made-up AWS, instances in a box (Linux, root; minutes)"
+	@echo "  make test-wine     the bridge in Windows' Python under Wine (Linux; minutes)"
+	@echo "  make test-game     learning from what several PCs drive in the fake game (Linux; minutes)"
+	@echo "  make cuts          cut the link to remote environments 10,000 times (CUTS=n, SEED=n): is any step doubled, lost, shifted?"
+	@echo "What is written from the code"
+	@echo "  make generated     every generated page and file"
+	@echo "  make settings      of them, what Terraform and docs/settings.md say of a run's settings"
+	@echo "  make protocol      of them, the messages: docs/wire-protocol.md, and docs/protocol for other languages"
+	@echo "  make screenshot    docs/images/dashboard.png, from a real demo run (Chromium; minutes)"
+	@echo "  make constraints   the pinned versions, after a change of the dependencies (uv)"
+	@echo "Measured"
+	@echo "  make bench         every table of docs/performance.md; one of them:"
+	@echo "  make $(addprefix bench-,$(BENCHES))"
+	@echo "  make $(addprefix bench-,$(LONG_BENCHES))   not among them: they take an hour and more, or real time"
+	@echo "  make help          this"
 
 setup:
 	@$(PYTHON) scripts/setup.py
@@ -50,6 +70,17 @@ demo: export AC_DEMO_OUTPUT := $(OUTPUT)
 demo: export AC_DEMO_WHOLE_TIME := $(if $(WHOLE_TIME),1,0)
 demo: setup
 	@$(PY) -m scripts.demo
+
+dashboard: setup
+	@$(if $(RUN),,$(error name the run: make dashboard RUN=run.json FOLDER=work))
+	@$(PY) -m train_cloud.dashboard --config "$(RUN)" --folder "$(or $(FOLDER),work)" $(ARGS)
+
+# Of a run in a folder of this machine.
+ifdef FOLDER
+.PHONY: dashboard-link
+dashboard-link: setup
+	@$(PY) -m train_cloud.dashboard link --folder "$(FOLDER)"
+endif
 
 test: setup
 	$(PY) -m pytest -m "not slow and not terraform and not box and not wine and not game" -n auto -q
@@ -74,11 +105,22 @@ test-wine: setup
 test-game: setup
 	$(PY) -m pytest -m "game and not slow" -q -rP
 
+generated: setup
+	@$(PY) -m scripts.generated
+
 settings: setup
 	@$(PY) -m scripts.settings
 
 protocol: setup
 	@$(PY) -m scripts.protocol
+
+# By another name, because old versions of make take a line that begins with it for their own command.
+EXPORT := export
+$(EXPORT): setup
+	@$(PY) -m train_cloud.export $(KIND) --config "$(RUN)" --output "$(TO)"
+
+screenshot: setup
+	@$(PY) -m scripts.screenshot
 
 lint: setup
 	$(PY) -m ruff check
@@ -116,22 +158,24 @@ endif
 # From any PC with AWS credentials: needs neither torch nor, with DEPLOYMENT=file, Terraform. The set-up speaks on
 # standard error, because `make pair` prints a pairing string and nothing else.
 $(OPERATOR): export AC_DEPLOYMENT := $(DEPLOYMENT)
-status logs fetch: export AC_RUN_FILE := $(RUN)
+status logs fetch report: export AC_RUN_FILE := $(RUN)
 status: export AC_FOLDER := $(or $(FOLDER),work)
 $(OPERATOR): export AC_WAIT_MINUTES := $(WAIT)
 status: export AC_JSON := $(if $(JSON),1,0)
 logs: export AC_INSTANCE := $(INSTANCE)
+dashboard-link: export AC_TUNNEL := $(if $(TUNNEL),1,0)
 logs: export AC_TAIL := $(TAIL)
 logs: export AC_FOLLOW := $(if $(FOLLOW),1,0)
 fetch: export AC_TO := $(TO)
 fetch: export AC_NEWEST := $(if $(NEWEST),1,0)
+report: export AC_OUTPUT := $(OUTPUT)
 cost: export AC_BUDGET := $(BUDGET)
 cost: export AC_PRICES := $(PRICES)
 leftovers: export AC_PROJECT := $(PROJECT)
 leftovers: export AC_REGION := $(REGION)
 leftovers: export AC_REMOVE := $(REMOVE)
 $(OPERATOR):
-	@$(if $(and $(RUN),$(filter-out status logs fetch,$@)),$(error make $@ is for the cloud's run; RUN= goes with status, logs, fetch))
+	@$(if $(and $(RUN),$(filter-out status logs fetch report,$@)),$(error make $@ is for the cloud's run; RUN= goes with status, logs, fetch, report))
 	@$(PYTHON) scripts/setup.py operator 1>&2
 	@$(PY) -m scripts.cloud $@
 

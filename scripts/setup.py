@@ -117,7 +117,7 @@ def install(extras: list[str]) -> None:
     """pip, with every version pinned; its output is the progress."""
     say("installing {} as pinned in constraints.txt; the first time takes some minutes".format(", ".join(extras)))
     if "cloud" in extras and sys.platform == "linux" and not Path("/proc/driver/nvidia").exists():
-        say("no NVIDIA driver here: README.md says how to leave out the CUDA packages (3.5 GB)")
+        say("no NVIDIA driver here: docs/demo.md says how to leave out the CUDA packages (3.5 GB)")
     provide_pip()
     command = [str(venv_python()), "-m", "pip", "install", "--disable-pip-version-check"]
     command += ["-c", "constraints.txt", "-e", f".[{','.join(extras)}]"]

@@ -172,6 +172,10 @@ class Cloud:
                 "a new token."
             ) from None
 
+    def dashboard_token(self) -> str:
+        """What the dashboard asks for; a secret."""
+        return self._parameter(self.deployment.dashboard_parameter, secret=True)
+
     def store_token(self, token: str) -> None:
         """Make `token` the one that bridges must show; the instance takes it over within about a minute."""
         self._ssm.put_parameter(Name=self.deployment.token_parameter, Value=token, Type="SecureString", Overwrite=True)

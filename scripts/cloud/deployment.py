@@ -47,6 +47,7 @@ class AppliedDeployment(msgspec.Struct, kw_only=True, frozen=True):
     group: str
     schedule: str
     token_parameter: str
+    dashboard_parameter: str
     endpoint_parameter: str
     wandb_parameter: str | None = None
     log_group: str | None = None
@@ -59,6 +60,8 @@ class AppliedDeployment(msgspec.Struct, kw_only=True, frozen=True):
     volume_gb: int
     hourly_extra_usd: float
     listen_port: int
+    dashboard_port: int
+    dashboard_open: bool
     total_timesteps: int
 
 

@@ -72,7 +72,7 @@ def fetch(
         note(f"Let it drive a lap: python -m scripts.lap TRACK --policy {folder / POLICY} --picture lap.png")
     if not run:
         note(
-            "To go on with the run by hand, `make stop` first; README.md says how (public_host in run.json is then "
+            "To go on with the run by hand, `make stop` first; docs/cloud.md says how (public_host in run.json is then "
             "that machine's)."
         )
 

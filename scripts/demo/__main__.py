@@ -1,9 +1,9 @@
 """`make demo`: the whole system on this machine, until a car that was taught by it laps cleanly on its own.
 
-Starts an S3 server, the receiver, the trainer and a bridge with a simulated car as processes of their own, which talk
-as they will between a gaming PC and a spot instance. Ends with exit code 0 when two versions of the policy, one after
-the other, have driven three clean laps in a row from each of three starts, with 1 and a sentence when they have not in
-time; whichever way it ends, no process is left.
+Starts an S3 server, the receiver, the trainer, the dashboard and a bridge with a simulated car as processes of their
+own, which talk as they will between a gaming PC and a spot instance. Ends with exit code 0 when two versions of the
+policy, one after the other, have driven three clean laps in a row from each of three starts, with 1 and a sentence when
+they have not in time; whichever way it ends, no process is left.
 Where nothing moves any more, it says so with the last words of each process.
 """
 
@@ -33,6 +33,7 @@ from scripts.demo import settings as demo_settings
 from scripts.demo.crew import Crew, EndedEarly
 from scripts.demo.folder import UnusableFolder, fresh_folder
 from scripts.demo.judge import LAPS_IN_A_ROW, Judge
+from train_cloud.dashboard_link import LINK_PATH, LINK_SECONDS, link_code
 from train_cloud.environment import bridge_options, task_config
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder import files
@@ -105,7 +106,7 @@ class Standstill:
 
 
 def start_processes(crew: Crew, scene: Scene) -> RunConfig:
-    """S3, receiver, trainer, bridge, in the order in which one needs the other; returns the run's configuration."""
+    """Everything, in the order in which one needs the other; returns the run's configuration."""
     # Any credentials will do for the demo's S3 server; the person's own must not be looked for, nor sent anywhere.
     os.environ.update(AWS_ACCESS_KEY_ID="demo", AWS_SECRET_ACCESS_KEY="demo")
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
@@ -120,12 +121,28 @@ def start_processes(crew: Crew, scene: Scene) -> RunConfig:
     common = ["--config", str(config), "--folder", str(pairing.parent)]
     crew.start("receiver", "train_cloud.receiver", *common, environment={files.TOKEN_VARIABLE: str(token)})
     crew.start("trainer", "train_cloud.trainer", *common)
+    # On a port that the system chooses, so that two demos can run at once; and no browser warns of a certificate.
+    crew.start("dashboard", "train_cloud.dashboard", *common, "--listen-port", "0", "--plain")
     scene.wait_for(crew, "The receiver", pairing.exists)
     car = ["--car", "simulated", "--cars", str(scene.cars), "--track", scene.track_spec]
     car += ["--spool", str(scene.folder / "spool"), *bridge_options(run).split()]
     uri = pairing.read_text(encoding="utf-8").strip()
     crew.start("bridge", "bridge", "drive", *car, environment={"AC_BRIDGE_URI": uri})
+    scene.wait_for(crew, "The dashboard", (pairing.parent / files.DASHBOARD_URL).exists)
+    print_link(pairing.parent)
     return run
+
+
+def print_link(folder: Path) -> None:
+    """Print where the page is, as a link that lets in once."""
+    url = (folder / files.DASHBOARD_URL).read_text(encoding="utf-8")
+    code = link_code((folder / files.DASHBOARD_TOKEN).read_text(encoding="utf-8").strip())
+    print(
+        f"Watch it learn: {url.rstrip('/')}{LINK_PATH}{code}\n"
+        f"This link lets in once, within {LINK_SECONDS / 60:.0f} minutes. Another one: "
+        f"make dashboard-link FOLDER={folder}",
+        flush=True,
+    )
 
 
 def watch_it_learn(crew: Crew, scene: Scene, store: Store, judge: Judge) -> None:

@@ -59,9 +59,9 @@ def test_make_pair_prints_the_string_and_nothing_else(operated: Operated, flags:
         assert (said.returncode, out) == (0, format_pairing(running.pairing()) + "\n"), err
 
 
-def test_a_bridge_looks_its_pairing_up_with_the_command_that_the_readme_shows(operated: Operated) -> None:
+def test_a_bridge_looks_its_pairing_up_with_the_command_that_the_docs_show(operated: Operated) -> None:
     shown = """ARGS='--pairing-command "make -s pair"'"""
-    assert f"make bridge {shown}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"make bridge {shown}" in (ROOT / "docs" / "cloud.md").read_text(encoding="utf-8")
     spool = operated.folder / "spool"
     options = shown.removeprefix("ARGS='").removesuffix("'") + f" --track seed:7 --spool {spool}"
     with operated.receiver() as running:

@@ -1,4 +1,4 @@
-"""README's "A run of your own", on S3 servers that are not AWS: it is watched and brought home by its run.json."""
+"""docs/own-server.md, on S3 servers that are not AWS: such a run is watched and brought home by its run.json."""
 
 from __future__ import annotations
 
@@ -114,9 +114,10 @@ def test_a_run_of_ones_own_is_watched_and_brought_home_by_its_run_json(
             assert receiver.terminate() == ExitCode.OK
 
         said = log.read_text().splitlines()
-        assert 'event="the run is done"' in said[-4]
-        assert "`make fetch RUN=run.json`" in said[-3]
-        assert "`make status RUN=run.json`" in said[-2]
+        assert any('event="the run is done"' in line for line in said[:-4])
+        assert "`make fetch RUN=run.json`" in said[-4]
+        assert "`make status RUN=run.json`" in said[-3]
+        assert "`make report RUN=run.json`" in said[-2]
         assert "-m scripts.lap TRACK --policy models/own-1/STEPS/policy.safetensors --picture lap.png" in said[-1]
         assert "event=receiving done=400" in receiver.log_text()
         assert "left=" not in receiver.log_text()
@@ -153,10 +154,8 @@ def test_a_file_that_is_no_run_is_refused_with_its_field(call: Command, tmp_path
     assert "unknown field `bucket.nmae`" in call(status).err
 
 
-def test_the_readme_names_what_such_a_run_needs() -> None:
-    chapter = (
-        (ROOT / "README.md").read_text(encoding="utf-8").partition("## A run of your own")[2].partition("\n## ")[0]
-    )
+def test_the_page_names_what_such_a_run_needs() -> None:
+    chapter = (ROOT / "docs" / "own-server.md").read_text(encoding="utf-8")
     for named in ("endpoint_url", "aws s3 mb", "create_bucket", "tensorboard --logdir work/tensorboard"):
         assert named in chapter
     for command in ("status", "logs", "fetch"):

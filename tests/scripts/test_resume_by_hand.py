@@ -1,4 +1,4 @@
-"""README's "Resuming by hand", command by command: a run whose instance is gone goes on in a folder of one's own."""
+"""docs/cloud.md's "Resuming by hand", command by command: a run whose instance is gone goes on in one's own folder."""
 
 import os
 import re
@@ -51,10 +51,9 @@ def as_on_the_instance(operated: Operated) -> RunConfig:
 
 
 def commands() -> list[str]:
-    """The commands that README shows, with this Python for the environment's."""
-    chapter = (
-        (ROOT / "README.md").read_text(encoding="utf-8").partition("### Resuming by hand\n")[2].partition("###")[0]
-    )
+    """The commands that the page shows, with this Python for the environment's."""
+    page = (ROOT / "docs" / "cloud.md").read_text(encoding="utf-8")
+    chapter = page.partition("## Resuming by hand\n")[2].partition("\n## ")[0]
     return [
         line.replace(".venv/bin/python", sys.executable) for line in re.findall(r"^ {4}(.*)$", chapter, re.MULTILINE)
     ]
@@ -117,7 +116,7 @@ def is_done(operated: Operated) -> bool:
 
 
 @pytest.mark.slow
-def test_a_fetched_run_goes_on_at_the_saved_step_with_the_commands_that_the_readme_shows(
+def test_a_fetched_run_goes_on_at_the_saved_step_with_the_commands_that_the_docs_show(
     operated: Operated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = as_on_the_instance(operated)

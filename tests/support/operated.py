@@ -34,6 +34,7 @@ from train_cloud.object_store import ObjectStore
 from train_cloud.run_config import BucketConfig, RunConfig
 from wire.pairing import Pairing
 
+DASHBOARD_TOKEN = "watchers0123456789only"
 NAME, BUCKET, RUN_ID = "ac-operated", "ac-operated-bucket", "lap-1"
 
 
@@ -63,6 +64,7 @@ class Operated:
             group=NAME,
             schedule=f"{NAME}-end",
             token_parameter=f"/{NAME}/token",
+            dashboard_parameter=f"/{NAME}/dashboard",
             endpoint_parameter=f"/{NAME}/endpoint",
             budget_usd=20.0,
             max_hours=48.0,
@@ -73,6 +75,8 @@ class Operated:
             volume_gb=100,
             hourly_extra_usd=0.016,
             listen_port=8765,
+            dashboard_port=8766,
+            dashboard_open=True,
             total_timesteps=200_000,
         )
         self.file = folder / "deployment.json"
@@ -94,6 +98,7 @@ class Operated:
         for name in ("tls", "endpoint"):
             self.ssm.put_parameter(Name=f"/{NAME}/{name}", Value="unset", Type="String")
         self.ssm.put_parameter(Name=self.deployment.token_parameter, Value=TOKEN, Type="SecureString")
+        self.ssm.put_parameter(Name=self.deployment.dashboard_parameter, Value=DASHBOARD_TOKEN, Type="SecureString")
         ec2 = self.server.client("ec2")
         ec2.create_launch_template(
             LaunchTemplateName=NAME,

@@ -23,7 +23,19 @@ __all__ = ["operated"]
 
 ROOT = Path(__file__).parents[3]
 SECRET = "AQoDYXdzEJr1K"
-OPERATOR = ("pair", "logs", "start", "stop", "status", "fetch", "cost", "rotate-token", "leftovers")
+OPERATOR = (
+    "pair",
+    "dashboard-link",
+    "logs",
+    "start",
+    "stop",
+    "status",
+    "fetch",
+    "report",
+    "cost",
+    "rotate-token",
+    "leftovers",
+)
 
 
 def refused(code: str) -> ClientError:
@@ -130,6 +142,7 @@ def given_by(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
 @pytest.mark.parametrize("target", OPERATOR)
 def test_make_hands_the_options_over(target: str) -> None:
     options = ["DEPLOYMENT=my file.json", "WAIT=3", "JSON=1", "TAIL=5", "FOLLOW=1", "TO=a folder", "BUDGET=7"]
+    options.append("OUTPUT=a folder")
     given = given_by(make(target, *options))
     assert given["AC_DEPLOYMENT"] == "my file.json"
     assert given["AC_WAIT_MINUTES"] == "3"
@@ -137,6 +150,7 @@ def test_make_hands_the_options_over(target: str) -> None:
         "status": {"AC_JSON": "1"},
         "logs": {"AC_TAIL": "5", "AC_FOLLOW": "1"},
         "fetch": {"AC_TO": "a folder"},
+        "report": {"AC_OUTPUT": "a folder"},
         "cost": {"AC_BUDGET": "7"},
     }
     assert own.get(target, {}).items() <= given.items()
@@ -145,9 +159,9 @@ def test_make_hands_the_options_over(target: str) -> None:
 @pytest.mark.parametrize("target", OPERATOR)
 def test_a_run_of_ones_own_is_named_by_its_file_where_that_can_be(target: str) -> None:
     done = make(target, "RUN=my run.json")
-    if target in ("status", "logs", "fetch"):
+    if target in ("status", "logs", "fetch", "report"):
         assert given_by(done)["AC_RUN_FILE"] == "my run.json"
     else:
         # What ends, starts or costs is the cloud's run alone: nobody must stop that one by the name of another.
         assert done.returncode == ExitCode.USAGE
-        assert f"make {target} is for the cloud's run; RUN= goes with status, logs, fetch" in done.stderr
+        assert f"make {target} is for the cloud's run; RUN= goes with status, logs, fetch, report" in done.stderr

@@ -23,7 +23,7 @@ from tests.support.tools import need_root
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[3]
-PROCESSES = {"s3", "receiver", "trainer", "bridge"}
+PROCESSES = {"s3", "receiver", "trainer", "dashboard", "bridge"}
 posix = pytest.mark.skipif(os.name == "nt", reason="signals between processes are POSIX")
 
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from experience.codec import decode_batch
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.site import BRIDGE, RECEIVER, TRAINER, Site
 from tests.support.waiting import wait_until
+from train_cloud.history_table import beats, points, report
 from train_cloud.remote.vector import RemoteVectorEnv
-from train_cloud.run_folder.files import CALLS, TENSORBOARD
+from train_cloud.run_folder.files import CALLS, STORE, TENSORBOARD
+from train_cloud.store import Store
 
 __all__ = ["s3"]
 
@@ -70,6 +73,9 @@ def test_a_run_is_trained_to_its_end_by_a_pc_that_is_stepped(tmp_path: Path, s3:
         site.start_trainer()
         wait_until(lambda: "waiting for a PC that serves" in site.log(TRAINER), "the trainer says what it waits for")
         site.wait_for_receiver()
+        with closing(Store(site.instance / STORE)) as store:
+            wait_until(lambda: beats(store).keys() == {"trainer", "receiver"}, "both say that they live")
+            assert beats(store)["trainer"].state == "starting"
         start_pc(site)
         assert site.wait_for_end(TRAINER, 120.0) == 0
         counters, steps = site.checkpoint_counters(), recorded(site)
@@ -86,6 +92,11 @@ def test_a_run_is_trained_to_its_end_by_a_pc_that_is_stepped(tmp_path: Path, s3:
         curves = EventAccumulator(str(site.instance / TENSORBOARD)).Reload()
         assert {f"remote/{name}" for name in figures} <= set(curves.Tags()["scalars"])
         assert sum(batch.steps for batch in map(decode_batch, site.batches_in_bucket().values())) == 600
+        with closing(Store(site.instance / STORE)) as store:
+            assert (report(store)["state"], beats(store)["trainer"].state) == ("done", "done")
+            assert report(store)["remote"].keys() == figures.keys()
+            drawn = points(store)[-1][1]
+            assert (drawn.steps, {f"remote/{name}" for name in figures} <= drawn.values.keys()) == (600, True)
 
 
 def test_over_tls_ones_own_code_steps_it_without_a_trainer(tmp_path: Path, s3: MotoS3) -> None:
