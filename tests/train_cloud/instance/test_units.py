@@ -72,6 +72,16 @@ def test_an_unknown_key_would_be_told(system: Path) -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
+def test_no_unit_says_otherwise_what_the_drop_in_for_all_overrules(service: str) -> None:
+    several = {"Environment", "EnvironmentFile", "SystemCallFilter"}
+    own, common = (
+        set(re.findall(r"^(\w+)=", file.read_text(), re.MULTILINE))
+        for file in (UNITS / service, UNITS / "ac-.service.d" / "common.conf")
+    )
+    assert own & common <= several
+
+
+@pytest.mark.parametrize("service", SERVICES)
 def test_each_service_is_sandboxed(system: Path, service: str) -> None:
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=yes", "--no-pager", str(system / "etc/systemd/system" / service)],
