@@ -4,7 +4,6 @@ Answers carry headers that leave a browser no room for what did not come from he
 this machine under another's name, or that another site's page sends.
 """
 
-from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -51,10 +50,8 @@ class Doors:
             await send(message)
 
         refusal = self._refusal(scope["method"], Headers(scope=scope), scope["scheme"])
-        answer: Callable[[Scope, Receive, Send], object] = self._app
-        if refusal is not None:
-            answer = PlainTextResponse(f"{refusal[1]}\n", refusal[0])
-        await answer(scope, receive, send_with_headers)  # type: ignore[misc]
+        answer = self._app if refusal is None else PlainTextResponse(f"{refusal[1]}\n", refusal[0])
+        await answer(scope, receive, send_with_headers)
 
     def _refusal(self, method: str, headers: Headers, scheme: str) -> tuple[int, str] | None:
         """Status and sentence for a request that goes no further."""

@@ -79,7 +79,7 @@ class Live:
                     heard = event.number
                     yield event.data
                 async with self._news:
-                    await self._news.wait_for(lambda: self._closed or self._is_newer(heard))  # noqa: B023
+                    await self._news.wait_for(lambda: self._closed or self._is_newer(heard))  # noqa: B023 - asked in this turn
         finally:
             self.listeners -= 1
             if not self.listeners and self._producer is not None:

@@ -150,7 +150,7 @@ def test_numbers_out_of_bounds_never_reach_the_wire_and_what_is_none_is_not_told
 def test_what_cannot_be_shown_costs_only_the_picture(caplog: pytest.LogCaptureFixture) -> None:
     drive = Drive(np.array([100.0]))
     drive.step()
-    drive.lookout.moment = drive.moment._replace(memory=None)  # type: ignore[arg-type]
+    drive.lookout.moment = drive.moment._replace(memory=None)  # type: ignore[arg-type]  # broken on purpose
     shown = ShownCar(drive.lookout, TRACK.length)
     assert shown.news() is None
     drive.step()

@@ -17,8 +17,8 @@ from train_cloud.export.experience import Driven
 
 minari = pytest.importorskip("minari", reason="needs the dev extra, as it is since Minari is in it")
 
-from train_cloud.export.__main__ import main  # noqa: E402
-from train_cloud.export.minari_dataset import write_minari  # noqa: E402
+from train_cloud.export.__main__ import main  # noqa: E402 - after what may skip
+from train_cloud.export.minari_dataset import write_minari  # noqa: E402 - after what may skip
 
 __all__ = ["s3"]
 

@@ -23,10 +23,10 @@ from train_cloud.trainer.saving.manifest import Best
 
 runtime = pytest.importorskip("onnxruntime", reason="needs the dev extra, as it is since ONNX is in it")
 
-from train_cloud.export import onnx_policy as module  # noqa: E402
-from train_cloud.export.__main__ import main  # noqa: E402
-from train_cloud.export.errors import ExportError  # noqa: E402
-from train_cloud.export.onnx_policy import OBSERVATIONS, agreement, checked, observations_of, onnx_policy  # noqa: E402
+from train_cloud.export import onnx_policy as module  # noqa: E402 - after what may skip
+from train_cloud.export.__main__ import main  # noqa: E402 - after what may skip
+from train_cloud.export.errors import ExportError  # noqa: E402 - after what may skip
+from train_cloud.export.onnx_policy import OBSERVATIONS, agreement, checked, observations_of, onnx_policy  # noqa: E402 - after what may skip
 
 __all__ = ["s3"]
 

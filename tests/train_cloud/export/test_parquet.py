@@ -17,10 +17,10 @@ from train_cloud.export.experience import Driven
 
 pa = pytest.importorskip("pyarrow", reason="needs the dev extra, as it is since pyarrow is in it")
 
-from pyarrow import parquet  # noqa: E402
+from pyarrow import parquet  # noqa: E402 - after what may skip
 
-from train_cloud.export import parquet as export  # noqa: E402
-from train_cloud.export.__main__ import main  # noqa: E402
+from train_cloud.export import parquet as export  # noqa: E402 - after what may skip
+from train_cloud.export.__main__ import main  # noqa: E402 - after what may skip
 
 __all__ = ["s3"]
 
