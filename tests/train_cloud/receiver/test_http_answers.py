@@ -14,7 +14,7 @@ from tests.support.receivers import CONFIG, TOKEN, ThreadedReceiver, blob, hello
 from tests.support.waiting import wait_until
 from train_cloud.receiver.http_answers import STORE_FULL_SECONDS, Vitals
 from train_cloud.receiver.writer import Job, Result, WriteOutcome
-from train_cloud.store import TrainerProgress
+from train_cloud.store import Store, TrainerProgress
 from wire.messages import Error, TransitionBatch
 from wire.pairing import basic_auth_header
 
@@ -223,7 +223,9 @@ def test_health_is_told_while_all_bridges_are_connected(tmp_path: Path) -> None:
 
 
 def test_a_full_store_is_not_healthy(tmp_path: Path) -> None:
-    running = ThreadedReceiver(CONFIG, tmp_path, max_bytes=96 * 1024)
+    Store(tmp_path / "store.db").close()
+    room = (tmp_path / "store.db").stat().st_size + 64 * 1024  # a bridge's place, and not forty batches
+    running = ThreadedReceiver(CONFIG, tmp_path, max_bytes=room)
     with running.client() as client:
         client.begin(HELLO)
         for number in range(1, 40):
