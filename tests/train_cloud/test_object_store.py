@@ -46,6 +46,7 @@ def test_keys_are_listed_in_order_within_the_run(s3: MotoS3) -> None:
     assert one.list("b/") == ["b/1", "b/2"]
 
 
+@pytest.mark.slow
 def test_more_keys_than_a_page_are_all_listed(s3: MotoS3) -> None:
     client = s3.client()
     for number in range(1005):
@@ -74,6 +75,7 @@ def test_a_bucket_that_does_not_exist_is_named(s3: MotoS3) -> None:
         ObjectStore(msgspec.structs.replace(s3.bucket, name="no-such-bucket"), "runs/one/").put("a", b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "kind"),
     [
