@@ -21,6 +21,7 @@ from bridge.spool import Spool
 from experience.codec import decode_batch
 from experience.environment import racing
 from tests.support.fault_proxy import FaultProxy
+from tests.support.frozen import freeze
 from tests.support.moto_s3 import MotoS3
 from tests.support.runs import run_config
 from tests.support.script import Script, check_whole
@@ -165,7 +166,10 @@ class Site:
 
     def freeze(self, name: str, frozen: bool) -> None:
         """Stop the process in its tracks, its connections open; or let it go on."""
-        self._processes[name].send_signal(signal.SIGSTOP if frozen else signal.SIGCONT)
+        if frozen:
+            freeze(self._processes[name].pid)
+        else:
+            self._processes[name].send_signal(signal.SIGCONT)
         self.say(f"{name} {'frozen' if frozen else 'goes on'}")
 
     def terminate(self, name: str, seconds: float = 120.0) -> int:

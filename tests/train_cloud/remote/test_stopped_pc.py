@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fault_proxy import FaultProxy
+from tests.support.frozen import freeze
 from tests.support.receivers import ThreadedReceiver
 from tests.support.remote_pc import receiver_here
 from tests.support.waiting import wait_until
@@ -66,7 +67,7 @@ def test_a_stopped_bridge_is_let_go_within_seconds_and_goes_on_where_it_stood(
         def noticed_after() -> float:
             nonlocal steps
             assert env.step(0)[0].tolist() == [steps + 1]
-            process.send_signal(signal.SIGSTOP)
+            freeze(process.pid)
             answers: list[float] = []
             step = threading.Thread(target=lambda: answers.append(env.step(0)[0].item()))
             step.start()
@@ -100,7 +101,7 @@ def test_a_pc_that_stays_stopped_is_an_error_to_recover_from(
     with bridge_process(running.pairing, tmp_path / "log", NAME) as process:
         env = RemoteEnv(calls, NAME, step_seconds=300.0)
         env.reset()
-        process.send_signal(signal.SIGSTOP)
+        freeze(process.pid)
         began = time.monotonic()
         with pytest.raises(RemoteEnvError, match="has been gone for 10 s") as raised:
             env.step(0)

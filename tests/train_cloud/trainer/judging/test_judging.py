@@ -18,6 +18,7 @@ from racing.policy import Policy
 from racing.policy_file import is_to_judge
 from tests.support.ended import has_ended
 from tests.support.experience import STREAM, made_up_batch
+from tests.support.frozen import freeze
 from tests.support.judged import SIGNATURE, announce, checkpoint
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
@@ -178,7 +179,7 @@ def test_a_damaged_best_counts_no_more_and_the_next_takes_its_place(
 @pytest.mark.slow
 def test_one_that_waits_is_dropped_for_the_newest_and_nobody_waits_for_a_child_that_hangs(site: Site) -> None:
     site.judge(100, laps=False)
-    os.kill(site.child(), signal.SIGSTOP)
+    freeze(site.child())
     site.judging.saved(checkpoint(200, laps=True))
     simulator = site.judging._simulator
     assert simulator is not None
@@ -206,7 +207,7 @@ def test_a_child_that_is_killed_costs_its_judgement_and_is_replaced(
 ) -> None:
     site.judge(100, laps=False)
     pid = site.child()
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     site.judging.saved(checkpoint(200, laps=True))
     wait_until(lambda: unread(site) > 0, "the child was asked")
     os.kill(pid, signal.SIGKILL)
