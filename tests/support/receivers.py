@@ -154,6 +154,7 @@ class ThreadedReceiver:
         self.store = Store(folder / "store.db", max_bytes)
         self.receiver = Receiver(self.config, self.store, TOKEN)
         self.stop = threading.Event()
+        self.flush: Callable[[float], bool] = lambda _: True
         self.port = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -163,7 +164,7 @@ class ThreadedReceiver:
         def listening(port: int) -> None:
             self.port = port
 
-        asyncio.run(self.receiver.serve(self.stop, None, listening, lambda _: True))
+        asyncio.run(self.receiver.serve(self.stop, None, listening, lambda seconds: self.flush(seconds)))
 
     @property
     def pairing(self) -> Pairing:

@@ -93,11 +93,16 @@ class Relay:
         self._clients: dict[str, _Client] = {}
         self._met: set[str] = set()
         """Streams of the processes that were here."""
+        self._ending = False
 
     def drain(self, reason: str) -> None:
         """Tell all bridges that the instance is going away, for this reason."""
         for bridge in self._bridges.values():
             bridge.socket.send_now(encode_frame(Drain(reason)))
+
+    def end(self) -> None:
+        """This receiver ends, and with it the trainers' connections: what they step is asked for again at the next."""
+        self._ending = True
 
     def close(self) -> None:
         """Let all bridges go."""
@@ -168,7 +173,8 @@ class Relay:
         for name, client in [one for one in self._clients.items() if one[1].socket is socket]:
             del self._clients[name]
             self._no_timer(client)
-            if (bridge := self._bridges.get(client.stream)) is not None:
+            bridge = self._bridges.get(client.stream)
+            if bridge is not None and not self._ending:
                 bridge.ask(EnvCall(name, client.newest + 1, EnvAction.CLOSE, CLOSE_SECONDS))
 
     def _called(self, socket: PromptConnection, frame: bytes) -> None:

@@ -186,6 +186,7 @@ class Receiver:
             with Progress("receiving") as progress:
                 await self._push(progress)
         finally:
+            self._relay.end()
             calls.close()
             all_safe = await self._end(server, flush)
             keeping.cancel()

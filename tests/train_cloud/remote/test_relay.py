@@ -155,10 +155,29 @@ def test_who_is_slow_to_make_anew_is_not_taken_for_the_pc_that_is_gone(
 
 
 @pytest.mark.slow
-def test_a_step_that_outlasts_a_start_of_the_receiver_is_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(relay, "GONE_SECONDS", 4.0)
+def test_a_receiver_that_ends_has_no_environment_closed(tmp_path: Path) -> None:
+    first = ThreadedReceiver(REMOTE, tmp_path)
+
+    def until_the_trainer_is_cut_off(_seconds: float) -> bool:
+        wait_until(lambda: not first.receiver._relay._clients, "its connection has ended")
+        return True
+
+    # While the last segments go up, the PC's connection stands.
+    first.flush = until_the_trainer_is_cut_off
+    with FaultProxy(("127.0.0.1", first.port)) as proxy, serving(proxy.port):
+        env = RemoteEnv(calls_of(first), NAME)
+        env.reset()
+        assert env.step(0)[0].tolist() == [1.0]
+        first.close()
+        second = ThreadedReceiver(REMOTE, tmp_path)
+        proxy.target = ("127.0.0.1", second.port)
+        assert env.step(0)[0].tolist() == [2.0]
+        env.close()
+        second.close()
+
+
+@pytest.mark.slow
+def test_a_step_that_outlasts_a_start_of_the_receiver_is_answered(tmp_path: Path) -> None:
     counting_env.RELEASED.clear()
     first = ThreadedReceiver(REMOTE, tmp_path)
     with FaultProxy(("127.0.0.1", first.port)) as proxy, serving(proxy.port), ThreadPoolExecutor(1) as pool:
