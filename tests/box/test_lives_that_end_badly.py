@@ -206,11 +206,15 @@ def test_a_disk_that_stays_full_ends_the_instance_with_a_checkpoint(lives: Lives
 
 
 def test_a_spent_budget_ends_the_run_with_a_checkpoint(lives: Lives) -> None:
-    lives.prepare("over-budget", idle_minutes=30, budget_usd=0.001)
+    lives.prepare("over-budget", idle_minutes=30, budget_usd=20)
     instance = lives.begin_and_listen()
     lives.drive()
+    # Not before something was learned, however slowly that came.
+    wait_for(lambda: lives.world.saved_steps() >= 1000, "a checkpoint is saved", 60.0)
+    before = lives.world.saved_steps()
+    lives.world.apply(budget_usd=0.001)
     lives.check_end(instance, 120.0, "over_budget", "budget_usd is 0.001", "make start")
-    assert lives.world.saved_steps() > 0
+    assert lives.world.saved_steps() > before
 
 
 def test_a_run_that_is_done_is_not_begun_again(lives: Lives) -> None:

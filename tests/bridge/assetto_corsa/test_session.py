@@ -34,7 +34,7 @@ def test_a_start_ends_when_the_games_window_is_lost(game: FakeGame, monkeypatch:
     with pytest.raises(NotDriving, match="window is not in front"):
         session.car.reset(np.ones(1, bool))
 
-    assert game.truth()["wish"]["gas"] == 0.0
+    wait_until(lambda: game.truth()["wish"]["gas"] == 0.0, "the game has read that the car is let go")
     session.car.close()
 
 

@@ -315,7 +315,7 @@ def test_a_game_that_goes_on_not_to_follow_ends_the_drive_with_a_sentence(game: 
 
     assert [end.reason for step in driven.recorded for end in step.episodes] == ["interrupted"] * 3
     assert driven.not_followed("brake") <= 2
-    assert game.truth()["wish"]["gas"] == 0.0
+    wait_until(lambda: game.truth()["wish"]["gas"] == 0.0, "the game has read that the car is let go")
     driven.car.close()
 
 
