@@ -1,5 +1,6 @@
 """`ac-bridge pair`: remembers the run that this PC drives for."""
 
+import getpass
 import os
 import sys
 from typing import Annotated
@@ -49,7 +50,8 @@ def pair_unless_paired(allow_plain: bool) -> None:
 def _asked() -> str:
     """The pairing string from the terminal, which does not show it, or the first line of a pipe."""
     if sys.stdin.isatty():
-        return str(typer.prompt("Pairing string", hide_input=True))
+        # Asks once the terminal shows nothing any more; typer asks before, and what is pasted in between is lost.
+        return getpass.getpass("Pairing string: ")
     text = sys.stdin.buffer.readline().decode("utf-8-sig", errors="replace").strip()
     if not text:
         give_up("No pairing string came. Paste it where `ac-bridge pair` asks for it, or pipe it in as the first line.")

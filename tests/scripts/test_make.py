@@ -129,6 +129,8 @@ def test_while_it_pairs_no_child_of_make_has_the_token_but_for_its_own_use(opera
 
 @on_linux
 def test_without_a_pairing_make_bridge_asks_on_the_terminal_without_showing_it_and_drives(operated: Operated) -> None:
+    import termios
+
     with receiver_of_its_own(operated) as running:
         token = running.pairing().token
         ours, theirs = os.openpty()
@@ -137,6 +139,7 @@ def test_without_a_pairing_make_bridge_asks_on_the_terminal_without_showing_it_a
         shown = Shown(ours)
         try:
             wait_until(lambda: "Pairing string" in shown.text() or bridge.poll() is not None, "it asks", 60)
+            assert not termios.tcgetattr(ours)[3] & termios.ECHO
             os.write(ours, f"{format_pairing(running.pairing())}\n".encode())
             wait_until(lambda: "bridge connected" in running.log_text() or bridge.poll() is not None, "it called", 60)
             everything = everything_that_ps_shows()
