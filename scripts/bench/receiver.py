@@ -20,7 +20,7 @@ from experience.environment import racing
 from scripts.bench.load import STEPS_PER_SECOND, Load, Measured, pin
 from scripts.bench.measuring import head, options, row
 from scripts.bench.setting import setting
-from scripts.demo.crew import Crew
+from scripts.processes.crew import Crew
 from tests.support.waiting import wait_until
 from train_cloud.environment import task_config
 from train_cloud.run_config import BucketConfig, RunConfig

@@ -33,7 +33,7 @@ from scripts.bench.remote_rivals import (
     rlmesh_is_there,
 )
 from scripts.bench.setting import setting
-from scripts.demo.crew import Crew
+from scripts.processes.crew import Crew
 from tests.support.fault_proxy import FaultProxy
 from tests.support.waiting import wait_until
 from train_cloud.run_config import BucketConfig, EnvironmentSettings, RunConfig

@@ -30,10 +30,11 @@ from runtime.progress import Progress, duration
 from runtime.signals import stop_on_signals
 from scripts.demo import report as demo_report
 from scripts.demo import settings as demo_settings
-from scripts.demo.crew import Crew, EndedEarly
-from scripts.demo.folder import UnusableFolder, fresh_folder
+from scripts.demo.folder import fresh_folder
 from scripts.demo.judge import LAPS_IN_A_ROW, Judge
-from train_cloud.dashboard_link import LINK_PATH, LINK_SECONDS, link_code
+from scripts.processes.crew import Crew, EndedEarly
+from scripts.processes.folder import UnusableFolder
+from scripts.processes.telling import print_link, say_that_it_ends
 from train_cloud.environment import bridge_options, task_config
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder import files
@@ -133,18 +134,6 @@ def start_processes(crew: Crew, scene: Scene) -> RunConfig:
     return run
 
 
-def print_link(folder: Path) -> None:
-    """Print where the page is, as a link that lets in once."""
-    url = (folder / files.DASHBOARD_URL).read_text(encoding="utf-8")
-    code = link_code((folder / files.DASHBOARD_TOKEN).read_text(encoding="utf-8").strip())
-    print(
-        f"Watch it learn: {url.rstrip('/')}{LINK_PATH}{code}\n"
-        f"This link lets in once, within {LINK_SECONDS / 60:.0f} minutes. Another one: "
-        f"make dashboard-link FOLDER={folder}",
-        flush=True,
-    )
-
-
 def watch_it_learn(crew: Crew, scene: Scene, store: Store, judge: Judge) -> None:
     """Show how far it is until a policy has passed, or until the time is over; raise when none has, or one ends."""
     standstill = Standstill(crew)
@@ -204,12 +193,6 @@ def play(scene: Scene) -> None:
             raise failure
 
 
-def say_when_it_is_told_to_end(stop: threading.Event) -> None:
-    """Whatever the demo is at: its processes may take a while to save what they have."""
-    stop.wait()
-    print("Ending: each process saves what it has. Another Ctrl-C ends them at once.", file=sys.stderr, flush=True)
-
-
 def demo(
     track: Annotated[
         str, typer.Option(envvar="AC_DEMO_TRACK", help="seed:NUMBER, seed:NUMBER:METRES or a CSV")
@@ -227,7 +210,7 @@ def demo(
     began = time.monotonic()
     configure_logging("demo")
     stop = stop_on_signals()
-    threading.Thread(target=say_when_it_is_told_to_end, args=(stop,), name="end", daemon=True).start()
+    say_that_it_ends(stop)
     try:
         # The track first: a slip in its name must not cost the last demo's outcome.
         scene = Scene(output, track, parse_track(track), cars, minutes * 60.0, whole_time, began, stop)

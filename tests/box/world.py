@@ -136,7 +136,7 @@ class World:
         arguments = [str(part) for pair in options.items() for part in pair]
         with (self.folder / "bridge.log").open("ab") as log:
             self._bridge = subprocess.Popen(
-                self._at_home("scripts.demo.leash", "tests.support.scripted_bridge", *arguments),
+                self._at_home("scripts.processes.leash", "tests.support.scripted_bridge", *arguments),
                 env=self._environment() | {"AC_BRIDGE_URI": uri, "OMP_NUM_THREADS": "1"},
                 stdin=subprocess.PIPE,
                 stdout=log,

@@ -115,7 +115,7 @@ class Site:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start `python -m module`; with `size_limit` no file that it writes may grow beyond so many bytes."""
-        command = [sys.executable, "-m", "scripts.demo.leash", module, *map(str, arguments)]
+        command = [sys.executable, "-m", "scripts.processes.leash", module, *map(str, arguments)]
         if size_limit is not None:
             command = ["prlimit", f"--fsize={size_limit}:", *command]
         variables = {**self._environment(), **(environment or {})}

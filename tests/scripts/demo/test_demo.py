@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.demo.folder import LOCK, MARKER, UnusableFolder, fresh_folder
+from scripts.demo.folder import LOCK, MARKER, fresh_folder
+from scripts.processes.folder import UnusableFolder
 from tests.support.ended import has_ended
 from tests.support.small_disk import SmallDisk
 from tests.support.tools import need_root

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from racing.track import parse_track
 from scripts.demo.__main__ import Scene, start_processes
-from scripts.demo.crew import Crew
+from scripts.processes.crew import Crew
 from scripts.demo.settings import TRACK
 from tests.support.browser import browser as browser
 from tests.support.browser import serious_findings

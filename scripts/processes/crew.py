@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from runtime.logs import fields, printable
-from scripts.demo.leash import GRACE_SECONDS
+from scripts.processes.leash import GRACE_SECONDS
 
 LAST_WORDS = 8
 """Lines of a log that are shown when its process has ended early."""
@@ -41,9 +41,9 @@ class Crew:
 
         Returns the process's id.
         """
-        command = [sys.executable, "-m", "scripts.demo.leash", module, *arguments]
+        command = [sys.executable, "-m", "scripts.processes.leash", module, *arguments]
         # A session of its own: a Ctrl-C on the terminal reaches us alone, and we end the others in order.
-        with self.log_of(name).open("wb") as log:
+        with self.log_of(name).open("ab") as log:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,

@@ -1,0 +1,30 @@
+"""What whoever starts processes tells the person at the terminal: where the page is, and that they are ending."""
+
+import sys
+import threading
+from pathlib import Path
+
+from train_cloud.dashboard_link import LINK_PATH, LINK_SECONDS, link_code
+from train_cloud.run_folder import files
+
+
+def print_link(folder: Path) -> None:
+    """Print where the page about the run in `folder` is, as a link that lets in once. Raises OSError."""
+    url = (folder / files.DASHBOARD_URL).read_text(encoding="utf-8").strip()
+    code = link_code((folder / files.DASHBOARD_TOKEN).read_text(encoding="utf-8").strip())
+    print(
+        f"Watch it learn: {url.rstrip('/')}{LINK_PATH}{code}\n"
+        f"This link lets in once, within {LINK_SECONDS / 60:.0f} minutes. Another one: "
+        f"make dashboard-link FOLDER={folder}",
+        flush=True,
+    )
+
+
+def say_that_it_ends(stop: threading.Event) -> None:
+    """When `stop` is set, say at once that the processes may take a while to save what they have."""
+
+    def wait() -> None:
+        stop.wait()
+        print("Ending: each process saves what it has. Another Ctrl-C ends them at once.", file=sys.stderr, flush=True)
+
+    threading.Thread(target=wait, name="end", daemon=True).start()
