@@ -4,16 +4,13 @@ import sys
 import threading
 from pathlib import Path
 
-from train_cloud.dashboard_link import LINK_PATH, LINK_SECONDS, link_code
-from train_cloud.run_folder import files
+from train_cloud.dashboard_link import LINK_SECONDS, link_of
 
 
 def print_link(folder: Path) -> None:
     """Print where the page about the run in `folder` is, as a link that lets in once. Raises OSError."""
-    url = (folder / files.DASHBOARD_URL).read_text(encoding="utf-8").strip()
-    code = link_code((folder / files.DASHBOARD_TOKEN).read_text(encoding="utf-8").strip())
     print(
-        f"Watch it learn: {url.rstrip('/')}{LINK_PATH}{code}\n"
+        f"Watch it learn: {link_of(folder)}\n"
         f"This link lets in once, within {LINK_SECONDS / 60:.0f} minutes. Another one: "
         f"make dashboard-link FOLDER={folder}",
         flush=True,
