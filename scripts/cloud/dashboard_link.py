@@ -1,5 +1,5 @@
-"""`make dashboard-link`: prints a link that lets in once, within some minutes, to the running instance's dashboard, or to
-that of the run that is served on this machine.
+"""`make dashboard-link`: prints a link to the dashboard that lets in once, within some minutes: to the running
+instance's, or to that of the run that is served on this machine.
 
 The link is a secret, printed alone on standard output and written nowhere; the token behind it is never shown. It asks
 AWS for where the instance is and starts nothing.
