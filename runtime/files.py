@@ -33,13 +33,13 @@ def create_private(file: Path, content: bytes) -> bool:
     return True
 
 
-def locked(file: Path) -> sqlite3.Connection | None:
-    """Hold `file`, which is made, until the answer is closed or this process dies; None while another one holds it.
+def locked(file: Path, seconds: float = 0.0) -> sqlite3.Connection | None:
+    """Hold `file`, which is made, until the answer is closed or this process dies.
 
-    An exclusive transaction of SQLite is a lock that every system has. Raises sqlite3.OperationalError where no file
-    can be made.
+    None where another one still holds it after `seconds`. An exclusive transaction of SQLite is a lock that every
+    system has. Raises sqlite3.OperationalError where no file can be made.
     """
-    lock = sqlite3.connect(file, timeout=0.0, isolation_level=None, check_same_thread=False)
+    lock = sqlite3.connect(file, timeout=seconds, isolation_level=None, check_same_thread=False)
     try:
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
@@ -48,6 +48,20 @@ def locked(file: Path) -> sqlite3.Connection | None:
             raise
         return None
     return lock
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in `folder` to the disk; what was renamed or made there then outlives a power cut.
+
+    Windows has no such call, and its file system does it by itself. Raises OSError.
+    """
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

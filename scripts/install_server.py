@@ -117,10 +117,11 @@ def install(scope: str, folder: Path, run: Path | None, host: str | None, port: 
         write_private(folder / files.DASHBOARD_URL, url.encode())
         write_private(folder / INSTALLED, f"{scope}\n".encode(), mode=0o640)
         (folder / files.PAIRING).unlink(missing_ok=True)
-        if server.bucket is not None:
-            server.bucket.mkdir(exist_ok=True, parents=True, mode=0o750)
-    if scope == SYSTEM:
-        hand_over(folder, server.bucket)
+        if scope == SYSTEM:
+            hand_over(folder)
+            if server.bucket is not None and not server.bucket.exists():
+                server.bucket.mkdir(parents=True, mode=0o750)
+                hand_over(server.bucket)
     units.mkdir(parents=True, exist_ok=True)
     for name, text in units_of(server).items():
         (units / name).write_text(text, encoding="utf-8")
@@ -179,19 +180,18 @@ def named(config: RunConfig) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def hand_over(folder: Path, bucket: Path | None) -> None:
-    """Let the services' user, who is made where he is missing, own what they work with. Raises InstallError."""
+def hand_over(folder: Path) -> None:
+    """Let the services' user, who is made where he is missing, own the folder of a run. Raises InstallError."""
     try:
         account = pwd.getpwnam(ACCOUNT)
     except KeyError:
-        command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", str(folder)]
+        command = ["useradd", "--system", "--user-group", "--no-create-home", "--home-dir", files.VAR]
         done = subprocess.run([*command, "--shell", "/usr/sbin/nologin", ACCOUNT], capture_output=True, check=False)
         if done.returncode != 0:
             raise InstallError(f"The user {ACCOUNT} cannot be made: {done.stderr.decode().strip()}.") from None
         account = pwd.getpwnam(ACCOUNT)
-    for top in filter(None, (folder, bucket)):
-        for path in (top, *top.rglob("*")):
-            os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
     folder.chmod(0o750)
 
 

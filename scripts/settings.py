@@ -53,7 +53,7 @@ class Setting(NamedTuple):
 
 def settings() -> list[Setting]:
     """All settings of a run, in the order of their declaration."""
-    defaults = msgspec.to_builtins(RunConfig(run_id="", bucket=BucketConfig(name="")))
+    defaults = msgspec.to_builtins(RunConfig(run_id="", bucket=BucketConfig()))
     return list(_settings_of("RunConfig", "", msgspec.json.schema(RunConfig)["$defs"], defaults))
 
 

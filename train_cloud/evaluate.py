@@ -21,7 +21,8 @@ from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging
 from runtime.progress import lap_text
 from train_cloud.environment import task_config
-from train_cloud.object_store import ObjectStore, ObjectStoreError
+from train_cloud.object_store import ObjectStoreError
+from train_cloud.open_store import open_store
 from train_cloud.run_config import ConfigError, RunConfig, load_run_config
 from train_cloud.run_folder.keys import POLICY, RUN_CONFIG, TRACKS, run_prefix
 from train_cloud.trainer.saving.manifest import CheckpointError, find_best, find_newest
@@ -84,7 +85,7 @@ def policy_of(config: RunConfig, file: Path, chosen: Path | None) -> tuple[bytes
     if chosen is not None or beside.is_file():
         path = chosen or beside
         return path.read_bytes(), str(path)
-    objects = ObjectStore(config.bucket, run_prefix(config.run_id))
+    objects = open_store(config.bucket, run_prefix(config.run_id))
     best = find_best(objects).checkpoint
     checkpoint = best or find_newest(objects).checkpoint
     if checkpoint is None:
@@ -100,7 +101,7 @@ def track_named(name: str | None, config: RunConfig) -> Track:
     announced = name or config.environment.track
     if announced is not None and (len(announced) != 64 or Path(announced).exists()):
         return parse_track(announced)
-    objects = ObjectStore(config.bucket, run_prefix(config.run_id))
+    objects = open_store(config.bucket, run_prefix(config.run_id))
     keys = [f"{TRACKS}{announced}.json"] if announced else objects.list(TRACKS)
     text = objects.find(keys[0]) if len(keys) == 1 else None
     if text is None:

@@ -16,6 +16,8 @@ import msgspec
 from msgspec import Meta, defstruct
 
 from racing.task_config import TaskConfig
+from train_cloud.bucket_config import BucketConfig as BucketConfig
+from train_cloud.bucket_config import problem_of
 from train_cloud.run_folder.files import RUN_CONFIG
 from train_cloud.settings import ConfigError as ConfigError
 from train_cloud.settings import load_settings, parse_settings
@@ -35,17 +37,6 @@ Steps = Annotated[int, _in("steps", ge=1, le=10**12)]
 Seconds = Annotated[float, _in("s", gt=0, le=86_400)]
 Rate = Annotated[float, Meta(gt=0, le=1)]
 Network = Annotated[list[Annotated[int, _in("units", ge=1, le=8192)]], Meta(min_length=1, max_length=8)]
-
-
-class BucketConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """Where the run is kept: an S3 bucket, or any server that speaks S3 when endpoint_url is given."""
-
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
-    """Name of the bucket (3 to 63 lower-case letters, digits, dots, hyphens)."""
-    region: Annotated[str, Meta(min_length=1)] = "us-east-1"
-    """AWS region of the bucket."""
-    endpoint_url: Annotated[str, Meta(pattern=r"^https?://[^/\s]+/?$")] | None = None
-    """URL of another S3 server (such as moto's); left out, AWS itself."""
 
 
 def _in_bounds(about: Mapping[str, Any]) -> Any:
@@ -315,7 +306,9 @@ def parse_run_config(text: bytes, source: str = RUN_CONFIG) -> RunConfig:
 def _checked(config: RunConfig, source: str) -> RunConfig:
     """`config`, unless its fields contradict each other, which no single field's type can say: then ConfigError."""
     chosen, problem = config.environment, ""
-    if not is_host(config.public_host):
+    if problem := problem_of(config.bucket):
+        pass
+    elif not is_host(config.public_host):
         problem = (
             f"the field `public_host` has the value {json.dumps(config.public_host)}: expected a name or an IP address "
             "alone, without a scheme or a port (the port is `listen_port`)."

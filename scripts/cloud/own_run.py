@@ -20,7 +20,8 @@ from scripts.cloud.progress import RunProgress, figures_of
 from scripts.cloud.run_record import RunRecord
 from scripts.serve.folder import FOLDER as SERVED
 from scripts.serve.installed import is_installed
-from train_cloud.object_store import ObjectStore, ObjectStoreAbsent
+from train_cloud.object_store import ObjectStoreAbsent
+from train_cloud.open_store import open_store
 from train_cloud.receiver_client import Unreachable, metrics
 from train_cloud.run_config import ConfigError, load_run_config
 from train_cloud.run_folder.files import PAIRING, RUN_CONFIG, STORE, VAR
@@ -101,7 +102,7 @@ class OwnRun:
             raise OperatorError(str(error), ExitCode.USAGE) from error
         self.run_id = self.config.run_id
         try:
-            self.objects = ObjectStore(self.config.bucket, run_prefix(self.run_id))
+            self.objects = open_store(self.config.bucket, run_prefix(self.run_id))
             self.objects.find(DONE)
         except ObjectStoreAbsent as error:
             raise OperatorError(str(error), ExitCode.STORAGE) from error

@@ -40,6 +40,12 @@ def held(folder: Path) -> Iterator[None]:
     """Make the folder, and keep others from serving it while the context is open. Raises UnusableFolder."""
     with unusable_in_words(f"The run cannot be kept in {folder}", NAME_ANOTHER):
         folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        names = {entry.name for entry in folder.iterdir() if not entry.name.startswith(LOCK)}
+        if names and not names & {files.RUN_CONFIG, files.STORE}:
+            raise UnusableFolder(
+                f"The folder {folder} holds something, and no run. {NAME_ANOTHER}: an empty one, or one that is not "
+                "there."
+            )
         lock = locked(folder / LOCK)
     if lock is None:
         raise UnusableFolder(

@@ -23,6 +23,7 @@ from tests.support.site import batches_in_bucket
 from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.run_config import BucketConfig
 
 NAME = "ac-box"
@@ -75,7 +76,7 @@ class World:
     def objects(self) -> ObjectStore:
         """What the run has in the bucket."""
         bucket = BucketConfig(name=self.deployment["bucket"], region=REGION, endpoint_url=self.cloud.aws.endpoint_url)
-        return ObjectStore(bucket, f"runs/{self.run_id}/")
+        return open_store(bucket, f"runs/{self.run_id}/")
 
     @property
     def group(self) -> str:

@@ -16,7 +16,8 @@ from runtime.exit_codes import ExitCode
 from tests.support.experience import STREAM
 from tests.support.moto_s3 import MotoS3
 from tests.support.runs import run_config
-from train_cloud.object_store import ObjectNotFound, ObjectStore
+from train_cloud.object_store import ObjectNotFound
+from train_cloud.open_store import open_store
 from train_cloud.run_config import RunConfig
 from train_cloud.store import Store
 from train_cloud.trainer import session
@@ -31,7 +32,7 @@ class Run:
         self.folder = folder
         self.log = folder / "trainer.log"
         self.bucket = s3.bucket
-        self.objects = ObjectStore(s3.bucket, "runs/test-run/")
+        self.objects = open_store(s3.bucket, "runs/test-run/")
         self.store = Store(folder / "store.db")
         self.store.register_stream(STREAM, "pc", "signature")
         self.store.set_ready()

@@ -23,7 +23,8 @@ from train_cloud.instance.metadata import Metadata
 from train_cloud.instance.minute import DutyError, close_account, do_duties
 from train_cloud.instance.prepare import PrepareError, prepare
 from train_cloud.instance.secrets import fetch_secrets
-from train_cloud.object_store import ObjectStore, ObjectStoreError
+from train_cloud.object_store import ObjectStoreError
+from train_cloud.open_store import open_store
 from train_cloud.run_folder import files
 from train_cloud.settings import ConfigError
 from train_cloud.store import Store, StoreError
@@ -73,7 +74,7 @@ def _carry_out(arguments: argparse.Namespace, deployment: Deployment, patience: 
         case "checkpoint":
             _ask_for_checkpoint(deployment)
         case "store-environment":
-            everything = ObjectStore(deployment.run.bucket, "")
+            everything = open_store(deployment.run.bucket, "")
             store_environment(everything, arguments.environment, arguments.key, patience)
 
 

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.run_config import Name, RunConfig, load_run_config
 from train_cloud.run_folder.files import RUN_CONFIG
 from train_cloud.run_folder.keys import run_prefix
@@ -104,7 +105,7 @@ class Deployment:
     @cached_property
     def objects(self) -> ObjectStore:
         """The run's objects."""
-        return ObjectStore(self.run.bucket, run_prefix(self.run.run_id))
+        return open_store(self.run.bucket, run_prefix(self.run.run_id))
 
 
 def load_deployment(config: Path, folder: Path, run_folder: Path) -> Deployment:

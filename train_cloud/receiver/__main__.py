@@ -24,6 +24,7 @@ from train_cloud.bucket_probe import probe
 from train_cloud.environment import environment_of
 from train_cloud.log_shipping import ship_log
 from train_cloud.object_store import ObjectStore, ObjectStoreError, patiently
+from train_cloud.open_store import open_store
 from train_cloud.receiver.backup import Backup
 from train_cloud.receiver.restore import RestoreError, restore
 from train_cloud.receiver.server import Receiver
@@ -86,7 +87,7 @@ def _receive(config: RunConfig, folder: Path, plain: bool, stop: threading.Event
     folder.mkdir(parents=True, exist_ok=True)
     pairing_file = folder / PAIRING
     pairing_file.unlink(missing_ok=True)
-    objects = ObjectStore(config.bucket, run_prefix(config.run_id))
+    objects = open_store(config.bucket, run_prefix(config.run_id))
     store = Store(folder / STORE, config.max_store_bytes)
     _make_ready(store, objects, config, stop)
     identity = None if plain else load_identity(folder, config.public_host)
@@ -136,6 +137,7 @@ def _make_ready(store: Store, objects: ObjectStore, config: RunConfig, stop: thr
             notify.starting("trying the bucket: waiting for S3")
             return stop.wait(seconds)
 
+        patiently(objects.prepare, "making ready what keeps the run", wait)
         patiently(lambda: probe(objects), "trying what the bucket's server can do", wait)
         # The replay of a resumed run ends at its checkpoint, which lies behind what is stored, and demonstrations among
         # it, which the checkpoint holds, fill no place in it: some more are needed.

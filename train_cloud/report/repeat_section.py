@@ -57,7 +57,7 @@ def repeat_section(facts: Facts, report_code: str | None) -> list[Markup | None]
         ("Versions", packages or "not known: metrics.json names none"),
         ("Seed", str(facts.config.seed)),
         ("Track", track if facts.racing else None),
-        ("Kept in", f"s3://{facts.config.bucket.name}/runs/{facts.config.run_id}/"),
+        ("Kept in", f"{facts.config.bucket.place}/runs/{facts.config.run_id}/"),
     )
     again = (
         "Learning is repeatable where the experience is: simulated cars and a link of other speed bring their steps in "

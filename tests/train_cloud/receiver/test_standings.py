@@ -17,7 +17,7 @@ from tests.support.receivers import CONFIG, Client, ThreadedReceiver, hello
 from tests.support.waiting import wait_until
 from train_cloud.bridge_table import KEPT, BridgeStanding, put_standings, standings
 from train_cloud.history_table import beats
-from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.receiver.backup import Backup
 from train_cloud.store import Store
 from train_cloud.track_table import track, unsafe_tracks
@@ -216,7 +216,7 @@ def test_a_track_goes_to_the_bucket_with_the_run(receiver: ThreadedReceiver, s3:
         client.begin(ON_TRACK)
         announced(client, TEXT)
         wait_until(lambda: track(receiver.store, track_hash(TEXT)) is not None, "the track is kept")
-    objects = ObjectStore(s3.bucket, "runs/track-test/")
+    objects = open_store(s3.bucket, "runs/track-test/")
     backup = Backup(receiver.store, objects, 0.1, lambda *_: None)
     backup.start()
     wait_until(lambda: not unsafe_tracks(receiver.store), "the track is in the bucket", 60)

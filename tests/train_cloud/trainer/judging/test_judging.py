@@ -23,7 +23,8 @@ from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from tests.support.trainer_runs import Run, run
 from tests.support.waiting import wait_until
-from train_cloud.object_store import ObjectStore, PreconditionFailed
+from train_cloud.object_store import PreconditionFailed
+from train_cloud.open_store import open_store
 from train_cloud.receiver.server import WEIGHTS_POLL_SECONDS
 from train_cloud.run_folder.keys import BEST, POLICY
 from train_cloud.store import Store
@@ -42,7 +43,7 @@ class Site:
     """What judges for one life of a trainer, with a real store and a real bucket."""
 
     def __init__(self, folder: Path, s3: MotoS3, **changes: object) -> None:
-        self.objects = ObjectStore(s3.bucket, "runs/test-run/")
+        self.objects = open_store(s3.bucket, "runs/test-run/")
         self.store = Store(folder / "store.db")
         self.counters = Counters(weights_version=7)
         best = find_best(self.objects)
