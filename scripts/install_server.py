@@ -7,7 +7,6 @@ leaves the run's folder as it is. The code stays where it is: move or delete it 
 
 import getpass
 import os
-import pwd
 import shutil
 import subprocess
 import sys
@@ -81,22 +80,21 @@ def install_server(
 
 def check_system(scope: str) -> None:
     """Raise InstallError where there is no systemd, or no right to ask it."""
-    if scope == SYSTEM and os.geteuid() != 0:
-        raise InstallError(
-            "Services of the whole system are root's to install: put sudo before the command, or install them for "
-            "yourself alone with --user."
-        )
     try:
         done = systemctl(scope, "show", "--property=Version")
     except OSError:
         done = None
     if done is None or done.returncode != 0:
         raise InstallError(
-            "systemd does not answer here, so that it can run no services. `make serve` needs none; a container has "
-            "docker/ for its own way."
+            "systemd does not answer here, so that it can run no services. `make serve` needs none."
             if scope == SYSTEM
             else "Your user's systemd does not answer here. Log in as "
             "that user (not by su or sudo), or install for the whole system, without --user; `make serve` needs none."
+        )
+    if scope == SYSTEM and os.geteuid() != 0:
+        raise InstallError(
+            "Services of the whole system are root's to install: put sudo before the command, or install them for "
+            "yourself alone with --user."
         )
 
 
@@ -112,16 +110,15 @@ def install(scope: str, folder: Path, run: Path | None, host: str | None, port: 
         check_port(config.listen_host, config.listen_port)
         server = server_of(scope, folder, config)
         dashboard_token(folder)
-        # Its process may write nothing into the folder.
-        url = f"https://{named(config)}:{server.dashboard_port}/"
-        write_private(folder / files.DASHBOARD_URL, url.encode())
         write_private(folder / INSTALLED, f"{scope}\n".encode(), mode=0o640)
-        (folder / files.PAIRING).unlink(missing_ok=True)
         if scope == SYSTEM:
             hand_over(folder)
             if server.bucket is not None and not server.bucket.exists():
                 server.bucket.mkdir(parents=True, mode=0o750)
                 hand_over(server.bucket)
+    # The page's process may write nothing into the folder.
+    url = f"https://{named(config)}:{server.dashboard_port}/"
+    write_private(folder / files.DASHBOARD_URL, url.encode())
     units.mkdir(parents=True, exist_ok=True)
     for name, text in units_of(server).items():
         (units / name).write_text(text, encoding="utf-8")
@@ -182,6 +179,8 @@ def named(config: RunConfig) -> str:
 
 def hand_over(folder: Path) -> None:
     """Let the services' user, who is made where he is missing, own the folder of a run. Raises InstallError."""
+    import pwd  # which Windows has not, where the sentence about systemd is wanted
+
     try:
         account = pwd.getpwnam(ACCOUNT)
     except KeyError:

@@ -9,12 +9,15 @@ from train_cloud.dashboard_link import LINK_SECONDS, link_of
 
 def print_link(folder: Path) -> None:
     """Print where the page about the run in `folder` is, as a link that lets in once. Raises OSError."""
+    link = link_of(folder)
     print(
-        f"Watch it learn: {link_of(folder)}\n"
+        f"Watch it learn: {link}\n"
         f"This link lets in once, within {LINK_SECONDS / 60:.0f} minutes. Another one: "
         f"make dashboard-link FOLDER={folder}",
         flush=True,
     )
+    if link.startswith("https:"):
+        print("Your browser will say that it does not know the certificate, which is the receiver's own.", flush=True)
 
 
 def say_that_it_ends(stop: threading.Event) -> None:

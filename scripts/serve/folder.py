@@ -54,7 +54,12 @@ def held(folder: Path) -> Iterator[None]:
         )
     with closing(lock):
         (folder / STOP).unlink(missing_ok=True)
-        yield
+        try:
+            yield
+        finally:
+            # What was true while it was served.
+            for name in (STOP, files.PAIRING, files.DASHBOARD_URL):
+                (folder / name).unlink(missing_ok=True)
 
 
 def is_held(folder: Path) -> bool:
