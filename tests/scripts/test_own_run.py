@@ -156,7 +156,7 @@ def test_a_file_that_is_no_run_is_refused_with_its_field(call: Command, tmp_path
 
 def test_the_page_names_what_such_a_run_needs() -> None:
     chapter = (ROOT / "docs" / "own-server.md").read_text(encoding="utf-8")
-    for named in ("endpoint_url", "aws s3 mb", "create_bucket", "tensorboard --logdir work/tensorboard"):
+    for named in ("endpoint_url", "aws s3 mb", "create_bucket", "tensorboard --logdir served/tensorboard"):
         assert named in chapter
     for command in ("status", "logs", "fetch"):
         assert f"make {command} RUN=run.json" in chapter
