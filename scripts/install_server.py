@@ -25,7 +25,6 @@ from scripts.serve.folder import FOLDER, held, prepare
 from scripts.serve.installed import INSTALLED, SYSTEM, UNITS, USER, stop_units, systemctl
 from scripts.serve.pairing import print_pairing
 from scripts.serve.units import ENVIRONMENT, WRITTEN, Server, units_of
-from train_cloud.dashboard.sessions import dashboard_token
 from train_cloud.run_config import ConfigError, RunConfig
 from train_cloud.run_folder import files
 from wire.pairing import is_loopback
@@ -109,7 +108,6 @@ def install(scope: str, folder: Path, run: Path | None, host: str | None, port: 
         config = prepare(folder, run, host, port)
         check_port(config.listen_host, config.listen_port)
         server = server_of(scope, folder, config)
-        dashboard_token(folder)
         write_private(folder / INSTALLED, f"{scope}\n".encode(), mode=0o640)
         if scope == SYSTEM:
             hand_over(folder)

@@ -73,7 +73,7 @@ def is_held(folder: Path) -> bool:
 
 
 def prepare(folder: Path, run: Path | None, host: str | None, port: int | None) -> RunConfig:
-    """The settings of the run in `folder`, which are written there, with a token and room beside them.
+    """The settings of the run in `folder`, which are written there, with tokens and room beside them.
 
     They are those of the file `run`, else those of the last time, else a run of racing with every default; `host` and
     `port` go before what they say of `public_host` and `listen_port`. Raises UnusableFolder, ConfigError.
@@ -101,7 +101,8 @@ def prepare(folder: Path, run: Path | None, host: str | None, port: int | None) 
     with unusable_in_words(f"The run cannot be kept in {folder}", NAME_ANOTHER):
         refuse_full_disk(folder, LEAST_FREE_MIB, "a run", NAME_ANOTHER)
         write_private(last, text, mode=0o640)
-        create_private(folder / files.TOKEN, f"{new_token()}\n".encode())
+        for token in (files.TOKEN, files.DASHBOARD_TOKEN):
+            create_private(folder / token, f"{new_token()}\n".encode())
     return config
 
 

@@ -38,7 +38,6 @@ OPT = "opt/ac-training"
 PYTHON = f"/{OPT}/.venv/bin/python"
 RUN = {
     "run_id": "garage",
-    "bucket": {"folder": f"{VAR}/bucket"},
     "network": [16, 16],
     "batch_size": 32,
     "learning_starts": 100,
@@ -50,7 +49,19 @@ RUN = {
     "segment_seconds": 0.5,
     "max_lead_steps": 400,
 }
-FILES = {"/etc/cloud/cloud-init.disabled": "", "/etc/garage.json": json.dumps(RUN)}
+HOME = "/home/racer/served"
+
+
+def bucket(folder: str) -> dict[str, object]:
+    """Where a run keeps its data that is in this folder."""
+    return {"bucket": {"folder": f"{folder}/bucket"}}
+
+
+FILES = {
+    "/etc/cloud/cloud-init.disabled": "",
+    "/etc/garage.json": json.dumps(RUN | bucket(VAR)),
+    "/etc/racer.json": json.dumps(RUN | bucket(HOME)),
+}
 ADDRESS = "10.99.0.2"
 
 
@@ -116,9 +127,9 @@ def booted(folder: Path, layers: Path, network: str) -> Iterator[Box]:
         box.close()
 
 
-def ours(box: Box, command: str, seconds: float = 120.0) -> str:
+def ours(box: Box, command: str, seconds: float = 120.0, before: str = f"{PYTHON} -m ") -> str:
     """What a command of the project says on a terminal of the machine; it must succeed."""
-    line = f"cd /{OPT} && {PYTHON} -m {command}"
+    line = f"cd /{OPT} && {before}{command}"
     done = box.run("script", "--quiet", "--return", "--command", line, "/dev/null", seconds=seconds)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.replace("\r", "")
@@ -204,3 +215,29 @@ def test_a_run_that_is_installed_outlives_the_power(
     (stream,) = {stream for stream, _ in saved}
     numbers = sorted(number for _, number in saved)
     assert numbers == list(range(1, len(numbers) + 1)), f"the batches of {stream} are each there once"
+
+
+def test_a_user_installs_the_same_without_root(
+    machine_image: Path, project: Path, network: str, tmp_path: Path
+) -> None:
+    with booted(tmp_path / "disk", Path(f"{project}:{machine_image}"), network) as box:
+        box.run("useradd", "--create-home", "racer")
+        # A log-in would start this manager; the box has no package for log-ins.
+        manager = ["systemd-run", "--quiet", "--unit=manager", "--uid=racer", "--property=RuntimeDirectory=racer"]
+        manager += ["--property=Delegate=yes", "--setenv=XDG_RUNTIME_DIR=/run/racer", "/lib/systemd/systemd", "--user"]
+        assert box.run(*manager).returncode == 0
+        answers = "/run/racer/systemd/private"
+        wait_until(
+            lambda: box.run("test", "-e", answers).returncode == 0, "the user's manager answers", 30.0, every=0.2
+        )
+        as_racer = f"runuser -u racer -- env XDG_RUNTIME_DIR=/run/racer HOME=/home/racer {PYTHON} -m "
+        said = ours(box, f"scripts.install_server --user --folder {HOME} --run /etc/racer.json", 400.0, as_racer)
+        assert re.fullmatch(r"wss://\S+", said.strip().splitlines()[-1]), said
+        assert "loginctl enable-linger racer" in said
+        owner = box.run("stat", "-c", "%U %a", f"{HOME}/token").stdout.split()
+        assert owner == ["racer", "600"]
+        shown = ours(box, f"scripts.cloud status --folder {HOME}", before=as_racer)
+        assert "bridges" in shown
+        assert "everything is saved" in ours(box, f"scripts.cloud stop --folder {HOME}", before=as_racer)
+        assert "is still in" in ours(box, f"scripts.install_server --user --remove --folder {HOME}", before=as_racer)
+        assert not box.run("sh", "-c", "ls /home/racer/.config/systemd/user/ac-*").stdout

@@ -28,9 +28,10 @@ def test_an_empty_folder_becomes_a_run_with_its_data_inside_and_a_token_for_its_
         "bucket": {"folder": str(folder / "bucket")},
         "public_host": "127.0.0.1",
     }
-    token = folder / "token"
-    assert stat.S_IMODE(token.stat().st_mode) == 0o600
-    assert len(token.read_text().strip()) >= 40
+    tokens = [folder / name for name in ("token", "dashboard_token")]
+    assert [stat.S_IMODE(token.stat().st_mode) for token in tokens] == [0o600] * 2
+    assert len({token.read_text() for token in tokens}) == 2
+    assert all(len(token.read_text().strip()) >= 40 for token in tokens)
 
 
 def test_without_a_name_the_run_is_reached_by_the_address_of_the_default_route(tmp_path: Path) -> None:
