@@ -20,6 +20,7 @@ from runtime.exit_codes import ExitCode
 from runtime.files import write_private
 from scripts.processes.folder import UnusableFolder
 from scripts.processes.telling import print_link
+from scripts.serve.__main__ import page_address
 from scripts.serve.address import check_port
 from scripts.serve.folder import FOLDER, held, prepare
 from scripts.serve.installed import INSTALLED, SYSTEM, UNITS, USER, stop_units, systemctl
@@ -106,8 +107,9 @@ def install(scope: str, folder: Path, run: Path | None, host: str | None, port: 
         stop_units(folder)
     with held(folder):
         config = prepare(folder, run, host, port)
-        check_port(config.listen_host, config.listen_port)
         server = server_of(scope, folder, config)
+        check_port("receiver", config.listen_host, config.listen_port)
+        check_port("page", server.dashboard_host, server.dashboard_port)
         write_private(folder / INSTALLED, f"{scope}\n".encode(), mode=0o640)
         if scope == SYSTEM:
             hand_over(folder)
@@ -157,16 +159,8 @@ def refuse_what_no_unit_can_name(scope: str, folder: Path) -> None:
 
 def server_of(scope: str, folder: Path, config: RunConfig) -> Server:
     """What the units are made of."""
-    alone = is_loopback(config.public_host) or is_loopback(config.listen_host)
-    return Server(
-        scope,
-        folder,
-        ROOT,
-        Path(sys.executable),
-        dashboard_host="127.0.0.1" if alone else config.listen_host,
-        dashboard_port=config.listen_port + 1,
-        bucket=Path(config.bucket.folder) if config.bucket.folder else None,
-    )
+    bucket = Path(config.bucket.folder) if config.bucket.folder else None
+    return Server(scope, folder, ROOT, Path(sys.executable), *page_address(config), bucket)
 
 
 def named(config: RunConfig) -> str:

@@ -5,6 +5,7 @@ and prints the pairing string. One that is killed is started again. Ctrl-C (or `
 with everything saved, and exit code 0; the same command goes on from there.
 """
 
+import errno
 import sys
 import threading
 from pathlib import Path
@@ -27,8 +28,6 @@ from train_cloud.run_config import ConfigError, RunConfig
 from train_cloud.run_folder import files
 from wire.pairing import is_loopback
 
-HIGHEST_PORT = 65_535
-
 
 def serve(
     run: Annotated[
@@ -42,7 +41,9 @@ def serve(
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(envvar="AC_SERVE_PORT", min=0, max=HIGHEST_PORT, help="of the receiver; default: 8765"),
+        typer.Option(
+            envvar="AC_SERVE_PORT", min=0, max=65_534, help="of the receiver, the next one is the page's; default: 8765"
+        ),
     ] = None,
 ) -> None:
     """Serve a run on this machine until Ctrl-C."""
@@ -52,7 +53,8 @@ def serve(
         refuse_installed(folder)
         with held(folder):
             config = prepare(folder, run, host, port)
-            check_port(config.listen_host, config.listen_port)
+            check_port("receiver", config.listen_host, config.listen_port)
+            check_port("page", *page_address(config))
             code = keep(config, folder, stop)
         said = f"Ended in order; everything is saved in {folder}. The same command goes on from there."
         print(said if code == ExitCode.OK else f"Ended; the logs in {folder / LOGS} say what was not saved.")
@@ -68,6 +70,13 @@ def serve(
     except EndedEarly as error:
         print(error, file=sys.stderr)
         code = ExitCode.FAILED
+    except OSError as error:
+        full = error.errno == errno.ENOSPC
+        print(
+            f"The run cannot go on in {folder}: {error.strerror or error}. Its bridges keep what they drive.",
+            file=sys.stderr,
+        )
+        code = ExitCode.DISK_FULL if full else ExitCode.FAILED
     raise typer.Exit(int(code))
 
 
@@ -100,8 +109,9 @@ def keep(config: RunConfig, folder: Path, stop: threading.Event) -> int:
         if keeper.keep_until(pairing.exists):
             # Behind the receiver, which makes the certificate.
             keeper.start(dashboard)
-            if keeper.keep_until(page.exists):
-                print_link(folder)
+            if keeper.keep_until(lambda: page.exists() or dashboard.name not in crew.names):
+                if page.exists():
+                    print_link(folder)
                 print_pairing(folder)
                 keeper.keep_until(lambda: False)
         return keeper.end()
@@ -112,16 +122,20 @@ def services(config: RunConfig, folder: Path) -> tuple[Service, Service, Service
     common = ["--config", str(folder / files.RUN_CONFIG), "--folder", str(folder)]
     token = {files.TOKEN_VARIABLE: str(folder / files.TOKEN)}
     refused = frozenset({ExitCode.USAGE, ExitCode.REFUSED})
-    # Beside the receiver, where the same PCs reach it. To this machine alone no certificate is needed.
-    alone = is_loopback(config.public_host) or is_loopback(config.listen_host)
-    port = min(config.listen_port + 1, HIGHEST_PORT) if config.listen_port else 0
-    address = ["--listen-port", str(port)]
-    address += ["--plain"] if alone else ["--listen-host", config.listen_host]
+    host, port = page_address(config)
+    # To this machine alone no certificate is needed.
+    address = ["--listen-host", host, "--listen-port", str(port), *(["--plain"] if is_loopback(host) else [])]
     return (
         Service("receiver", "train_cloud.receiver", common, token, refused),
         Service("trainer", "train_cloud.trainer", common),
-        Service("dashboard", "train_cloud.dashboard", [*common, *address]),
+        Service("dashboard", "train_cloud.dashboard", [*common, *address], needed=False),
     )
+
+
+def page_address(config: RunConfig) -> tuple[str, int]:
+    """Host and port that the page listens on: beside the receiver, where the same PCs reach it."""
+    alone = is_loopback(config.public_host) or is_loopback(config.listen_host)
+    return "127.0.0.1" if alone else config.listen_host, config.listen_port + 1 if config.listen_port else 0
 
 
 def tell_how_it_is_reached(config: RunConfig) -> None:

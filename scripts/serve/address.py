@@ -1,4 +1,4 @@
-"""By which address others reach this machine, and whether the port of the receiver is to be had."""
+"""By which address others reach this machine, and whether ports are to be had."""
 
 import os
 import socket
@@ -9,6 +9,7 @@ from wire.pairing import is_host
 _FAR_AWAY = "192.0.2.1"
 """Of a network that is for examples (RFC 5737): what leads there is the default route. No packet is sent."""
 _DISCARD = 9
+_HIGHEST_PORT = 65_535
 
 
 def lan_address() -> str | None:
@@ -41,13 +42,15 @@ def is_ours(host: str) -> bool:
     return any(_can_bind(family, str(address), 0, socket.SOCK_DGRAM) is None for family, address in found)
 
 
-def check_port(host: str, port: int) -> None:
-    """Raise ConfigError unless the receiver can listen there; it is tried."""
+def check_port(who: str, host: str, port: int) -> None:
+    """Raise ConfigError unless `who`, the receiver or the page, can listen there; it is tried."""
+    if port > _HIGHEST_PORT:
+        raise ConfigError(f"The {who} cannot have the port {port}. Take one below {_HIGHEST_PORT} with PORT= (--port).")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     if (refused := _can_bind(family, host, port, socket.SOCK_STREAM)) is not None:
         raise ConfigError(
-            f"The receiver cannot listen on {host}:{port} ({refused}). Another receiver runs here, or another program "
-            "has the port, or the address is not this machine's: end it, or take another port with PORT=8800 (--port)."
+            f"The {who} cannot listen on {host}:{port} ({refused}). Another run is served here, or another program "
+            "has the port, or the address is not this machine's: end it, or take other ports with PORT=8800 (--port)."
         )
 
 

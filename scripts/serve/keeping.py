@@ -29,13 +29,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Service:
-    """A process to keep; `hopeless` are the exit codes after which no start helps. `environment` may hold secrets."""
+    """A process to keep, which the run may do without unless it is `needed`. `environment` may hold secrets.
+
+    `hopeless` are the exit codes after which no start helps.
+    """
 
     name: str
     module: str
     arguments: list[str]
     environment: dict[str, str] = field(default_factory=dict)
     hopeless: frozenset[ExitCode] = frozenset({ExitCode.USAGE})
+    needed: bool = True
     restarts: deque[float] = field(default_factory=deque)
 
     def may_restart(self, code: int, now: float) -> bool:
@@ -80,7 +84,12 @@ class Keeper:
             self._on_trained()
             return
         if not service.may_restart(code, time.monotonic()):
-            raise self._crew.ended_early(service.name, code)
+            early = self._crew.ended_early(service.name, code)
+            if service.needed:
+                raise early
+            _log.error(str(early))
+            self._crew.end(service.name)
+            return
         _log.warning(
             f"the {service.name} has ended and is started again",
             extra=fields(code=code, times=len(service.restarts), log=self._crew.log_of(service.name)),

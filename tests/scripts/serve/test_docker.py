@@ -66,6 +66,7 @@ def test_the_packages_are_those_that_the_project_asks_for(image: Path) -> None:
     assert "--constraint constraints.txt --requirement requirements.txt" in run
 
 
+@pytest.mark.slow
 def test_all_that_a_served_run_loads_is_in_the_image(image: Path) -> None:
     code = (
         "import sys, scripts.serve.__main__, scripts.processes.leash, scripts.cloud.cli\n"
@@ -79,6 +80,7 @@ def test_all_that_a_served_run_loads_is_in_the_image(image: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_is_understood_and_its_variables_are_the_commands(image: Path) -> None:
     command = said("CMD")[0].strip("[]").replace(",", "").replace('"', "").split()
     shown = subprocess.run(

@@ -135,15 +135,17 @@ def test_a_port_that_another_program_has_is_told_before_anything_starts() -> Non
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"cannot listen on 127\.0\.0\.1:{port} .*PORT=8800"):
-            check_port("127.0.0.1", port)
-    check_port("127.0.0.1", port)
+            check_port("receiver", "127.0.0.1", port)
+    check_port("receiver", "127.0.0.1", port)
+    with pytest.raises(ConfigError, match="The page cannot have the port 65536"):
+        check_port("page", "127.0.0.1", 65_536)
 
 
 def test_an_address_that_is_not_this_machines_is_known_as_that() -> None:
     assert is_ours("127.0.0.1")
     assert not is_ours("192.0.2.199")
-    with pytest.raises(ConfigError, match="or the address is not this machine's"):
-        check_port("192.0.2.199", 0)
+    with pytest.raises(ConfigError, match=r"The page cannot listen on .* or the address is not this machine's"):
+        check_port("page", "192.0.2.199", 0)
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_written(tmp_path: Path) -> None:

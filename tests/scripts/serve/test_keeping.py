@@ -52,6 +52,15 @@ def test_what_only_a_person_can_mend_ends_it_with_the_last_words(modules: Path) 
             keeper.keep_until(lambda: False)
 
 
+def test_a_page_that_cannot_be_had_ends_no_run(modules: Path) -> None:
+    (modules / "refused.py").write_text(f"import sys; sys.exit({ExitCode.USAGE:d})")
+    with Crew(modules / "logs") as crew:
+        keeper = Keeper(crew, threading.Event(), modules / "asked", lambda: None)
+        keeper.start(Service("dashboard", "refused", [], needed=False))
+        assert keeper.keep_until(lambda: not crew.names)
+        assert keeper.end() == ExitCode.OK
+
+
 def test_a_run_that_is_trained_leaves_the_others_where_they_are(modules: Path) -> None:
     (modules / "trained.py").write_text("")
     (modules / "patient.py").write_text(

@@ -213,6 +213,7 @@ def test_a_run_is_served_from_an_empty_folder_and_goes_on_after_every_end(
 
 
 @posix
+@pytest.mark.slow
 def test_what_cannot_be_served_ends_with_a_sentence_and_starts_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "served"
     folder.mkdir()

@@ -104,6 +104,7 @@ def test_a_unit_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     refuse_others_units(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--user"], ["--user", "--remove"]])
 def test_where_no_systemd_answers_that_is_told_and_nothing_is_written(arguments: list[str], tmp_path: Path) -> None:
     done = subprocess.run(
