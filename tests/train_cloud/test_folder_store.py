@@ -98,6 +98,7 @@ def test_the_drafts_of_killed_writers_are_swept_once_they_are_old(tmp_path: Path
     assert FolderStore(objects.folder, "").list() == ["runs/one/a"]
 
 
+@pytest.mark.slow
 def test_conditions_hold_between_processes(tmp_path: Path) -> None:
     objects = begun(tmp_path / "kept")
     objects.put("COUNT", b"0")

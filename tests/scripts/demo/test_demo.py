@@ -103,6 +103,7 @@ def test_a_demo_that_runs_out_of_time_says_so_and_still_leaves_its_figures(tmp_p
     assert open_store(run.bucket, "runs/demo/").find("checkpoints/LATEST") is not None, "the run outlives its demo"
 
 
+@pytest.mark.slow
 def test_a_track_that_does_not_exist_is_refused_before_anything_starts_or_is_deleted(tmp_path: Path) -> None:
     with fresh_folder(tmp_path / "out"):
         (tmp_path / "out" / "metrics.json").write_text("{}")
@@ -113,6 +114,7 @@ def test_a_track_that_does_not_exist_is_refused_before_anything_starts_or_is_del
     assert (tmp_path / "out" / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_no_demo_made_is_left_alone_even_with_logs_in_it(tmp_path: Path) -> None:
     precious = tmp_path / "out" / "thesis.txt"
     (tmp_path / "out" / "logs").mkdir(parents=True)
@@ -138,6 +140,7 @@ def test_the_folder_of_an_earlier_demo_is_emptied_but_not_what_it_links_to(tmp_p
     assert elsewhere.exists()
 
 
+@pytest.mark.slow
 def test_an_output_that_is_a_file_is_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     assert demo(tmp_path).wait(120) == 2
@@ -152,6 +155,7 @@ def test_an_output_that_cannot_be_made_is_refused_in_a_sentence(tmp_path: Path) 
         pass
 
 
+@pytest.mark.slow
 def test_a_second_demo_into_the_same_folder_says_so_and_leaves_it_alone(tmp_path: Path) -> None:
     with fresh_folder(tmp_path / "out"):
         (tmp_path / "out" / "metrics.json").write_text("{}")
@@ -164,6 +168,7 @@ def test_a_second_demo_into_the_same_folder_says_so_and_leaves_it_alone(tmp_path
         assert not (tmp_path / "out" / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_is_refused_before_anything_starts(tmp_path: Path) -> None:
     need_root()
     with SmallDisk(tmp_path / "disk") as disk:
@@ -210,6 +215,7 @@ def test_when_nothing_moves_that_is_told_and_an_interruption_shows_what_was_lear
     assert (tmp_path / "out" / "metrics.json").exists()
 
 
+@pytest.mark.slow
 @posix
 def test_a_receiver_that_does_not_start_holds_up_no_interruption(tmp_path: Path) -> None:
     process = demo(tmp_path)

@@ -93,6 +93,7 @@ def test_the_thread_uploads_by_itself(store: Store, objects: ObjectStore) -> Non
     backup.flush(120)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["errors", "silence", "refusals"])
 def test_nothing_is_safe_while_the_bucket_is_in_trouble_and_everything_after_it(
     s3: MotoS3,
