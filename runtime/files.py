@@ -41,6 +41,8 @@ def locked(file: Path, seconds: float = 0.0) -> sqlite3.Connection | None:
     """
     lock = sqlite3.connect(file, timeout=seconds, isolation_level=None, check_same_thread=False)
     try:
+        # Else a journal is written beside it, which takes a place on the disk that may be full.
+        lock.execute("PRAGMA journal_mode = MEMORY")
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
         lock.close()

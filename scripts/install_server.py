@@ -114,7 +114,7 @@ def install(scope: str, folder: Path, run: Path | None, host: str | None, port: 
         if scope == SYSTEM:
             hand_over(folder)
             if server.bucket is not None and not server.bucket.exists():
-                server.bucket.mkdir(parents=True, mode=0o750)
+                server.bucket.mkdir(mode=0o750)
                 hand_over(server.bucket)
     # The page's process may write nothing into the folder.
     url = f"https://{named(config)}:{server.dashboard_port}/"

@@ -39,6 +39,7 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [path for path in GENERATED if path.suffix == ".md"], ids=name)
 def test_a_generated_page_is_up_to_date(page: Path) -> None:
     assert page.read_text(encoding="utf-8") == GENERATED[page](), f"{name(page)} is stale; run `make generated`"

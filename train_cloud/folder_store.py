@@ -2,7 +2,8 @@
 
 A put writes a draft in HIDDEN, a folder inside, brings it to the disk, renames it to its key and brings the name to the
 disk: whenever a process is killed or the power fails, an object is the old one or the new one. Writers take turns by a
-lock in HIDDEN, which a dead one lets go, so that conditions hold between processes. Readers wait for nobody.
+lock in HIDDEN, which a dead one lets go, so that conditions hold between processes. Readers wait for nobody. A call
+ends in time as long as the disk answers: a network's that is mounted "hard" and silent holds it up.
 
 HIDDEN is made by `prepare` alone, when a run begins. A folder without it is taken for one whose disk is not mounted:
 nothing is written there, and nothing is said to be missing.

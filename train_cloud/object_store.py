@@ -25,7 +25,7 @@ READ_SECONDS = 10.0
 CALL_SECONDS = CONNECT_SECONDS + READ_SECONDS
 """How long a call may take to fail."""
 PATIENCE_SECONDS = 1_200.0
-"""How long S3 may be silent or deny before a process that cannot go on without it gives up.
+"""How long the bucket may be silent or deny before a process that cannot go on without it gives up.
 
 Outages last ten minutes, and the permissions of a role that was just made arrive late.
 """
@@ -54,7 +54,7 @@ class ObjectStoreAbsent(ObjectStoreDenied):
 
 
 class ObjectStoreUnfit(ObjectStoreError):
-    """The server does not do what S3 does: no patience helps, but another server or another address may."""
+    """What should keep the run does not do what S3 does: no patience helps, but another place or address may."""
 
 
 class PreconditionFailed(ObjectStoreError):
@@ -66,7 +66,7 @@ SILENT_OR_DENIED = (ObjectStoreUnavailable, ObjectStoreDenied)
 
 
 def patiently(call: Callable[[], _T], doing: str, wait: Callable[[float], object]) -> _T:
-    """The call's answer, retried while S3 is silent or denies, for at most PATIENCE_SECONDS; see runtime.retry.
+    """The call's answer, retried while the bucket is silent or denies, for PATIENCE_SECONDS; see runtime.retry.
 
     On a PC a missing bucket and missing credentials are told at once: there, nobody makes them meanwhile.
     """
@@ -79,7 +79,7 @@ def patiently(call: Callable[[], _T], doing: str, wait: Callable[[float], object
                 raise
             raise ObjectStoreUnfit(str(error)) from error
 
-    return retry(attempt, SILENT_OR_DENIED, PATIENCE_SECONDS, f"waiting for S3: {doing}", wait)
+    return retry(attempt, SILENT_OR_DENIED, PATIENCE_SECONDS, f"waiting for the bucket: {doing}", wait)
 
 
 class ObjectStore(ABC):

@@ -117,7 +117,7 @@ def measure(
 
             wait_until(there, what, START_SECONDS)
 
-        crew.start("s3", "scripts.demo.s3_server", str(url), "bench")
+        crew.start("s3", "scripts.bench.s3_server", str(url), "bench")
         come(url, "the S3 server answers")
         config = RunConfig(
             run_id="bench-dashboard",

@@ -71,7 +71,7 @@ def main() -> None:
     print(head(*columns, "verdict"))
     with tempfile.TemporaryDirectory() as folder, Crew(Path(folder)) as crew:
         url = Path(folder) / "s3.txt"
-        pin(crew.start("s3", "scripts.demo.s3_server", str(url), "bench"), core=1)
+        pin(crew.start("s3", "scripts.bench.s3_server", str(url), "bench"), core=1)
         wait_until(url.exists, "the S3 server answers", START_SECONDS)
         bucket = BucketConfig(name="bench", endpoint_url=url.read_text(encoding="utf-8"))
         for bridges, hostile in ((BESIDE, True), *((number, False) for number in arguments.bridges)):

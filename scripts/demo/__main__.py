@@ -1,15 +1,14 @@
 """`make demo`: the whole system on this machine, until a car that was taught by it laps cleanly on its own.
 
-Starts an S3 server, the receiver, the trainer, the dashboard and a bridge with a simulated car as processes of their
-own, which talk as they will between a gaming PC and a spot instance. Ends with exit code 0 when two versions of the
-policy, one after the other, have driven three clean laps in a row from each of three starts, with 1 and a sentence when
-they have not in time; whichever way it ends, no process is left.
+Starts the receiver, the trainer, the dashboard and a bridge with a simulated car as processes of their own, which talk
+as they will between a gaming PC and a spot instance; the run's data goes into a folder in place of a bucket. Ends with
+exit code 0 when two versions of the policy, one after the other, have driven three clean laps in a row from each of
+three starts, with 1 and a sentence when they have not in time; whichever way it ends, no process is left.
 Where nothing moves any more, it says so with the last words of each process.
 """
 
 import errno
 import logging
-import os
 import sys
 import threading
 import time
@@ -36,7 +35,7 @@ from scripts.processes.crew import Crew, EndedEarly
 from scripts.processes.folder import UnusableFolder
 from scripts.processes.telling import print_link, say_that_it_ends
 from train_cloud.environment import bridge_options, task_config
-from train_cloud.run_config import RunConfig
+from train_cloud.run_config import BucketConfig, RunConfig
 from train_cloud.run_folder import files
 from train_cloud.run_folder.keys import METRICS
 from train_cloud.store import Store, StoreError
@@ -108,14 +107,8 @@ class Standstill:
 
 def start_processes(crew: Crew, scene: Scene) -> RunConfig:
     """Everything, in the order in which one needs the other; returns the run's configuration."""
-    # Any credentials will do for the demo's S3 server; the person's own must not be looked for, nor sent anywhere.
-    os.environ.update(AWS_ACCESS_KEY_ID="demo", AWS_SECRET_ACCESS_KEY="demo")
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
-        os.environ.pop(name, None)
-    url, pairing = scene.folder / "s3-url.txt", scene.folder / "instance" / files.PAIRING
-    crew.start("s3", "scripts.demo.s3_server", str(url), demo_settings.BUCKET)
-    scene.wait_for(crew, "The S3 server", url.exists)
-    run = demo_settings.demo_run(url.read_text(encoding="utf-8"))
+    pairing = scene.folder / "instance" / files.PAIRING
+    run = demo_settings.demo_run(BucketConfig(folder=str(scene.folder.absolute() / "bucket")))
     config, token = scene.folder / files.RUN_CONFIG, scene.folder / files.TOKEN
     config.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2))
     write_private(token, new_token().encode())

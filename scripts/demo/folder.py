@@ -28,8 +28,7 @@ def fresh_folder(folder: Path) -> Iterator[None]:
     with ExitStack() as closing_all:
         with unusable_in_words(f"The outcome cannot go into {folder}", _NAME_ANOTHER):
             folder.mkdir(parents=True, exist_ok=True)
-            # SQLite keeps a journal beside the lock while it is held.
-            held = [entry for entry in folder.iterdir() if entry.name != MARKER and not entry.name.startswith(LOCK)]
+            held = [entry for entry in folder.iterdir() if entry.name not in (MARKER, LOCK)]
             if held and not (folder / MARKER).is_file():
                 raise UnusableFolder(
                     f"The folder {folder} holds something that no demo wrote. {_NAME_ANOTHER}, or delete it."

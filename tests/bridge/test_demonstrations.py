@@ -40,6 +40,7 @@ def config_of(s3: MotoS3, **task: float) -> RunConfig:
     return run_config(bucket=bucket, listen_host="127.0.0.1", listen_port=0, task=task, segment_seconds=0.5)
 
 
+@pytest.mark.slow
 def test_the_reference_driver_shows_two_clean_laps_and_ends_when_they_are_stored(s3: MotoS3, tmp_path: Path) -> None:
     with receiver_process(config_of(s3), tmp_path / "instance") as receiver:
         with bridge_process(receiver, tmp_path, "demonstrate", *REFERENCE) as bridge:
@@ -61,6 +62,7 @@ def test_the_reference_driver_shows_two_clean_laps_and_ends_when_they_are_stored
     assert "2 laps were taken, the best in 0:" in (tmp_path / "bridge.log").read_text()
 
 
+@pytest.mark.slow
 def test_recorded_laps_arrive_whole_and_clean(s3: MotoS3, tmp_path: Path) -> None:
     laps_file, monza = real_data("telemetry/monza_25hz_two_laps.csv"), real_data("tracks/monza.csv")
     with receiver_process(config_of(s3, control_hz=25.0), tmp_path / "instance") as receiver:
@@ -79,6 +81,7 @@ def test_recorded_laps_arrive_whole_and_clean(s3: MotoS3, tmp_path: Path) -> Non
     assert all((batch.policy_versions == DEMONSTRATION).all() for batch in batches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -106,6 +109,7 @@ def test_a_recording_that_makes_no_sense_is_refused_before_anything_is_dialled(
     assert "Traceback" not in found.stderr
 
 
+@pytest.mark.slow
 def test_a_recording_of_another_rate_than_the_runs_is_refused(s3: MotoS3, tmp_path: Path) -> None:
     file = write(tmp_path / "mine.csv", along(Track.generate(7, 1200.0), 400))
     with receiver_process(config_of(s3), tmp_path / "instance") as receiver:
@@ -115,6 +119,7 @@ def test_a_recording_of_another_rate_than_the_runs_is_refused(s3: MotoS3, tmp_pa
     assert "Start the bridge with `--rate 20`" in (tmp_path / "bridge.log").read_text()
 
 
+@pytest.mark.slow
 def test_laps_that_teach_nothing_are_left_out_and_said(s3: MotoS3, tmp_path: Path) -> None:
     track = Track.generate(7, 1200.0)
     around = along(track, round(track.length / 0.4) + 400)

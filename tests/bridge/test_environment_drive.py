@@ -27,6 +27,7 @@ def ended(rows: list[Row]) -> list[Row]:
     return [*rows[:-1], [*steps, there, late or not there]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [toys.Reach, toys.Picking])
 def test_an_environments_own_steps_are_what_is_stored(kind: type[toys.Reach], tmp_path: Path, s3: MotoS3) -> None:
     with environment_site(named(kind), tmp_path, s3) as place:
@@ -49,6 +50,7 @@ def test_an_environments_own_steps_are_what_is_stored(kind: type[toys.Reach], tm
     assert "laps" not in place.log.read_text()
 
 
+@pytest.mark.slow
 def test_several_environments_are_cars_of_one_stream(tmp_path: Path, s3: MotoS3) -> None:
     with environment_site(named(toys.Gridded), tmp_path, s3) as place:
         with place.drive("--steps", "600", "--num-envs", "3") as bridge:
@@ -68,6 +70,7 @@ def test_several_environments_are_cars_of_one_stream(tmp_path: Path, s3: MotoS3)
     assert np.array_equal(np.multiply(done, 2**4), np.rint(np.multiply(done, 2**4)))
 
 
+@pytest.mark.slow
 def test_a_killed_bridge_goes_on_where_its_spool_stands(tmp_path: Path, s3: MotoS3) -> None:
     with environment_site(named(toys.Reach), tmp_path, s3) as place:
         with place.drive() as bridge:
@@ -89,6 +92,7 @@ def test_a_killed_bridge_goes_on_where_its_spool_stands(tmp_path: Path, s3: Moto
     assert firsts == [0, *np.cumsum(lengths)[:-1].tolist()]
 
 
+@pytest.mark.slow
 def test_an_environment_that_raises_ends_the_drive_and_loses_no_whole_step(tmp_path: Path, s3: MotoS3) -> None:
     with environment_site(named(toys.Reach), tmp_path, s3) as place:
         with place.drive("--seed", "3", TOY_FAILS_AT="139") as bridge:
@@ -120,6 +124,7 @@ def test_an_environment_that_hangs_is_told_with_its_line_and_one_ctrl_c_ends_the
     assert "Traceback" not in place.log.read_text()
 
 
+@pytest.mark.slow
 def test_what_paces_itself_is_not_paced_by_us(tmp_path: Path, s3: MotoS3) -> None:
     with environment_site(named(toys.Paced), tmp_path, s3) as place:
         with place.drive("--steps", "60") as bridge:
@@ -134,6 +139,7 @@ def test_what_paces_itself_is_not_paced_by_us(tmp_path: Path, s3: MotoS3) -> Non
     assert np.flatnonzero(off).tolist() == [9, 19, 29, 39, 49, 59], "it says itself which steps were off"
 
 
+@pytest.mark.slow
 def test_our_clock_paces_what_does_not(tmp_path: Path, s3: MotoS3) -> None:
     with environment_site(named(toys.Reach), tmp_path, s3) as place:
         with place.drive("--steps", "60", "--real-time", "--rate", "25") as bridge:
@@ -144,6 +150,7 @@ def test_our_clock_paces_what_does_not(tmp_path: Path, s3: MotoS3) -> None:
     assert len(ages) == 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -77,6 +77,7 @@ def config_of(s3: MotoS3, port: int = 0, **task: float) -> RunConfig:
     )
 
 
+@pytest.mark.slow
 def test_a_simulated_drive_is_stored_whole(s3: MotoS3, tmp_path: Path) -> None:
     config = config_of(s3)
     with receiver_process(config, tmp_path / "instance") as receiver:
@@ -98,6 +99,7 @@ def test_a_simulated_drive_is_stored_whole(s3: MotoS3, tmp_path: Path) -> None:
         assert sum(lengths) == 1000
 
 
+@pytest.mark.slow
 def test_the_recorded_laps_arrive_row_by_row_as_the_task_sees_them(s3: MotoS3, tmp_path: Path) -> None:
     laps_file, monza = real_data("telemetry/monza_25hz_two_laps.csv"), real_data("tracks/monza.csv")
     task = Task(parse_track(str(monza)), TaskConfig(control_hz=25.0))
@@ -137,6 +139,7 @@ def _rows(batches: list[Batch]) -> Iterator[tuple[Any, ...]]:
             yield current[row], batch.actions[row], batch.rewards[row], following[row], *end
 
 
+@pytest.mark.slow
 def test_a_bridge_of_another_rate_is_refused_by_the_real_receiver(s3: MotoS3, tmp_path: Path) -> None:
     with (
         receiver_process(config_of(s3), tmp_path / "instance") as receiver,
@@ -146,6 +149,7 @@ def test_a_bridge_of_another_rate_is_refused_by_the_real_receiver(s3: MotoS3, tm
     assert "Start the bridge with `--rate 20`" in (tmp_path / "bridge.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_wrong_token_is_refused_by_the_real_receiver(s3: MotoS3, tmp_path: Path) -> None:
     with receiver_process(config_of(s3), tmp_path / "instance") as receiver:
         pairing = receiver.pairing()
@@ -156,6 +160,7 @@ def test_a_wrong_token_is_refused_by_the_real_receiver(s3: MotoS3, tmp_path: Pat
     assert "does not accept this token" in (tmp_path / "bridge.log").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["cut", "black_hole"])
 def test_a_bridge_is_back_at_the_real_receiver_within_two_seconds(s3: MotoS3, tmp_path: Path, fault: str) -> None:
     config = config_of(s3)

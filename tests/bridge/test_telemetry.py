@@ -66,6 +66,7 @@ def driven_rows(receiver: ThreadedReceiver) -> np.ndarray:
     return np.column_stack([told[:, 0], np.hypot(told[:, 1], told[:, 2]), told[:, 3], told[:, 4]])
 
 
+@pytest.mark.slow
 def test_the_car_moves_in_the_receivers_file_as_in_the_experience(receiver: ThreadedReceiver, tmp_path: Path) -> None:
     receiver.store.put_weights(1, WEIGHTS.blob, WEIGHTS.sha256)
     live, seen = tmp_path / "live.json", dict[float, LiveCar]()

@@ -26,6 +26,7 @@ def tried(checks: Any, peer: Any) -> tuple[int, str]:
     return run(checks, peer, lines.append), "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_our_bridge_does() -> None:
     with of_bridges.bridge_at(0) as listening:
         ours = ServedHere(listening.pairing, [NAME], 4)

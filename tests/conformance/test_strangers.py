@@ -62,6 +62,7 @@ def test_a_bridge_of_a_stranger_passes(tmp_path: Path) -> None:
     assert failed == 0, told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS_OF_BRIDGES)
 def test_each_fault_of_a_bridge_is_found(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(of_bridges, "ANSWER_SECONDS", 8.0)
@@ -86,6 +87,7 @@ def test_a_receiver_of_a_stranger_passes(tmp_path: Path) -> None:
     assert failed == 0, told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS_OF_RECEIVERS)
 def test_each_fault_of_a_receiver_is_found(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(of_receivers, "ANSWER_SECONDS", 5.0)

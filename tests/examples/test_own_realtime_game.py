@@ -12,6 +12,7 @@ from tests.support.moto_s3 import MotoS3, s3
 __all__ = ["s3"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), [("ByMemory", 2), ("ByScreen", 64)])
 def test_the_game_is_played_in_its_own_time(name: str, size: int, tmp_path: Path, s3: MotoS3) -> None:
     with environment_site(f"own_realtime_game:{name}", tmp_path, s3) as place:

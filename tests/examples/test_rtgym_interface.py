@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from runtime.exit_codes import ExitCode
 from tests.support import rtgym_ball
@@ -12,6 +13,7 @@ from tests.support.moto_s3 import MotoS3, s3
 __all__ = ["s3"]
 
 
+@pytest.mark.slow
 def test_an_interface_of_rtgym_is_driven_in_its_own_time(tmp_path: Path, s3: MotoS3) -> None:
     with environment_site("tests.support.rtgym_ball:Env", tmp_path, s3) as place:
         with place.drive("--steps", "60") as bridge:

@@ -47,6 +47,7 @@ def test_all_kinds_are_tried() -> None:
     assert len(KINDS) == 10
 
 
+@pytest.mark.slow
 @given(ANY_SPACE)
 def test_a_space_is_exact_whatever_its_bounds(space: Space[Any]) -> None:
     found = read_space(space_text(space))
@@ -55,6 +56,7 @@ def test_a_space_is_exact_whatever_its_bounds(space: Space[Any]) -> None:
     assert space_text(found) == space_text(space)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_each_kind_and_its_samples_are_exact(kind: type[Space[Any]]) -> None:
     @settings(deadline=None)
@@ -75,6 +77,7 @@ def test_each_kind_and_its_samples_are_exact(kind: type[Space[Any]]) -> None:
     exact()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_a_space_that_differs_in_one_thing_has_another_signature(kind: type[Space[Any]]) -> None:
     @settings(deadline=None)

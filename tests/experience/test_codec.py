@@ -43,6 +43,7 @@ batches = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(batches)
 @settings(max_examples=300, deadline=None)
 def test_a_batch_comes_back_to_the_bit(batch: Batch) -> None:
@@ -88,6 +89,7 @@ def test_a_cut_or_lengthened_blob_is_always_noticed(data: st.DataObject, seed: i
         decode_batch(blob + data.draw(st.binary(min_size=1, max_size=9)))
 
 
+@pytest.mark.slow
 @given(data=st.data(), seed=st.integers(0, 20))
 @settings(max_examples=500, deadline=None)
 def test_a_forged_body_is_valid_or_a_codec_error(data: st.DataObject, seed: int) -> None:

@@ -30,6 +30,7 @@ def test_what_gains_nothing_is_left_as_it_is() -> None:
     assert decompressed(little) is little
 
 
+@pytest.mark.slow
 @given(st.one_of(st.none(), st.integers(), st.floats(), st.text(), st.binary(), st.lists(st.integers())))
 def test_no_value_looks_compressed(value: object) -> None:
     body = pack(value)

@@ -32,6 +32,7 @@ def policy(version: int) -> Policy:
     return Policy.from_bytes(following_policy(SIGNATURE, version), SIGNATURE)
 
 
+@pytest.mark.slow
 def test_experience_is_made_of_a_view_of_the_run_alone() -> None:
     run, sink = RunInMemory(), BatchesInMemory(LAYOUT)
     recorder = Recorder(sink, LAYOUT, CARS)
@@ -63,6 +64,7 @@ def broken(version: int) -> Policy:
     return made
 
 
+@pytest.mark.slow
 def test_where_a_policy_gives_no_action_the_one_before_drives(caplog: pytest.LogCaptureFixture) -> None:
     run, sink = RunInMemory(policy(1)), BatchesInMemory(LAYOUT)
     recorder = Recorder(sink, LAYOUT, CARS)
@@ -79,6 +81,7 @@ def test_where_a_policy_gives_no_action_the_one_before_drives(caplog: pytest.Log
     assert caplog.text.count("gave a number that is no action") == 1
 
 
+@pytest.mark.slow
 def test_without_a_policy_before_nobody_steers_and_nothing_is_recorded(caplog: pytest.LogCaptureFixture) -> None:
     run, sink = RunInMemory(broken(1)), BatchesInMemory(LAYOUT)
     recorder = Recorder(sink, LAYOUT, CARS)
@@ -90,6 +93,7 @@ def test_without_a_policy_before_nobody_steers_and_nothing_is_recorded(caplog: p
     assert caplog.text.count("gave a number that is no action") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_between_two_steps_of_an_episode_an_observation_is_one_array(seed: int) -> None:
     drive, chunk = driving(), Chunk(600, CARS, LAYOUT)
@@ -103,6 +107,7 @@ def test_between_two_steps_of_an_episode_an_observation_is_one_array(seed: int) 
     assert list(chunk.apart) == [k for k in ends if k < 599]
 
 
+@pytest.mark.slow
 def test_a_policy_to_judge_drives_alone_from_an_episodes_begin_or_a_lap_for_some_laps_or_to_its_end() -> None:
     newest, judged = policy(1), policy(2)
     waiting: list[Policy | None] = [None]
@@ -147,6 +152,7 @@ def test_a_policy_to_judge_drives_alone_from_an_episodes_begin_or_a_lap_for_some
     assert actions.choose(observation)[1] == 1, "what gives no action judges nothing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("real_time", "cars"), [(False, 1), (True, 2)])
 def test_simulated_cars_and_several_at_once_explore_all_the_time(real_time: bool, cars: int) -> None:
     run, sink = RunInMemory(policy(1), policy(2)), BatchesInMemory(LAYOUT)

@@ -62,6 +62,7 @@ def scrambled(value: Any, rng: np.random.Generator) -> Any:
     )
 
 
+@pytest.mark.slow
 @given(SPACES, st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_values_are_exact_both_ways(space: gym.Space[Any], count: int, seed: int) -> None:
     batched = batch_space(space, count)

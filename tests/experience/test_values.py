@@ -85,6 +85,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_a_value_is_the_same_on_the_other_side(value: Any) -> None:
     assert same(unpack(pack(value)), value)
@@ -222,6 +223,7 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
     pack(value)
 
 
+@pytest.mark.slow
 @given(VALUES, st.data())
 def test_no_mutation_raises_anything_else(value: Any, draw: st.DataObject) -> None:
     data = bytearray(pack(value))

@@ -16,6 +16,7 @@ from racing.track import Track
 TRACK = Track.generate(7, 1200.0)
 
 
+@pytest.mark.slow
 def test_gymnasium_finds_nothing_to_complain_about() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -24,6 +24,7 @@ def test_cars_start_where_they_are_told_to_and_start_there_again() -> None:
     assert np.hypot(*(car.read().position[0] - begun.position[0])) > 5.0
 
 
+@pytest.mark.slow
 def test_the_reference_driver_laps_from_every_start() -> None:
     found = judge(reference_actions(ReferenceDriver(TRACK)), TRACK, starts=3, laps=2)
     assert (found.clean, found.ends) == ((2, 2, 2), ("", "", ""))
@@ -32,6 +33,7 @@ def test_the_reference_driver_laps_from_every_start() -> None:
     assert found.best == pytest.approx(min(lap.time for lap in alone.laps), rel=0.02)
 
 
+@pytest.mark.slow
 def test_each_start_is_judged_by_its_own_drive() -> None:
     driver = reference_actions(ReferenceDriver(TRACK))
     calls = 0
@@ -49,6 +51,7 @@ def test_each_start_is_judged_by_its_own_drive() -> None:
     assert found.ends[1] in ("off_track", "crash", "reversed")
 
 
+@pytest.mark.slow
 def test_who_stands_is_given_up() -> None:
     found = judge(lambda observation, _: np.zeros((len(observation), 2), np.float32), TRACK, starts=2, laps=1)
     assert found.clean == (0, 0)

@@ -59,6 +59,7 @@ def along(start: float, end: float, speed: float = 20.0, rate: float = 25.0, tim
     return [at(start + np.sign(end - start) * speed * step, time + step) for step in steps.tolist()]
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(st.floats(15.0, 80.0), st.floats(10.0, 60.0), st.floats(1.0, 30.0))
 def test_a_lap_takes_what_its_length_and_speed_say_whenever_the_car_was_read(
@@ -89,6 +90,7 @@ def test_a_lap_says_what_the_car_said_in_si_units_and_what_it_did_not_is_absent(
     assert "acceleration_left" not in lap.columns()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "clean"),
     [
@@ -126,6 +128,7 @@ def test_a_lap_without_an_end_is_given_up() -> None:
     assert not list(cut_laps([at(-5.0, 0.0), *standing, *later], TRACK, ABOUT))
 
 
+@pytest.mark.slow
 def test_time_that_does_not_go_on_and_several_cars_are_refused() -> None:
     with pytest.raises(ValueError, match="must go on"):
         list(cut_laps([at(0.0, 1.0), at(1.0, 1.0)], TRACK, ABOUT))
@@ -172,6 +175,7 @@ def test_laps_of_the_simulator_are_those_that_the_task_counts() -> None:
     assert laps[0].speed[-1] == pytest.approx(laps[1].speed[0])
 
 
+@pytest.mark.slow
 def test_the_recorded_lap_of_the_real_game_takes_what_the_game_says() -> None:
     file = real_data("telemetry/monza_25hz_two_laps.csv")
     track = Track.from_csv(real_data("tracks/monza.csv"))

@@ -25,11 +25,13 @@ def laps_cleanly(track: Track, control_hz: float = 20.0) -> None:
     assert result.laps[-1].time == pytest.approx(driver.lap_time_estimate, rel=0.08)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 7, 11])
 def test_it_laps_generated_tracks_cleanly(seed: int) -> None:
     laps_cleanly(Track.generate(seed))
 
 
+@pytest.mark.slow
 def test_a_long_track_is_planned_piece_by_piece_as_it_is_planned_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     track = Track.generate(3, 5000.0)
     pieces = racing_line.racing_line(track)
@@ -45,6 +47,7 @@ def test_it_laps_every_generated_track_cleanly(seed: int) -> None:
     laps_cleanly(Track.generate(seed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("control_hz", [10.0, 60.0])
 def test_it_laps_at_other_control_rates(control_hz: float) -> None:
     laps_cleanly(Track.generate(19), control_hz)
@@ -63,6 +66,7 @@ def test_its_laps_of_real_circuits_are_those_of_a_gt3_car(name: str, fastest: fl
     assert fastest < result.laps[-1].time < slowest
 
 
+@pytest.mark.slow
 def test_it_drives_many_cars_from_anywhere_on_the_track() -> None:
     track = Track.generate(2)
     driver = ReferenceDriver(track)
@@ -85,6 +89,7 @@ def test_the_line_stays_on_the_road_and_bends_less_than_the_centre() -> None:
     assert line.length < track.length
 
 
+@pytest.mark.slow
 def test_a_given_line_is_followed() -> None:
     track = Track.generate(19)
     driver = ReferenceDriver(track, line=track.centre)
@@ -92,6 +97,7 @@ def test_a_given_line_is_followed() -> None:
     assert [lap.clean for lap in driven(track, driver, laps=1).laps] == [True]
 
 
+@pytest.mark.slow
 def test_a_lazy_one_takes_as_much_longer_as_he_is_slower() -> None:
     track = Track.generate(7, 1000.0)
     full = ReferenceDriver(track)

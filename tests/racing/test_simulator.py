@@ -50,6 +50,7 @@ def test_it_reaches_100_kmh_as_a_gt3_car_does() -> None:
     assert 3.0 < seconds < 4.0
 
 
+@pytest.mark.slow
 def test_its_top_speed_is_that_of_a_gt3_car() -> None:
     dynamics = on_a_plane(70.0)
     drive(dynamics, 60.0, throttle=1.0)
@@ -110,6 +111,7 @@ def test_it_brakes_to_a_standstill_and_stays_there() -> None:
     assert np.abs(dynamics.wheel_speed).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_coasting_slows_it_but_never_pushes_it_backward() -> None:
     dynamics = on_a_plane(5.0)
     drive(dynamics, 60.0)
@@ -134,6 +136,7 @@ def test_gears_shift_up_and_down_by_themselves() -> None:
     assert dynamics.gear[0] == 1
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=15)
 @given(seed=st.integers(0, 2**31))
 def test_no_treatment_breaks_it(seed: int) -> None:

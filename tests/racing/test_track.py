@@ -114,6 +114,7 @@ def test_a_coarse_file_becomes_a_smooth_track(tmp_path: Path) -> None:
     np.testing.assert_allclose(track.width_left, 5.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "length", "turns_left"),
     [("monza", 5793, False), ("ks_red_bull_ring-layout_gp", 4318, False), ("ks_laguna_seca", 3602, True)],

@@ -64,6 +64,7 @@ def test_nobody_else_can_read_it_at_any_moment(tmp_path: Path) -> None:
     assert modes == {0o600}
 
 
+@pytest.mark.slow
 def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     seen = set()

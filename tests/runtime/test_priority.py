@@ -24,6 +24,7 @@ def setting() -> tuple[float, int, int]:
     return sys.getswitchinterval(), gc.get_freeze_count(), os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
 
 
+@pytest.mark.slow
 def test_a_policy_that_plays_the_game_has_the_interpreter_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,7 @@ def test_the_help_shows_the_example() -> None:
     assert "Example: ac-bridge demonstrate --laps 3" in shown("ac-bridge", "demonstrate", "--help", NO_COLOR="1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_shell_can_complete_the_commands(name: str) -> None:
     said = shown(name, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1", SHELL="/bin/bash")
@@ -60,6 +61,7 @@ def test_a_shell_can_complete_the_commands(name: str) -> None:
     assert "--show-completion" in said
 
 
+@pytest.mark.slow
 def test_no_colour_where_none_is_wanted() -> None:
     terminal = {"FORCE_COLOR": "1", "TERM": "xterm-256color"}
     colour = re.compile(r"\x1b\[(?:\d+;)*3\d")

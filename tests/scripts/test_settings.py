@@ -32,6 +32,7 @@ def test_what_is_generated_is_up_to_date(path: Path) -> None:
     assert path.read_text(encoding="utf-8") == COPIES[path](), f"{path.name} is stale; run `make settings`"
 
 
+@pytest.mark.slow
 def test_one_line_and_make_settings_make_a_weight_of_the_reward_known_everywhere(tmp_path: Path) -> None:
     for room in ("runtime", "racing", "wire", "experience", "bridge", "train_cloud", "scripts"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))

@@ -100,6 +100,7 @@ def test_an_unknown_extra_is_refused_with_the_known_ones() -> None:
     assert done.stderr == "setup: There is no extra called gpu; there are: bridge, cloud, dev, operator.\n"
 
 
+@pytest.mark.slow
 def test_an_environment_that_uv_made_gets_the_pip_that_it_lacks(setup: ModuleType) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(setup.VENV)], check=True)
     pip = [str(setup.venv_python()), "-m", "pip", "--version"]

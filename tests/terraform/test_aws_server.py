@@ -190,6 +190,7 @@ def test_middleware_sees_each_request_on_each_of_the_given_sockets() -> None:
     assert seen == ["/moto-api/", "/moto-api/"]
 
 
+@pytest.mark.slow
 def test_as_a_process_it_prints_its_url_serves_inherited_sockets_and_ends_at_sigterm() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         fd = listening.fileno()

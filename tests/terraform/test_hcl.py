@@ -119,6 +119,7 @@ def test_every_resource_is_tagged() -> None:
             assert kind in UNTAGGABLE | BY_DEFAULT_TAGS, f"are {kind} tagged? Say so in this test"
 
 
+@pytest.mark.slow
 def test_a_wildcard_in_the_role_has_its_reason_beside_it() -> None:
     document = blocks("data")["aws_iam_policy_document.instance"]
     statements = document["statement"] + [one["statement"]["content"][0] for one in document["dynamic"]]

@@ -36,6 +36,7 @@ def run_json(tmp_path: Path, s3: MotoS3, monkeypatch: pytest.MonkeyPatch) -> Pat
     return file
 
 
+@pytest.mark.slow
 def test_the_best_of_the_bucket_laps_from_every_start(run_json: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--run", str(run_json)]) == 0
     said = capsys.readouterr().out.splitlines()
@@ -46,6 +47,7 @@ def test_the_best_of_the_bucket_laps_from_every_start(run_json: Path, capsys: py
     assert said[4].endswith("%)")
 
 
+@pytest.mark.slow
 def test_a_policy_that_fails_is_told_where_and_the_exit_code_says_so(
     run_json: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
@@ -63,6 +64,7 @@ class Process:
         return "".join(gzip.decompress(self.objects.get(key)[0]).decode() for key in self.objects.list("logs/"))
 
 
+@pytest.mark.slow
 def test_every_line_comes_once_and_in_order_through_an_outage_to_an_end_by_an_error(tmp_path: Path, s3: MotoS3) -> None:
     process = Process(tmp_path, s3, tmp_path / "none")
     process.say("one")
@@ -79,6 +81,7 @@ def test_every_line_comes_once_and_in_order_through_an_outage_to_an_end_by_an_er
     assert "the last words" in process.shipped()
 
 
+@pytest.mark.slow
 def test_on_an_instance_the_journal_is_shipped_and_nothing_else(tmp_path: Path, s3: MotoS3) -> None:
     instance = tmp_path / "instance.json"
     instance.touch()

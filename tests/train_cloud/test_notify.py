@@ -44,6 +44,7 @@ def test_nothing_happens_without_a_manager_or_with_one_that_is_gone(
     notify.ready("ready")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("manager")
 def test_a_manager_that_reads_nothing_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notify, "SEND_SECONDS", 0.01)

@@ -35,6 +35,7 @@ def discount(rate: int) -> float:
     return parse_run_config(json.dumps({"run_id": "a", "bucket": {"name": "abc"}, "task": task}).encode()).discount
 
 
+@pytest.mark.slow
 def test_the_same_motion_is_worth_as_much_at_any_rate() -> None:
     worth = []
     for rate in (20, 60):
@@ -44,6 +45,7 @@ def test_the_same_motion_is_worth_as_much_at_any_rate() -> None:
     assert worth[0] > 1.0
 
 
+@pytest.mark.slow
 def test_the_same_motion_costs_as_much_smoothness_at_any_rate() -> None:
     # So dear that it is more than the rounding of rewards.
     costs = [sum(rewards(rate, 0.0)) - sum(rewards(rate, 1.0)) for rate in (20, 60)]

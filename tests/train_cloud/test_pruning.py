@@ -217,6 +217,7 @@ def test_the_backup_prunes_what_it_has_uploaded_and_nothing_before(
     assert backup.flush(120)
 
 
+@pytest.mark.slow
 def test_whoever_stores_meanwhile_waits_for_little(s3: MotoS3, store: Store) -> None:
     old = 20 * PRUNED_AT_ONCE
     add(store, range(1, old + 1), B, size=4000)

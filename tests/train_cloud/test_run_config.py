@@ -127,6 +127,14 @@ def test_an_unknown_field_in_a_part_is_refused_with_its_whole_path() -> None:
         ({"wandb_entity": "my-team"}, "`wandb_entity`", '"my-team"', "`wandb_project` is missing"),
         ({"run_id": "../other"}, "`run_id`", '"../other"', "regex"),
         ({"bucket": {"name": "my-bucket", "endpoint_url": "localhost:5000"}}, "`bucket.endpoint_url`", "local", "http"),
+        ({"bucket": {}}, "`bucket.name`", "null", "one of them"),
+        ({"bucket": {"name": "my-bucket", "folder": "/data"}}, "`bucket.folder`", '"/data"', "one of them"),
+        ({"bucket": {"folder": ""}}, "`bucket.folder`", '""', "regex"),
+        ({"bucket": {"folder": "/data\0"}}, "`bucket.folder`", '"/data\\u0000"', "regex"),
+        ({"bucket": {"folder": "data/runs"}}, "`bucket.folder`", '"data/runs"', "a whole path of this machine"),
+        ({"bucket": {"folder": "~/runs"}}, "`bucket.folder`", '"~/runs"', "a whole path of this machine"),
+        ({"bucket": {"folder": "/data", "endpoint_url": "http://a"}}, "`bucket.endpoint_url`", "http://a", "none"),
+        ({"bucket": {"folder": "/data", "region": "eu-west-1"}}, "`bucket.region`", "eu-west-1", "none"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_field_and_what_is_allowed(
@@ -215,8 +223,8 @@ def test_the_arguments_of_a_remote_environment_are_part_of_its_signature() -> No
 
 
 def test_a_missing_field_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"`bucket\.name` is missing"):
-        parse_run_config(b'{"run_id": "a", "bucket": {}}')
+    with pytest.raises(ConfigError, match=r"`bucket` is missing"):
+        parse_run_config(b'{"run_id": "a"}')
 
 
 def test_a_file_that_is_no_json_or_not_there_is_refused_in_a_sentence(tmp_path: Path) -> None:

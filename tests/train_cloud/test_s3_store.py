@@ -31,6 +31,7 @@ def test_a_server_on_this_machine_is_reached_past_any_proxy(s3: MotoS3, monkeypa
     assert objects.list() == ["a"]
 
 
+@pytest.mark.slow
 def test_more_keys_than_a_page_are_all_listed(s3: MotoS3) -> None:
     client = s3.client()
     for number in range(1005):
@@ -43,6 +44,7 @@ def test_a_bucket_that_does_not_exist_is_named(s3: MotoS3) -> None:
         open_store(msgspec.structs.replace(s3.bucket, name="no-such-bucket"), "runs/one/").put("a", b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "kind"),
     [

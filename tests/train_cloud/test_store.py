@@ -136,6 +136,7 @@ def test_a_full_store_refuses_the_write_keeps_what_it_had_and_goes_on_when_there
     larger.close()
 
 
+@pytest.mark.slow
 def test_several_processes_write_at_once(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     context = multiprocessing.get_context("spawn")

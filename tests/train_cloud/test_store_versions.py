@@ -79,6 +79,7 @@ def _open_at_once(path: Path, barrier: threading.Barrier, number: int) -> None:
         store.register_stream(f"new {number}", "pc", "sig")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made_before", [True, False])
 def test_receiver_and_trainer_may_open_it_at_the_same_moment(tmp_path: Path, made_before: bool) -> None:
     path = old_file(tmp_path) if made_before else tmp_path / "new.db"

@@ -24,6 +24,7 @@ __all__ = ["odd", "s3"]
 REGION = "<Region>eu-west-1</Region>"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "kind", "said"),
     [

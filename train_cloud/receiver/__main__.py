@@ -134,7 +134,7 @@ def _make_ready(store: Store, objects: ObjectStore, config: RunConfig, stop: thr
     if not store.is_ready():
 
         def wait(seconds: float) -> bool:
-            notify.starting("trying the bucket: waiting for S3")
+            notify.starting("trying the bucket: waiting for it")
             return stop.wait(seconds)
 
         patiently(objects.prepare, "making ready what keeps the run", wait)

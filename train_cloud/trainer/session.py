@@ -197,7 +197,7 @@ def _patiently(
     """The call's answer, waited for with the patience of the house; systemd is told so, and who watches, by `alive`."""
 
     def wait(seconds: float) -> bool:
-        notify.starting(f"{doing}: waiting for S3")
+        notify.starting(f"{doing}: waiting for the bucket")
         alive()
         return stop.wait(seconds)
 

@@ -222,6 +222,7 @@ def test_shaped_controls_are_what_the_game_gets_and_what_is_stored(
     assert np.mean(distance < 1e-4) > 0.5, "the game was given the stored actions, as often as it was looked at"
 
 
+@pytest.mark.slow
 def test_shaping_is_for_the_game(receiver: ThreadedReceiver, tmp_path: Path) -> None:
     uri = format_pairing(receiver.pairing)
     for options in (("--car", "simulated", "--steer-rate", "2"), ("--car", "assetto-corsa", "--pedal-rate", "0")):

@@ -43,6 +43,7 @@ def test_a_policy_laps_in_the_simulator(tmp_path: Path) -> None:
     assert "lap 1: " in found.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "says"),
     [(b"nonsense", "policy"), (policy_file("another task", 1), "signature")],

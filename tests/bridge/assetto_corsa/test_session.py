@@ -47,6 +47,7 @@ def test_a_start_goes_on_where_the_window_does_not_matter(game: FakeGame, monkey
     session.car.close()
 
 
+@pytest.mark.slow
 def test_csp_that_is_ready_late_is_asked_with_new_pages_and_what_is_waited_for_is_said(
     game: FakeGame, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -69,6 +70,7 @@ def test_csp_that_is_ready_late_is_asked_with_new_pages_and_what_is_waited_for_i
     session.car.close()
 
 
+@pytest.mark.slow
 def test_a_car_that_csp_lets_go_of_in_a_new_session_is_taken_again_with_a_new_page(game: FakeGame) -> None:
     session = opened_session(GameSettings(root=game.root), threading.Event(), seed=1)
     wait_until(lambda: session.car.why_not() is None, "a car to drive")
@@ -88,6 +90,7 @@ def test_a_car_that_csp_lets_go_of_in_a_new_session_is_taken_again_with_a_new_pa
     session.car.close()
 
 
+@pytest.mark.slow
 def test_no_pad_that_nobody_bound_is_taken_where_custom_ai_is_switched_on(
     game: FakeGame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +109,7 @@ def test_no_pad_that_nobody_bound_is_taken_where_custom_ai_is_switched_on(
     assert not (game.shm / CONTROLS_NAME).exists()
 
 
+@pytest.mark.slow
 def test_custom_ai_that_only_the_users_own_settings_switch_on_is_what_drives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +129,7 @@ def test_custom_ai_that_only_the_users_own_settings_switch_on_is_what_drives(
         assert "gamepad: " not in str(none.value)
 
 
+@pytest.mark.slow
 def test_whoever_waits_for_csp_can_be_stopped(game: FakeGame, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     stop = threading.Event()

@@ -66,6 +66,7 @@ def test_a_lap_of_telemetry_is_written_in_every_format(telemetry: Path, tmp_path
     assert beacons(tmp_path / "made" / f"{stem}.ldx") == [0.0, pytest.approx(table["seconds"][-1])]
 
 
+@pytest.mark.slow
 def test_the_recorded_lap_of_the_real_game_is_written(tmp_path: Path) -> None:
     found = export(
         *("--recording", real_data("telemetry/monza_25hz_two_laps.csv"), "--track", real_data("tracks/monza.csv")),

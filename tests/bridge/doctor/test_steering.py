@@ -156,6 +156,7 @@ def test_custom_ai_can_only_be_tried_in_a_live_game(game: FakeGame) -> None:
     assert told(seen(), CustomAI(), move=True) == [Message.CONTROLS_NO_GAME, Message.STEER_NOT_NOW]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gain", "message"),
     [

@@ -81,6 +81,7 @@ def any_version(server: WireServer, version: int) -> bool:
     return any(version in decode_batch(blobs[-1]).policy_versions for blobs in server.stored.values() if blobs)
 
 
+@pytest.mark.slow
 def test_it_drives_the_wanted_steps_and_ends_when_they_are_stored(server: WireServer, tmp_path: Path) -> None:
     with bridge(server, tmp_path, "--cars", "4", "--steps", "1000") as child:
         assert child.ended() == ExitCode.OK
@@ -117,6 +118,7 @@ def test_a_receiver_that_talks_without_end_neither_steers_the_terminal_nor_fills
     assert "left_out=" in child.text
 
 
+@pytest.mark.slow
 @answers_sigterm
 def test_bridges_for_the_same_run_and_for_another_drive_at_once_on_one_pc(server: WireServer, tmp_path: Path) -> None:
     with WireServer() as other:
@@ -142,6 +144,7 @@ def test_bridges_for_the_same_run_and_for_another_drive_at_once_on_one_pc(server
     assert "AC_BRIDGE_CONFIG_DIR=second ac-bridge drive" in shown
 
 
+@pytest.mark.slow
 @answers_sigterm
 def test_it_swaps_policies_without_a_break_in_the_experience(server: WireServer, tmp_path: Path) -> None:
     server.max_lead_steps = 10**9
@@ -175,6 +178,7 @@ def test_weights_of_another_task_or_with_a_wrong_hash_are_not_taken(server: Wire
     assert all((decode_batch(blob).policy_versions == 1).all() for blob in blobs)
 
 
+@pytest.mark.slow
 def test_a_simulated_car_waits_when_it_leads_by_too_much(server: WireServer, tmp_path: Path) -> None:
     server.max_lead_steps = 500
     with bridge(server, tmp_path, "--steps", "900") as child:
@@ -187,6 +191,7 @@ def test_a_simulated_car_waits_when_it_leads_by_too_much(server: WireServer, tmp
     assert stored_steps(server) == 900
 
 
+@pytest.mark.slow
 def test_a_simulated_drive_ends_when_the_run_is_done(server: WireServer, tmp_path: Path) -> None:
     server.max_lead_steps = 500
     with bridge(server, tmp_path) as child:
@@ -198,6 +203,7 @@ def test_a_simulated_drive_ends_when_the_run_is_done(server: WireServer, tmp_pat
         assert spool.total_steps == stored_steps(server)
 
 
+@pytest.mark.slow
 def test_a_bridge_that_comes_too_late_does_not_wait_for_a_policy(server: WireServer, tmp_path: Path) -> None:
     server.greeting, server.done = [], True
     with bridge(server, tmp_path) as child:
@@ -206,6 +212,7 @@ def test_a_bridge_that_comes_too_late_does_not_wait_for_a_policy(server: WireSer
     assert stored_steps(server) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process can answer")
 def test_a_real_time_car_drives_on_uncollected_when_the_run_is_done(server: WireServer, tmp_path: Path) -> None:
     with bridge(server, tmp_path, "--real-time") as child:
@@ -225,6 +232,7 @@ def test_a_real_time_car_drives_on_uncollected_when_the_run_is_done(server: Wire
         assert child.ended() == ExitCode.OK
 
 
+@pytest.mark.slow
 def test_a_real_time_car_waits_for_nobody_and_keeps_its_rate(server: WireServer, tmp_path: Path) -> None:
     server.max_lead_steps = 1
     with bridge(server, tmp_path, "--real-time", "--rate", "20", "--steps", "60") as child:
@@ -238,6 +246,7 @@ def test_a_real_time_car_waits_for_nobody_and_keeps_its_rate(server: WireServer,
     assert np.median(ages) < 0.02
 
 
+@pytest.mark.slow
 @answers_sigterm
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_orderly_with_everything_delivered(
@@ -288,12 +297,14 @@ def test_a_refusal_ends_it_with_a_sentence_and_its_exit_code(server: WireServer,
         assert "This run is driven at 25 Hz." in child.text
 
 
+@pytest.mark.slow
 def test_the_token_is_in_no_log(server: WireServer, tmp_path: Path) -> None:
     with bridge(server, tmp_path, "--steps", "100") as child:
         assert child.ended() == ExitCode.OK
         assert server.pairing.token not in child.text
 
 
+@pytest.mark.slow
 def test_a_spool_of_another_task_is_refused(server: WireServer, tmp_path: Path) -> None:
     with Spool(tmp_path / "spool") as spool:
         spool.bind_signature("another task")

@@ -105,6 +105,7 @@ def prepared(folder: Path, kind: type[PolicyDriver], steps: int | None = None) -
         yield Prepared(Drive(driver, car.close, link, recorder, threading.Event(), steps), car, server, spool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [PolicyDriver, HoldingDriver])
 def test_a_car_that_fails_to_the_last_loses_no_step_and_leaves_nothing_open(
     tmp_path: Path, kind: type[PolicyDriver]
@@ -118,6 +119,7 @@ def test_a_car_that_fails_to_the_last_loses_no_step_and_leaves_nothing_open(
     assert not {thread.name for thread in set(threading.enumerate()) - before} & {"link", "recorder", "display"}
 
 
+@pytest.mark.slow
 def test_a_car_that_fails_after_its_last_step_ends_the_drive_in_order(tmp_path: Path) -> None:
     with prepared(tmp_path, HoldingDriver, STEPS_BEFORE_THE_FAILURE) as given:
         assert given.drive.run() is ExitCode.OK

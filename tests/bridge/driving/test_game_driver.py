@@ -186,6 +186,7 @@ def test_a_twitch_costs_no_step(game: FakeGame) -> None:
     driven.car.close()
 
 
+@pytest.mark.slow
 def test_a_policy_that_gives_no_action_leaves_the_car_under_a_gentle_brake(
     game: FakeGame, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -209,6 +210,7 @@ def test_a_policy_that_gives_no_action_leaves_the_car_under_a_gentle_brake(
     driven.car.close()
 
 
+@pytest.mark.slow
 def test_no_start_is_tried_while_the_policy_must_not_drive(game: FakeGame) -> None:
     driven = Driven(VJoy(lambda: WiredJoystick(game)), None)
     driven.window = False
@@ -220,6 +222,7 @@ def test_no_start_is_tried_while_the_policy_must_not_drive(game: FakeGame) -> No
     driven.car.close()
 
 
+@pytest.mark.slow
 def test_no_start_is_tried_while_somebody_steers(game: FakeGame) -> None:
     driven = Driven(VJoy(lambda: WiredJoystick(game)), Tolerance())
     game.tell("human", steer=-0.8, wins=True)
@@ -249,6 +252,7 @@ class LostInAStart(VJoy):
         raise GuardLost(f"The guard is gone at {button} {down}.")
 
 
+@pytest.mark.slow
 def test_a_guard_that_is_lost_in_a_start_ends_the_drive_with_a_sentence(game: FakeGame) -> None:
     driven = Driven(LostInAStart(lambda: WiredJoystick(game)), None)
 
@@ -315,6 +319,7 @@ def test_a_game_that_goes_on_not_to_follow_ends_the_drive_with_a_sentence(game: 
     driven.car.close()
 
 
+@pytest.mark.slow
 def test_a_policy_is_judged_from_the_next_start_on(game: FakeGame) -> None:
     driven = Driven(VJoy(lambda: WiredJoystick(game)), None)
     driven.drive_until_recorded(5)

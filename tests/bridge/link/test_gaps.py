@@ -68,6 +68,7 @@ def during(fault: str, folder: Path, dials: list[float]) -> Ticker:
     return ticker
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["refuse", "black_hole", "cut", "stranger"])
 def test_a_dial_holds_up_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dials: list[float], fault: str

@@ -106,6 +106,7 @@ def test_another_run_makes_a_fresh_stream_of_what_is_left(spool: Spool, server: 
     assert server.stored[spool.stream][-1:] == blobs
 
 
+@pytest.mark.slow
 def test_a_fresh_stream_waits_until_the_old_one_is_forgotten(spool: Spool, server: WireServer) -> None:
     old = spool.stream
     server.stored[old] = [b"from another life"] * 5
@@ -160,6 +161,7 @@ class StuckSpool(Spool):
         super().forget_through(stream, number)
 
 
+@pytest.mark.slow
 def test_a_disk_that_stands_still_does_not_silence_the_link(
     tmp_path: Path, server: WireServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,6 +286,7 @@ def test_closing_without_a_receiver_keeps_its_time(spool: Spool) -> None:
 FAULTS = ("cut", "refuse", "black_hole", "cut_in_mid_frame")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "pinned"])
 @pytest.mark.parametrize(

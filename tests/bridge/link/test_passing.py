@@ -58,6 +58,7 @@ def test_another_certificate_for_a_while_is_said_aloud_and_gets_no_token(
     assert server.stored[spool.stream] == blobs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.UPGRADE_REQUIRED])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "pinned"])
 def test_a_refusal_after_the_link_stood_does_not_end_it(
@@ -97,6 +98,7 @@ def test_a_right_certificate_seen_makes_another_one_pass_even_before_the_link_st
             assert link.refusal is None
 
 
+@pytest.mark.slow
 def test_whoever_counts_wrong_tokens_is_not_called_with_one_all_the_time(
     spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def test_the_first_car_is_shown_as_it_is() -> None:
     assert shown.news() is not None
 
 
+@pytest.mark.slow
 def test_laps_are_counted_and_timed_from_the_line() -> None:
     drive = Drive(np.array([TRACK.length - 10.0, 100.0]))
     shown = ShownCar(drive.lookout, TRACK.length)
@@ -76,6 +77,7 @@ def test_laps_are_counted_and_timed_from_the_line() -> None:
     assert 0.0 <= told.lap_time <= 0.05
 
 
+@pytest.mark.slow
 def test_the_delta_is_against_the_best_lap_at_the_same_place() -> None:
     drive = Drive(np.array([TRACK.length - 10.0]), pace=0.95)
     delta, laps, shown = LapDelta(TRACK.length), list[Lap](), list[tuple[float, float]]()
@@ -102,6 +104,7 @@ def test_the_delta_is_against_the_best_lap_at_the_same_place() -> None:
     assert shown[-1][0] == pytest.approx(laps[1].time - laps[0].time, abs=0.2)
 
 
+@pytest.mark.slow
 def test_too_few_looks_at_a_lap_make_no_delta() -> None:
     drive = Drive(np.array([TRACK.length - 10.0]), pace=0.95)
     delta, laps = LapDelta(TRACK.length), list[Lap]()

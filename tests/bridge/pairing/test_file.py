@@ -93,6 +93,7 @@ def test_a_pipe_from_which_nothing_comes_is_told_so(tmp_path: Path) -> None:
     assert "No pairing string came." in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -126,6 +127,7 @@ def test_a_mistake_gets_a_sentence_without_the_token(tmp_path: Path, arguments: 
     assert TOKEN not in done.stderr + done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["drive", "play"])
 def test_the_help_names_every_setting_of_the_task(tmp_path: Path, command: str) -> None:
     shown = ac_bridge(tmp_path, command, "--help", TERMINAL_WIDTH="600", NO_COLOR="1").stdout

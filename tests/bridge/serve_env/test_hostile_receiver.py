@@ -145,6 +145,7 @@ def check_untouched(bridge: Bridge, folder: Path) -> None:
     assert not Path("unpickled").exists()
 
 
+@pytest.mark.slow
 def test_whoever_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
     (tmp_path / "hangs.py").write_text(
         GAME.replace("import sys\n", "import threading\n        threading.Event().wait()\n")

@@ -92,6 +92,7 @@ def is_gone(pid: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_each_answer_is_that_of_one_process_to_the_bit(mode: str) -> None:
     with pc_of(1) as one, pc_of(3) as several:
@@ -116,6 +117,7 @@ def test_each_answer_is_that_of_one_process_to_the_bit(mode: str) -> None:
         both(EnvAction.RESET, body_of(Reset([3, None, 1, 4, 5])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "reset",
     [
@@ -150,6 +152,7 @@ def test_a_single_environment_stays_in_this_process(pc: Pc) -> None:
     assert pc.reset()[1]["pid"] == os.getpid()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", range(COUNT))
 def test_one_that_raises_is_told_and_the_vector_goes_on(pc: Pc, at: int) -> None:
     pc.make()
@@ -185,6 +188,7 @@ def test_what_is_not_offered_is_begun_nowhere(pc: Pc) -> None:
     pc.refused(EnvErrorCode.UNKNOWN_ENVIRONMENT, EnvAction.MAKE, body_of(Make("os:abort", {}, COUNT)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 @pytest.mark.parametrize("while_asked", [False, True])
 def test_a_process_that_is_killed_is_told_made_anew_and_disturbs_nobody(pc: Pc, while_asked: bool) -> None:
@@ -208,6 +212,7 @@ def test_a_process_that_is_killed_is_told_made_anew_and_disturbs_nobody(pc: Pc, 
     pc.step(*[0] * COUNT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", [EnvAction.MAKE, EnvAction.CLOSE])
 def test_what_hangs_is_ended_with_its_process_and_disturbs_nobody(pc: Pc, action: EnvAction) -> None:
     pc.make(kwargs={"pids": True})
@@ -224,6 +229,7 @@ def test_what_hangs_is_ended_with_its_process_and_disturbs_nobody(pc: Pc, action
     wait_until(lambda: all(map(is_gone, pids)), "the end of what hangs")
 
 
+@pytest.mark.slow
 def test_environments_are_closed_where_they_are(pc: Pc, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     pc.make(kwargs={"mark": str(mark)})
@@ -234,6 +240,7 @@ def test_environments_are_closed_where_they_are(pc: Pc, tmp_path: Path) -> None:
     assert mark.read_text().count("closed") == COUNT + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "expected"), [(0.01, 2), (0.0, 1)])
 def test_a_trial_says_whether_processes_pay(monkeypatch: pytest.MonkeyPatch, seconds: float, expected: int) -> None:
     monkeypatch.setattr("bridge.serve_env.processes._processors", lambda: 2)

@@ -1,11 +1,13 @@
 """The rivals of `make bench-learner` make the updates that they are named for."""
 
 import numpy as np
+import pytest
 import torch
 
 from scripts.bench.learner import ours, plain, stock
 
 
+@pytest.mark.slow
 def test_the_plain_rival_makes_the_updates_of_stable_baselines3() -> None:
     theirs, mine = stock([16, 16], "cpu"), stock([16, 16], "cpu")
     began = torch.cat([weight.detach().flatten() for weight in theirs.policy.parameters()])

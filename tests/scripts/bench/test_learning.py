@@ -68,6 +68,7 @@ def test_the_table_has_a_row_for_each_track_and_one_for_all() -> None:
     assert "> 40,000 [> 40,000; > 40,000] | - | - |" in table(never, ["a"], ["sac"], 40_000)[-1]
 
 
+@pytest.mark.slow
 def test_quickly_the_rival_and_our_own_learn_and_an_interrupted_computation_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +84,7 @@ def test_quickly_the_rival_and_our_own_learn_and_an_interrupted_computation_goes
     assert capsys.readouterr().out.splitlines()[2:] == shown.splitlines()[2:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shown", SHARES_OF_SPEED)
 def test_what_is_demonstrated_is_two_laps_that_no_policy_drove(shown: str) -> None:
     track = parse_track("seed:7:1200")

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from experience.codec import Batch
 from scripts.bench.wire import (
     FORMATS,
@@ -36,12 +38,14 @@ def test_a_hundred_simulated_transitions_are_small() -> None:
     assert_small(simulated_batches(PROMISED_STEPS, cars=1, count=4))
 
 
+@pytest.mark.slow
 def test_a_hundred_recorded_transitions_are_small() -> None:
     data, track = real_data(RECORDING).parents[1], real_data(RECORDED_TRACK)
     assert data == track.parents[1]
     assert_small(recorded_batches(data, PROMISED_STEPS, count=4))
 
 
+@pytest.mark.slow
 def test_every_format_of_the_table_returns_the_numbers_that_were_put_in() -> None:
     batches = simulated_batches(steps=3, cars=2, count=1)
     for batch in batches:

@@ -77,6 +77,7 @@ def module(operated: Operated, name: str, **changes: str) -> subprocess.Complete
     )
 
 
+@pytest.mark.slow
 def test_without_credentials_nothing_is_done(operated: Operated) -> None:
     nowhere = str(operated.folder / "none")
     files = {"AWS_SHARED_CREDENTIALS_FILE": nowhere, "AWS_CONFIG_FILE": nowhere}
@@ -100,6 +101,7 @@ def test_a_code_page_that_lacks_a_sign_does_not_end_a_command(operated: Operated
     assert (done.returncode, done.stdout) == (ExitCode.OK, "Created symlink a ? b.\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_gone_is_told_in_the_operators_words(operated: Operated) -> None:
     operated.server.client("s3").delete_bucket(Bucket=BUCKET)
     done = module(operated, "fetch")
@@ -107,6 +109,7 @@ def test_a_bucket_that_is_gone_is_told_in_the_operators_words(operated: Operated
     assert done.stderr.startswith("The deployment's bucket does not exist (any more): it was destroyed, or")
 
 
+@pytest.mark.slow
 def test_the_environment_carries_the_options(operated: Operated) -> None:
     done = module(operated, "status", AC_JSON="1")
     assert done.returncode == ExitCode.OK, done.stderr

@@ -32,6 +32,7 @@ def addresses(operated: Operated) -> set[str]:
     return {one["AllocationId"] for one in operated.server.client("ec2").describe_addresses()["Addresses"]}
 
 
+@pytest.mark.slow
 def test_what_is_lost_is_listed_and_ended_on_a_word_and_nothing_else(operated: Operated) -> None:
     lost = allocated(operated, "ac-lost")
     kept = {allocated(operated, "ac-lost", by="hand"), allocated(operated, "ac-other")}
@@ -45,6 +46,7 @@ def test_what_is_lost_is_listed_and_ended_on_a_word_and_nothing_else(operated: O
     assert done.out.endswith("Nothing is left in us-east-1 of the deployment ac-lost.\n")
 
 
+@pytest.mark.slow
 def test_what_terraform_knows_is_left_to_terraform(operated: Operated) -> None:
     known = allocated(operated, NAME)
     assert "destroy` ends it, and nothing is lost yet" in operated.run(leftovers, "--project", NAME, *HERE).out

@@ -30,6 +30,7 @@ def test_the_instance_that_wrote_last_is_shown_to_its_newest_lines(operated: Ope
     assert operated.run(logs, "--instance", OLD).out == "of another life\n"
 
 
+@pytest.mark.slow
 def test_a_damaged_increment_hides_no_other(operated: Operated) -> None:
     operated.ship_log(NEW, "20261121T100000Z", "before")
     operated.objects.put(f"logs/{NEW}/20261121T100100Z-1.log.gz", b"\x1f\x8bcut")
@@ -44,6 +45,7 @@ def test_a_log_cannot_steer_the_terminal(operated: Operated) -> None:
     assert operated.run(logs).out == "name=?]0;owned? ?evil é\n"
 
 
+@pytest.mark.slow
 def test_nothing_to_show_is_a_sentence(operated: Operated) -> None:
     said = operated.run(logs)
     assert said.code == ExitCode.FAILED
@@ -58,6 +60,7 @@ def test_nothing_to_show_is_a_sentence(operated: Operated) -> None:
     )
 
 
+@pytest.mark.slow
 def test_following_shows_what_comes_once(operated: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, looks = Moments(), 10
 

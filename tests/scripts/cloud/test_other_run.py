@@ -31,6 +31,7 @@ def told_apart(operated: Operated) -> Operated:
     return operated
 
 
+@pytest.mark.slow
 def test_status_shows_both(told_apart: Operated) -> None:
     said = told_apart.run(status)
     lines = dict(line.split(": ", 1) for line in said.out.splitlines())
@@ -41,6 +42,7 @@ def test_status_shows_both(told_apart: Operated) -> None:
     assert (found["run_id"], found["instance_run_id"]) == (OTHER, RUN_ID)
 
 
+@pytest.mark.slow
 def test_status_asks_the_receiver_of_that_instance(operated: Operated) -> None:
     with operated.receiver():
         operated.change(run_id=OTHER)
@@ -68,6 +70,7 @@ def test_stop_ends_the_run_that_the_instance_works_for(told_apart: Operated) -> 
     assert f"Started the run {OTHER}" in told_apart.run(start).out
 
 
+@pytest.mark.slow
 def test_what_is_read_in_the_bucket_is_said_to_be_of_the_deployments_run(told_apart: Operated) -> None:
     for said in (told_apart.run(logs), told_apart.run(fetch)):
         assert said.err.startswith(f"{told_apart.instance_id} (g4dn.xlarge in us-east-1a) {SENTENCE}")

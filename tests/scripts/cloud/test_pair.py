@@ -19,6 +19,7 @@ from wire.pairing import Pairing, parse_pairing
 __all__ = ["operated"]
 
 
+@pytest.mark.slow
 def test_a_bridge_can_dial_what_it_prints(operated: Operated) -> None:
     with operated.receiver() as running:
         said = operated.run(pair)
@@ -30,6 +31,7 @@ def test_a_bridge_can_dial_what_it_prints(operated: Operated) -> None:
             assert client.begin(hello(operated.config))
 
 
+@pytest.mark.slow
 def test_it_waits_for_the_address_and_then_for_the_receiver(operated: Operated) -> None:
     with operated.receiver() as running:
         there = running.pairing()
@@ -56,6 +58,7 @@ def _nobody(pairing: Pairing) -> Pairing:
     return Pairing(pairing.host, 1, pairing.token, pairing.pin)
 
 
+@pytest.mark.slow
 def test_a_stranger_at_the_address_never_gets_the_token(operated: Operated) -> None:
     with operated.receiver() as running:
         there = running.pairing()
@@ -66,6 +69,7 @@ def test_a_stranger_at_the_address_never_gets_the_token(operated: Operated) -> N
     assert "/metrics" not in running.log_text()
 
 
+@pytest.mark.slow
 def test_after_the_deadline_it_says_what_was_missing(operated: Operated) -> None:
     operated.launch()
     said = operated.run(pair, "--wait-minutes", "0.005")
@@ -201,6 +205,7 @@ def test_a_quota_of_nothing_ends_the_wait_at_once(operated: Operated, monkeypatc
     assert "L-3819A6DF" in said.err
 
 
+@pytest.mark.slow
 def test_missing_capacity_is_waited_for(operated: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
     attempts_fail(operated, monkeypatch, "There is no Spot capacity available that matches your request.")
     said = operated.run(pair, "--wait-minutes", "0.005")
@@ -216,6 +221,7 @@ def test_a_failure_from_before_the_start_is_not_told_again(operated: Operated, m
     assert "quota" not in said.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reason", "text", "then"),
     [
@@ -240,6 +246,7 @@ def test_a_run_that_never_began_is_started_by_make_start(operated: Operated) -> 
     assert "`make start` begins it" in operated.run(pair).err
 
 
+@pytest.mark.slow
 def test_the_figures_need_the_token(operated: Operated) -> None:
     with operated.receiver() as running:
         there = running.pairing()

@@ -21,6 +21,7 @@ def _somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_report_of_the_clouds_run_is_made_in_a_folder_of_its_name(operated: Operated) -> None:
     operated.objects.put(METRICS, b'{"steps": 41000, "mean_metres": 512.0}')
     config = run_config(run_id=RUN_ID, bucket={"name": BUCKET}, seed=4711)
@@ -34,6 +35,7 @@ def test_the_report_of_the_clouds_run_is_made_in_a_folder_of_its_name(operated: 
     assert "<dd>4711</dd>" in page
 
 
+@pytest.mark.slow
 def test_a_deployment_whose_run_has_not_begun_has_a_report_that_says_so(operated: Operated) -> None:
     said = operated.run(report, "--output", "here")
     assert said.code == ExitCode.OK, said.err
@@ -42,6 +44,7 @@ def test_a_deployment_whose_run_has_not_begun_has_a_report_that_says_so(operated
     assert "The bucket has no run.json of this run" in page
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_told(operated: Operated) -> None:
     Path("file").write_text("in the way")
     said = operated.run(report, "--output", "file/under")

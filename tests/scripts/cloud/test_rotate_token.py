@@ -25,6 +25,7 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rotate_module, "ASK_SECONDS", 0.4)
 
 
+@pytest.mark.slow
 def test_the_receiver_takes_the_new_token_over(operated: Operated) -> None:
     with operated.receiver() as running:
         old = running.pairing()
@@ -52,6 +53,7 @@ def test_the_receiver_takes_the_new_token_over(operated: Operated) -> None:
                 follower.kill()
 
 
+@pytest.mark.slow
 def test_a_receiver_that_keeps_the_old_token_is_told(operated: Operated) -> None:
     with operated.receiver():
         said = operated.run(rotate_token, "--wait-minutes", "0.01")
@@ -60,6 +62,7 @@ def test_a_receiver_that_keeps_the_old_token_is_told(operated: Operated) -> None
     assert operated.token != TOKEN
 
 
+@pytest.mark.slow
 def test_without_an_instance_the_next_one_takes_it(operated: Operated) -> None:
     said = operated.run(rotate_token)
     assert said.code == ExitCode.OK

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from runtime.exit_codes import ExitCode
 from scripts.cloud.start import start
 from scripts.cloud.stop import stop
@@ -13,6 +15,7 @@ from tests.support.operated import NAME, RUN_ID, Operated, operated
 __all__ = ["operated"]
 
 
+@pytest.mark.slow
 def test_start_asks_for_an_instance_and_counts_hours_and_launches_anew(operated: Operated) -> None:
     operated.objects.put("launches", b"7")
     operated.spend(3.5, hours=10.0)
@@ -24,6 +27,7 @@ def test_start_asks_for_an_instance_and_counts_hours_and_launches_anew(operated:
     assert abs(datetime.now(UTC) - started) < timedelta(minutes=1)
 
 
+@pytest.mark.slow
 def test_start_renews_the_guard_outside_the_instance(operated: Operated) -> None:
     operated.autoscaling.put_scheduled_update_group_action(
         AutoScalingGroupName=NAME,
@@ -39,6 +43,7 @@ def test_start_renews_the_guard_outside_the_instance(operated: Operated) -> None
     assert timedelta(hours=15.9) < left <= timedelta(hours=16), "what the whole budget pays for at the dearest price"
 
 
+@pytest.mark.slow
 def test_the_guard_outside_knows_what_is_spent(operated: Operated) -> None:
     operated.spend(15.0, hours=10.0)
     operated.run(start)
@@ -66,6 +71,7 @@ def test_a_finished_run_is_not_started_again(operated: Operated) -> None:
     assert "new run_id" in said.err
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_started_when_more_steps_are_asked_for(operated: Operated) -> None:
     steps = operated.deployment.total_timesteps
     operated.objects.put("DONE", b'{"total_timesteps": %d}' % steps)
@@ -75,6 +81,7 @@ def test_a_finished_run_is_started_when_more_steps_are_asked_for(operated: Opera
     assert operated.desired == 1
 
 
+@pytest.mark.slow
 def test_a_spent_budget_starts_nothing(operated: Operated) -> None:
     operated.spend(12.0, hours=30.0, instance_id="i-0a")
     operated.spend(8.5, hours=20.0, instance_id="i-0b")
@@ -84,6 +91,7 @@ def test_a_spent_budget_starts_nothing(operated: Operated) -> None:
     assert "Raise budget_usd" in said.err
 
 
+@pytest.mark.slow
 def test_stop_ends_the_instance_and_says_why_in_the_bucket(operated: Operated) -> None:
     instance_id = operated.launch()
     said = operated.run(stop)
@@ -96,12 +104,14 @@ def test_stop_ends_the_instance_and_says_why_in_the_bucket(operated: Operated) -
     assert (ending["reason"], ending["run_id"], ending["desired_capacity"]) == ("stopped", RUN_ID, 0)
 
 
+@pytest.mark.slow
 def test_stop_with_nothing_running_changes_nothing(operated: Operated) -> None:
     said = operated.run(stop)
     assert (said.code, said.out) == (ExitCode.OK, f"Nothing runs for {RUN_ID}; nothing is changed.\n")
     assert operated.objects.list("endings/") == []
 
 
+@pytest.mark.slow
 def test_a_destroyed_deployment_is_told_as_one(operated: Operated) -> None:
     operated.autoscaling.delete_auto_scaling_group(AutoScalingGroupName=NAME, ForceDelete=True)
     said = operated.run(stop)
@@ -109,6 +119,7 @@ def test_a_destroyed_deployment_is_told_as_one(operated: Operated) -> None:
     assert "does not exist in us-east-1: the deployment was destroyed" in said.err
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_gone_starts_nothing(operated: Operated) -> None:
     operated.server.client("s3").delete_bucket(Bucket=operated.deployment.bucket)
     said = operated.run(start)

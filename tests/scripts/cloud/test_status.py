@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from runtime.exit_codes import ExitCode
 from scripts.cloud.status import status
 from tests.support.operated import Operated, operated
@@ -32,6 +34,7 @@ def figures(operated: Operated) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_nothing_runs_and_nothing_ever_did(operated: Operated) -> None:
     said = operated.run(status)
     assert said.code == ExitCode.OK
@@ -43,6 +46,7 @@ def test_nothing_runs_and_nothing_ever_did(operated: Operated) -> None:
     assert lines["bridges"] == "unknown (no instance)"
 
 
+@pytest.mark.slow
 def test_a_running_run_with_a_bridge(operated: Operated) -> None:
     operated.objects.put("metrics.json", json.dumps(METRICS).encode())
     operated.objects.put(LATEST, b'{"folder": "checkpoints/x/", "steps": 40000, "updates": 1, "files": {}}')
@@ -62,6 +66,7 @@ def test_a_running_run_with_a_bridge(operated: Operated) -> None:
     assert "laps, clean ones: 31, 12\nbest lap: 1:01.250\n" in said.out
 
 
+@pytest.mark.slow
 def test_how_the_policy_stands_against_the_human_is_told_once_there_is_a_lap_of_his(operated: Operated) -> None:
     yours, best = [20.0, 21.0, 18.75], [20.4, 21.7, 19.1]
     for known, row in (
@@ -80,6 +85,7 @@ def test_how_the_policy_stands_against_the_human_is_told_once_there_is_a_lap_of_
         assert figures(operated)["human_sectors_s"] == known.get("human_sectors_s")
 
 
+@pytest.mark.slow
 def test_a_receiver_out_of_reach_is_told_and_the_rest_is_there(operated: Operated) -> None:
     with operated.receiver() as running:
         running.kill()
@@ -98,6 +104,7 @@ def test_an_address_that_cannot_be_read_is_told_and_the_rest_is_there(operated: 
     assert found["bridges_unknown_because"].startswith(f"The parameter {name} does not hold an address.")
 
 
+@pytest.mark.slow
 def test_hours_begin_anew_with_make_start_and_the_spend_does_not(operated: Operated) -> None:
     operated.spend(4.0, hours=10.0)
     operated.objects.put("started", b"2099-01-01T00:00:00+00:00")

@@ -123,6 +123,7 @@ def test_fifty_may_listen_one_more_is_refused_and_memory_does_not_grow(
         stream.next("look")
 
 
+@pytest.mark.slow
 def test_while_nobody_listens_nothing_is_read(
     run: LivingRun, dashboard: ThreadedDashboard, monkeypatch: pytest.MonkeyPatch
 ) -> None:

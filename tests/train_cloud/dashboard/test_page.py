@@ -23,6 +23,7 @@ def _place(page: Page, number: int = 0) -> tuple[float, float]:
     return box["x"], box["y"]
 
 
+@pytest.mark.slow
 def test_sign_in_needs_no_script(browser: Browser, feed: DashboardFeed) -> None:
     with browser.new_context(java_script_enabled=False) as context:
         page = context.new_page()
@@ -39,6 +40,7 @@ def test_sign_in_needs_no_script(browser: Browser, feed: DashboardFeed) -> None:
         assert page.url == f"{feed.url}/"
 
 
+@pytest.mark.slow
 def test_a_learning_run_at_a_glance(browser: Browser, feed: DashboardFeed) -> None:
     feed.learning()
     best = driven_lap(0.94)["time"]
@@ -91,6 +93,7 @@ def test_before_the_first_bridge_it_says_what_to_do(browser: Browser, feed: Dash
         expect(page.locator("#bridges")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_what_is_no_racing_shows_no_track_and_laps(browser: Browser, feed: DashboardFeed) -> None:
     feed.learning()
     feed.look["racing"] = False
@@ -109,6 +112,7 @@ def test_what_is_no_racing_shows_no_track_and_laps(browser: Browser, feed: Dashb
         drawn(page, 1 + 4)
 
 
+@pytest.mark.slow
 def test_the_car_moves_with_each_event(browser: Browser, feed: DashboardFeed) -> None:
     feed.learning()
     with visit(browser, feed, reduced_motion="reduce") as page:
@@ -162,6 +166,7 @@ def test_from_event_to_eye(
     assert statistics.median(took) < 5.0
 
 
+@pytest.mark.slow
 def test_new_points_join_the_curves(browser: Browser, feed: DashboardFeed) -> None:
     feed.learning()
     with visit(browser, feed) as page:
@@ -184,6 +189,7 @@ def test_new_points_join_the_curves(browser: Browser, feed: DashboardFeed) -> No
         wait_until(grown, "the new point's value is shown", every=0.2)
 
 
+@pytest.mark.slow
 def test_steps_or_hours_is_remembered(browser: Browser, feed: DashboardFeed) -> None:
     feed.learning()
     with visit(browser, feed) as page:
@@ -222,6 +228,7 @@ def test_an_ended_session_leads_to_the_login(browser: Browser, feed: DashboardFe
         expect(page.get_by_label("Dashboard token")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_text(browser: Browser, feed: DashboardFeed) -> None:
     feed.learning(2)
     feed.look["bridges"] = [bridge_document(1, name=HOSTILE), bridge_document(2, name="W" * 5000)]

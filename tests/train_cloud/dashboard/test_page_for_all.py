@@ -17,6 +17,7 @@ HEAVIEST = 150_000
 """Bytes of the whole page with all that it loads, without the figures."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bridges", [0, 10])
 def test_a_phone_scrolls_in_one_direction_only(browser: Browser, feed: DashboardFeed, bridges: int) -> None:
     if bridges:
@@ -27,6 +28,7 @@ def test_a_phone_scrolls_in_one_direction_only(browser: Browser, feed: Dashboard
         assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
+@pytest.mark.slow
 def test_the_theme_follows_the_system_until_one_is_chosen(browser: Browser, feed: DashboardFeed) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     with visit(browser, feed) as page:
@@ -42,6 +44,7 @@ def test_the_theme_follows_the_system_until_one_is_chosen(browser: Browser, feed
         assert page.evaluate(ground) == dark
 
 
+@pytest.mark.slow
 def test_everything_is_reached_by_keyboard(browser: Browser, feed: DashboardFeed) -> None:
     feed.learning(2)
     with visit(browser, feed) as page:
@@ -91,6 +94,7 @@ def test_only_a_new_verdict_is_said_aloud(browser: Browser, feed: DashboardFeed)
         expect(said).to_contain_text("Warning: Stalled. Other figures.")
 
 
+@pytest.mark.slow
 def test_the_whole_page_is_light_and_asks_nobody_else(browser: Browser, feed: DashboardFeed) -> None:
     feed.learning()
     with browser.new_context() as context:

@@ -72,6 +72,7 @@ def run(tmp_path: Path) -> Iterator[LivingRun]:
     running.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals between processes are POSIX")
 def test_it_makes_its_token_lets_in_by_links_and_ends_at_once_with_listeners(run: LivingRun) -> None:
     process = Process(run.folder)
@@ -100,6 +101,7 @@ def test_it_makes_its_token_lets_in_by_links_and_ends_at_once_with_listeners(run
     assert not (run.folder / DASHBOARD_URL).exists()
 
 
+@pytest.mark.slow
 def test_with_the_receivers_certificate_it_speaks_tls_and_its_cookie_is_for_tls_alone(
     run: LivingRun, tmp_path: Path
 ) -> None:
@@ -156,6 +158,7 @@ def test_what_it_cannot_do_is_said_in_a_sentence(run: LivingRun, tmp_path: Path,
     assert "Traceback" not in process.said()
 
 
+@pytest.mark.slow
 def test_a_link_to_a_dashboard_that_does_not_run_is_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "train_cloud.dashboard", "link", "--folder", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

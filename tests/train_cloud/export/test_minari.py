@@ -49,6 +49,7 @@ def load(run: RunInBucket, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tup
     return episodes, list(dataset.storage.get_episode_metadata(range(len(episodes))))
 
 
+@pytest.mark.slow
 def test_minari_loads_what_was_driven(
     run: RunInBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,6 +88,7 @@ def test_minari_loads_what_was_driven(
     assert "Left out" not in said.err
 
 
+@pytest.mark.slow
 def test_what_has_no_known_beginning_is_marked_and_counted(
     run: RunInBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

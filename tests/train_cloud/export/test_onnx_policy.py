@@ -47,6 +47,7 @@ def made(method: str, where: Environment) -> Policy:
     return policy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "where"),
     [

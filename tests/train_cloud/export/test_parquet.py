@@ -25,6 +25,7 @@ from train_cloud.export.__main__ import main  # noqa: E402 - after what may skip
 __all__ = ["s3"]
 
 
+@pytest.mark.slow
 def test_rows_are_the_steps_with_names_and_units(
     tmp_path: Path, s3: MotoS3, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from runtime.exit_codes import ExitCode
 from tests.support.instance import TOKEN, InstanceSite
 from tests.support.instance import site as site
@@ -27,6 +29,7 @@ def run(site: InstanceSite, command: str, *arguments: object, **environment: str
     return ended.returncode, ended.stderr
 
 
+@pytest.mark.slow
 def test_an_instance_is_made_ready_and_looks_at_its_budget(site: InstanceSite) -> None:
     logs = []
     for command in ("secrets", "prepare", "minute"):
@@ -40,6 +43,7 @@ def test_an_instance_is_made_ready_and_looks_at_its_budget(site: InstanceSite) -
     assert record["hours"] > 0
 
 
+@pytest.mark.slow
 def test_the_last_account_is_written_and_decides_nothing(site: InstanceSite) -> None:
     site.write_settings(budget_usd=1e-9)
     code, log = run(site, "account")
@@ -64,11 +68,13 @@ def test_a_missing_token_fails_with_its_sentence(site: InstanceSite) -> None:
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_silent_has_an_exit_code_of_its_own(site: InstanceSite) -> None:
     site.down.add("s3")
     assert run(site, "finished")[0] == ExitCode.STORAGE
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_asked_for_once_there_is_a_store(site: InstanceSite) -> None:
     assert run(site, "checkpoint")[0] == ExitCode.OK
     assert not (site.folder / "store.db").exists()
@@ -78,6 +84,7 @@ def test_a_checkpoint_is_asked_for_once_there_is_a_store(site: InstanceSite) -> 
     store.close()
 
 
+@pytest.mark.slow
 def test_an_environment_is_stored_under_its_key(site: InstanceSite, tmp_path: Path) -> None:
     (tmp_path / "env").mkdir()
     (tmp_path / "env/file").write_text("content")

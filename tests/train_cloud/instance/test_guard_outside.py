@@ -52,6 +52,7 @@ def test_the_guard_outside_leaves_time_for_an_end_with_a_reason(site: InstanceSi
     assert moved_to(site, 0.5)
 
 
+@pytest.mark.slow
 def test_who_has_decided_to_end_moves_no_guard(site: InstanceSite) -> None:
     look(site, 2.0)
     before = guard(site)

@@ -89,6 +89,7 @@ def bridge(receiver: RunningReceiver, config: RunConfig) -> Client:
     return client
 
 
+@pytest.mark.slow
 def test_a_real_receiver_tells_bridges_and_steps_to_who_has_its_pin_and_token(
     site: InstanceSite, receiver: RunningReceiver, tmp_path: Path
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_real_receiver_tells_bridges_and_steps_to_who_has_its_pin_and_token(
     assert receiver.ask(port=1) is None
 
 
+@pytest.mark.slow
 def test_a_bridge_that_only_stays_is_warned_and_then_the_instance_ends(
     site: InstanceSite, receiver: RunningReceiver
 ) -> None:

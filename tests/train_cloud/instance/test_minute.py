@@ -23,6 +23,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
     return Journal(tmp_path / "journal", monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_look_writes_what_this_life_has_cost(site: InstanceSite) -> None:
     assert look(site, 2.0) is None
     record = own_record(site)
@@ -58,6 +59,7 @@ def test_without_s3_the_spend_of_the_others_still_counts(site: InstanceSite) -> 
     assert look(site, 1.0) is Reason.OVER_BUDGET
 
 
+@pytest.mark.slow
 def test_without_ec2_the_last_known_price_counts(site: InstanceSite) -> None:
     look(site)
     site.down.add("ec2")
@@ -67,6 +69,7 @@ def test_without_ec2_the_last_known_price_counts(site: InstanceSite) -> None:
     assert record["spend_usd"] == pytest.approx(PRICED, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_without_any_service_the_instance_lives_on_until_its_own_costs_reach_the_budget(site: InstanceSite) -> None:
     site.down |= {"s3", "ec2", "ssm"}
     site.imds.failures = 1_000_000
@@ -89,6 +92,7 @@ def test_a_state_that_was_damaged_is_counted_anew(site: InstanceSite) -> None:
     assert own_record(site)["spend_usd"] == pytest.approx(2.0 * PRICED, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_state_that_was_lost_forgets_no_earlier_boot(site: InstanceSite) -> None:
     look(site, 2.0)
     (site.folder / "budget.json").write_bytes(b"{half")
@@ -99,6 +103,7 @@ def test_a_state_that_was_lost_forgets_no_earlier_boot(site: InstanceSite) -> No
     assert record["hours"] == pytest.approx(2.5)
 
 
+@pytest.mark.slow
 def test_two_instances_of_a_run_add_up(site: InstanceSite) -> None:
     look(site, 2.0)
     (site.folder / "budget.json").unlink()
@@ -107,6 +112,7 @@ def test_two_instances_of_a_run_add_up(site: InstanceSite) -> None:
     assert "in 2 launches" in site.ending()[1]
 
 
+@pytest.mark.slow
 def test_a_receiver_that_never_comes_up_ends_the_instance_as_idle(site: InstanceSite) -> None:
     assert look(site, 0.1, idle_minutes=45) is None
     assert look(site, 0.8, idle_minutes=45) is None
@@ -126,6 +132,7 @@ def apply_limits(site: InstanceSite, text: str = "", **changes: float) -> None:
     site.put_parameter("limits", text or json.dumps(limits), secret=False)
 
 
+@pytest.mark.slow
 def test_limits_of_a_later_apply_hold_from_the_next_look_on(
     site: InstanceSite, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -141,6 +148,7 @@ def test_limits_of_a_later_apply_hold_from_the_next_look_on(
     assert "max_hours is 2." in site.ending()[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     ["{", "[]", '{"budget_usd": 1}', '{"budget_usd": 1, "max_hours": 1, "idle_minutes": 1e9}', "x" * 4000],
@@ -251,6 +259,7 @@ def test_a_disk_that_stays_full_ends_the_instance_and_its_state_is_kept_in_memor
     assert own_record(site)["hours"] == pytest.approx(1.3)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_for_a_while_ends_nothing(site: InstanceSite, small: SmallDisk) -> None:
     small.fill()
     assert look(site, 1.0) is None

@@ -130,6 +130,7 @@ def test_stopping_in_order_fits_the_time_after_a_notice() -> None:
     assert sum(seconds) < 60
 
 
+@pytest.mark.slow
 def test_shellcheck_finds_nothing() -> None:
     need_tools("shellcheck")
     scripts = sorted(str(file) for file in SOURCES.glob("*.sh"))

@@ -10,7 +10,7 @@ from runtime.retry import Backoff, GaveUp
 from tests.support.experience import incoming
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.waiting import wait_until
-from train_cloud import object_store
+from train_cloud import object_store, s3_store
 from train_cloud.object_store import ObjectStore, ObjectStoreDenied, ObjectStoreUnavailable
 from train_cloud.open_store import open_store
 from train_cloud.receiver.backup import Backup
@@ -93,6 +93,7 @@ def test_the_thread_uploads_by_itself(store: Store, objects: ObjectStore) -> Non
     backup.flush(120)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", ["errors", "silence", "refusals"])
 def test_nothing_is_safe_while_the_bucket_is_in_trouble_and_everything_after_it(
     s3: MotoS3,
@@ -101,7 +102,7 @@ def test_nothing_is_safe_while_the_bucket_is_in_trouble_and_everything_after_it(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(object_store, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(s3_store, "READ_SECONDS", 0.3)
     told: list[tuple[str, int]] = []
     backup = Backup(
         store,
@@ -143,7 +144,7 @@ def test_answers_that_nobody_foresaw_count_as_failing_too(s3: MotoS3, store: Sto
 def test_the_final_upload_gives_up_in_time_when_the_bucket_is_silent(
     s3: MotoS3, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(s3_store, "READ_SECONDS", 0.3)
     monkeypatch.setattr("train_cloud.receiver.backup.CALL_SECONDS", 0.3)
     store.add_batches(small(range(1, 4)))
     backup = Backup(store, open_store(s3.bucket, "runs/one/"), 1.0, lambda *_: None)
@@ -307,7 +308,7 @@ def test_restoring_waits_for_a_bucket_in_trouble(
     s3.fail()
     restoring = threading.Thread(target=take_over, args=(fresh, objects))
     restoring.start()
-    wait_until(lambda: "waiting for S3" in caplog.text, "an attempt has failed")
+    wait_until(lambda: "waiting for the bucket" in caplog.text, "an attempt has failed")
     s3.heal()
     restoring.join(120)
     assert fresh.streams()[A].stored_through == 9

@@ -100,6 +100,7 @@ def test_a_port_that_is_taken_is_an_oserror() -> None:
             Door("127.0.0.1", door.getsockname()[1], 4)
 
 
+@pytest.mark.slow
 @not_on_windows
 def test_few_file_handles_keep_neither_bridges_nor_the_backup_out(s3: MotoS3, tmp_path: Path) -> None:
     """Under a limit that strangers could use up, sessions are served, experience gets safe and the log stays short."""
@@ -125,6 +126,7 @@ def test_few_file_handles_keep_neither_bridges_nor_the_backup_out(s3: MotoS3, tm
         receiver.kill()
 
 
+@pytest.mark.slow
 @not_on_windows
 def test_without_any_file_handle_the_log_stays_short_and_the_bucket_is_not_blamed(s3: MotoS3, tmp_path: Path) -> None:
     changes = {"run_id": "no-files", "listen_host": "127.0.0.1", "listen_port": 0, "segment_seconds": 0.2}

@@ -160,6 +160,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(BROKEN))
 def test_every_request_gets_an_answer(receiver: ThreadedReceiver, name: str) -> None:
     status, sent = BROKEN[name]
@@ -171,6 +172,7 @@ def test_every_request_gets_an_answer(receiver: ThreadedReceiver, name: str) -> 
     assert body
 
 
+@pytest.mark.slow
 def test_a_request_that_ends_in_the_middle_or_never_comes_whole_is_answered(receiver: ThreadedReceiver) -> None:
     half = b"GET /healthz HTTP/1.1\r\nHost:"
     with socket.create_connection(("127.0.0.1", receiver.port), timeout=40) as patient:

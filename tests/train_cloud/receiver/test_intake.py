@@ -43,6 +43,7 @@ def test_more_pings_than_anybody_needs_end_the_connection(receiver: ThreadedRece
     assert receiver.stored_numbers(HELLO.stream) == [1]
 
 
+@pytest.mark.slow
 def test_who_does_not_read_what_it_asks_for_is_let_go(
     receiver: ThreadedReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -66,6 +67,7 @@ def test_before_its_welcome_a_bridge_may_say_no_more_than_a_hello(receiver: Thre
         assert client.close_code() == CloseCode.TOO_BIG
 
 
+@pytest.mark.slow
 def test_a_read_of_tiny_pieces_is_taken_apart_no_further_than_it_is_used(receiver: ThreadedReceiver) -> None:
     most = 0
 

@@ -106,6 +106,7 @@ def test_without_a_track_nothing_is_asked_for_and_nothing_shown(receiver: Thread
         assert car(receiver, HONEST.stream) is None
 
 
+@pytest.mark.slow
 def test_a_flood_costs_an_honest_bridge_no_experience_no_picture_and_no_room(receiver: ThreadedReceiver) -> None:
     over = threading.Event()
 
@@ -135,6 +136,7 @@ def test_a_flood_costs_an_honest_bridge_no_experience_no_picture_and_no_room(rec
     assert receiver.stored_numbers(HONEST.stream) == list(range(1, 31))
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_picture_costs_only_the_picture(
     receiver: ThreadedReceiver, caplog: pytest.LogCaptureFixture
 ) -> None:

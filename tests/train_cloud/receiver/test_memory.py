@@ -140,6 +140,7 @@ def test_256_peers_at_their_worst_leave_memory_and_an_honest_bridge(receiver: Re
     assert "Traceback" not in receiver.log_text()
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.timeout(180)
 def test_a_few_greedy_peers_leave_memory_and_an_honest_bridge(receiver: ReceiverProcess, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def expected(last: int) -> list[tuple[int, bytes]]:
     return [(number, blob(number)) for number in range(1, last + 1)]
 
 
+@pytest.mark.slow
 def test_the_pairing_string_is_private_and_pins_the_certificate(config: RunConfig, tmp_path: Path) -> None:
     with receiver_process(config, tmp_path) as receiver:
         pairing = receiver.pairing()
@@ -70,6 +71,7 @@ def test_the_pairing_string_is_private_and_pins_the_certificate(config: RunConfi
         assert again.pairing().pin == pairing.pin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asked_for", "state"), [(400, "done"), (500, "starting")])
 def test_a_finished_run_that_is_prolonged_sends_no_bridge_home(
     config: RunConfig, tmp_path: Path, asked_for: int, state: str
@@ -85,6 +87,7 @@ def test_a_finished_run_that_is_prolonged_sends_no_bridge_home(
         store.close()
 
 
+@pytest.mark.slow
 def test_health_and_metrics_are_told_over_the_bridges_tls(config: RunConfig, tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -99,6 +102,7 @@ def test_health_and_metrics_are_told_over_the_bridges_tls(config: RunConfig, tmp
             assert text == "ok\n" if path == "/healthz" else "ac_training_store_bytes " in text
 
 
+@pytest.mark.slow
 @answers_sigterm
 def test_sigterm_drains_brings_everything_to_the_bucket_and_exits_0(config: RunConfig, tmp_path: Path) -> None:
     slow = msgspec.structs.replace(config, segment_seconds=3600.0)
@@ -113,6 +117,7 @@ def test_sigterm_drains_brings_everything_to_the_bucket_and_exits_0(config: RunC
         assert "everything stored is in the bucket" in receiver.log_text()
 
 
+@pytest.mark.slow
 @answers_sigterm
 def test_a_trainer_that_says_nothing_does_not_hold_up_the_end(config: RunConfig, tmp_path: Path) -> None:
     channel = Channel(tmp_path / CALLS)
@@ -128,6 +133,7 @@ def test_a_trainer_that_says_nothing_does_not_hold_up_the_end(config: RunConfig,
     channel.close()
 
 
+@pytest.mark.slow
 def test_a_receiver_killed_at_any_moment_goes_on_where_it_was(config: RunConfig, tmp_path: Path) -> None:
     sent = 0
     for _ in range(3):
@@ -144,6 +150,7 @@ def test_a_receiver_killed_at_any_moment_goes_on_where_it_was(config: RunConfig,
             assert len(stored(receiver)) >= acknowledged
 
 
+@pytest.mark.slow
 def test_an_instance_that_died_without_notice_is_replaced_from_the_bucket(config: RunConfig, tmp_path: Path) -> None:
     with receiver_process(config, tmp_path / "first") as first, Bridge(first.pairing()) as bridge:
         bridge.begin(hello(config))
@@ -161,6 +168,7 @@ def test_an_instance_that_died_without_notice_is_replaced_from_the_bucket(config
         assert stored(second) == expected(7)
 
 
+@pytest.mark.slow
 def test_receiving_goes_on_while_the_bucket_is_silent(s3: MotoS3, config: RunConfig, tmp_path: Path) -> None:
     with receiver_process(config, tmp_path) as receiver, Bridge(receiver.pairing()) as bridge:
         s3.hang()
@@ -172,6 +180,7 @@ def test_receiving_goes_on_while_the_bucket_is_silent(s3: MotoS3, config: RunCon
         bridge.hear(Ack, lambda ack: ack.safe_through == 29, seconds=40)
 
 
+@pytest.mark.slow
 def test_plain_is_for_loopback_only(config: RunConfig, tmp_path: Path) -> None:
     with receiver_process(config, tmp_path, "--plain") as receiver, Bridge(receiver.pairing()) as bridge:
         assert not receiver.pairing().tls
@@ -183,6 +192,7 @@ def test_plain_is_for_loopback_only(config: RunConfig, tmp_path: Path) -> None:
         assert "--plain would send the token unencrypted" in receiver.log_text()
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_run_is_refused(config: RunConfig, tmp_path: Path) -> None:
     store = Store(tmp_path / "store.db")
     store.set_meta("run_id", "other-run")
@@ -192,6 +202,7 @@ def test_a_folder_of_another_run_is_refused(config: RunConfig, tmp_path: Path) -
         assert "belongs to the run 'other-run'" in receiver.log_text()
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_a_failure_in_a_sentence(config: RunConfig, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -203,17 +214,19 @@ def test_a_port_that_is_taken_is_a_failure_in_a_sentence(config: RunConfig, tmp_
             assert "Traceback" not in receiver.log_text()
 
 
+@pytest.mark.slow
 def test_a_bucket_that_still_refuses_a_new_instance_is_waited_for(
     s3: MotoS3, config: RunConfig, tmp_path: Path
 ) -> None:
     s3.fail("403 Forbidden")
     with receiver_process(config, tmp_path) as receiver:
-        wait_until(lambda: "waiting for S3" in receiver.log_text(), "the refusal is told", 20)
+        wait_until(lambda: "waiting for the bucket" in receiver.log_text(), "the refusal is told", 20)
         assert "Check the role's permissions" in receiver.log_text()
         s3.heal()
         receiver.pairing()
 
 
+@pytest.mark.slow
 def test_a_bucket_that_does_not_exist_is_a_storage_failure_once_the_patience_is_over(
     config: RunConfig, tmp_path: Path
 ) -> None:
@@ -223,6 +236,7 @@ def test_a_bucket_that_does_not_exist_is_a_storage_failure_once_the_patience_is_
         assert "the bucket does not exist" in receiver.log_text()
 
 
+@pytest.mark.slow
 @answers_sigterm
 def test_systemd_hears_when_the_receiver_listens_lives_and_drains(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -241,15 +255,17 @@ def test_systemd_hears_when_the_receiver_listens_lives_and_drains(
             heard.append(manager.recv(4096))
 
 
+@pytest.mark.slow
 def test_a_wrong_configuration_is_a_usage_failure(config: RunConfig, tmp_path: Path) -> None:
     with receiver_process(msgspec.structs.replace(config, tau=7.0), tmp_path) as receiver:
         assert receiver.process.wait(120) == ExitCode.USAGE
         assert "`tau`" in receiver.log_text()
 
 
+@pytest.mark.slow
 @answers_sigterm
 def test_a_receiver_waiting_for_its_bucket_can_be_stopped(s3: MotoS3, config: RunConfig, tmp_path: Path) -> None:
     s3.fail()
     with receiver_process(config, tmp_path) as receiver:
-        wait_until(lambda: "waiting for S3" in receiver.log_text(), "an attempt has failed", 20)
+        wait_until(lambda: "waiting for the bucket" in receiver.log_text(), "an attempt has failed", 20)
         assert receiver.terminate() == ExitCode.OK

@@ -265,6 +265,7 @@ def test_a_bridge_whose_packets_vanish_is_let_go(
     watchful.close()
 
 
+@pytest.mark.slow
 def test_a_bridge_that_stopped_while_weights_were_due_makes_room_for_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -287,6 +288,7 @@ def _welcomed(receiver: ThreadedReceiver) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_bridge_that_asks_without_end_and_reads_no_answer_is_cut_off(
     receiver: ThreadedReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -42,6 +42,7 @@ def only(store: Store) -> BridgeStanding:
     return standing
 
 
+@pytest.mark.slow
 def test_a_bridge_is_seen_from_its_hello_to_its_end(receiver: ThreadedReceiver) -> None:
     with watcher(receiver) as store:
         assert standings(store) == []
@@ -62,6 +63,7 @@ def test_a_bridge_is_seen_from_its_hello_to_its_end(receiver: ThreadedReceiver) 
         assert only(store).policy_version == 39
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("real_time", "cars", "judges"), [(True, 1, True), (True, 4, False), (False, 1, False)])
 def test_one_car_in_real_time_is_told_from_several_and_from_those_that_wait(
     receiver: ThreadedReceiver, real_time: bool, cars: int, judges: bool
@@ -72,6 +74,7 @@ def test_one_car_in_real_time_is_told_from_several_and_from_those_that_wait(
         assert only(store).real_time == judges
 
 
+@pytest.mark.slow
 def test_a_bridge_that_comes_back_is_connected_again(receiver: ThreadedReceiver) -> None:
     with watcher(receiver) as store:
         for _ in range(2):
@@ -81,6 +84,7 @@ def test_a_bridge_that_comes_back_is_connected_again(receiver: ThreadedReceiver)
             wait_until(lambda: not only(store).connected, "its end is seen")
 
 
+@pytest.mark.slow
 def test_a_receiver_says_that_it_lives_and_how_it_is(tmp_path: Path) -> None:
     running = ThreadedReceiver(CONFIG, tmp_path)
     with closing(Store(tmp_path / "store.db", read_only=True)) as store:
@@ -101,6 +105,7 @@ def test_a_receiver_says_that_it_lives_and_how_it_is(tmp_path: Path) -> None:
         assert beats(store)["receiver"].state.startswith("draining")
 
 
+@pytest.mark.slow
 def test_a_store_that_takes_no_signs_of_life_costs_one_warning(
     receiver: ThreadedReceiver, caplog: pytest.LogCaptureFixture
 ) -> None:

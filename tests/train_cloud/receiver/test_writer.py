@@ -60,6 +60,7 @@ def groups(store: Store, jobs: list[Job]) -> list[list[Result]]:
     return said
 
 
+@pytest.mark.slow
 def test_who_sends_much_before_does_not_hold_up_who_sends_little(store: Store) -> None:
     large = encode_batch(made_up_batch(1, (1,) * 4096))
     assert len(large) > GROUP_BYTES

@@ -65,6 +65,7 @@ NO_MADE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", NO_MADE.values(), ids=NO_MADE)
 def test_what_tells_of_no_environment(running: tuple[ThreadedReceiver, Path], body: bytes) -> None:
     receiver, calls = running

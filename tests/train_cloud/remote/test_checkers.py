@@ -81,6 +81,7 @@ def found_by_gymnasium(make: Any) -> set[str]:
     return {re.sub(r"\x1b\[\d*m", "", str(one.message)) for one in warned}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "kwargs"), ALL + TOYS_OF_ANY_SPACE, ids=str)
 def test_the_checker_of_gymnasium_finds_what_it_finds_in_the_environment_itself(
     pc: RemotePc, name: str, kwargs: dict[str, Any]

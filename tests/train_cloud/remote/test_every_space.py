@@ -39,6 +39,7 @@ def echo(pc: RemotePc) -> Iterator[RemoteEnv]:
     env.close()
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(SAMPLED_SPACE, st.integers(0, 2**31 - 1))
 def test_space_and_samples_are_exact_over_the_way_there_and_back(pc: RemotePc, space: Space[Any], seed: int) -> None:
@@ -61,6 +62,7 @@ def test_space_and_samples_are_exact_over_the_way_there_and_back(pc: RemotePc, s
         TAKEN.pop(key, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
 @pytest.mark.parametrize("space", EVERY_KIND, ids=lambda space: f"{type(space).__name__}-{space.shape}")
 def test_a_vector_of_any_space_steps_as_gymnasiums_own(pc: RemotePc, space: Space[Any], mode: str) -> None:

@@ -70,6 +70,7 @@ def _made(path: Path, name: str) -> RemoteEnv:
     return RemoteEnv(path, NAME, step_seconds=300.0, kwargs={"name": name})
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_over_many_cuts_each_step_is_done_once_and_answered_in_order(receiver: ThreadedReceiver) -> None:
     cuts, chance, wrong = 25, random.Random(3), list[str]()

@@ -79,6 +79,7 @@ NO_ANSWERS: dict[str, tuple[EnvAction, bytes]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "body"), NO_ANSWERS.values(), ids=NO_ANSWERS)
 def test_what_is_no_answer_is_said_and_asked_anew(receiver: ThreadedReceiver, what: EnvAction, body: bytes) -> None:
     wrong = [body]
@@ -129,6 +130,7 @@ def test_what_cannot_be_read_is_said_once_and_ends_the_connection(
     assert sum("is let go" in record.getMessage() for record in caplog.records) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "message",
     [EnvResult("b" * 32, 1, 0.0), EnvResult("b" * 32, 2**53 - 1, 0.0, bytes(10_000)), Ping(0.0)],
@@ -196,6 +198,7 @@ BAD_ANSWERS: dict[str, tuple[EnvAction, bytes | EnvResult]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "said"), BAD_ANSWERS.values(), ids=BAD_ANSWERS)
 def test_what_is_no_answer_is_a_typed_error(
     receiver: ThreadedReceiver, what: EnvAction, said: bytes | EnvResult

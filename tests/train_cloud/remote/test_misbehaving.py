@@ -139,6 +139,7 @@ def test_one_of_a_vector_that_raises_is_told(pc: RemotePc) -> None:
     envs.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["reset", "step", "render", "make"])
 def test_one_that_hangs_is_given_up_and_disturbs_nobody(pc: RemotePc, where: str) -> None:
     RELEASED.clear()

@@ -55,6 +55,7 @@ def test_a_bridge_whose_role_brings_the_run_nothing_is_told_what_to_do(
     receiver.close()
 
 
+@pytest.mark.slow
 def test_a_pc_that_serves_and_is_silent_is_let_go_soon(receiver: ThreadedReceiver) -> None:
     with FaultProxy(("127.0.0.1", receiver.port)) as proxy:
         pairing = replace(receiver.pairing, port=proxy.port)
@@ -128,6 +129,7 @@ def test_there_is_time_for_other_work_while_the_pc_steps(receiver: ThreadedRecei
         env.close()
 
 
+@pytest.mark.slow
 def test_who_is_slow_to_make_anew_is_not_taken_for_the_pc_that_is_gone(
     receiver: ThreadedReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +154,7 @@ def test_who_is_slow_to_make_anew_is_not_taken_for_the_pc_that_is_gone(
         assert time.monotonic() - began < PATIENCE * 10.0
 
 
+@pytest.mark.slow
 def test_a_step_that_outlasts_a_start_of_the_receiver_is_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,7 @@ def wait_for_more(site: Site, steps: int) -> None:
     wait_until(lambda: site.consumed_steps() >= before + steps, f"{steps} steps more than {before}", 60.0, 0.05)
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_to_its_end_by_a_pc_that_is_stepped(tmp_path: Path, s3: MotoS3) -> None:
     with remote_site(tmp_path / "run", s3, total_timesteps=600, learning_starts=100, updates_per_step=0.25) as site:
         site.start_receiver()
@@ -99,6 +100,7 @@ def test_a_run_is_trained_to_its_end_by_a_pc_that_is_stepped(tmp_path: Path, s3:
             assert (drawn.steps, {f"remote/{name}" for name in figures} <= drawn.values.keys()) == (600, True)
 
 
+@pytest.mark.slow
 def test_over_tls_ones_own_code_steps_it_without_a_trainer(tmp_path: Path, s3: MotoS3) -> None:
     kwargs = {"log": str(tmp_path / "steps.jsonl")}
     with remote_site(tmp_path / "run", s3, tls=True) as site:

@@ -53,6 +53,7 @@ def begun(calls: Path, **more: object) -> tuple[RemoteVectorEnv, set[int]]:
     return envs, pids
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_process_that_is_killed_is_an_error_from_which_a_reset_recovers(
     receiver: tuple[ThreadedReceiver, Path],
@@ -71,6 +72,7 @@ def test_a_process_that_is_killed_is_an_error_from_which_a_reset_recovers(
         other.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("ends", ["SIGTERM", "Ctrl-C"])
 def test_who_ends_it_closes_its_environments_and_leaves_no_process(
@@ -89,6 +91,7 @@ def test_who_ends_it_closes_its_environments_and_leaves_no_process(
         assert mark.read_text() == "closed\n" * COUNT
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("hangs", [False, True])
 def test_if_it_is_killed_its_processes_end(
@@ -105,6 +108,7 @@ def test_if_it_is_killed_its_processes_end(
         wait_until(lambda: all(map(has_ended, pids)), "the end of the processes")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_one_pc_may_serve_in_two_processes_at_the_same_time(receiver: tuple[ThreadedReceiver, Path]) -> None:
     with serve_env(receiver[0], "--env", "CartPole-v1") as first, serve_env(receiver[0], "--env", "Pendulum-v1"):

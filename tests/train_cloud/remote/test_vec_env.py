@@ -114,6 +114,7 @@ def test_what_the_pc_does_not_tell_is_refused_in_a_sentence(pc: RemotePc) -> Non
     env.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("policy", "name"), [("MlpPolicy", "CartPole-v1"), ("MultiInputPolicy", CAMERA), ("CnnPolicy", "CarRacing-v3")]
 )

@@ -165,6 +165,7 @@ def test_a_run_that_has_hardly_begun_is_no_success(objects: ObjectStore, config:
     assert "The run was never interrupted." in page.text
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_racing_has_a_report_without_laps(
     objects: ObjectStore, config: Config, tmp_path: Path
 ) -> None:
@@ -181,6 +182,7 @@ def test_a_run_that_is_not_racing_has_a_report_without_laps(
     assert "Episodes that end badly" not in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"{", b"[]", b'{"points": [{"at": "x"}]}', b"\xff\xfe", b"null"])
 def test_a_damaged_history_is_told_and_the_rest_is_shown(
     objects: ObjectStore, config: Config, tmp_path: Path, damage: bytes
@@ -193,6 +195,7 @@ def test_a_damaged_history_is_told_and_the_rest_is_shown(
     assert "9 clean laps of 9" in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -217,6 +220,7 @@ def test_a_trace_that_is_no_lap_is_not_drawn(
     assert "Pedals" not in page.text
 
 
+@pytest.mark.slow
 def test_what_documents_say_cannot_become_markup(objects: ObjectStore, config: Config, tmp_path: Path) -> None:
     told = metrics(state=HOSTILE, updated=HOSTILE, versions={HOSTILE: HOSTILE}, code=HOSTILE, method=HOSTILE)
     told |= {"best_lap_s": HOSTILE, "laps": [HOSTILE], "resumes": HOSTILE, "losses": HOSTILE, "judged": HOSTILE}
@@ -235,6 +239,7 @@ def test_what_documents_say_cannot_become_markup(objects: ObjectStore, config: C
         assert "hunter2" not in page.source
 
 
+@pytest.mark.slow
 def test_numbers_beyond_any_run_are_not_drawn(objects: ObjectStore, config: Config, tmp_path: Path) -> None:
     told = history(human=False)
     told.traces.clear()
@@ -270,6 +275,7 @@ def test_the_command_uploads_and_says_what_is_wrong(
     assert objects.list(METRICS) == [METRICS]
 
 
+@pytest.mark.slow
 def test_the_report_needs_neither_torch_nor_the_trainer() -> None:
     code = (
         "import sys, train_cloud.report.making, train_cloud.report.pictures, train_cloud.report.__main__\n"

@@ -88,6 +88,7 @@ def begun(actor: Actor, environment: Environment, act: Callable[[Any], Any], sin
     return sink
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "said"), [(1, "the wheel came off"), (5, "holds NaN or an infinite"), (7, "holds NaN or an infinite")]
 )
@@ -228,6 +229,7 @@ def test_updates_are_made_while_the_pc_steps(receiver: ThreadedReceiver, s3: Mot
     assert (counters.steps, counters.updates, learner.acted) == (200, 95, 200)
 
 
+@pytest.mark.slow
 def test_ppo_learns_from_whole_rollouts_whatever_is_lost_and_ends_in_a_second_life(
     receiver: ThreadedReceiver, s3: MotoS3
 ) -> None:
@@ -268,6 +270,7 @@ def test_ppo_learns_from_whole_rollouts_whatever_is_lost_and_ends_in_a_second_li
     assert versions[newest] + versions[newest + 1] == versions[newest + 2] == 33
 
 
+@pytest.mark.slow
 def test_more_environments_than_a_batch_can_hold_are_refused(
     tmp_path: Path, s3: MotoS3, caplog: pytest.LogCaptureFixture
 ) -> None:

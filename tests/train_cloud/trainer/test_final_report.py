@@ -17,6 +17,7 @@ from train_cloud.trainer import final_report
 __all__ = ["run", "s3"]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_done_leaves_its_report_in_the_bucket(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     run.store.add_batches(incoming(range(1, 21)))

@@ -72,6 +72,7 @@ def test_a_killed_trainer_goes_on_with_all_that_was_demonstrated(run: Run, metho
     assert "demonstrations=120" in run.log.read_text()
 
 
+@pytest.mark.slow
 def test_from_the_first_demonstration_on_there_are_more_updates_a_step(run: Run) -> None:
     run.store.add_batches(incoming(range(1, 11)))
     ending = run.start(run.config(demonstration_updates=4.0))

@@ -72,6 +72,7 @@ def drive(spool: Spool, steps: int) -> tuple[list[Batch], list[float]]:
     return [decode_batch(batch.blob, layout) for batch in stored], metres
 
 
+@pytest.mark.slow
 def test_the_metres_of_an_episode_are_added_up_over_batches(tmp_path: Path) -> None:
     with Spool(tmp_path) as spool:
         batches, driven = drive(spool, 400)
@@ -118,6 +119,7 @@ def check(told: Sequence[DrivenLap], true: Sequence[TrueLap], within: float = 0.
         assert lap.sectors == pytest.approx(truth.sectors, abs=within)
 
 
+@pytest.mark.slow
 def test_sectors_are_what_the_simulator_knows(driven: tuple[list[Batch], list[TrueLap]]) -> None:
     batches, true = driven
     told = read_all(batches)

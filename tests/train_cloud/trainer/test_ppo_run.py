@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from experience.codec import encode_batch
 from experience.environment import racing
@@ -93,6 +94,7 @@ def live(folder: Path, objects: ObjectStore, config: RunConfig) -> tuple[Counter
     return counters, learner.figures()
 
 
+@pytest.mark.slow
 def test_a_run_of_ppo_ends_and_goes_on_although_some_of_its_steps_come_too_late(tmp_path: Path, s3: MotoS3) -> None:
     store, objects = Store(tmp_path / "store.db"), open_store(s3.bucket, "runs/test-run/")
     store.register_stream(STREAM, "pc", "signature")

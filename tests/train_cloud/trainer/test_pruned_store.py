@@ -114,6 +114,7 @@ def rebuilt(caplog: pytest.LogCaptureFixture) -> dict[str, object]:
     return told
 
 
+@pytest.mark.slow
 def test_the_memory_is_rebuilt_the_same_as_from_a_store_that_has_everything(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -126,6 +127,7 @@ def test_the_memory_is_rebuilt_the_same_as_from_a_store_that_has_everything(
     assert run.counters().demonstrations == 20 * len(run.shown)
 
 
+@pytest.mark.slow
 def test_a_new_instance_that_restores_only_the_newest_remembers_the_same(
     run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +151,7 @@ def test_a_new_instance_that_restores_only_the_newest_remembers_the_same(
     assert (counters.steps, counters.demonstrations) == (500, 20 * len(run.shown))
 
 
+@pytest.mark.slow
 def test_the_run_goes_on_and_is_pruned_on(run: Run) -> None:
     pruned = run.pruned()
     run.train(pruned, (500, 600))
@@ -165,6 +168,7 @@ def test_the_run_goes_on_and_is_pruned_on(run: Run) -> None:
         assert store.read_batches(0, 1)[0].number in (17, 18, 19)
 
 
+@pytest.mark.slow
 def test_the_checkpoint_before_the_newest_finds_all_that_it_needs(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     pruned = run.pruned()
@@ -179,6 +183,7 @@ def test_the_checkpoint_before_the_newest_finds_all_that_it_needs(run: Run, capl
     assert (counters.steps, counters.laps, counters.consumed) == (400, 20 - len(run.shown), {STREAM: 20})
 
 
+@pytest.mark.slow
 def test_a_trainer_notes_the_newest_two_and_forgets_what_it_could_not_resume_from(tmp_path: Path, s3: MotoS3) -> None:
     run = Run(tmp_path / "instance", s3, saves=())
     with closing(Store(run.folder / "store.db")) as store:

@@ -59,6 +59,7 @@ def test_a_run_is_trained_to_its_end_and_marked_done(run: Run) -> None:
     assert metrics["checkpoint_steps"] == json.loads(run.objects.get("DONE")[0])["checkpoint_steps"] == 400
 
 
+@pytest.mark.slow
 def test_a_finished_run_leaves_its_curves_its_boot_and_its_story(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     (run.folder / "boot_steps").write_text("address\t2.5\n")
@@ -121,6 +122,7 @@ def test_a_done_run_says_so_and_is_not_trained(run: Run, caplog: pytest.LogCaptu
     assert run.store.progress().state == "done"
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_when_more_steps_are_asked_for(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     run.store.add_batches(incoming(range(1, 21)))
@@ -135,6 +137,7 @@ def test_a_finished_run_goes_on_when_more_steps_are_asked_for(run: Run, caplog: 
     assert run.counters().resumes == 1, "all that is asked for is trained"
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_with_the_same_counters_and_newer_weights(run: Run) -> None:
     run.store.add_batches(incoming(range(1, 11)))
     ending = run.start(run.config())
@@ -153,6 +156,7 @@ def test_a_stopped_run_goes_on_with_the_same_counters_and_newer_weights(run: Run
     assert done.seconds > stopped.seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ratio", "learning_starts", "more"), [(2.0, 100, 200), (0.1, 100, 10), (0.5, 300, 50)])
 def test_other_settings_count_from_where_the_run_stands(
     run: Run, ratio: float, learning_starts: int, more: int
@@ -173,6 +177,7 @@ def test_other_settings_count_from_where_the_run_stands(
     assert ending.result(300) == ExitCode.OK
 
 
+@pytest.mark.slow
 def test_updates_owed_beyond_the_cap_are_forgiven_and_the_run_ends_soon(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -198,6 +203,7 @@ def test_updates_owed_beyond_the_cap_are_forgiven_and_the_run_ends_soon(
     assert (metrics["forgiven_updates"], metrics["update_ratio_in_all"]) == (4_400, round(100 / 4_500, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"method": "tqc"}, {"network": [32]}, {"critic_network": [8]}])
 def test_another_method_or_network_is_refused_in_a_sentence(
     run: Run, change: dict[str, object], caplog: pytest.LogCaptureFixture
@@ -245,6 +251,7 @@ def test_versions_are_never_used_twice_even_if_the_checkpoint_is_behind(run: Run
     assert newest_version(run) == 42
 
 
+@pytest.mark.slow
 def test_experience_of_a_lost_instance_that_comes_again_is_not_counted_again(
     run: Run, tmp_path: Path, s3: MotoS3
 ) -> None:
@@ -265,6 +272,7 @@ def test_experience_of_a_lost_instance_that_comes_again_is_not_counted_again(
     assert new.counters().laps == 20
 
 
+@pytest.mark.slow
 def test_learning_resumes_only_with_the_whole_replay_buffer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     batches = 2 * BATCHES_A_READ + 10
     config = run.config(total_timesteps=20 * batches + 100, learning_starts=20 * batches, save_frequency=10**6)
@@ -287,6 +295,7 @@ def test_learning_resumes_only_with_the_whole_replay_buffer(run: Run, monkeypatc
     assert min(held) >= 20 * batches
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="systemd's socket is a Unix one")
 def test_systemd_hears_of_every_phase(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run.store.set_meta("ready", "0")

@@ -14,6 +14,7 @@ from train_cloud.trainer import session
 __all__ = ["run", "s3"]
 
 
+@pytest.mark.slow
 def test_a_second_trainer_stops_with_its_own_exit_code(run: Run, tmp_path: Path, s3: MotoS3) -> None:
     ending = run.start(run.config())
     wait_until(lambda: run.store.latest_weights() is not None, "the first trainer is at work", 30)

@@ -58,6 +58,7 @@ def test_a_recorded_lap_takes_as_long_as_the_game_says(filmed: Filmed) -> None:
         assert laps[0].clean
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["pause", "moved", "missed"])
 def test_what_does_not_join_is_no_step(filmed: Filmed, what: str) -> None:
     filmed.drive(1.5)

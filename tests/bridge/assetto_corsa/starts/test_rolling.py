@@ -30,6 +30,7 @@ def circle(radius: float) -> Track:
     return Track.from_borders(middle * (1.0 - 5.0 / radius), middle * (1.0 + 5.0 / radius), "a circle", "a test")
 
 
+@pytest.mark.slow
 def test_a_standing_car_is_brought_up_to_speed_on_the_road() -> None:
     car, starts = GameCar(TRACK), Starts(TRACK, flat, seed=2, rolling=1.0)
     speeds = []

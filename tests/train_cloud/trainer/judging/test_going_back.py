@@ -104,6 +104,7 @@ def test_a_diverged_run_goes_on_from_its_best_once_and_fails_the_second_time(run
     assert "Training has diverged" in run.log.read_text()
 
 
+@pytest.mark.slow
 def test_without_a_best_a_diverged_run_ends_as_it_always_did(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     config = run.config(total_timesteps=10_000)
     saved_insane(run, config, Counters(steps=100, updates=40, weights_version=9))
@@ -112,6 +113,7 @@ def test_without_a_best_a_diverged_run_ends_as_it_always_did(run: Run, caplog: p
     assert "goes back" not in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sac", "tqc", "crossq", "xqc", "ppo"])
 def test_a_learner_that_is_at_work_takes_up_an_earlier_state(method: str) -> None:
     config = run_config(method=method, learning_starts=0, total_timesteps=10_000, **SMALL)

@@ -100,6 +100,7 @@ def site(tmp_path: Path, s3: MotoS3) -> Iterator[Site]:
     made.close()
 
 
+@pytest.mark.slow
 def test_the_best_is_kept_beside_the_newest(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     site.judge(100, laps=False)
@@ -124,6 +125,7 @@ def test_the_best_is_kept_beside_the_newest(site: Site, caplog: pytest.LogCaptur
     assert [(one["steps"], one["best"]) for one in told] == [(100, False), (200, True), (300, False)]
 
 
+@pytest.mark.slow
 def test_the_best_that_was_given_up_for_a_newer_one_gets_into_the_bucket_all_the_same(site: Site, s3: MotoS3) -> None:
     s3.fail()
     site.judge(200, laps=True)
@@ -143,6 +145,7 @@ def test_the_best_that_was_given_up_for_a_newer_one_gets_into_the_bucket_all_the
     assert found.files == checkpoint(200, True).files
 
 
+@pytest.mark.slow
 def test_a_second_writer_of_the_best_is_noticed(site: Site, tmp_path: Path, s3: MotoS3) -> None:
     other = Site(tmp_path, s3)
     site.judge(200, laps=True)
@@ -156,6 +159,7 @@ def test_a_second_writer_of_the_best_is_noticed(site: Site, tmp_path: Path, s3: 
         site.objects.put(BEST, b"", if_none_match=True)
 
 
+@pytest.mark.slow
 def test_a_damaged_best_counts_no_more_and_the_next_takes_its_place(
     site: Site, tmp_path: Path, s3: MotoS3, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -172,6 +176,7 @@ def test_a_damaged_best_counts_no_more_and_the_next_takes_its_place(
     later.close()
 
 
+@pytest.mark.slow
 def test_one_that_waits_is_dropped_for_the_newest_and_nobody_waits_for_a_child_that_hangs(site: Site) -> None:
     site.judge(100, laps=False)
     os.kill(site.child(), signal.SIGSTOP)
@@ -196,6 +201,7 @@ def test_one_that_waits_is_dropped_for_the_newest_and_nobody_waits_for_a_child_t
     assert 300 not in seen
 
 
+@pytest.mark.slow
 def test_a_child_that_is_killed_costs_its_judgement_and_is_replaced(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -209,11 +215,13 @@ def test_a_child_that_is_killed_costs_its_judgement_and_is_replaced(
     site.judge(300, laps=True)
 
 
+@pytest.mark.slow
 def test_the_child_is_nicer_than_whoever_trains(site: Site) -> None:
     site.judge(100, laps=False)
     assert os.getpriority(os.PRIO_PROCESS, site.child()) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 10)
 
 
+@pytest.mark.slow
 def test_the_child_ends_with_a_trainer_that_is_killed(run: Run) -> None:
     announce(run.store)
     process = run.start_process(run.config(total_timesteps=10_000))
@@ -242,6 +250,7 @@ def test_the_child_ends_with_a_trainer_that_is_killed(run: Run) -> None:
     wait_until(lambda: has_ended(pid), "the child has ended", 30.0)
 
 
+@pytest.mark.slow
 def test_log_metrics_and_curves_tell_the_newest_and_the_best(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     announce(run.store)
@@ -264,6 +273,7 @@ def test_log_metrics_and_curves_tell_the_newest_and_the_best(run: Run, caplog: p
     assert story["judged_newest"].endswith("clean at 0")
 
 
+@pytest.mark.slow
 def test_learning_that_gets_nowhere_any_more_has_collapsed(site: Site) -> None:
     site.judge(100, laps=True)
     for k in range(1, COLLAPSED):
@@ -296,6 +306,7 @@ def test_cars_in_real_time_are_sent_the_policy_to_be_judged_and_then_the_newest_
     assert publisher._next_version() == 10, "experience of it is of this life"
 
 
+@pytest.mark.slow
 def test_what_is_to_be_judged_is_not_hidden_before_a_receiver_has_looked(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

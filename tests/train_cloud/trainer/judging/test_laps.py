@@ -50,6 +50,7 @@ def judgement_of(batches: list[Batch], version: int = 8) -> Judgement | None:
     return next(filter(None, found), None)
 
 
+@pytest.mark.slow
 def test_the_laps_of_a_judged_version_are_what_the_simulator_says_of_it() -> None:
     batches = driven(laps=True, steps=1_000)
     versions = np.concatenate([batch.policy_versions for batch in batches])
@@ -64,6 +65,7 @@ def test_the_laps_of_a_judged_version_are_what_the_simulator_says_of_it() -> Non
     assert found.metres == pytest.approx(alone.metres, rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_judged_drive_ends_with_its_episode() -> None:
     found = judgement_of(driven(laps=False, steps=300))
     assert found is not None
@@ -72,6 +74,7 @@ def test_a_judged_drive_ends_with_its_episode() -> None:
     assert found.best is None
 
 
+@pytest.mark.slow
 def test_of_another_version_nothing_is_judged() -> None:
     batches = driven(laps=False, steps=300)
     assert judgement_of(batches, version=9) is None

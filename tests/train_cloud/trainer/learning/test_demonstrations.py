@@ -47,6 +47,7 @@ def plain(seed: int, version: int) -> Batch:
     return replace(batch, rewards=np.full(20, version, np.float32), off_period=np.zeros(20, bool))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_half_of_each_batch_is_demonstrated_from_the_first_update_to_the_last(method: str) -> None:
     learner = learner_of(method, n_step=1)
@@ -146,6 +147,7 @@ def distance(learner: Made, batch: Batch) -> float:
     return float(np.square(done - batch.actions).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("policy_average", [1, 500])
 def test_the_policy_may_begin_as_a_copy_once(method: str, policy_average: int) -> None:
@@ -175,6 +177,7 @@ def test_the_policy_may_begin_as_a_copy_once(method: str, policy_average: int) -
     assert unlearned.cloning == 300, "nothing was learned before"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="systemd's socket is a Unix one")
 def test_a_long_copy_is_not_taken_for_a_trainer_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

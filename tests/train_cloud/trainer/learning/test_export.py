@@ -57,6 +57,7 @@ def agreement(model: BaseAlgorithm) -> float:
     return float(np.abs(ours - np.clip(theirs, -1.0, 1.0 - ACTION_STEP)).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sac", "tqc", "crossq"])
 def test_the_exported_policy_agrees_with_torch(method: str) -> None:
     assert agreement(trained_learner(method)) <= TOLERANCE
@@ -69,6 +70,7 @@ def test_ppo_policies_agree_as_well() -> None:
     assert agreement(model) <= TOLERANCE
 
 
+@pytest.mark.slow
 def test_exploration_is_spread_as_torch_spreads_it() -> None:
     learner = trained_learner("sac")
     row = observations(learner)[:1] / 8

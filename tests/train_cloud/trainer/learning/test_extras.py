@@ -61,6 +61,7 @@ def test_n_steps_are_learned_from_as_one_that_discounts_more(method: str) -> Non
     assert held.rewards[0, 0].item() == pytest.approx(batch.rewards[:3] @ GAMMA ** np.arange(3), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_a_car_does_in_a_mirror_is_what_the_mirror_shows() -> None:
     # The same bends to the other side, driven by the mirrored actions.
     track = Track.generate(7, 1200.0)
@@ -100,6 +101,7 @@ def test_the_asked_share_of_a_sample_is_mirrored_and_the_rest_as_it_was(method: 
         assert torch.equal(getattr(samples[0], name), getattr(samples[1], name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sac", "crossq", "xqc"])
 def test_the_policy_is_the_average_and_a_resumed_run_goes_on_from_it(method: str) -> None:
     learner, raw, resumed = (learner_of(method, policy_average=50, learning_rate=0.01) for _ in range(3))

@@ -48,6 +48,7 @@ def parameters(model: SAC) -> torch.Tensor:
     return torch.cat([tensor.flatten() for tensor in state])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network", [{"pi": [32, 24], "qf": [40, 16]}, {"pi": [16], "qf": [16]}, {"pi": [16, 16, 16], "qf": [8, 8, 8]}]
 )

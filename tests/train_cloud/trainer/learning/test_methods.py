@@ -29,6 +29,7 @@ def live(taker: Learner, collector: Collector, steps: int, version: int = 1, upd
     return version
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "seen", "moved", "steps", "wanted"),
     [
@@ -71,6 +72,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "seen", "moved"), [*CASES, ("xqc", "vector", "box")])
 def test_a_resumed_learner_makes_the_same_updates(method: str, seen: str, moved: str) -> None:
     collector = Collector(seen, moved, count=2)

@@ -71,6 +71,7 @@ def weights(of: Made) -> torch.Tensor:
     return torch.cat([tensor.flatten() for tensor in module.state_dict().values()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("method", ["sac", "xqc"])
 def test_a_recorded_learner_learns_as_a_plain_one_whatever_comes_in_between(

@@ -205,6 +205,7 @@ def test_entropy_is_worth_more_while_there_is_too_little_of_it(target_entropy: f
     assert np.exp(before) == pytest.approx(0.01)
 
 
+@pytest.mark.slow
 def test_what_is_met_again_and_again_is_learned() -> None:
     # Both actions in -1 to 1; the reward is the greater, the nearer they are to what is seen.
     xqc = made(learning_rate=3e-3)

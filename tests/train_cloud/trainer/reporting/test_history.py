@@ -102,6 +102,7 @@ def test_a_store_that_takes_nothing_costs_one_warning(
     assert record.getMessage().startswith("the run's history is not written: training goes on")
 
 
+@pytest.mark.slow
 def test_a_run_ends_as_ever_where_its_history_cannot_be_written(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     with closing(sqlite3.connect(run.store.path, isolation_level=None)) as database:
         for table in ("points", "report", "beats", "laps", "traces", "spots"):
@@ -114,6 +115,7 @@ def test_a_run_ends_as_ever_where_its_history_cannot_be_written(run: Run, caplog
     assert report(run.store) == {}
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_the_history_that_is_bad(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     run.store.add_batches(incoming(range(1, 11)))
     ending = run.start(run.config())

@@ -103,6 +103,7 @@ def test_without_a_project_or_without_a_key_there_is_no_process(
     assert WandbCurves.of_run(CONFIG, tmp_path) is None
 
 
+@pytest.mark.slow
 def test_two_lives_write_the_same_run_and_the_key_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -143,6 +144,7 @@ def test_a_server_out_of_reach_costs_nobody_anything(
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_a_key_that_is_refused_is_told_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,6 +169,7 @@ def test_a_run_that_was_deleted_there_is_told_and_not_tried_again(
     assert "trying again" not in said
 
 
+@pytest.mark.slow
 def test_a_key_of_a_wrong_form_is_refused_without_asking_a_server(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

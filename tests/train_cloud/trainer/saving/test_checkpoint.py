@@ -81,6 +81,7 @@ def upload(objects: ObjectStore, checkpoint: Checkpoint) -> None:
     uploads.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sac", "tqc", "crossq"])
 def test_a_restored_learner_goes_on_exactly_as_the_original(method: str) -> None:
     original = learner_with_experience(method)
@@ -139,6 +140,7 @@ def spoil_latest(objects: ObjectStore, newest: Checkpoint) -> None:
     damage_model(objects, newest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [damage_model, delete_policy, spoil_latest])
 def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before_loudly(
     objects: ObjectStore, caplog: pytest.LogCaptureFixture, spoil: Callable[[ObjectStore, Checkpoint], None]
@@ -190,6 +192,7 @@ class KilledAt(S3Store):
         return super().put(key, data, if_match=if_match, if_none_match=if_none_match)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("arrives", [False, True])
 def test_a_kill_at_any_upload_leaves_a_sound_checkpoint(s3: MotoS3, objects: ObjectStore, arrives: bool) -> None:
@@ -206,6 +209,7 @@ def test_a_kill_at_any_upload_leaves_a_sound_checkpoint(s3: MotoS3, objects: Obj
         upload(objects, checkpoint_of(learner, 1000))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("arrives", [False, True])
 def test_a_kill_at_any_upload_of_the_best_leaves_a_sound_one(s3: MotoS3, objects: ObjectStore, arrives: bool) -> None:

@@ -128,6 +128,7 @@ def test_a_checkpoint_holds_what_was_published(begin: Begin) -> None:
     assert check_the_published_policy_is_saved(life) == 1
 
 
+@pytest.mark.slow
 def test_what_was_learned_since_is_published_before_it_is_saved(begin: Begin) -> None:
     life = begin()
     learn(life, range(1, 8))
@@ -151,6 +152,7 @@ def test_a_finished_run_leaves_the_policy_that_was_published_last(begin: Begin) 
     assert check_the_published_policy_is_saved(life) > 1, "the first was published before anything was learned"
 
 
+@pytest.mark.slow
 def test_while_the_store_is_full_the_policy_published_before_stays(
     begin: Begin, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -169,6 +171,7 @@ def test_while_the_store_is_full_the_policy_published_before_stays(
     assert counters.updates == UPDATES
 
 
+@pytest.mark.slow
 def test_a_process_that_could_publish_nothing_keeps_what_the_one_before_published(
     begin: Begin, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -186,6 +189,7 @@ def test_a_process_that_could_publish_nothing_keeps_what_the_one_before_publishe
     assert life.saved()[1] == published
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [0, 7])
 def test_a_policy_that_was_never_published_takes_a_version_from_nobody(begin: Begin, known: int) -> None:
     if known:  # The store's weights are older than the version that the checkpoint knows.
@@ -202,6 +206,7 @@ def test_a_policy_that_was_never_published_takes_a_version_from_nobody(begin: Be
     assert check_the_published_policy_is_saved(life) == known + 2
 
 
+@pytest.mark.slow
 def test_a_learner_that_was_put_back_is_saved_with_its_own_policy_though_the_store_is_full(begin: Begin) -> None:
     life = begin(ROOM)
     learn(life, range(1, 8))
@@ -243,6 +248,7 @@ def test_the_versions_of_a_lost_life_are_passed_over_once(begin: Begin) -> None:
     assert life.counters.seen_version == 600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["moment", "loss", "weight"])
 def test_numbers_that_are_no_longer_sane_end_the_run_and_are_never_saved(begin: Begin, what: str) -> None:
     life = begin()
