@@ -83,6 +83,7 @@ locals {
     { for name, value in {
       run_id        = var.run_id
       public_host   = local.public_host
+      listen_host   = local.ipv6 == true ? local.any_host : null
       wandb_project = try(var.wandb.project, null)
       wandb_entity  = try(var.wandb.entity, null)
     } : name => value if value != null },
@@ -95,9 +96,10 @@ locals {
   # What each instance carries as tags: which run it works for, and a name for everything else that it cannot change.
   run_tags = {
     Run = var.run_id
-    RunSettings = substr(sha256(jsonencode([
-      local.training, var.accelerator, var.endpoint_mode, var.domain_name, try(var.wandb.project, null), try(var.wandb.entity, null)
-    ])), 0, 16)
+    RunSettings = substr(sha256(jsonencode(concat(
+      [local.training, var.accelerator, var.endpoint_mode, var.domain_name, try(var.wandb.project, null), try(var.wandb.entity, null)],
+      local.ipv6 == true ? ["ipv6", local.only_ipv6] : [],
+    ))), 0, 16)
   }
 
   # What may change at any time: a running instance reads them each minute.
@@ -127,10 +129,10 @@ locals {
     hourly_extra_usd            = local.hourly_extra_usd
     fallback_price_usd_per_hour = local.fallback_price
     guard_usd_per_hour          = local.guard_usd
-    tensorboard_host            = var.tensorboard_port_open ? "0.0.0.0" : "127.0.0.1"
-    dashboard_host              = var.dashboard_port_open ? "0.0.0.0" : "127.0.0.1"
+    tensorboard_host            = var.tensorboard_port_open ? local.any_host : "127.0.0.1"
+    dashboard_host              = var.dashboard_port_open ? local.any_host : "127.0.0.1"
     dashboard_port              = local.dashboard_port
-  })
+  }, local.ipv6 == true && local.only_ipv6 ? { published_address = "ipv6" } : {})
 
   boot_env = templatefile("${path.module}/templates/boot.env.tftpl", {
     variables = {

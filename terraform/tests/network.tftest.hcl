@@ -122,3 +122,59 @@ run "keeps_the_dashboard_to_itself_when_asked" {
     error_message = "The dashboard listens to others, or no tunnel leads to it."
   }
 }
+
+run "has_nothing_of_ipv6_unless_it_is_asked_for" {
+  command = plan
+
+  assert {
+    condition     = aws_vpc.main.assign_generated_ipv6_cidr_block != true && length(aws_route.internet_ipv6) == 0 && length(aws_vpc_security_group_egress_rule.web_ipv6) == 0
+    error_message = "There is IPv6 that nobody asked for."
+  }
+
+  assert {
+    condition     = !contains(keys(local.run), "listen_host") && !contains(keys(local.instance), "published_address") && local.instance.dashboard_host == "0.0.0.0"
+    error_message = "The instance is told of IPv6."
+  }
+}
+
+run "opens_to_ipv6_beside_ipv4" {
+  command = plan
+
+  variables {
+    home_cidrs = ["8.8.8.8/32", "2a02:8100:12:3400::/56"]
+  }
+
+  assert {
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.home : rule.cidr_ipv6 if rule.cidr_ipv4 == null]) == toset(["2a02:8100:12:3400::/56"]) && length(aws_vpc_security_group_ingress_rule.home) == 4
+    error_message = "Not both kinds of networks reach the ports."
+  }
+
+  assert {
+    condition     = toset([for subnet in aws_subnet.public : subnet.ipv6_cidr_block]) == toset(["2600:1f18:aaaa:bb00::/64", "2600:1f18:aaaa:bb01::/64", "2600:1f18:aaaa:bb02::/64"]) && alltrue([for subnet in aws_subnet.public : subnet.assign_ipv6_address_on_creation])
+    error_message = "The subnets give no IPv6 addresses."
+  }
+
+  assert {
+    condition     = aws_route.internet_ipv6[0].destination_ipv6_cidr_block == "::/0" && toset([for rule in aws_vpc_security_group_egress_rule.web_ipv6 : rule.to_port]) == toset([80, 443])
+    error_message = "The instance has an IPv6 address, which it tries first, and no way out with it."
+  }
+
+  assert {
+    condition     = local.run.listen_host == "::" && local.instance.dashboard_host == "::" && local.run.public_host == "198.51.100.4" && !contains(keys(local.instance), "published_address")
+    error_message = "Receiver and dashboard do not serve both, at the fixed address."
+  }
+}
+
+run "publishes_the_ipv6_address_where_home_has_no_other" {
+  command = plan
+
+  variables {
+    home_cidrs    = ["2a02:8100:12:3400::/56"]
+    endpoint_mode = "ssm"
+  }
+
+  assert {
+    condition     = local.instance.published_address == "ipv6" && local.run.listen_host == "::"
+    error_message = "The instance would publish an address that nobody there can dial."
+  }
+}

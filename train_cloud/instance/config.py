@@ -79,9 +79,11 @@ class InstanceConfig(Limits, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     """Spot price that is assumed when AWS tells none (US dollars an hour)."""
     guard_usd_per_hour: Annotated[float, Meta(gt=0, le=1000)]
     """The most that an hour may cost, all in (US dollars an hour): by it the guard outside reckons."""
-    tensorboard_host: Literal["127.0.0.1", "0.0.0.0"] = "127.0.0.1"
+    published_address: Literal["public-ipv4", "ipv6"] = "public-ipv4"
+    """Which of its addresses an instance publishes in endpoint_mode "ssm", by the metadata service's name for it."""
+    tensorboard_host: Literal["127.0.0.1", "0.0.0.0", "::"] = "127.0.0.1"
     """Address that TensorBoard listens on."""
-    dashboard_host: Literal["127.0.0.1", "0.0.0.0"] = "127.0.0.1"
+    dashboard_host: Literal["127.0.0.1", "0.0.0.0", "::"] = "127.0.0.1"
     """Address that the dashboard listens on."""
     dashboard_port: Annotated[int, Meta(ge=1, le=65_535)] = 8766
     """Port that the dashboard listens on."""

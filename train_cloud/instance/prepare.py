@@ -34,7 +34,8 @@ class PrepareError(Exception):
 def prepare(deployment: Deployment, terraform_run: Path, ssm: Any, metadata: Metadata, patience_seconds: float) -> None:
     """Do everything; `terraform_run` is Terraform's run.json. Raises PrepareError, ParameterError, OSError."""
     fixed = deployment.config.endpoint_mode == "eip"
-    host = deployment.run.public_host if fixed else _patient_metadata(metadata, "public-ipv4", patience_seconds)
+    published = deployment.config.published_address
+    host = deployment.run.public_host if fixed else _patient_metadata(metadata, published, patience_seconds)
     settings = msgspec.json.decode(terraform_run.read_bytes())
     # Only what Terraform could not know is added: the rest of the file stays as the user wrote it.
     run = msgspec.json.encode(settings | {"public_host": host})
@@ -62,7 +63,7 @@ def _patient_metadata(metadata: Metadata, path: str, patience_seconds: float) ->
     try:
         return retry(lambda: metadata.need(path), MetadataError, patience_seconds)
     except MetadataError as error:
-        hint = " Is the subnet a public one?" if path == "public-ipv4" else ""
+        hint = " Is the subnet a public one?" if path in ("public-ipv4", "ipv6") else ""
         raise PrepareError(f"{error} Bridges could not find this instance.{hint}") from error
 
 
