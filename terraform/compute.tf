@@ -68,7 +68,7 @@ resource "aws_launch_template" "instance" {
   lifecycle {
     precondition {
       condition     = length(setsubtract(data.aws_instances.present.ids, data.aws_instances.of_this_run.ids)) == 0
-      error_message = "The instance ${join(", ", setsubtract(data.aws_instances.present.ids, data.aws_instances.of_this_run.ids))} works for another run, or for this one with other settings, and would go on with them. Nothing is changed. Run `make stop`, which saves everything and ends it, then terraform apply, then `make start`. (Any other value of run_id, training, accelerator, endpoint_mode, domain_name or wandb, and the first IPv6 network of home_cidrs, needs this; budget_usd, max_hours and idle_minutes reach a running instance by themselves.)"
+      error_message = "The instance ${join(", ", setsubtract(data.aws_instances.present.ids, data.aws_instances.of_this_run.ids))} works for another run, or for this one with other settings, and would go on with them. Nothing is changed. Run `make stop`, which saves everything and ends it, then terraform apply, then `make start`. (Any other value of run_id, training, accelerator, endpoint_mode, domain_name, route53_zone_id or wandb, and the first IPv6 network of home_cidrs, needs this; budget_usd, max_hours and idle_minutes reach a running instance by themselves.)"
     }
 
     precondition {
@@ -146,6 +146,8 @@ resource "aws_autoscaling_group" "instance" {
     aws_s3_bucket_policy.run,
     aws_s3_object.code,
     aws_s3_object.manifest,
+    aws_route53_record.endpoint,
+    aws_ssm_parameter.certificate,
     aws_ssm_parameter.dashboard,
     aws_ssm_parameter.endpoint,
     aws_ssm_parameter.limits,

@@ -13,17 +13,18 @@ locals {
   partition  = data.aws_partition.current.partition
 
   # Names are built here, not read from the resources: the role's policy exists before what it permits.
-  group_name          = local.name
-  schedule_name       = "${local.name}-max-hours"
-  bucket_name         = "${local.name}-${local.account_id}-${var.region}"
-  parameter_prefix    = "/${local.name}"
-  token_parameter     = "${local.parameter_prefix}/token"
-  dashboard_parameter = "${local.parameter_prefix}/dashboard"
-  tls_parameter       = "${local.parameter_prefix}/tls"
-  endpoint_parameter  = "${local.parameter_prefix}/endpoint"
-  limits_parameter    = "${local.parameter_prefix}/limits"
-  wandb_parameter     = var.wandb == null ? null : "${local.parameter_prefix}/wandb"
-  log_group_name      = var.cloudwatch_logs ? "/${local.name}" : null
+  group_name            = local.name
+  schedule_name         = "${local.name}-max-hours"
+  bucket_name           = "${local.name}-${local.account_id}-${var.region}"
+  parameter_prefix      = "/${local.name}"
+  token_parameter       = "${local.parameter_prefix}/token"
+  dashboard_parameter   = "${local.parameter_prefix}/dashboard"
+  tls_parameter         = "${local.parameter_prefix}/tls"
+  endpoint_parameter    = "${local.parameter_prefix}/endpoint"
+  limits_parameter      = "${local.parameter_prefix}/limits"
+  certificate_parameter = var.route53_zone_id == null ? null : "${local.parameter_prefix}/certificate"
+  wandb_parameter       = var.wandb == null ? null : "${local.parameter_prefix}/wandb"
+  log_group_name        = var.cloudwatch_logs ? "/${local.name}" : null
 
   listen_port      = 8765
   dashboard_port   = 8766
@@ -99,6 +100,7 @@ locals {
     RunSettings = substr(sha256(jsonencode(concat(
       [local.training, var.accelerator, var.endpoint_mode, var.domain_name, try(var.wandb.project, null), try(var.wandb.entity, null)],
       local.ipv6 == true ? ["ipv6", local.only_ipv6] : [],
+      var.route53_zone_id == null ? [] : [var.route53_zone_id],
     ))), 0, 16)
   }
 
@@ -132,7 +134,13 @@ locals {
     tensorboard_host            = var.tensorboard_port_open ? local.any_host : "127.0.0.1"
     dashboard_host              = var.dashboard_port_open ? local.any_host : "127.0.0.1"
     dashboard_port              = local.dashboard_port
-  }, local.ipv6 == true && local.only_ipv6 ? { published_address = "ipv6" } : {})
+    },
+    local.ipv6 == true && local.only_ipv6 ? { published_address = "ipv6" } : {},
+    var.route53_zone_id == null ? {} : {
+      certificate_parameter = local.certificate_parameter
+      route53_zone_id       = var.route53_zone_id
+    },
+  )
 
   boot_env = templatefile("${path.module}/templates/boot.env.tftpl", {
     variables = {

@@ -155,6 +155,30 @@ resource "aws_vpc_security_group_egress_rule" "web_ipv6" {
   cidr_ipv6         = "::/0"
 }
 
+# The name of the address; the instance proves to the authority that it is ours, by a record beside it.
+data "aws_route53_zone" "named" {
+  count = var.route53_zone_id == null ? 0 : 1
+
+  zone_id = var.route53_zone_id
+}
+
+resource "aws_route53_record" "endpoint" {
+  count = var.route53_zone_id == null ? 0 : 1
+
+  zone_id = var.route53_zone_id
+  name    = var.domain_name
+  type    = "A"
+  ttl     = 60
+  records = [aws_eip.endpoint[0].public_ip]
+
+  lifecycle {
+    precondition {
+      condition     = endswith(".${var.domain_name}", ".${trimsuffix(data.aws_route53_zone.named[0].name, ".")}") && data.aws_route53_zone.named[0].private_zone != true
+      error_message = "route53_zone_id is ${data.aws_route53_zone.named[0].private_zone == true ? "a private zone" : "the zone"} ${data.aws_route53_zone.named[0].name}, in which the internet finds no ${var.domain_name}. Name the public zone that this domain_name lies in; Route 53's console lists both."
+    }
+  }
+}
+
 # The address that bridges keep; each instance claims it first thing at boot.
 resource "aws_eip" "endpoint" {
   #checkov:skip=CKV2_AWS_19:The instance claims it at boot; Terraform never sees that instance

@@ -166,7 +166,7 @@ variable "endpoint_mode" {
 }
 
 variable "domain_name" {
-  description = "DNS name that you point at the fixed address; the pairing string then names it (the certificate stays pinned). null uses the address itself."
+  description = "DNS name that you point at the fixed address, or, with route53_zone_id, that is pointed there; the pairing string then names it (without route53_zone_id the certificate stays pinned). null uses the address itself."
   type        = string
   default     = null
 
@@ -178,6 +178,22 @@ variable "domain_name" {
   validation {
     condition     = var.domain_name == null || var.endpoint_mode == "eip"
     error_message = "domain_name needs a fixed address to point at. Set endpoint_mode = \"eip\", or leave domain_name out."
+  }
+}
+
+variable "route53_zone_id" {
+  description = "Public Route 53 zone of domain_name: the name is pointed at the address there, and gets a Let's Encrypt certificate (whose terms you thereby accept), which no browser warns of and which needs no pin. null changes no zone."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.route53_zone_id == null || can(regex("^Z[A-Z0-9]{1,31}$", var.route53_zone_id))
+    error_message = "route53_zone_id is not the id of a zone. Write it as Route 53 lists it, without /hostedzone/, such as \"Z0123456789ABCDEFGHIJ\"."
+  }
+
+  validation {
+    condition     = var.route53_zone_id == null || var.domain_name != null
+    error_message = "route53_zone_id needs the name that is to be in the zone. Set domain_name, or leave route53_zone_id out."
   }
 }
 

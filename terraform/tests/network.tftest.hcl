@@ -178,3 +178,87 @@ run "publishes_the_ipv6_address_where_home_has_no_other" {
     error_message = "The instance would publish an address that nobody there can dial."
   }
 }
+
+run "changes_no_zone_unless_it_is_named" {
+  command = plan
+
+  variables {
+    domain_name = "racing.example.org"
+  }
+
+  assert {
+    condition     = length(aws_route53_record.endpoint) == 0 && length(aws_ssm_parameter.certificate) == 0 && !contains(keys(local.instance), "route53_zone_id")
+    error_message = "A zone is changed that nobody named."
+  }
+
+  assert {
+    condition     = !strcontains(jsonencode(data.aws_iam_policy_document.instance.statement), "route53:")
+    error_message = "The instance may change a zone that nobody named."
+  }
+}
+
+run "points_the_name_and_lets_the_instance_prove_it_and_nothing_else" {
+  command = plan
+
+  variables {
+    domain_name     = "racing.example.org"
+    route53_zone_id = "Z0123456789ABCDEFGHIJ"
+  }
+
+  assert {
+    condition     = aws_route53_record.endpoint[0].name == "racing.example.org" && aws_route53_record.endpoint[0].records == toset(["198.51.100.4"]) && aws_route53_record.endpoint[0].type == "A"
+    error_message = "The name does not lead to the address."
+  }
+
+  assert {
+    condition     = local.run.public_host == "racing.example.org" && local.instance.certificate_parameter == "/ac-training/certificate" && local.instance.route53_zone_id == "Z0123456789ABCDEFGHIJ"
+    error_message = "The instance is not told of its name's certificate."
+  }
+
+  assert {
+    condition = toset(flatten([
+      for one in data.aws_iam_policy_document.instance.statement : [
+        join(",", one.actions), one.resources, [for limit in one.condition : "${limit.test} ${limit.variable} ${join(",", limit.values)}"]
+      ] if anytrue([for action in one.actions : startswith(action, "route53:Change")])
+      ])) == toset([
+      "route53:ChangeResourceRecordSets",
+      "arn:aws:route53:::hostedzone/Z0123456789ABCDEFGHIJ",
+      "ForAllValues:StringEquals route53:ChangeResourceRecordSetsNormalizedRecordNames _acme-challenge.racing.example.org",
+      "ForAllValues:StringEquals route53:ChangeResourceRecordSetsRecordTypes TXT",
+    ])
+    error_message = "The instance may change more of the zone than the one record."
+  }
+}
+
+run "refuses_a_zone_that_the_name_is_not_in" {
+  command         = plan
+  expect_failures = [aws_route53_record.endpoint]
+
+  variables {
+    domain_name     = "racing.example.com"
+    route53_zone_id = "Z0123456789ABCDEFGHIJ"
+  }
+}
+
+run "refuses_a_zone_without_a_name" {
+  command = plan
+  expect_failures = [
+    var.route53_zone_id,
+  ]
+
+  variables {
+    route53_zone_id = "Z0123456789ABCDEFGHIJ"
+  }
+}
+
+run "refuses_what_is_no_zone" {
+  command = plan
+  expect_failures = [
+    var.route53_zone_id,
+  ]
+
+  variables {
+    domain_name     = "racing.example.org"
+    route53_zone_id = "example.org"
+  }
+}

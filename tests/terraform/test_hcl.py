@@ -33,6 +33,7 @@ UNTAGGABLE = {
     "aws_iam_role_policy",
     "aws_launch_template.tag_specifications",
     "aws_route",
+    "aws_route53_record",
     "aws_route_table_association",
     "aws_s3_bucket_lifecycle_configuration",
     "aws_s3_bucket_ownership_controls",

@@ -2,7 +2,7 @@
 
 DIR is the folder of the receiver and the trainer. The page has a token of its own: AC_DASHBOARD_TOKEN_FILE names its
 file, else it is DIR/dashboard_token, which is made if it is missing. With run.json's tls_certificate, else the
-receiver's DIR/tls.pem (or the file that AC_DASHBOARD_TLS_FILE names instead of both), the page is served by TLS.
+receiver's DIR/tls.pem (or the file that AC_DASHBOARD_TLS_FILE names), the page is served by TLS.
 `link` prints a link to the running dashboard that lets in once. SIGTERM ends it; the exit codes are
 runtime.exit_codes.ExitCode.
 """
@@ -102,13 +102,13 @@ def _serve(config: RunConfig, arguments: argparse.Namespace) -> int:
 
 def _context(config: RunConfig, folder: Path) -> ssl.SSLContext | None:
     """The TLS settings of the server; None where there is no certificate. Raises ConfigError, OSError, ssl.SSLError."""
-    if file := os.environ.get(DASHBOARD_TLS_VARIABLE):
-        return server_context(Path(file))
-    if config.tls_certificate is None or config.tls_key is None:
-        return server_context(folder / TLS) if (folder / TLS).exists() else None
-    certificate = NamedCertificate(Path(config.tls_certificate), Path(config.tls_key), config.public_host)
-    certificate.keep_looking()
-    return certificate.context
+    if config.tls_certificate is not None and config.tls_key is not None:
+        certificate = NamedCertificate(Path(config.tls_certificate), Path(config.tls_key), config.public_host)
+        certificate.keep_looking()
+        return certificate.context
+    named = os.environ.get(DASHBOARD_TLS_VARIABLE)
+    file = Path(named) if named else folder / TLS
+    return server_context(file) if named or file.exists() else None
 
 
 def _print_link(folder: Path) -> int:

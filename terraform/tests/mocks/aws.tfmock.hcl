@@ -54,5 +54,12 @@ mock_resource "aws_eip" {
 
 mock_resource "aws_vpc" {
   override_during = plan
-  defaults = { ipv6_cidr_block = "2600:1f18:aaaa:bb00::/56" }
+  defaults        = { ipv6_cidr_block = "2600:1f18:aaaa:bb00::/56" }
+}
+
+mock_data "aws_route53_zone" {
+  defaults = {
+    name         = "example.org"
+    private_zone = false
+  }
 }
