@@ -135,6 +135,7 @@ def test_it_is_ordered_once_kept_over_replacements_and_renewed_in_time(named: Na
         assert named.kept() == renewed
 
 
+@pytest.mark.slow
 def test_without_an_authority_the_own_certificate_is_pinned_until_there_is_one(
     named: Named, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
