@@ -19,8 +19,11 @@ from train_cloud import run_config
 from train_cloud.run_config import DEFAULTS, BucketConfig, RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
-OF_TERRAFORM = {"run_id", "bucket", "public_host", "listen_host", "listen_port", "wandb_project", "wandb_entity"}
-"""What Terraform writes into run.json by itself; all else is a user's, in the variable `training`."""
+OF_TERRAFORM = {
+    *("run_id", "bucket", "public_host", "listen_host", "listen_port", "wandb_project", "wandb_entity"),
+    *("tls_certificate", "tls_key"),
+}
+"""What Terraform writes into run.json by itself, and files of one's own; all else is in the variable `training`."""
 _LIMITS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to"}
 _NOTE = "Written by `make settings` from `racing/task_config.py` and `train_cloud/run_config.py`: change those."
 _HEAD = f"""# The settings of a run

@@ -21,7 +21,7 @@ from train_cloud.bucket_config import problem_of
 from train_cloud.run_folder.files import RUN_CONFIG
 from train_cloud.settings import ConfigError as ConfigError
 from train_cloud.settings import load_settings, parse_settings
-from wire.pairing import is_host
+from wire.pairing import is_address, is_host
 
 MAX_DEMONSTRATIONS: Final = 100_000
 """Demonstrated steps that are kept for ever, at most: 83 minutes at 20 Hz, 45 MB in each checkpoint of racing."""
@@ -253,6 +253,10 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """TCP port that the receiver listens on; 0 takes a free one."""
     public_host: Annotated[str, Meta(min_length=1, max_length=253)] = "127.0.0.1"
     """Name or address by which bridges reach the receiver; it goes into the pairing string."""
+    tls_certificate: str | None = None
+    """File with an authority's certificate for `public_host` and its chain, PEM; left out, a pinned one is made."""
+    tls_key: str | None = None
+    """File with the key of `tls_certificate`, PEM without a passphrase; renewed files are taken without a restart."""
     segment_seconds: Seconds = 5.0
     """Seconds between two uploads of stored experience to the bucket."""
     max_bridges: Annotated[int, Meta(ge=1, le=10_000)] = 256
@@ -313,6 +317,10 @@ def _checked(config: RunConfig, source: str) -> RunConfig:
             f"the field `public_host` has the value {json.dumps(config.public_host)}: expected a name or an IP address "
             "alone, without a scheme or a port (the port is `listen_port`)."
         )
+    elif (config.tls_certificate is None) != (config.tls_key is None):
+        problem = "only one of the fields `tls_certificate` and `tls_key` is there: expected both, or neither of them."
+    elif config.tls_certificate is not None and is_address(config.public_host):
+        problem = f"the field `public_host` is the address {config.public_host}: expected the name of the certificate."
     elif (chosen.kind == "gymnasium") != (chosen.id is not None):
         problem = (
             f"the field `environment.id` has the value {json.dumps(chosen.id)}, but `environment.kind` is "

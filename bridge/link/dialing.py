@@ -27,9 +27,9 @@ from websockets.typing import Subprotocol
 
 from bridge.link.addresses import addresses_of
 from bridge.link.proxies import Proxy, ProxyTrouble, proxy_for, unusable
-from bridge.link.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
+from bridge.link.refusal import ProxyUnusable, Refused, UntrustedCertificate, WrongCertificate, WrongToken
 from runtime.logs import fields
-from runtime.pinned_https import client_context
+from runtime.pinned_https import client_context, untrusted
 from runtime.prompt_frames import PromptConnection
 from wire.messages import MAX_DOWN_FRAME_BYTES, MAX_UP_FRAME_BYTES, PROTOCOL
 from wire.pairing import Pairing, PinMismatch, basic_auth_header, check_pin
@@ -185,10 +185,7 @@ async def _call(pairing: Pairing, vouch: Callable[[], None], proxy: Proxy | None
         if proxy is not None and not (stands and (vouched or isinstance(error, _JUDGED))):
             raise proxy.trouble(error, stands, in_words) from None
         if isinstance(error, ssl.SSLCertVerificationError):
-            raise WrongCertificate(
-                f"The certificate of {pairing.host} is not one that this system trusts ({error.verify_message}), and "
-                "the pairing string has no pin. Get the full pairing string (its end is /pin-...) from the run's owner."
-            ) from None
+            raise UntrustedCertificate(untrusted(pairing.host, error)) from None
         raise (_judged(error, pairing) if isinstance(error, InvalidStatus) else error) from None
 
 

@@ -100,7 +100,7 @@ def _run_config(found: Cloud | OwnRun) -> bytes:
             config = parse_run_config(text, f"{cloud.objects.prefix}{RUN_CONFIG}")
         except ConfigError as error:
             raise OperatorError(f"{error} It was written by another version of this project: use that one.") from error
-    here = msgspec.structs.replace(config, public_host="127.0.0.1", device="auto")
+    here = msgspec.structs.replace(config, public_host="127.0.0.1", tls_certificate=None, tls_key=None, device="auto")
     return msgspec.json.format(msgspec.json.encode(here), indent=2)
 
 

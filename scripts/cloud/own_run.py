@@ -5,7 +5,6 @@ machine where it listens, the receiver. Where nothing is named, it is the run th
 Terraform was never set up here.
 """
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -43,7 +42,8 @@ WORK = Path("work")
 """The receiver's folder of a run.json that lies elsewhere."""
 REPORTED_SECONDS = 60.0
 """A trainer that runs reports more often than this."""
-_ANY_ADDRESS = ("0.0.0.0", "::")
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where this machine reaches itself, if the receiver listens at every address."""
 
 
 class Place(NamedTuple):
@@ -135,8 +135,7 @@ class OwnRun:
         try:
             pairing = parse_pairing(file.read_text(encoding="utf-8"))
             # Its public address may lead back here by no way.
-            here = replace(pairing, host="127.0.0.1" if host in _ANY_ADDRESS else host)
-            found.bridges = int(metrics(here)[BRIDGES])
+            found.bridges = int(metrics(pairing, _ANY_ADDRESS.get(host, host))[BRIDGES])
         except FileNotFoundError:
             found.bridges_unknown_because = f"{file} is not on this machine; FOLDER=... names another folder"
         except (OSError, ValueError, PairingError, PinMismatch, Unreachable, KeyError):

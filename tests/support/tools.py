@@ -19,6 +19,7 @@ PACKAGES = {
     "systemd-analyze": "a system with systemd",
     "mmdebstrap": "the package mmdebstrap",
     "ip": "the package iproute2",
+    "pebble": "the package pebble",
     "curl": "the package curl",
 }
 

@@ -18,7 +18,10 @@ from train_cloud.run_config import DEFAULTS, BucketConfig, RunConfig
 
 TERRAFORM = ROOT / "terraform"
 OPTIONS = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False)
-NOT_A_USERS = {"run_id", "bucket", "public_host", "listen_host", "listen_port", "wandb_project", "wandb_entity"}
+NOT_A_USERS = {
+    *("run_id", "bucket", "public_host", "listen_host", "listen_port", "wandb_project", "wandb_entity"),
+    *("tls_certificate", "tls_key"),
+}
 SETTINGS = json.loads((TERRAFORM / "training_settings.json").read_text(encoding="utf-8"))["settings"]
 PARTS: dict[str, type[msgspec.Struct]] = {
     one.name: one.type
@@ -30,6 +33,7 @@ UNTAGGABLE = {
     "aws_iam_role_policy",
     "aws_launch_template.tag_specifications",
     "aws_route",
+    "aws_route53_record",
     "aws_route_table_association",
     "aws_s3_bucket_lifecycle_configuration",
     "aws_s3_bucket_ownership_controls",

@@ -51,7 +51,7 @@ def test_what_is_left_out_is_what_suits_the_method_and_what_is_written_counts(
     unsettled = {one.name for one in msgspec.structs.fields(RunConfig) if one.default is None}
     left = {name for name in unsettled if getattr(config, name) is None}
     other = "gamma" if kind == "racing" else "horizon_seconds"
-    assert left == {other, "critic_network", "wandb_project", "wandb_entity"}
+    assert left == {other, "critic_network", "tls_certificate", "tls_key", "wandb_project", "wandb_entity"}
     own = {"batch_size": 512, "learning_rate": 1e-3, "network": [32]}
     changed = parse_run_config(json.dumps(chosen | own).encode())
     assert changed == msgspec.structs.replace(config, **own)
@@ -114,6 +114,11 @@ def test_an_unknown_field_in_a_part_is_refused_with_its_whole_path() -> None:
         ({"target_entropy": "low"}, "`target_entropy`", '"low"', "expected a number or 'auto'"),
         ({"public_host": "1.2.3.4:8765"}, "`public_host`", '"1.2.3.4:8765"', "without a scheme or a port"),
         ({"public_host": "wss://pc"}, "`public_host`", '"wss://pc"', "without a scheme or a port"),
+        ({"tls_certificate": "chain.pem"}, "`tls_certificate`", "`tls_key`", "expected both, or neither"),
+        (
+            {"public_host": "203.0.113.7", "tls_certificate": "chain.pem", "tls_key": "key.pem"},
+            *("`public_host`", "203.0.113.7", "expected the name"),
+        ),
         ({"gamma": 0.98}, "`gamma`", "0.98", "`horizon_seconds`"),
         ({"environment": {"kind": "gymnasium", "id": "a"}, "horizon_seconds": 4}, "`horizon_seconds`", "4", "`gamma`"),
         ({"horizon_seconds": 0}, "`horizon_seconds`", "0", "> 0"),

@@ -28,7 +28,7 @@ from train_cloud.open_store import open_store
 from train_cloud.receiver.backup import Backup
 from train_cloud.receiver.restore import RestoreError, restore
 from train_cloud.receiver.server import Receiver
-from train_cloud.receiver.tls import load_identity
+from train_cloud.receiver.tls import identity_of
 from train_cloud.run_config import MAX_DEMONSTRATIONS, ConfigError, RunConfig, load_run_config
 from train_cloud.run_folder.files import PAIRING, STORE, TOKEN_VARIABLE
 from train_cloud.run_folder.keys import run_prefix
@@ -77,6 +77,8 @@ def _receive(config: RunConfig, folder: Path, plain: bool, stop: threading.Event
             f"--plain would send the token unencrypted through {config.listen_host}. Set listen_host to 127.0.0.1, "
             "or leave --plain out."
         )
+    if plain and config.tls_certificate is not None:
+        raise ConfigError("--plain and the field `tls_certificate` contradict each other: leave out one of them.")
     if is_loopback(config.public_host) and not is_loopback(config.listen_host):
         _log.warning(
             "no other PC can use the pairing string: it names this machine itself; set public_host in run.json to the "
@@ -85,12 +87,12 @@ def _receive(config: RunConfig, folder: Path, plain: bool, stop: threading.Event
         )
     token = _read_token(config.public_host)
     folder.mkdir(parents=True, exist_ok=True)
+    identity = None if plain else identity_of(config, folder)
     pairing_file = folder / PAIRING
     pairing_file.unlink(missing_ok=True)
     objects = open_store(config.bucket, run_prefix(config.run_id))
     store = Store(folder / STORE, config.max_store_bytes)
     _make_ready(store, objects, config, stop)
-    identity = None if plain else load_identity(folder, config.public_host)
 
     receiver = Receiver(config, store, token)
     backup = Backup(store, objects, config.segment_seconds, receiver.safe)

@@ -51,7 +51,8 @@ class Door(socket.socket):
             if sys.platform != "win32":
                 self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
-                self.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                # All of this machine's addresses are those of IPv4, too.
+                self.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
             self.bind(address)
         except OSError:
             self.close()

@@ -14,7 +14,10 @@ from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.keys import CODE
 
 _GENERATED = re.compile(r"seed:\d{1,12}(:\d{1,6}(\.\d+)?)?")
-_PLACES = ("run_id", "bucket", "listen_host", "listen_port", "public_host", "wandb_project", "wandb_entity")
+_PLACES = (
+    *("run_id", "bucket", "listen_host", "listen_port", "public_host"),
+    *("tls_certificate", "tls_key", "wandb_project", "wandb_entity"),
+)
 """Settings that do not decide what is learned."""
 
 

@@ -20,6 +20,10 @@ INSTANCE_CONFIG: Final = "instance.json"
 STORE: Final = "store.db"
 TLS: Final = "tls.pem"
 """The receiver's key and certificate; a secret."""
+CERTIFICATE: Final = "certificate.pem"
+"""That of the run's name with its chain, where there is one; new ones take its place while the receiver runs."""
+CERTIFICATE_KEY: Final = "certificate_key.pem"
+"""Its key; a secret, of which the dashboard's group may know."""
 PAIRING: Final = "pairing.txt"
 """The pairing string, there while the receiver listens; a secret."""
 CALLS: Final = "calls.sock"
@@ -56,7 +60,21 @@ LOOKED: Final = "looked"
 FOLDERS: Final = {
     ETC: (RUN_CONFIG, INSTANCE_CONFIG, "boot.env", "units.env"),
     RUN: (TOKEN, DASHBOARD_TOKEN, WANDB_KEY, NOTICE, REBALANCE, ENDING, LOOKED, BUDGET, "launched", "end.lock"),
-    VAR: (RUN_CONFIG, STORE, TLS, PAIRING, CALLS, LIVE, TENSORBOARD, BUDGET, WARNING, CURSOR, BOOT_STEPS),
+    VAR: (
+        RUN_CONFIG,
+        STORE,
+        TLS,
+        CERTIFICATE,
+        CERTIFICATE_KEY,
+        PAIRING,
+        CALLS,
+        LIVE,
+        TENSORBOARD,
+        BUDGET,
+        WARNING,
+        CURSOR,
+        BOOT_STEPS,
+    ),
     OPT: ("code", "code.new", "env", "MANIFEST", "requirements.txt"),
     LIBRARY: ("boot.sh", LIFELINE),
 }
