@@ -126,6 +126,7 @@ def telemetry_of(moment: Moment, delta: float | None, off_tracks: Sequence[tuple
         laps=moment.laps,
         lap_time=_within(since, 0.0, 1e9),
         delta=None if delta is None else _within(delta, -1e6, 1e6),
+        valid=bool(memory.lap_clean[0]),
         off_tracks=tuple((s, g) for s, g in off_tracks if 0.0 <= s <= MAX_PLACE and abs(g) <= MAX_GAP),
     )
 
