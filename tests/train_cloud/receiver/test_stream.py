@@ -123,7 +123,7 @@ def test_a_track_that_is_not_the_runs_takes_nobodys_place_on_the_map(receiver: T
 
 
 def test_others_hear_every_frame_once_and_can_answer(receiver: ThreadedReceiver) -> None:
-    listener, stream = Heard(), "a" * 32
+    listener, stream, told = Heard(), "a" * 32, list[bool]()
     receiver.receiver.streams.subscribe(listener)
     chunk = ControlChunk(1, 2.0, 2.1, 0.05, ((0.0, 1.0),), 2.5, 3)
     with receiver.client() as client:
@@ -134,8 +134,9 @@ def test_others_hear_every_frame_once_and_can_answer(receiver: ThreadedReceiver)
         client.say(frame(2))
         wait_until(lambda: (stream, 2.0) in listener.said, "all was heard")
         post = receiver.receiver.streams.post
-        receiver.receiver._call(lambda: post(stream, chunk))
+        receiver.receiver._call(lambda: told.append(post(stream, chunk)))
         assert client.hear(ControlChunk) == chunk
+        assert told == [True]
     wait_until(lambda: ("left", stream) in listener.said, "it has left")
     assert not receiver.receiver.streams.post(stream, chunk)
     assert listener.said == [("joined", "pc-a"), (stream, 0.0), (stream, 1.0), (stream, 2.0), ("left", stream)]
@@ -194,7 +195,7 @@ def test_a_gap_is_told_and_a_full_disk_too_and_both_mend(tmp_path: Path) -> None
     assert [row["time"] for row in written_rows(tmp_path / "telemetry")] == [0.0, 1.0]
 
 
-WRONG = {
+WRONG: dict[str, str | bytes] = {
     "NaN": msgspec.msgpack.encode(msgspec.to_builtins(frame(0)) | {"speed": float("nan")}),
     "NaN in a batch": msgspec.msgpack.encode(
         msgspec.to_builtins(batch(1, 0, 1, wheel_load=(1.0, float("nan"), 1.0, 1.0)))
