@@ -1,12 +1,14 @@
 """`ac-bridge stream` against real receivers, cut and killed: what is kept arrives once, else the newest wins."""
 
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import msgspec
@@ -31,7 +33,7 @@ from tests.support.waiting import wait_until
 from train_cloud.live_file import read_live
 from train_cloud.receiver.telemetry_files import TelemetryFiles
 from train_cloud.run_config import RunConfig
-from wire.messages import Telemetry
+from wire.messages import Hello, Telemetry
 from wire.pairing import Pairing, format_pairing
 
 __all__ = ["s3"]
@@ -62,15 +64,15 @@ def frames_of(file: Path) -> list[Telemetry]:
 def test_kept_frames_arrive_once_each_over_cuts_and_a_killed_receiver(s3: MotoS3, tmp_path: Path) -> None:
     file, instance = recording(tmp_path, 200), tmp_path / "instance"
     telemetry = instance / "telemetry"
-    with ExitStack() as closing:
+    with ExitStack() as stack:
         receiver = ReceiverProcess(config_of(s3), instance)
-        closing.callback(lambda: receiver.kill())
+        stack.callback(lambda: receiver.kill())
         pairing = receiver.pairing()
-        proxy = closing.enter_context(FaultProxy((pairing.host, pairing.port)))
+        proxy = stack.enter_context(FaultProxy((pairing.host, pairing.port)))
         uri = format_pairing(Pairing(pairing.host, proxy.port, pairing.token, pairing.pin))
         arguments = ["--source", str(file), "--track", SEED, "--rate", "60", "--keep", "--batch", "3"]
         arguments += ["--reconnect-delay", "0.2"]
-        bridge = closing.enter_context(bridge_process(receiver, tmp_path, "stream", *arguments, AC_BRIDGE_URI=uri))
+        bridge = stack.enter_context(bridge_process(receiver, tmp_path, "stream", *arguments, AC_BRIDGE_URI=uri))
 
         def heard(count: int) -> None:
             wait_until(lambda: len(written_rows(telemetry)) >= count, f"{count} frames are written")
@@ -94,6 +96,28 @@ def test_kept_frames_arrive_once_each_over_cuts_and_a_killed_receiver(s3: MotoS3
     assert "frames=200" in log
     assert "lost=0" in log
     assert "waiting=0" in log
+
+
+class Counting:
+    """A listener that keeps the times of frames."""
+
+    def __init__(self) -> None:
+        self.times: list[float | None] = []
+
+    def joined(self, hello: Hello) -> None:
+        """Nothing to keep."""
+
+    def heard(self, stream: str, frame: Telemetry) -> None:  # noqa: ARG002 - of Listener
+        self.times.append(frame.time)
+
+    def left(self, stream: str) -> None:
+        """Nothing to keep."""
+
+
+def forgotten(spool: Path) -> int:
+    """Through which batch the spool has forgotten."""
+    with closing(sqlite3.connect(spool / "spool.db")) as db:
+        return next((value for (value,) in db.execute("SELECT value FROM facts WHERE name = 'safe_through'")), 0)
 
 
 def driven(states: list[CarState], reached: threading.Event, release: threading.Event) -> Source:
@@ -139,7 +163,41 @@ def test_what_is_not_kept_is_dropped_while_the_link_is_down_and_the_newest_arriv
     assert ended == [ExitCode.OK]
 
 
-def test_a_simulated_car_streams_json_until_it_is_stopped(s3: MotoS3, tmp_path: Path) -> None:
+def test_kept_frames_go_on_as_a_new_stream_where_a_new_receiver_has_written_nothing(tmp_path: Path) -> None:
+    states = [state for state in played_states(RecordedCar(recording(tmp_path, 20))) if state is not None]
+    reached, release, stop = (threading.Event() for _ in range(3))
+    ended: list[ExitCode] = []
+    settings = Settings(60.0, True, 3, False, 0.1, tmp_path / "spool", 2**24)
+    heard, listener = Counting(), Counting()
+    first = ThreadedReceiver(CONFIG, tmp_path)
+    first.receiver.streams.subscribe(heard)
+    with FaultProxy(("127.0.0.1", first.port)) as proxy:
+        pairing = Pairing("127.0.0.1", proxy.port, TOKEN, tls=False)
+        source = Source(TRACK, driven(states, reached, release).states, ends=True)
+        work = threading.Thread(target=lambda: ended.append(stream(pairing, lambda: source, settings, stop)))
+        work.start()
+        # Six whole batches; the rest comes with the end.
+        wait_until(lambda: len(heard.times) == 18 and forgotten(tmp_path / "spool") == 6, "what came was acknowledged")
+        first.close()
+        second_folder = tmp_path / "second"
+        second_folder.mkdir()
+        second = ThreadedReceiver(CONFIG, second_folder)
+        try:
+            second.receiver.streams.subscribe(listener)
+            proxy.target = ("127.0.0.1", second.port)
+            release.set()
+            work.join(120)
+        finally:
+            stop.set()
+            second.close()
+    assert ended == [ExitCode.OK]
+    assert listener.times == [float(state.time[0]) for state in states[18:]]
+
+
+@pytest.mark.slow
+def test_a_simulated_car_streams_json_until_it_is_stopped(
+    s3: MotoS3, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     with receiver_process(config_of(s3), tmp_path / "instance", "--show-telemetry") as receiver:
         arguments = ["--car", "simulated", "--track", SEED, "--json", "--rate", "20"]
         with bridge_process(receiver, tmp_path, "stream", *arguments) as bridge:
@@ -151,6 +209,7 @@ def test_a_simulated_car_streams_json_until_it_is_stopped(s3: MotoS3, tmp_path: 
             wait_until(lambda: len(written_rows(tmp_path / "instance" / "telemetry")) > 10, "some frames came")
             bridge.send_signal(signal.SIGINT)
             assert bridge.wait(60) == ExitCode.OK, (tmp_path / "bridge.log").read_text()
+    assert re.search(r"^\[#\d+\] \d+\.\d km/h  lap 1  valid$", capfd.readouterr().out, re.M)
     assert "the newest wins" in (tmp_path / "bridge.log").read_text()
 
 
