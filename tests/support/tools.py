@@ -21,6 +21,7 @@ PACKAGES = {
     "ip": "the package iproute2",
     "pebble": "the package pebble",
     "curl": "the package curl",
+    "node": "Node.js 20.10 or newer (the package nodejs)",
 }
 
 

@@ -30,6 +30,8 @@ CALLS: Final = "calls.sock"
 """Where the receiver takes the trainer's calls of environments on PCs, while it listens."""
 LIVE: Final = "live.json"
 """Where the cars are now, while the receiver hears it from their bridges."""
+TELEMETRY: Final = "telemetry"
+"""Folder of what streaming bridges tell, where it is written."""
 DASHBOARD_URL: Final = "dashboard_url"
 """Where the dashboard listens, while it does: an address without any secret."""
 TENSORBOARD: Final = "tensorboard"
@@ -69,6 +71,7 @@ FOLDERS: Final = {
         PAIRING,
         CALLS,
         LIVE,
+        TELEMETRY,
         TENSORBOARD,
         BUDGET,
         WARNING,
