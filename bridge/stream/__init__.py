@@ -1,0 +1,1 @@
+"""Telemetry up, controls down: the car that is watched from elsewhere, or driven from there."""
