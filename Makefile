@@ -9,7 +9,7 @@ IN_VENV := .venv/bin/
 endif
 PY := $(IN_VENV)python
 BENCHES := wire receiver simulator inference learner remote realtime pictures
-LONG_BENCHES := learning game dashboard
+LONG_BENCHES := learning game dashboard chunks
 # With FOLDER the link is to the page on this machine.
 OPERATOR := pair $(if $(FOLDER),,dashboard-link) logs start stop status fetch report cost rotate-token leftovers
 
