@@ -270,6 +270,10 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """Messages a second from one bridge, averaged over ten seconds; a faster bridge is slowed down."""
     max_store_bytes: Annotated[int, _in("bytes", ge=2**20, le=2**50)] = 20 * 2**30
     """Size that the store's database may reach (bytes): logs and checkpoints need room on the disk too."""
+    write_telemetry: Literal["jsonl", "parquet"] | None = None
+    """Form in which the receiver keeps what streaming bridges tell, in its folder; left out, it keeps none."""
+    max_telemetry_bytes: Annotated[int, _in("bytes", ge=2**20, le=2**50)] = 2**30
+    """Size that the files of telemetry may reach together (bytes); then the oldest are deleted."""
 
     wandb_project: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^/\\#?%:\s]+$")] | None = None
     """Weights & Biases project that shows the run's curves; left out, there is no Weights & Biases."""

@@ -270,11 +270,14 @@ def _wrong_protocol(pairing: Pairing) -> Refused:
 
 
 async def race(
-    attempt: Callable[[], Awaitable[LinkConnection]], may_pass: Callable[[Refused], bool] = lambda _: False
+    attempt: Callable[[], Awaitable[LinkConnection]],
+    may_pass: Callable[[Refused], bool] = lambda _: False,
+    interval: tuple[float, float] | None = None,
 ) -> LinkConnection:
-    """Make attempts until one succeeds, a new one every DIAL_INTERVAL_S, while older ones are still pending.
+    """Make attempts until one succeeds, a new one every `interval` (s), while older ones are still pending.
 
-    Raises Refused when one was refused, unless that `may_pass`: then it is said aloud, and attempts go on.
+    The default is DIAL_INTERVAL_S. Raises Refused when one was refused, unless that `may_pass`: then it is said aloud,
+    and attempts go on.
     """
     loop = asyncio.get_running_loop()
     pending: set[asyncio.Task[LinkConnection]] = set()
@@ -282,7 +285,7 @@ async def race(
     try:
         while True:
             pending.add(asyncio.ensure_future(attempt()))
-            next_start = loop.time() + random.uniform(*DIAL_INTERVAL_S)
+            next_start = loop.time() + random.uniform(*(interval or DIAL_INTERVAL_S))
             while (left := next_start - loop.time()) > 0.0:
                 if not pending:
                     await asyncio.sleep(left)

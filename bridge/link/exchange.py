@@ -8,7 +8,7 @@ which are replaced whole.
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from bridge.link.phases import MOVES, TALKING, WELCOME, IllegalMove, Phase
@@ -32,6 +32,7 @@ from wire.messages import (
     Role,
     TrackAnnouncement,
     TransitionBatch,
+    UpMessage,
     WeightsUpdate,
     Welcome,
 )
@@ -67,14 +68,22 @@ class SessionOver(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """What the bridge says of itself in its Hello; see `wire.messages.Hello`."""
+    """What the bridge says of itself in its Hello, see `wire.messages.Hello`, and how it says the rest.
 
-    environment: Environment
+    Who sends no experience has no `environment`.
+    """
+
+    environment: Environment | None
     real_time: bool
     cars: int
     software: str
     track: bytes | None = None
     """Text of racing's track (`racing.track_text`), announced where the receiver does not have it."""
+    role: Role = Role.COLLECT
+    message: Callable[[int, bytes], UpMessage] = TransitionBatch
+    """Makes what is sent of a batch's number and bytes in the spool."""
+    text: bool = False
+    """Speak JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +144,9 @@ class Exchange:
         return Hello(
             bridge=self._bridge,
             stream=self.state.stream,
-            role=Role.COLLECT,
-            signature=mine.environment.signature,
-            spaces=mine.environment.spaces.text,
+            role=mine.role,
+            signature="" if mine.environment is None else mine.environment.signature,
+            spaces="" if mine.environment is None else mine.environment.spaces.text,
             track=None if mine.track is None else track_hash(mine.track),
             real_time=mine.real_time,
             cars=mine.cars,
@@ -219,7 +228,7 @@ class Exchange:
         self._totals.update((batch.number, batch.steps_through) for batch in batches)
         self._note_progress(news=False)
 
-    def next_batch(self, now: float) -> TransitionBatch | None:
+    def next_batch(self, now: float) -> UpMessage | None:
         """The batch to send now, which then counts as sent; None when there is nothing to do."""
         if self.state.phase is Phase.PAUSED and now >= self._resume_at:
             self._move(Phase.LINKED)
@@ -230,7 +239,7 @@ class Exchange:
         batch = self._ahead.popleft()
         self._outbox.sent(batch.number)
         self._unacknowledged.append((batch.number, len(batch.blob)))
-        return TransitionBatch(batch.number, batch.blob)
+        return self.introduction.message(batch.number, batch.blob)
 
     def pause_left(self, now: float) -> float:
         """For how many more seconds nothing is sent, because the receiver could not take it; at least 0."""
@@ -315,6 +324,8 @@ class Exchange:
         )
 
     def _take_weights(self, message: WeightsUpdate) -> None:
+        if self.introduction.environment is None:
+            return
         if hashlib.sha256(message.blob).hexdigest() != message.sha256:
             _log.error("weights with a wrong hash are not taken", extra=fields(version=message.version))
             return

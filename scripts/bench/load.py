@@ -18,7 +18,8 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection
 
 from bridge.link.dialing import dial
-from bridge.link.session import REPORT_SECONDS, TELEMETRY_SECONDS
+from bridge.link.session import REPORT_SECONDS
+from bridge.link.shown_car import TELEMETRY_SECONDS
 from experience.codec import encode_batch
 from experience.environment import racing
 from racing.track import Track, parse_track

@@ -20,6 +20,7 @@ PACKAGES = {
     "mmdebstrap": "the package mmdebstrap",
     "ip": "the package iproute2",
     "curl": "the package curl",
+    "node": "Node.js 20.10 or newer (the package nodejs)",
 }
 
 

@@ -51,7 +51,7 @@ def test_what_is_left_out_is_what_suits_the_method_and_what_is_written_counts(
     unsettled = {one.name for one in msgspec.structs.fields(RunConfig) if one.default is None}
     left = {name for name in unsettled if getattr(config, name) is None}
     other = "gamma" if kind == "racing" else "horizon_seconds"
-    assert left == {other, "critic_network", "wandb_project", "wandb_entity"}
+    assert left == {other, "critic_network", "write_telemetry", "wandb_project", "wandb_entity"}
     own = {"batch_size": 512, "learning_rate": 1e-3, "network": [32]}
     changed = parse_run_config(json.dumps(chosen | own).encode())
     assert changed == msgspec.structs.replace(config, **own)

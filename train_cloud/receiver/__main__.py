@@ -12,7 +12,10 @@ import os
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+from msgspec import structs
 
 from runtime.exit_codes import ExitCode
 from runtime.files import write_private
@@ -27,9 +30,10 @@ from train_cloud.object_store import ObjectStore, ObjectStoreError, patiently
 from train_cloud.receiver.backup import Backup
 from train_cloud.receiver.restore import RestoreError, restore
 from train_cloud.receiver.server import Receiver
+from train_cloud.receiver.telemetry_files import FORMS, NoParquet, TelemetryFiles
 from train_cloud.receiver.tls import load_identity
 from train_cloud.run_config import MAX_DEMONSTRATIONS, ConfigError, RunConfig, load_run_config
-from train_cloud.run_folder.files import PAIRING, STORE, TOKEN_VARIABLE
+from train_cloud.run_folder.files import PAIRING, STORE, TELEMETRY, TOKEN_VARIABLE
 from train_cloud.run_folder.keys import run_prefix
 from train_cloud.run_folder.states import TrainerState
 from train_cloud.store import Store, StoreError, StoreFull
@@ -39,6 +43,7 @@ _log = logging.getLogger(__name__)
 
 _EXIT_CODES: dict[type[Exception], ExitCode] = {
     ConfigError: ExitCode.USAGE,
+    NoParquet: ExitCode.USAGE,
     RestoreError: ExitCode.REFUSED,
     ObjectStoreError: ExitCode.STORAGE,
     StoreFull: ExitCode.DISK_FULL,
@@ -54,6 +59,12 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True, help="the run's run.json")
     parser.add_argument("--folder", type=Path, required=True, help="where the store and the TLS identity live")
     parser.add_argument("--plain", action="store_true", help="ws:// without TLS; only when listening on loopback")
+    parser.add_argument(
+        "--show-telemetry", action="store_true", help="print what streaming bridges do, a few lines a second"
+    )
+    parser.add_argument(
+        "--write-telemetry", choices=FORMS, help="keep streamed telemetry in the folder; default: as run.json says"
+    )
     parser.add_argument("--log-format", choices=FORMATS, help="how the log speaks; default: words on a terminal only")
     arguments = parser.parse_args()
     configure_logging("receiver", format=arguments.log_format)
@@ -61,7 +72,9 @@ def main() -> int:
     try:
         config = load_run_config(arguments.config)
         ship_log(config, "receiver")
-        return _receive(config, arguments.folder, arguments.plain, stop)
+        if arguments.write_telemetry is not None:
+            config = structs.replace(config, write_telemetry=arguments.write_telemetry)
+        return _receive(config, arguments.folder, arguments.plain, arguments.show_telemetry, stop)
     except tuple(_EXIT_CODES) as error:
         _log.error(str(error))
         return next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))
@@ -70,7 +83,7 @@ def main() -> int:
         return ExitCode.OK
 
 
-def _receive(config: RunConfig, folder: Path, plain: bool, stop: threading.Event) -> int:
+def _receive(config: RunConfig, folder: Path, plain: bool, show: bool, stop: threading.Event) -> int:
     if plain and not is_loopback(config.listen_host):
         raise ConfigError(
             f"--plain would send the token unencrypted through {config.listen_host}. Set listen_host to 127.0.0.1, "
@@ -91,7 +104,10 @@ def _receive(config: RunConfig, folder: Path, plain: bool, stop: threading.Event
     _make_ready(store, objects, config, stop)
     identity = None if plain else load_identity(folder, config.public_host)
 
-    receiver = Receiver(config, store, token)
+    telemetry = None
+    if config.write_telemetry is not None:
+        telemetry = TelemetryFiles(folder / TELEMETRY, config.write_telemetry, config.max_telemetry_bytes)
+    receiver = Receiver(config, store, token, telemetry, partial(print, flush=True) if show else None)
     backup = Backup(store, objects, config.segment_seconds, receiver.safe)
 
     def on_listening(port: int) -> None:

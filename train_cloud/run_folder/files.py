@@ -26,6 +26,8 @@ CALLS: Final = "calls.sock"
 """Where the receiver takes the trainer's calls of environments on PCs, while it listens."""
 LIVE: Final = "live.json"
 """Where the cars are now, while the receiver hears it from their bridges."""
+TELEMETRY: Final = "telemetry"
+"""Folder of what streaming bridges tell, where it is written."""
 DASHBOARD_URL: Final = "dashboard_url"
 """Where the dashboard listens, while it does: an address without any secret."""
 TENSORBOARD: Final = "tensorboard"
@@ -56,7 +58,7 @@ LOOKED: Final = "looked"
 FOLDERS: Final = {
     ETC: (RUN_CONFIG, INSTANCE_CONFIG, "boot.env", "units.env"),
     RUN: (TOKEN, DASHBOARD_TOKEN, WANDB_KEY, NOTICE, REBALANCE, ENDING, LOOKED, BUDGET, "launched", "end.lock"),
-    VAR: (RUN_CONFIG, STORE, TLS, PAIRING, CALLS, LIVE, TENSORBOARD, BUDGET, WARNING, CURSOR, BOOT_STEPS),
+    VAR: (RUN_CONFIG, STORE, TLS, PAIRING, CALLS, LIVE, TELEMETRY, TENSORBOARD, BUDGET, WARNING, CURSOR, BOOT_STEPS),
     OPT: ("code", "code.new", "env", "MANIFEST", "requirements.txt"),
     LIBRARY: ("boot.sh", LIFELINE),
 }
