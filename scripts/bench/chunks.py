@@ -27,8 +27,8 @@ from scripts.bench.setting import setting
 
 DELAYS: Final = (0, 20, 50, 100, 200)
 COUNTS: Final = (1, 5, 10, 20)
-LATE_DELAY: Final = 0.05
-"""s each way: with the two actions that an observation tells of, a car is all known that obeys two steps later."""
+LATE_DELAY: Final = 0.02
+"""s each way: a control step there and back, so that an observation tells of all actions that are under way."""
 HZ: Final = TaskConfig().control_hz
 
 
@@ -71,7 +71,7 @@ def rows(
         yield row(name, "local", "-", *cells(drive(track, act, seconds, cars, None)))
     for delay in delays:
         for count in counts:
-            driven = drive(track, act, seconds, cars, delay / 1000.0, count, PREDICTIONS[predict], 2.0 * trained)
+            driven = drive(track, act, seconds, cars, delay / 1000.0, count, PREDICTIONS[predict], trained)
             yield row(name, f"{delay} ms", count, *cells(driven))
 
 
@@ -108,7 +108,7 @@ def main() -> None:
     print(setting("numpy", "torch") + "\n")
     print(head("driver", "each way", "actions", "clean lap", "best", "clean", "ends in 10 km", "watchdog"))
     for name in wanted.drivers:
-        trained = LATE_DELAY if name == "late" else 0.0
+        trained = there_and_back(LATE_DELAY).median if name == "late" else 0.0
         if name == "reference":
             act = reference_actions(ReferenceDriver(track))
         else:

@@ -85,7 +85,7 @@ class Planner:
         first = now + self.delay
         self._forget(now)
         applied = self._coming(now, first, memory)
-        behind = max(0, len(applied) - round(self._trained_delay / self._period))
+        behind = max(0, len(applied) - int(np.ceil(self._trained_delay / self._period - 1e-6)))
         for action in applied[:behind]:
             state = self._predict(state, action, self._period)
         chosen = [memory.earlier_action, memory.last_action, *applied]
