@@ -9,7 +9,7 @@ IN_VENV := .venv/bin/
 endif
 PY := $(IN_VENV)python
 BENCHES := wire receiver simulator inference learner remote realtime pictures
-LONG_BENCHES := learning game dashboard
+LONG_BENCHES := learning game dashboard chunks
 OPERATOR := pair dashboard-link logs start stop status fetch report cost rotate-token leftovers
 
 .PHONY: help setup generated settings protocol screenshot demo serve dashboard report export test test-all test-cloud test-wine test-game lint cuts bench $(addprefix bench-,$(BENCHES) $(LONG_BENCHES)) bridge $(OPERATOR) constraints clean

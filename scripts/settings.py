@@ -103,7 +103,7 @@ def _form(schema: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
             return f"text like `{pattern}`", f'"{pattern.removeprefix("^").removesuffix("$")}"', {}
         case {"type": "string"}:
             return "text", '".*"', {}
-        case {"type": "object"}:
+        case {"type": "object"} | {"$ref": _}:
             return "an object of settings", r"\{.*\}", {}
     raise TypeError(f"Terraform and docs/settings.md cannot be told of {schema}; add its kind to {__name__}")
 

@@ -20,7 +20,7 @@ from racing.track_text import track_of
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging
 from runtime.progress import lap_text
-from train_cloud.environment import task_config
+from train_cloud.environment import link_of, task_config
 from train_cloud.object_store import ObjectStoreError
 from train_cloud.open_store import open_store
 from train_cloud.run_config import ConfigError, RunConfig, load_run_config
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> ExitCode:
         if config.environment.kind != "racing":
             raise CannotJudge(f"The run trains {config.environment.id}, which has no laps to judge a policy by.")
         data, which = policy_of(config, file, options.policy)
-        policy = racing(task_config(config)).policy(data)
+        policy = racing(task_config(config), link_of(config)).policy(data)
         track = track_named(options.track, config)
     except (CannotJudge, ConfigError, CheckpointError, ValueError) as error:
         return _told(error, ExitCode.USAGE)
@@ -115,7 +115,7 @@ def track_named(name: str | None, config: RunConfig) -> Track:
 def _judged(config: RunConfig, policy: Policy, track: Track, starts: int, laps: int) -> bool:
     """Drive and print; whether every lap was clean."""
     task = task_config(config)
-    found = judge(policy_actions(policy), track, starts, laps, task)
+    found = judge(policy_actions(policy), track, starts, laps, task, link=link_of(config))
     yardstick = judge(reference_actions(ReferenceDriver(track)), track, 1, 2, task)
     for number, told in enumerate(_starts(found, laps), 1):
         print(f"start {number} of {starts}: {told}")

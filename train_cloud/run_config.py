@@ -18,6 +18,7 @@ from msgspec import Meta, defstruct
 from racing.task_config import TaskConfig
 from train_cloud.bucket_config import BucketConfig as BucketConfig
 from train_cloud.bucket_config import problem_of
+from train_cloud.link_settings import LinkSettings
 from train_cloud.run_folder.files import RUN_CONFIG
 from train_cloud.settings import ConfigError as ConfigError
 from train_cloud.settings import load_settings, parse_settings
@@ -174,6 +175,8 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """What the run is trained in."""
     task: TaskSettings = TaskSettings()
     """What the driver is asked to do."""
+    link: LinkSettings | None = None
+    """Content of the file of `ac-bridge doctor --record-link`: simulated cars obey as late; left out, at once."""
 
     method: Literal["sac", "tqc", "crossq", "xqc", "dqn", "ppo"] = "sac"
     """Learning method: SAC, TQC, CrossQ, XQC for continuous actions, DQN for one choice of several, PPO for both."""
@@ -340,6 +343,8 @@ def _checked(config: RunConfig, source: str) -> RunConfig:
             f'the field `gamma` has the value {config.gamma:g}, but `environment.kind` is "racing": expected '
             "`horizon_seconds`, which means the same at any rate, and is about 1 / (`task.control_hz` * (1 - `gamma`))."
         )
+    elif config.link is not None and (config.link.problem or chosen.kind == "gymnasium"):
+        problem = config.link.problem or "the field `link` is of simulated cars, which only racing has: leave it out."
     elif chosen.kind == "gymnasium" and config.horizon_seconds is not None:
         problem = (
             f"the field `horizon_seconds` has the value {config.horizon_seconds:g}, but `environment.kind` is "

@@ -1,1 +1,1 @@
-"""Telemetry up: what a car does, frame by frame, whoever drives it; nothing is sent to the car."""
+"""Telemetry up, controls down: what a car does, frame by frame, and control chunks for one that is driven from afar."""

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from experience.environment import racing
+from racing.link_model import read_link
 from racing.task import TaskConfig
 from tests.support.runs import boxes
-from train_cloud.environment import environment_of, task_config
+from train_cloud.environment import bridge_options, environment_of, task_config
 from train_cloud.run_config import (
     DEFAULTS,
     ConfigError,
@@ -52,7 +53,7 @@ def test_what_is_left_out_is_what_suits_the_method_and_what_is_written_counts(
     left = {name for name in unsettled if getattr(config, name) is None}
     other = "gamma" if kind == "racing" else "horizon_seconds"
     files = {"tls_certificate", "tls_key"}
-    assert left == {other, "critic_network", "write_telemetry", "wandb_project", "wandb_entity"} | files
+    assert left == {other, "critic_network", "link", "write_telemetry", "wandb_project", "wandb_entity"} | files
     own = {"batch_size": 512, "learning_rate": 1e-3, "network": [32]}
     changed = parse_run_config(json.dumps(chosen | own).encode())
     assert changed == msgspec.structs.replace(config, **own)
@@ -247,3 +248,35 @@ def test_every_field_of_the_configuration_is_documented() -> None:
         at = next(number for number, line in enumerate(lines) if line.startswith(f"    {field.name}: "))
         following = next(line for line in lines[at + 1 :] if not line.startswith(("        ", "    )", "    ]")))
         assert following.strip().startswith('"""'), field.name
+
+
+LINK = {"version": 1, "delays": [0.04, 0.05, 0.08], "stalls_per_second": 0.2, "stall_seconds": 0.4}
+
+
+def test_a_link_makes_another_environment_that_its_recording_makes_on_the_pc_too(tmp_path: Path) -> None:
+    config = parse_run_config(json.dumps(SMALLEST | {"link": LINK}).encode())
+    (tmp_path / "link.json").write_text(json.dumps(LINK), encoding="utf-8")
+    chosen = environment_of(config)
+    assert chosen is not None
+    assert chosen.signature == racing(task_config(config), read_link(tmp_path / "link.json")).signature
+    assert chosen.signature != racing(task_config(config)).signature
+    assert bridge_options(config).endswith("--link FILE")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"delays": [0.2, 0.1]}, "the field `link` holds no link. `delays` has 0.2 before 0.1"),
+        ({"delays": [0.1]}, "`delays` has 1 numbers"),
+        ({"delays": [0.1, 9.0]}, "link.delays"),
+        ({"version": 2}, "link.version"),
+        ({"stalls_per_second": -1}, "link.stalls_per_second"),
+        ({"other": 1}, "unknown field `link.other`"),
+    ],
+)
+def test_an_absurd_link_is_refused_by_name(change: dict[str, object], says: str) -> None:
+    assert says in refusal(link=LINK | change)
+
+
+def test_only_cars_have_a_link() -> None:
+    assert "the field `link`" in refusal(link=LINK, environment={"kind": "gymnasium", "id": "CartPole-v1"})

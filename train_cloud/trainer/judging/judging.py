@@ -15,7 +15,7 @@ from racing.evaluation import Judgement
 from runtime.logs import fields
 from train_cloud import notify
 from train_cloud.bridge_table import standings
-from train_cloud.environment import task_config
+from train_cloud.environment import link_of, task_config
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.keys import MODEL, POLICY
 from train_cloud.store import Store
@@ -81,7 +81,7 @@ class Judging:
             _log.info("not judged: no track is announced, or several, and run.json chooses none")
             return
         if self._simulator is None:
-            self._simulator = SimulatorJudge(task_config(self._config))
+            self._simulator = SimulatorJudge(task_config(self._config), link_of(self._config))
         self._simulator.ask(Asked(checkpoint, self._counters.weights_version), checkpoint.files[POLICY], where)
 
     def _ask_the_cars(self, checkpoint: Checkpoint) -> None:

@@ -1,0 +1,56 @@
+"""The doctor records a link over a real receiver and a proxy that delays, and says what it found."""
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bridge.doctor.link_recording import CannotRecord, round_trips
+from racing.link_model import read_link
+from tests.bridge.commands.test_doctor_command import doctor
+from tests.support.fault_proxy import FaultProxy
+from tests.support.receivers import CONFIG, ThreadedReceiver
+from wire.pairing import Pairing, format_pairing
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_delayed_link_is_recorded_and_the_run_is_left_alone(tmp_path: Path) -> None:
+    receiver = ThreadedReceiver(CONFIG, tmp_path)
+    try:
+        with FaultProxy(("127.0.0.1", receiver.port), latency=0.03) as proxy:
+            pairing = replace(receiver.pairing, port=proxy.port)
+            file = tmp_path / "link.json"
+            ended = doctor(
+                *(tmp_path, "--uri", format_pairing(pairing), "--allow-plain"),
+                *("--record-link", "0.12", "--link", str(file)),
+            )
+        assert ended.returncode == 0, ended.stderr
+        assert "round trips:" in ended.stdout
+        assert "ac-bridge drive --car simulated --link" in ended.stdout
+        assert pairing.token not in ended.stdout + ended.stderr
+        assert 0.06 <= read_link(file).delays[0] < 0.5
+        assert receiver.store.read_batches(0, 10) == []
+    finally:
+        receiver.close()
+
+
+def test_where_nobody_answers_nothing_is_written(tmp_path: Path) -> None:
+    nobody = Pairing("127.0.0.1", 9, "abcdefghijklmnop0123456789", tls=False)
+    with pytest.raises(CannotRecord, match="only 0 messages were answered"):
+        round_trips(nobody, 0.1, lambda: False)
+    file = tmp_path / "link.json"
+    ended = doctor(
+        *(tmp_path, "--uri", format_pairing(nobody), "--allow-plain", "--record-link", "0.1", "--link", str(file)),
+    )
+    assert ended.returncode == 1
+    assert "could not be recorded" in ended.stderr
+    assert not file.exists()
+
+
+def test_it_ends_at_once_when_it_is_stopped() -> None:
+    nobody = Pairing("127.0.0.1", 9, "abcdefghijklmnop0123456789", tls=False)
+    began = time.monotonic()
+    with pytest.raises(CannotRecord):
+        round_trips(nobody, 3600.0, lambda: time.monotonic() > began + 0.5)
