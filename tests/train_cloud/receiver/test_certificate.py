@@ -11,7 +11,7 @@ from bridge.link.exchange import Introduction
 from bridge.spool import Spool
 from experience.environment import racing
 from runtime.exit_codes import ExitCode
-from scripts.cloud.own_run import OwnRun
+from scripts.cloud.own_run import OwnRun, Place
 from tests.support.authority import NAME, Authority, authority
 from tests.support.links import running
 from tests.support.moto_s3 import MotoS3, s3
@@ -65,7 +65,7 @@ def test_renewed_files_are_shown_to_new_bridges_and_cut_none_that_is_there(
             renewed.write(tmp_path)
             wait_until(lambda: shown(pairing.port) == renewed.der, "new connections see the new certificate")
             one_more_is_safe()
-        own = OwnRun(receiver.folder / "run.json").look(receiver.folder)
+        own = OwnRun(Place(receiver.folder / "run.json", receiver.folder)).look()
         assert own.bridges_unknown_because is None
         # One connection all along, and its batches.
         assert receiver.log_text().count("bridge connected") == 1
