@@ -61,22 +61,28 @@ class FolderStore(ObjectStore):
     def prepare(self) -> None:
         """Make the folder, where only it is missing, and HIDDEN. Raises what `put` raises."""
         with self._typed_errors("prepare", ""):
-            try:
-                self.folder.mkdir()
-                _log.info("the run's folder is new", extra=fields(folder=self.folder))
-            except FileExistsError:
-                pass
-            except FileNotFoundError:
-                # Not made as well: it may be where a disk belongs.
-                raise ObjectStoreAbsent(
-                    f"The run's folder {self.folder} cannot be made, as {self.folder.parent} does not exist. Mount its "
-                    "disk, make that folder, or name another one as bucket.folder in run.json."
-                ) from None
-            sync_folder(self.folder.parent)
-            self._hidden.mkdir(exist_ok=True)
+            if not self.folder.is_dir():
+                self._make_folder()
+            # So that its name survives, too; who may not look above it has not made it.
+            with suppress(PermissionError):
+                sync_folder(self.folder.parent)
+            if not self._hidden.is_dir():
+                said = "the run's folder is new; if it has kept runs before, its disk is not mounted"
+                _log.info(said, extra=fields(folder=self.folder))
+                self._hidden.mkdir(exist_ok=True)
             sync_folder(self.folder)
             with self._lock():
                 pass
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(exist_ok=True)
+        except FileNotFoundError:
+            # Not made as well: it may be where a disk belongs.
+            raise ObjectStoreAbsent(
+                f"The run's folder {self.folder} cannot be made, as {self.folder.parent} does not exist. Mount its "
+                "disk, make that folder, or name another one as bucket.folder in run.json."
+            ) from None
 
     def put(self, key: str, data: bytes, *, if_match: str | None = None, if_none_match: bool = False) -> str:
         with self._typed_errors("write", key):

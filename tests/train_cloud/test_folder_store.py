@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime.files import locked
+from tests.support.moto_s3 import MotoS3, s3
 from tests.support.small_disk import SmallDisk
 from tests.support.unprivileged import locked_out
 from train_cloud import folder_store
@@ -22,6 +23,9 @@ from train_cloud.object_store import (
     ObjectStoreUnavailable,
     ObjectStoreUnfit,
 )
+from train_cloud.open_store import open_store
+
+__all__ = ["s3"]
 
 ROOT = Path(__file__).parents[2]
 posix = pytest.mark.skipif(os.name == "nt", reason="its signals, rights and file systems are POSIX")
@@ -285,3 +289,19 @@ def test_what_is_deleted_while_it_is_listed_is_left_out(tmp_path: Path) -> None:
     stop.kill()
     stop.communicate()
     assert found <= {("stays",), ("come/go", "stays")}
+
+
+def test_a_run_that_was_copied_from_a_bucket_goes_on_in_a_folder(tmp_path: Path, s3: MotoS3) -> None:
+    bucket = open_store(s3.bucket, "runs/one/")
+    etags = {key: bucket.put(key, key.encode()) for key in ("DONE", "checkpoints/5/model.zip", "checkpoints/LATEST")}
+    for key in bucket.list():
+        file = tmp_path / "kept" / "runs" / "one" / key
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bucket.get(key)[0])
+    objects = FolderStore(tmp_path / "kept", "runs/one/")
+    for call in (objects.list, lambda: objects.find("absent"), lambda: objects.put("DONE", b"x")):
+        with pytest.raises(ObjectStoreUnavailable, match=HIDDEN):
+            call()
+    (tmp_path / "kept" / HIDDEN).mkdir()
+    assert {key: objects.get(key) for key in objects.list()} == {key: (key.encode(), etags[key]) for key in etags}
+    objects.put("checkpoints/LATEST", b"2", if_match=etags["checkpoints/LATEST"])
