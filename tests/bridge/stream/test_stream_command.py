@@ -213,6 +213,7 @@ def test_a_simulated_car_streams_json_until_it_is_stopped(
     assert "the newest wins" in (tmp_path / "bridge.log").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
