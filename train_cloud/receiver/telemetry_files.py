@@ -151,8 +151,8 @@ class TelemetryFiles:
                 _write_parquet(file, draft)
                 draft.replace(finished)
             file.unlink()
-        except (OSError, ValueError, msgspec.MsgspecError) as error:
-            # What is wrong with the lines, pyarrow says by a ValueError.
+        except (OSError, ValueError) as error:
+            # What is wrong with the lines, msgspec and pyarrow say by a ValueError.
             _log.warning("telemetry stays as JSON lines", extra=fields(file=file, reason=error))
 
     def _make_room(self) -> None:

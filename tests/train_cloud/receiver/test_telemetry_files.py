@@ -75,6 +75,7 @@ def filled(folder: Path, form: Form, batches: int) -> TelemetryFiles:
     return files
 
 
+@pytest.mark.slow
 def test_files_rotate_and_the_oldest_go_while_the_streams_position_stays(tmp_path: Path) -> None:
     files = filled(tmp_path, "jsonl", 120)
     kept = sorted(tmp_path.glob("telemetry-*"))
@@ -94,6 +95,7 @@ def test_a_file_that_somebody_took_away_stops_nobody(tmp_path: Path) -> None:
     assert times(tmp_path) == [1.0]
 
 
+@pytest.mark.slow
 def test_whole_files_become_parquet_also_after_a_kill_in_between(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     filled(tmp_path, "jsonl", 30)
