@@ -30,9 +30,9 @@ from wire.messages import (
     Hello,
     Pong,
     Role,
+    TelemetryBatch,
     TrackAnnouncement,
     TransitionBatch,
-    UpMessage,
     WeightsUpdate,
     Welcome,
 )
@@ -80,7 +80,7 @@ class Introduction:
     track: bytes | None = None
     """Text of racing's track (`racing.track_text`), announced where the receiver does not have it."""
     role: Role = Role.COLLECT
-    message: Callable[[int, bytes], UpMessage] = TransitionBatch
+    message: Callable[[int, bytes], TransitionBatch | TelemetryBatch] = TransitionBatch
     """Makes what is sent of a batch's number and bytes in the spool."""
     text: bool = False
     """Speak JSON."""
@@ -228,7 +228,7 @@ class Exchange:
         self._totals.update((batch.number, batch.steps_through) for batch in batches)
         self._note_progress(news=False)
 
-    def next_batch(self, now: float) -> UpMessage | None:
+    def next_batch(self, now: float) -> TransitionBatch | TelemetryBatch | None:
         """The batch to send now, which then counts as sent; None when there is nothing to do."""
         if self.state.phase is Phase.PAUSED and now >= self._resume_at:
             self._move(Phase.LINKED)

@@ -23,6 +23,9 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 NODE = ["node", "--experimental-websocket", str(EXAMPLES / "stranger_stream.mjs")]
 
 
+pytestmark = pytest.mark.slow
+
+
 def config_of(s3: MotoS3) -> RunConfig:
     bucket = {"name": s3.bucket.name, "endpoint_url": s3.bucket.endpoint_url}
     return run_config(bucket=bucket, listen_host="127.0.0.1", listen_port=0, segment_seconds=0.5)

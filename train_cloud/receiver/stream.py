@@ -10,6 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Protocol
 
 import msgspec
@@ -204,7 +205,7 @@ class Streams:
             try:
                 await asyncio.to_thread(files.write, [frames for _, frames in taken])
             except OSError as error:
-                failed = error.strerror or str(error)
+                failed = error.strerror or type(error).__name__
                 _log.warning("telemetry cannot be written", extra=fields(reason=failed))
             for session, heard in taken:
                 session.written(len(heard.frames))
@@ -219,7 +220,9 @@ class Streams:
             await asyncio.sleep(SHOW_SECONDS)
             lines = [line for one in self._sessions.values() if (line := one.line(len(self._sessions) > 1))]
             if lines:
-                await asyncio.to_thread(show, "\n".join(lines))
+                # Whoever read them may be gone.
+                with suppress(OSError, ValueError):
+                    await asyncio.to_thread(show, "\n".join(lines))
 
 
 class _Session:

@@ -7,6 +7,7 @@ files are deleted when all together grow beyond the limit. For one thread at a t
 """
 
 import importlib.util
+import logging
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 
 from runtime.files import write_private
+from runtime.logs import fields
 from wire.messages import Telemetry
 
 Form = Literal["jsonl", "parquet"]
@@ -27,6 +29,8 @@ _FILE_BYTES: Final = 16 * 2**20
 _FILES: Final = 8
 """So many fit into the limit, at least."""
 _POSITION: Final = "position.json"
+
+_log = logging.getLogger(__name__)
 
 
 class NoParquet(RuntimeError):
@@ -137,15 +141,19 @@ class TelemetryFiles:
         self._make_room()
 
     def _finish(self, file: Path) -> None:
-        """Make Parquet of a whole file, where that is chosen."""
+        """Make Parquet of a whole file, where that is chosen; what cannot be made now, the next start tries again."""
         if self._form != "parquet":
             return
         finished = file.with_suffix(".parquet")
-        if not finished.exists():
-            draft = file.with_name(f".{finished.name}.draft")
-            _write_parquet(file, draft)
-            draft.replace(finished)
-        file.unlink()
+        try:
+            if not finished.exists():
+                draft = file.with_name(f".{finished.name}.draft")
+                _write_parquet(file, draft)
+                draft.replace(finished)
+            file.unlink()
+        except (OSError, ValueError) as error:
+            # What is wrong with the lines, msgspec and pyarrow say by a ValueError.
+            _log.warning("telemetry stays as JSON lines", extra=fields(file=file, reason=error))
 
     def _make_room(self) -> None:
         newest = self._path(self._at.file)

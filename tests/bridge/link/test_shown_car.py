@@ -51,6 +51,7 @@ def test_the_first_car_is_shown_as_it_is() -> None:
     assert told is not None
     at = TRACK.project(state.position)
     assert told.place == pytest.approx(at.s[0])
+    assert told.place is not None
     assert 300.0 < told.place < 500.0
     assert told.gap == pytest.approx(at.gap[0])
     assert told.speed == pytest.approx(np.hypot(*state.velocity[0]))

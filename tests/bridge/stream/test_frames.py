@@ -19,6 +19,9 @@ TRACK = Track.generate(7, 600.0)
 ABOUT = About("reference", datetime(2026, 1, 1, tzinfo=UTC))
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def states() -> list[CarState]:
     """Two laps and a little more of the reference driver, at 20 Hz."""

@@ -226,6 +226,7 @@ def test_a_wrong_frame_gets_a_reason_reaches_nobody_and_harms_nobody(name: str, 
     assert [said for said in listener.said if said[0] == "a" * 32] == []
 
 
+@pytest.mark.slow
 def test_a_flood_is_slowed_down_and_others_are_heard(tmp_path: Path) -> None:
     with receiving(tmp_path, writes=True) as receiver, receiver.client() as flood, receiver.client() as other:
         flood.begin(stream_hello())

@@ -1,12 +1,13 @@
 """Telemetry's files: what was written is there once, whatever a kill left behind, and they keep to their limit."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.telemetry import frame, written_rows
-from train_cloud.receiver.telemetry_files import Form, Frames, TelemetryFiles
+from train_cloud.receiver.telemetry_files import Form, Frames, NoParquet, TelemetryFiles
 from wire.messages import Telemetry
 
 LIMIT = 2**30
@@ -74,6 +75,7 @@ def filled(folder: Path, form: Form, batches: int) -> TelemetryFiles:
     return files
 
 
+@pytest.mark.slow
 def test_files_rotate_and_the_oldest_go_while_the_streams_position_stays(tmp_path: Path) -> None:
     files = filled(tmp_path, "jsonl", 120)
     kept = sorted(tmp_path.glob("telemetry-*"))
@@ -93,6 +95,7 @@ def test_a_file_that_somebody_took_away_stops_nobody(tmp_path: Path) -> None:
     assert times(tmp_path) == [1.0]
 
 
+@pytest.mark.slow
 def test_whole_files_become_parquet_also_after_a_kill_in_between(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     filled(tmp_path, "jsonl", 30)
@@ -115,6 +118,26 @@ def test_whole_files_become_parquet_also_after_a_kill_in_between(tmp_path: Path)
         "time": 100.0,
         "valid": True,
     }
+
+
+def test_without_pyarrow_parquet_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Python's own way to say that a module is not there.
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(NoParquet, match=r"pip install 'ac-training\[export\]'"):
+        TelemetryFiles(tmp_path, "parquet", LIMIT)
+    TelemetryFiles(tmp_path, "jsonl", LIMIT)
+
+
+def test_lines_that_parquet_cannot_hold_stay_lines_and_stop_nobody(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    files = filled(tmp_path, "jsonl", 10)
+    first = min(tmp_path.glob("telemetry-*.jsonl"))
+    damaged = b"no line of ours\n" + first.read_bytes()
+    first.write_bytes(damaged)
+    again = TelemetryFiles(tmp_path, "parquet", 2**20)
+    assert first.read_bytes() == damaged
+    again.write([batch(11, 5)])
+    assert again.stored_through(STREAM) == files.stored_through(STREAM) + 1 == 11
 
 
 def test_whole_frames_survive_parquet(tmp_path: Path) -> None:
