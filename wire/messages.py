@@ -229,6 +229,9 @@ class Telemetry(_Message, frozen=True, omit_defaults=True, kw_only=True, tag="te
     ] = None
     action_age: Annotated[Time | None, _said("s", "from the observation to when its action was applied")] = None
     chunk: Annotated[Count | None, _said("", "number of the ControlChunk that the action came from")] = None
+    chunk_delay: Annotated[
+        Time | None, _said("s", "from an observation to the arrival of its ControlChunk, of the newest that arrived")
+    ] = None
 
 
 class TelemetryBatch(_Message, frozen=True, tag="telemetry_batch"):
