@@ -12,6 +12,7 @@ from collections.abc import Callable
 import typer
 
 from bridge.commands.bind import bind
+from bridge.commands.cloud_drive import cloud_drive
 from bridge.commands.demonstrate import demonstrate
 from bridge.commands.doctor import doctor
 from bridge.commands.drive import drive
@@ -35,6 +36,7 @@ EXAMPLES: dict[Callable[..., None], str] = {
     demonstrate: "ac-bridge demonstrate --laps 3",
     play: "ac-bridge play models/my-run/20000/policy.safetensors --laps 5",
     stream: "ac-bridge stream --rate 10 --keep",
+    cloud_drive: "ac-bridge cloud-drive --wait",
     serve_env: "ac-bridge serve-env --env CartPole-v1",
     doctor: "ac-bridge doctor",
     bind: "ac-bridge bind",

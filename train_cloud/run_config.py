@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields
-from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -18,6 +17,8 @@ from msgspec import Meta, defstruct
 from racing.task_config import TaskConfig
 from train_cloud.bucket_config import BucketConfig as BucketConfig
 from train_cloud.bucket_config import problem_of
+from train_cloud.environment_settings import EnvironmentSettings as EnvironmentSettings
+from train_cloud.environment_settings import problem_of_environment
 from train_cloud.link_settings import LinkSettings
 from train_cloud.run_folder.files import RUN_CONFIG
 from train_cloud.settings import ConfigError as ConfigError
@@ -51,30 +52,6 @@ _Declared = defstruct("_Declared", _TASK, forbid_unknown_fields=True, kw_only=Tr
 
 class TaskSettings(_Declared):  # type: ignore[misc, valid-type]  # mypy cannot look into a class that is made
     """What the driver is asked to do: the fields, defaults and bounds of racing.task_config.TaskConfig."""
-
-
-class EnvironmentSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """What the run is trained in."""
-
-    kind: Literal["racing", "gymnasium"] = "racing"
-    """racing, whose settings are `task`; or any Gymnasium environment, which only the bridge makes."""
-    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] | None = None
-    """Name of a Gymnasium environment, as the PC's `--env` names it; racing has none."""
-    source: Literal["bridge", "remote"] = "bridge"
-    """Who acts: a bridge, by weights that it is sent; or the trainer, which steps what a PC serves by `serve-env`."""
-    kwargs: dict[str, Any] = {}
-    """Arguments with which the PC makes a remote environment, by name."""
-    num_envs: Annotated[int, _in("environments", ge=1, le=1024)] = 1
-    """Remote environments that are stepped at once, on one PC."""
-    step_seconds: Seconds = 30.0
-    """Seconds in which a remote environment steps; one that takes longer hangs, and is made anew."""
-    make_seconds: Seconds = 300.0
-    """Seconds in which a remote environment is made, and in which it is reset."""
-    track: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
-    """SHA-256 of racing's track as bridges announce it; left out, whichever they drive."""
-
-
-_OF_REMOTE = attrgetter("kwargs", "num_envs", "step_seconds", "make_seconds")
 
 
 class DqnSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -328,15 +305,12 @@ def _checked(config: RunConfig, source: str) -> RunConfig:
         problem = "only one of the fields `tls_certificate` and `tls_key` is there: expected both, or neither of them."
     elif config.tls_certificate is not None and is_address(config.public_host):
         problem = f"the field `public_host` is the address {config.public_host}: expected the name of the certificate."
-    elif (chosen.kind == "gymnasium") != (chosen.id is not None):
+    elif problem := problem_of_environment(chosen):
+        pass
+    elif chosen.source == "driver" and config.method == "ppo":
         problem = (
-            f"the field `environment.id` has the value {json.dumps(chosen.id)}, but `environment.kind` is "
-            f"{json.dumps(chosen.kind)}: expected an id for a Gymnasium environment, and none for racing."
-        )
-    elif chosen.kind == "gymnasium" and chosen.track is not None:
-        problem = (
-            f"the field `environment.track` has the value {json.dumps(chosen.track)}, but `environment.kind` is "
-            '"gymnasium": expected no track, which only racing has.'
+            'the field `method` has the value "ppo", but `environment.source` is "driver": expected one that learns '
+            "from steps of older policies too, as the actions of chunks are chosen ahead."
         )
     elif chosen.kind == "racing" and config.gamma is not None:
         problem = (
@@ -349,17 +323,6 @@ def _checked(config: RunConfig, source: str) -> RunConfig:
         problem = (
             f"the field `horizon_seconds` has the value {config.horizon_seconds:g}, but `environment.kind` is "
             '"gymnasium": expected `gamma`, because such an environment has no clock.'
-        )
-    elif chosen.source == "remote" and chosen.kind == "racing":
-        problem = (
-            'the field `environment.source` has the value "remote": expected "bridge", because a car drives on its own '
-            "PC by weights that it is sent. Only a Gymnasium environment is stepped from here."
-        )
-    elif chosen.source == "bridge" and _OF_REMOTE(chosen) != _OF_REMOTE(EnvironmentSettings()):
-        problem = (
-            "the fields `environment.kwargs`, `num_envs`, `step_seconds` and `make_seconds` are of an environment that "
-            'is stepped from here, but `environment.source` is "bridge": expected "remote", or none of them, because a '
-            "bridge makes its environment by itself."
         )
     elif config.method == "ppo" and _problem_of_ppo(config):
         problem = _problem_of_ppo(config)

@@ -6,11 +6,16 @@ bounds are refused. `wire.frames` turns messages into frames and back.
 """
 
 import math
-from enum import StrEnum
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
 from msgspec import Meta
+
+from wire.codes import CloseCode as CloseCode
+from wire.codes import EnvAction as EnvAction
+from wire.codes import EnvErrorCode as EnvErrorCode
+from wire.codes import ErrorCode as ErrorCode
+from wire.codes import Role as Role
 
 PROTOCOL: Final = "ac-training.v1"
 """WebSocket subprotocol; a peer that does not offer it speaks another version."""
@@ -44,73 +49,6 @@ MAX_FRAMES: Final = 128
 """Most frames in a TelemetryBatch."""
 MAX_CHUNK: Final = 256
 """Most actions in a ControlChunk."""
-
-
-class CloseCode:
-    """WebSocket close codes (RFC 6455, section 7.4; 4000-4999 are an application's own)."""
-
-    GOING_AWAY: Final = 1001
-    INVALID_DATA: Final = 1007
-    POLICY_VIOLATION: Final = 1008
-    TOO_BIG: Final = 1009
-    TRY_AGAIN_LATER: Final = 1013
-    REPLACED: Final = 4001
-    """A newer connection of the same stream took over."""
-    REFUSED: Final = 4002
-    """The peer's Hello cannot be served by this run; dialling again will not help until something is changed."""
-
-
-class Role(StrEnum):
-    """What a bridge is here for; the receiver has a handler for each that it knows."""
-
-    COLLECT = "collect"
-    """It drives on its own and sends experience."""
-    SERVE_ENV = "serve_env"
-    """It has environments that are stepped from the cloud."""
-    STREAM = "stream"
-    """It tells what a car does, frame by frame, and sends no experience."""
-
-
-class ErrorCode(StrEnum):
-    """What went wrong, for programs; the sentence for people is in `Error.text`."""
-
-    BAD_MESSAGE = "bad_message"
-    BAD_BATCH = "bad_batch"
-    OUT_OF_ORDER = "out_of_order"
-    UNKNOWN_ROLE = "unknown_role"
-    WRONG_SIGNATURE = "wrong_signature"
-    DUPLICATE_BRIDGE = "duplicate_bridge"
-    DISK_FULL = "disk_full"
-    TOO_LARGE = "too_large"
-
-
-class EnvAction(StrEnum):
-    """What can be asked of an environment."""
-
-    MAKE = "make"
-    RESET = "reset"
-    STEP = "step"
-    RENDER = "render"
-    CLOSE = "close"
-
-
-class EnvErrorCode(StrEnum):
-    """Why a call of an environment has no result, for programs; the sentence for people is in the answer's body."""
-
-    RAISED = "raised"
-    """The environment's own code raised; the last lines of its traceback are told."""
-    CANNOT_TRAVEL = "cannot_travel"
-    OUTSIDE_SPACE = "outside_space"
-    UNKNOWN_ENVIRONMENT = "unknown_environment"
-    FULL = "full"
-    HANGS = "hangs"
-    UNKNOWN_CLIENT = "unknown_client"
-    """Nobody here knows this client: another process serves by now, or the one that stepped its environment has ended.
-    "make" and "reset" begin anew."""
-    NO_BRIDGE = "no_bridge"
-    """Nobody who has this environment is connected."""
-    BAD_CALL = "bad_call"
-
 
 # Integers stay below 2**53, so that JavaScript and SQLite read them exactly too.
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -151,7 +89,7 @@ class Hello(_Message, frozen=True, tag="hello"):
     the newest policy the bridge holds (0: none). `real_time` false means that the car waits for the trainer when told
     so by FlowControl. `track` is the hash of racing's track. Who serves environments names them in `environments`, says
     in `cars` how many it steps at the same time, and has no signature and no spaces: those are told by "make". Who
-    streams says who it is and no more.
+    streams says who it is, and its signature where a driver in the cloud is to drive its car.
     """
 
     bridge: Name
@@ -231,6 +169,10 @@ class Telemetry(_Message, frozen=True, omit_defaults=True, kw_only=True, tag="te
     chunk: Annotated[Count | None, _said("", "number of the ControlChunk that the action came from")] = None
     chunk_delay: Annotated[
         Time | None, _said("s", "from an observation to the arrival of its ControlChunk, of the newest that arrived")
+    ] = None
+    settled: Annotated[
+        Time | None,
+        _said("s", "`time` of the episode's newest frame whose action was surely applied; left out: of this one"),
     ] = None
 
 
@@ -362,7 +304,7 @@ class ControlChunk(_Message, frozen=True, tag="control_chunk"):
 
     It answers the frame whose `time` is `observed`, by the policy of this `version`. The first of the `actions` (steer
     and pedals) is to be applied at `first`, each further one a `period` after the one before; none from `expires` on.
-    Chunks of a connection are numbered 1, 2, 3.
+    Each chunk has a higher number than those before.
     """
 
     number: BatchNumber
@@ -372,6 +314,13 @@ class ControlChunk(_Message, frozen=True, tag="control_chunk"):
     actions: Annotated[tuple[tuple[Within1, Within1], ...], Meta(min_length=1, max_length=MAX_CHUNK)]
     expires: Time
     version: Count
+
+
+class DriverState(_Message, frozen=True, tag="driver_state"):
+    """Whether a driver in the cloud is `ready` to answer this bridge's frames; `text` says why not, for people."""
+
+    ready: bool
+    text: Text = ""
 
 
 class Drain(_Message, frozen=True, tag="drain"):
@@ -397,6 +346,8 @@ UpMessage: TypeAlias = (
     Hello | TransitionBatch | Transition | Report | Telemetry | TelemetryBatch | TrackAnnouncement | EnvResult | Ping
 )
 """What a bridge may say."""
-DownMessage: TypeAlias = Welcome | Ack | FlowControl | WeightsUpdate | ControlChunk | EnvCall | Drain | Error | Pong
+DownMessage: TypeAlias = (
+    Welcome | Ack | FlowControl | WeightsUpdate | ControlChunk | DriverState | EnvCall | Drain | Error | Pong
+)
 """What a receiver may say."""
 Message: TypeAlias = UpMessage | DownMessage

@@ -27,7 +27,7 @@ from bridge.driving.clean_laps import CleanLaps
 from bridge.driving.demonstration import HumanDriver
 from bridge.driving.drive import CannotDrive
 from experience.batches import NOBODY
-from experience.policy_driver import CheckedActions
+from experience.policy_driver import Acts, CheckedActions
 from racing.clock import Clock
 from racing.driving import EpisodeEnd, Lookout, Step, VectorDriving
 from racing.policy import Policy
@@ -88,7 +88,7 @@ class GameDriver:
         session: GameSession,
         task: Task,
         clock: Clock,
-        policy: Callable[[], Policy | None],
+        policy: Callable[[], Acts | None],
         record: Callable[[Float32Array, Step, int], object],
         collecting: Callable[[], bool],
         random: np.random.Generator | None,

@@ -109,7 +109,7 @@ def assembled_drive(
             session, late = None, None if settings.link is None else read_link(settings.link)
             if settings.game is None:
                 car, task = _car_and_task(settings)
-                car = car if late is None else DelayedCar(car, late, _seed(settings))
+                car = car if late is None else DelayedCar(car, late, simulated_seed(settings))
                 config = task.config
             else:
                 config = task_config(settings.task, settings.rate)
@@ -194,10 +194,11 @@ def _car_and_task(settings: Settings) -> tuple[Car, Task]:
     if settings.recording is not None:
         return recorded_car_and_task(settings, settings.recording, track)
     config = task_config(settings.task, settings.rate)
-    return SimulatedCar(track, count=settings.cars, seed=_seed(settings)), Task(track, config)
+    return SimulatedCar(track, count=settings.cars, seed=simulated_seed(settings)), Task(track, config)
 
 
-def _seed(settings: Settings) -> int:
+def simulated_seed(settings: Settings) -> int:
+    """Of the starts of simulated cars: the one that was chosen, or another one each time."""
     return secrets.randbits(32) if settings.seed is None else settings.seed
 
 

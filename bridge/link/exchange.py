@@ -22,8 +22,10 @@ from runtime.logs import fields
 from wire.delivery import Outbox, StreamConflict
 from wire.messages import (
     Ack,
+    ControlChunk,
     DownMessage,
     Drain,
+    DriverState,
     Error,
     ErrorCode,
     FlowControl,
@@ -84,6 +86,8 @@ class Introduction:
     """Makes what is sent of a batch's number and bytes in the spool."""
     text: bool = False
     """Speak JSON."""
+    driven: Callable[[ControlChunk | DriverState], None] = lambda _: None
+    """Takes what a driver in the cloud says, in the link's thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,8 @@ class Exchange:
                 case Drain():
                     _log.warning("the instance is about to go; driving goes on", extra=fields(reason=message.reason))
                     self.state = replace(self.state, draining=True)
+                case ControlChunk() | DriverState():
+                    self.introduction.driven(message)
                 case Error():
                     self._reproached(message, now)
         except StreamConflict as conflict:

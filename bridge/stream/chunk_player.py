@@ -108,6 +108,10 @@ class ChunkPlayer:
         self._began, self._silent_since, self._at = now, None, None
         self._steer, self._pedal = steer, pedal
 
+    def applied(self, steer: float, pedal: float) -> None:
+        """Somebody else has driven meanwhile, and applied this last."""
+        self._steer, self._pedal = steer, pedal
+
     def take(self, chunk: ControlChunk, now: float) -> Refusal | None:
         """A chunk arrived; why it will not be played, or None."""
         refusal = self._refusal(chunk, now)

@@ -106,10 +106,10 @@ class Keeper:
 
 
 class Newest:
-    """Holds the newest frame for the link, as its `Shown`; an older one that was not sent is dropped."""
+    """Holds the newest frames, `most` of them, for the link, as its `Shown`; what is older and not sent is dropped."""
 
-    def __init__(self) -> None:
-        self._frame: Telemetry | None = None
+    def __init__(self, most: int = 1) -> None:
+        self._frames: deque[Telemetry] = deque(maxlen=most)
         self._hand = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()
@@ -120,10 +120,15 @@ class Newest:
         """Frames that were dropped, or that a cut has taken."""
         return self._put - self._sent
 
+    @property
+    def waiting(self) -> int:
+        """Frames that are not under way yet."""
+        return len(self._frames)
+
     def put(self, frame: Telemetry) -> None:
-        """Take one in place of the one before."""
+        """Take one in place of the oldest."""
         with self._hand:
-            self._frame = frame
+            self._frames.append(frame)
         self._put += 1
         # After the loop's end nobody is left to be told.
         with suppress(RuntimeError):
@@ -140,10 +145,10 @@ class Newest:
         await self._loop.create_future()
 
     async def next(self) -> Telemetry:
-        """The newest frame, once there is one that was not sent."""
+        """The oldest of the newest frames, once there is one that was not sent."""
         while True:
             with self._hand:
-                frame, self._frame = self._frame, None
+                frame = self._frames.popleft() if self._frames else None
             if frame is not None:
                 return frame
             self._news.clear()

@@ -28,6 +28,7 @@ class CloudDriver:
         newest: who acts, and the version of his policy; None while nobody does.
         record: takes a step, with the observation it was chosen on and the version of the policy that chose it.
         count, predict, trained_delay: as of Planner.
+        number: of the chunk before the first: those of an earlier driver may still be played.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class CloudDriver:
         count: int = ACTIONS,
         predict: Prediction = steered,
         trained_delay: float = 0.0,
+        number: int = 0,
     ) -> None:
         self._newest, self._period = newest, 1.0 / task.config.control_hz
         self._actor: Actor
@@ -46,7 +48,7 @@ class CloudDriver:
         self._order: deque[int] = deque()
         self._seen = SeenDrive(task, record, self._versions.get)
         self._episode: int | None = None
-        self._number = 0
+        self._number = number
 
     def heard(self, frame: Telemetry) -> ControlChunk | None:
         """The answer to a frame; None where nobody acts, or there is nothing to answer."""
@@ -74,6 +76,8 @@ class CloudDriver:
     def finish(self, reason: str = "interrupted") -> None:
         """No further frame comes: the episode ends at its last whole step."""
         self._seen.interrupt(reason)
+        # Another drive may number its episodes alike.
+        self._episode = None
 
     def _note(self, number: int, version: int) -> None:
         self._versions[number] = version

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from experience.environment import Environment
+from experience.environment import Environment, racing
 from experience.spaces import Spaces, SpacesError
-from train_cloud.environment import bridge_options
+from train_cloud.environment import bridge_options, task_config
 from train_cloud.receiver.connection import PeerError, decode_message
 from train_cloud.run_config import RunConfig
 from wire.messages import CloseCode, ErrorCode, Hello, Role
@@ -42,6 +42,29 @@ def check_source(config: RunConfig, hello: Hello) -> None:
         raise PeerError(ErrorCode.UNKNOWN_ROLE, text, CloseCode.REFUSED)
 
 
+def check_driven(config: RunConfig, hello: Hello) -> None:
+    """PeerError when a bridge that streams is to be driven from here, and cannot be."""
+    if not hello.signature:
+        return
+    if config.environment.source != "driver":
+        raise PeerError(
+            ErrorCode.UNKNOWN_ROLE,
+            "This run has no driver in the cloud: start `ac-bridge drive`, which drives by weights that it is sent, or "
+            'give the run the `environment.source` "driver".',
+            CloseCode.REFUSED,
+        )
+    task = racing(task_config(config))
+    if hello.signature != task.signature:
+        raise PeerError(
+            ErrorCode.WRONG_SIGNATURE,
+            f"This run's task is another one than the bridge's. Start the bridge with `{bridge_options(config)}` "
+            f"(without --link) and the same version of the software. The run's task is {task.signature!r}; the bridge "
+            f"drives {hello.signature[:800]!r}.",
+            CloseCode.REFUSED,
+        )
+    _check_track(config, hello)
+
+
 def agreed(config: RunConfig, known: Environment | None, hello: Hello) -> Environment:
     """The environment that the bridge and the run share; PeerError when they do not.
 
@@ -63,6 +86,11 @@ def agreed(config: RunConfig, known: Environment | None, hello: Hello) -> Enviro
             f"{'' if same_spaces else ' with other observations or actions'}.",
             CloseCode.REFUSED,
         )
+    _check_track(config, hello)
+    return run
+
+
+def _check_track(config: RunConfig, hello: Hello) -> None:
     if config.environment.track not in (None, hello.track):
         raise PeerError(
             ErrorCode.WRONG_SIGNATURE,
@@ -71,7 +99,6 @@ def agreed(config: RunConfig, known: Environment | None, hello: Hello) -> Enviro
             "the run's configuration.",
             CloseCode.REFUSED,
         )
-    return run
 
 
 def _mend(config: RunConfig) -> str:

@@ -34,6 +34,7 @@ class News(IntEnum):
     ACK = 0
     FLOW_CONTROL = 1
     WEIGHTS = 2
+    CONTROLS = 3
 
 
 class PeerError(Exception):

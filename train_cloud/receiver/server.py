@@ -31,6 +31,7 @@ from train_cloud.receiver.auth import Gate
 from train_cloud.receiver.collect import Collector
 from train_cloud.receiver.connection import Connection, News, PeerError, RateLimit
 from train_cloud.receiver.door import Door, on_loop_error, quiet_logger
+from train_cloud.receiver.driver_relay import DriverRelay, listen_for_driver
 from train_cloud.receiver.http_answers import WRITER_BUSY_SECONDS, HttpAnswers, Vitals, address_of
 from train_cloud.receiver.intake import BoundedConnection, Memory
 from train_cloud.receiver.plausible import greatest_reward
@@ -109,6 +110,8 @@ class Receiver:
         self._standings = Standings(store, self._vitals.problem)
         self.streams = Streams(config, store, self._standings, self._laps.shortest, telemetry, show)
         self._roles[Role.STREAM] = self.streams.serve
+        self._drivers = DriverRelay(self.streams.post)
+        self.streams.subscribe(self._drivers)
         self._http = HttpAnswers(Gate(token), store, self._vitals, config.max_bridges)
         self._stop = threading.Event()
 
@@ -185,13 +188,17 @@ class Receiver:
             create_connection=partial(BoundedConnection, memory=self._memory),  # type: ignore[arg-type]  # only called
             logger=quiet_logger(),
         )
-        calls = await listen_for_calls(self._relay, self.store.path.parent / CALLS)
+        folder = self.store.path.parent
+        calls = await listen_for_calls(self._relay, folder / CALLS)
+        local = partial(BoundedConnection, memory=self._memory)
+        drivers = await listen_for_driver(self._drivers, self._serve_bridge, folder, local)
         try:
             on_listening(server.sockets[0].getsockname()[1])
             with Progress("receiving") as progress:
                 await self._push(progress)
         finally:
-            calls.close()
+            for listener in (calls, *drivers):
+                listener.close()
             all_safe = await self._end(server, flush)
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
@@ -282,9 +289,12 @@ class Receiver:
         return changed
 
     async def _serve_one(self, door: Door, socket: ServerConnection) -> None:
+        door.let_in(socket.transport.get_extra_info("socket").fileno())
+        await self._serve_bridge(socket)
+
+    async def _serve_bridge(self, socket: ServerConnection) -> None:
         self._vitals.connections += 1
         assert isinstance(socket, BoundedConnection)
-        door.let_in(socket.transport.get_extra_info("socket").fileno())
         socket.begin()
         watch = asyncio.create_task(socket.watch(SILENCE_SECONDS))
         try:

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import msgspec
 
 from runtime.logs import fields, printable
-from train_cloud.receiver.admission import check_alone
+from train_cloud.receiver.admission import check_alone, check_driven
 from train_cloud.receiver.announced import announced_lap
 from train_cloud.receiver.connection import Connection, News, PeerError, RateLimit
 from train_cloud.receiver.plausible import FASTEST_MEAN_SPEED
@@ -30,6 +30,7 @@ from wire.messages import (
     MAX_UP_FRAME_BYTES,
     Ack,
     CloseCode,
+    ControlChunk,
     DownMessage,
     Drain,
     Error,
@@ -101,7 +102,10 @@ class Streams:
     def post(self, stream: str, message: DownMessage) -> bool:
         """Send `message` to the bridge of this stream soon; False when it is not connected."""
         session = self._sessions.get(stream)
-        if session is not None:
+        if isinstance(message, ControlChunk) and session is not None:
+            # Over a slow link, an older one would only be late.
+            session.connection.tell(News.CONTROLS, lambda: message)
+        elif session is not None:
             session.connection.post(message)
         return session is not None
 
@@ -118,9 +122,10 @@ class Streams:
     async def serve(self, connection: Connection, hello: Hello) -> None:
         """Serve a bridge that streams, until its connection ends. Raises PeerError."""
         check_alone(hello, (other.hello for other in self._sessions.values()))
+        check_driven(self._config, hello)
         try:
             lap = await asyncio.to_thread(self._shortest_lap, hello.track)
-            wants_track = lap is None and await asyncio.to_thread(self._may_be_the_runs, hello.track)
+            wants_track = lap is None and await asyncio.to_thread(self._is_wanted, hello)
         except StoreError as error:
             text = f"The stream cannot be begun. {error}"
             raise PeerError(ErrorCode.DISK_FULL, text, CloseCode.TRY_AGAIN_LATER) from None
@@ -183,12 +188,16 @@ class Streams:
 
     async def announced(self, session: "_Session", content: bytes) -> None:
         """A bridge says what its track is; PeerError for another one than it named."""
-        if await asyncio.to_thread(self._may_be_the_runs, session.hello.track):
+        if await asyncio.to_thread(self._is_wanted, session.hello):
             session.shortest_lap = await announced_lap(self._store, session.hello.track, content)
 
     def stored_through(self, stream: str) -> int:
         """Through which batch the stream has come."""
         return self._taken.get(stream, 0) if self._files is None else self._files.stored_through(stream)
+
+    def _is_wanted(self, hello: Hello) -> bool:
+        """Whether the bridge's track is of use: to whoever drives there, and to the map."""
+        return bool(hello.signature) or self._may_be_the_runs(hello.track)
 
     def _may_be_the_runs(self, track_hash: str | None) -> bool:
         """Whether the run has no other track, whose place on the map this one would take."""

@@ -28,6 +28,10 @@ PAIRING: Final = "pairing.txt"
 """The pairing string, there while the receiver listens; a secret."""
 CALLS: Final = "calls.sock"
 """Where the receiver takes the trainer's calls of environments on PCs, while it listens."""
+DRIVER: Final = "driver.sock"
+"""Where the receiver meets the driver of PCs' cars, while it listens."""
+EXPERIENCE: Final = "experience.sock"
+"""Where it takes what that driver makes of it, as a bridge's."""
 LIVE: Final = "live.json"
 """Where the cars are now, while the receiver hears it from their bridges."""
 TELEMETRY: Final = "telemetry"
@@ -70,6 +74,8 @@ FOLDERS: Final = {
         CERTIFICATE_KEY,
         PAIRING,
         CALLS,
+        DRIVER,
+        EXPERIENCE,
         LIVE,
         TELEMETRY,
         TENSORBOARD,

@@ -1,0 +1,154 @@
+"""Between the bridges whose cars a driver in the cloud drives, and that driver, a process of this machine.
+
+Promises that a driver that is slow, dead or not there costs nobody anything: of what it does not take, the newest
+frames are kept, and it is told how many were dropped; that what it says goes to the bridge that it is for alone, and of
+chunks only the newest; and that a bridge is told at once when there is no driver. Of several drivers, the last one
+that came drives.
+"""
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from websockets.asyncio.server import Server, ServerConnection, unix_serve
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from runtime.logs import fields
+from train_cloud.driver_messages import MAX_BYTES, Joined, Left, Say, Seen, encode, from_driver
+from train_cloud.receiver.relay import private_socket
+from train_cloud.run_folder.files import DRIVER, EXPERIENCE
+from wire.messages import MAX_UP_FRAME_BYTES, PROTOCOL, DownMessage, DriverState, Hello, Telemetry
+
+MOST_WAITING: Final = 256
+"""Frames, of all bridges, that wait for the driver."""
+GOODBYE_SECONDS: Final = 0.5
+NO_DRIVER: Final = (
+    "None is connected to the receiver. If it stays so: does the service ac-driver run, or the process `driver` of "
+    "`make serve`? Its log says more."
+)
+
+_log = logging.getLogger(__name__)
+
+
+class DriverRelay:
+    """The driven bridges of one receiver, a `train_cloud.receiver.stream.Listener`; lives in its event loop.
+
+    `post` sends a message to the bridge of a stream.
+    """
+
+    def __init__(self, post: Callable[[str, DownMessage], bool]) -> None:
+        self._post = post
+        self._bridges: dict[str, Hello] = {}
+        self._driver: ServerConnection | None = None
+        self._news: deque[Joined | Left] = deque()
+        self._frames: deque[tuple[str, Telemetry]] = deque()
+        self._lost: Counter[str] = Counter()
+        self._wake = asyncio.Event()
+
+    def joined(self, hello: Hello) -> None:
+        """A bridge was welcomed; it is to be driven where it says its signature."""
+        if hello.signature and hello.track:
+            self._bridges[hello.stream] = hello
+            if self._driver is None:
+                self._post(hello.stream, DriverState(False, NO_DRIVER))
+            else:
+                self._tell(_joined(hello))
+
+    def heard(self, stream: str, frame: Telemetry) -> None:
+        """A frame came."""
+        if self._driver is None or stream not in self._bridges or frame.episode is None:
+            return
+        self._frames.append((stream, frame))
+        if len(self._frames) > MOST_WAITING:
+            self._lost[self._frames.popleft()[0]] += 1
+        self._wake.set()
+
+    def left(self, stream: str) -> None:
+        """A bridge is gone."""
+        if self._bridges.pop(stream, None) is not None and self._driver is not None:
+            self._tell(Left(stream))
+
+    async def serve(self, socket: ServerConnection) -> None:
+        """Talk to a driver, until its connection ends."""
+        before, self._driver = self._driver, socket
+        if before is not None:
+            _log.warning("another driver has come, and takes the place of the one before")
+            before.transport.abort()
+        self._frames.clear()
+        self._lost.clear()
+        self._news = deque(_joined(hello) for hello in self._bridges.values())
+        _log.info("a driver is here", extra=fields(bridges=len(self._bridges)))
+        self._wake.set()
+        telling = asyncio.create_task(self._keep_telling(socket))
+        try:
+            async for frame in socket:
+                self._say(frame, socket)
+        except (ConnectionClosed, msgspec.MsgspecError, RecursionError) as error:
+            if not isinstance(error, ConnectionClosed):
+                _log.error("a driver says what cannot be read, and is let go", extra=fields(reason=error))
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+            if self._driver is socket:
+                self._driver = None
+                _log.warning("the driver is gone", extra=fields(bridges=len(self._bridges)))
+                for stream in self._bridges:
+                    self._post(stream, DriverState(False, NO_DRIVER))
+
+    def _say(self, frame: bytes | str, socket: ServerConnection) -> None:
+        said: Say = from_driver(frame if isinstance(frame, bytes) else frame.encode())
+        if self._driver is socket and said.stream in self._bridges:
+            self._post(said.stream, said.message)
+
+    def _tell(self, news: Joined | Left) -> None:
+        self._news.append(news)
+        self._wake.set()
+
+    async def _keep_telling(self, socket: ServerConnection) -> None:
+        with suppress(ConnectionClosed):
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._news or self._frames:
+                    if self._news:
+                        # A bridge that came, or went, goes before frames that are soon of the past.
+                        await socket.send(encode(self._news.popleft()))
+                        continue
+                    stream, frame = self._frames.popleft()
+                    if stream in self._bridges:
+                        await socket.send(encode(Seen(stream, frame, self._lost.pop(stream, 0))))
+
+
+def _joined(hello: Hello) -> Joined:
+    assert hello.track is not None
+    return Joined(hello.stream, hello.bridge, hello.track)
+
+
+async def listen_for_driver(
+    relay: DriverRelay,
+    serve_bridge: Callable[[ServerConnection], Awaitable[None]],
+    folder: Path,
+    connection: Callable[..., Any],
+) -> tuple[Server, Server]:
+    """The driver's listeners in `folder`: for frames, and for its experience, as of a bridge's `connection`."""
+    options: dict[str, Any] = {
+        "subprotocols": [Subprotocol(PROTOCOL)],
+        "compression": None,
+        "ping_interval": None,
+        "close_timeout": GOODBYE_SECONDS,
+        "server_header": None,
+    }
+    frames = private_socket(folder / DRIVER)
+    local = private_socket(folder / EXPERIENCE)
+    return (
+        await unix_serve(relay.serve, sock=frames, max_size=MAX_BYTES, **options),
+        await unix_serve(
+            serve_bridge, sock=local, max_size=MAX_UP_FRAME_BYTES, create_connection=connection, **options
+        ),
+    )
