@@ -103,9 +103,11 @@ def keep(config: RunConfig, folder: Path, stop: threading.Event) -> int:
     with Crew(fresh_logs(folder)) as crew:
         say_that_it_ends(stop)
         keeper = Keeper(crew, stop, folder / STOP, lambda: tell_that_it_is_trained(config, folder))
-        receiver, trainer, dashboard = services(config, folder)
+        receiver, trainer, dashboard, driver = services(config, folder)
         keeper.start(receiver)
         keeper.start(trainer)
+        if config.environment.source == "driver":
+            keeper.start(driver)
         if keeper.keep_until(pairing.exists):
             # Behind the receiver, which makes the certificate.
             keeper.start(dashboard)
@@ -117,8 +119,8 @@ def keep(config: RunConfig, folder: Path, stop: threading.Event) -> int:
         return keeper.end()
 
 
-def services(config: RunConfig, folder: Path) -> tuple[Service, Service, Service]:
-    """Receiver, trainer and page of the run."""
+def services(config: RunConfig, folder: Path) -> tuple[Service, Service, Service, Service]:
+    """Receiver, trainer, page and driver of the run."""
     common = ["--config", str(folder / files.RUN_CONFIG), "--folder", str(folder)]
     token = {files.TOKEN_VARIABLE: str(folder / files.TOKEN)}
     refused = frozenset({ExitCode.USAGE, ExitCode.REFUSED})
@@ -129,6 +131,7 @@ def services(config: RunConfig, folder: Path) -> tuple[Service, Service, Service
         Service("receiver", "train_cloud.receiver", common, token, refused),
         Service("trainer", "train_cloud.trainer", common),
         Service("dashboard", "train_cloud.dashboard", [*common, *address], needed=False),
+        Service("driver", "train_cloud.driver", common, needed=False),
     )
 
 

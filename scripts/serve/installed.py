@@ -4,7 +4,10 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-UNITS: Final = ("ac-receiver.service", "ac-training.service", "ac-dashboard.service", "ac-tensorboard.service")
+UNITS: Final = (
+    *("ac-receiver.service", "ac-training.service", "ac-driver.service"),
+    *("ac-dashboard.service", "ac-tensorboard.service"),
+)
 """Of an instance's units those that are of use on any server, in the order of their start."""
 INSTALLED: Final = "installed"
 """In the folder of a run that scripts.install_server has installed: `system`, or `user` for the owner's own manager."""

@@ -101,7 +101,7 @@ class Keeper:
     def end(self) -> int:
         """End them all in order, the trainer first, so that its checkpoint is; the first exit code that is not 0."""
         first = int(ExitCode.OK)
-        for name in sorted(self._services, key=["trainer", "receiver", "dashboard"].index):
+        for name in sorted(self._services, key=["driver", "trainer", "receiver", "dashboard"].index):
             if name in self._crew.names:
                 code = self._crew.end(name)
                 first = first or code

@@ -178,7 +178,7 @@ def test_a_remote_environment_is_made_with_its_arguments() -> None:
         (POINT | {"source": "bridge", "make_seconds": 5.0}, "a bridge makes its environment by itself"),
         (POINT | {"step_seconds": 0}, "`environment.step_seconds`"),
         (POINT | {"make_seconds": 86_401}, "`environment.make_seconds`"),
-        (POINT | {"source": "cloud"}, "expected 'bridge' or 'remote'"),
+        (POINT | {"source": "cloud"}, "expected 'bridge', 'remote' or 'driver'"),
     ],
 )
 def test_who_acts_and_where_must_fit_together(environment: dict[str, object], words: str) -> None:

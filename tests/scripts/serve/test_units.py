@@ -29,7 +29,7 @@ def values(text: str, name: str) -> list[str]:
 def test_no_unit_names_what_only_an_instance_has(scope: str, tmp_path: Path) -> None:
     for name, text in units_of(server(scope, tmp_path)).items():
         strange = re.findall(
-            r"/(?:run|etc|opt|var/lib)/ac-training|METADATA|ac-(?!receiver|training|dashboard|tensor)\w+", text
+            r"/(?:run|etc|opt|var/lib)/ac-training|METADATA|ac-(?!receiver|training|driver|dashboard|tensor)\w+", text
         )
         assert not strange, (name, strange)
         assert "$" not in text.replace("${CREDENTIALS_DIRECTORY}", "")
