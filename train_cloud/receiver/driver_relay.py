@@ -9,7 +9,7 @@ that came drives.
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +36,43 @@ NO_DRIVER: Final = (
 _log = logging.getLogger(__name__)
 
 
+class _Line:
+    """What waits to be told to one driver, over `socket`."""
+
+    def __init__(self, socket: ServerConnection, news: Iterable[Joined]) -> None:
+        self.socket = socket
+        self._news: deque[Joined | Left] = deque(news)
+        self._frames: deque[tuple[str, Telemetry]] = deque()
+        self._lost: Counter[str] = Counter()
+        self._wake = asyncio.Event()
+        self._wake.set()
+
+    def tell(self, news: Joined | Left) -> None:
+        """Tell it soon, and before any frame: those are soon of the past."""
+        self._news.append(news)
+        self._wake.set()
+
+    def show(self, stream: str, frame: Telemetry) -> None:
+        """Show this frame soon, in place of the oldest where too many wait."""
+        self._frames.append((stream, frame))
+        if len(self._frames) > MOST_WAITING:
+            self._lost[self._frames.popleft()[0]] += 1
+        self._wake.set()
+
+    async def keep_telling(self) -> None:
+        """Tell it, as fast as it listens, until cancelled or its connection ends."""
+        with suppress(ConnectionClosed):
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._news or self._frames:
+                    if self._news:
+                        await self.socket.send(encode(self._news.popleft()))
+                    else:
+                        stream, frame = self._frames.popleft()
+                        await self.socket.send(encode(Seen(stream, frame, self._lost.pop(stream, 0))))
+
+
 class DriverRelay:
     """The driven bridges of one receiver, a `train_cloud.receiver.stream.Listener`; lives in its event loop.
 
@@ -45,11 +82,7 @@ class DriverRelay:
     def __init__(self, post: Callable[[str, DownMessage], bool]) -> None:
         self._post = post
         self._bridges: dict[str, Hello] = {}
-        self._driver: ServerConnection | None = None
-        self._news: deque[Joined | Left] = deque()
-        self._frames: deque[tuple[str, Telemetry]] = deque()
-        self._lost: Counter[str] = Counter()
-        self._wake = asyncio.Event()
+        self._driver: _Line | None = None
 
     def joined(self, hello: Hello) -> None:
         """A bridge was welcomed; it is to be driven where it says its signature."""
@@ -58,71 +91,44 @@ class DriverRelay:
             if self._driver is None:
                 self._post(hello.stream, DriverState(False, NO_DRIVER))
             else:
-                self._tell(_joined(hello))
+                self._driver.tell(_joined(hello))
 
     def heard(self, stream: str, frame: Telemetry) -> None:
         """A frame came."""
-        if self._driver is None or stream not in self._bridges or frame.episode is None:
-            return
-        self._frames.append((stream, frame))
-        if len(self._frames) > MOST_WAITING:
-            self._lost[self._frames.popleft()[0]] += 1
-        self._wake.set()
+        if self._driver is not None and stream in self._bridges and frame.episode is not None:
+            self._driver.show(stream, frame)
 
     def left(self, stream: str) -> None:
         """A bridge is gone."""
         if self._bridges.pop(stream, None) is not None and self._driver is not None:
-            self._tell(Left(stream))
+            self._driver.tell(Left(stream))
 
     async def serve(self, socket: ServerConnection) -> None:
         """Talk to a driver, until its connection ends."""
-        before, self._driver = self._driver, socket
+        before, line = self._driver, _Line(socket, map(_joined, self._bridges.values()))
+        self._driver = line
         if before is not None:
             _log.warning("another driver has come, and takes the place of the one before")
-            before.transport.abort()
-        self._frames.clear()
-        self._lost.clear()
-        self._news = deque(_joined(hello) for hello in self._bridges.values())
+            before.socket.transport.abort()
         _log.info("a driver is here", extra=fields(bridges=len(self._bridges)))
-        self._wake.set()
-        telling = asyncio.create_task(self._keep_telling(socket))
+        telling = asyncio.create_task(line.keep_telling())
         try:
             async for frame in socket:
-                self._say(frame, socket)
-        except (ConnectionClosed, msgspec.MsgspecError, RecursionError) as error:
-            if not isinstance(error, ConnectionClosed):
-                _log.error("a driver says what cannot be read, and is let go", extra=fields(reason=error))
+                said: Say = from_driver(frame if isinstance(frame, bytes) else frame.encode())
+                if self._driver is line and said.stream in self._bridges:
+                    self._post(said.stream, said.message)
+        except ConnectionClosed:
+            pass
+        except (msgspec.MsgspecError, RecursionError) as error:
+            _log.error("a driver says what cannot be read, and is let go", extra=fields(reason=error))
         finally:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
-            if self._driver is socket:
+            if self._driver is line:
                 self._driver = None
                 _log.warning("the driver is gone", extra=fields(bridges=len(self._bridges)))
                 for stream in self._bridges:
                     self._post(stream, DriverState(False, NO_DRIVER))
-
-    def _say(self, frame: bytes | str, socket: ServerConnection) -> None:
-        said: Say = from_driver(frame if isinstance(frame, bytes) else frame.encode())
-        if self._driver is socket and said.stream in self._bridges:
-            self._post(said.stream, said.message)
-
-    def _tell(self, news: Joined | Left) -> None:
-        self._news.append(news)
-        self._wake.set()
-
-    async def _keep_telling(self, socket: ServerConnection) -> None:
-        with suppress(ConnectionClosed):
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                while self._news or self._frames:
-                    if self._news:
-                        # A bridge that came, or went, goes before frames that are soon of the past.
-                        await socket.send(encode(self._news.popleft()))
-                        continue
-                    stream, frame = self._frames.popleft()
-                    if stream in self._bridges:
-                        await socket.send(encode(Seen(stream, frame, self._lost.pop(stream, 0))))
 
 
 def _joined(hello: Hello) -> Joined:

@@ -141,3 +141,40 @@ def test_a_frame_from_the_past_is_let_alone() -> None:
     assert to_plan == [True] * 6 + [False, False] + [True] * 5
     assert len(recorded) == 9
     assert not any(step.truncated.any() for _, step, _ in recorded)
+
+
+def settled(frames: list[Telemetry], behind: int) -> list[Telemetry]:
+    """The same frames from a PC that knows of each step only `behind` steps later whether it was its driver's."""
+    times = [frame.time or 0.0 for frame in frames]
+    told = [times[max(0, place - behind)] for place in range(len(frames))]
+    return [msgspec.structs.replace(frame, settled=time) for frame, time in zip(frames, told, strict=True)]
+
+
+def test_steps_that_are_not_settled_when_an_episode_is_interrupted_are_no_experience() -> None:
+    frames, own = drive(30)
+    told = settled(frames, 4)
+    drive_seen, recorded, _ = watch(told)
+    # The newest settled one is held back, too: it may be the last.
+    assert len(recorded) == 25
+    drive_seen.see(msgspec.structs.replace(told[-1], ended="interrupted", action=None, settled=told[28].time))
+    assert len(recorded) == 28
+    assert [bool(step.truncated[0]) for _, step, _ in recorded] == [False] * 27 + [True]
+    ((_, last, _),) = recorded[-1:]
+    assert last.episodes[0].reason == "interrupted"
+    assert last.episodes[0].steps == 28
+    assert (last.next_observation == own[27][1].next_observation).all()
+
+
+def test_an_end_that_may_not_have_been_ours_is_none() -> None:
+    frames, _ = drive(10)
+    told = settled(frames[:-1], 2)
+    _, recorded, _ = watch([*told, msgspec.structs.replace(frames[-1], ended="off_track", settled=frames[7].time)])
+    assert len(recorded) == 7
+    assert recorded[-1][1].episodes[0].reason == "interrupted"
+
+
+def test_a_gap_costs_what_nobody_settles_and_no_more() -> None:
+    frames, _ = drive(30)
+    told = settled(frames, 4)
+    _, recorded, _ = watch([*told[:15], *told[20:]])
+    assert [bool(step.truncated[0]) for _, step, _ in recorded] == [False] * 13 + [True] + [False] * 5
