@@ -41,5 +41,6 @@ class Say(msgspec.Struct, frozen=True, tag="say"):
 
 ToDriver: TypeAlias = Joined | Seen | Left
 encode: Final = msgspec.msgpack.Encoder().encode
-to_driver: Final = msgspec.msgpack.Decoder(ToDriver).decode
+_TO_DRIVER: Final[msgspec.msgpack.Decoder[ToDriver]] = msgspec.msgpack.Decoder(ToDriver)
+to_driver: Final = _TO_DRIVER.decode
 from_driver: Final = msgspec.msgpack.Decoder(Say).decode

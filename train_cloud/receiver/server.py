@@ -165,13 +165,15 @@ class Receiver:
         says for how long (s) the bucket has been failing. Raises OSError when the address cannot be had.
         """
         self._stop, self._loop, self._vitals.backup_failing = stop, asyncio.get_running_loop(), backup_failing
+        folder = self.store.path.parent
         # That of an earlier life says nothing of this one.
-        (self.store.path.parent / WARNING).unlink(missing_ok=True)
+        (folder / WARNING).unlink(missing_ok=True)
         self._poll_store()
         self._writer.start()
         keeping = asyncio.gather(self._standings.keep(), self.streams.keep())
         door = Door(self.config.listen_host, self.config.listen_port, self.config.max_bridges)
         self._loop.set_exception_handler(on_loop_error)
+        local = partial(BoundedConnection, memory=self._memory)
         server = await serve(
             partial(self._serve_one, door),
             sock=door,
@@ -185,13 +187,11 @@ class Receiver:
             ping_interval=None,
             close_timeout=2.0,
             server_header=None,
-            create_connection=partial(BoundedConnection, memory=self._memory),  # type: ignore[arg-type]  # only called
+            create_connection=local,  # type: ignore[arg-type]  # only called
             logger=quiet_logger(),
         )
-        folder = self.store.path.parent
         calls = await listen_for_calls(self._relay, folder / CALLS)
-        local = partial(BoundedConnection, memory=self._memory)
-        drivers = await listen_for_driver(self._drivers, self._serve_bridge, folder, local)
+        drivers = await listen_for_driver(self._drivers, partial(self._serve_one, None), folder, local)
         try:
             on_listening(server.sockets[0].getsockname()[1])
             with Progress("receiving") as progress:
@@ -288,11 +288,9 @@ class Receiver:
         changed, self._flow = flow != self._flow, flow
         return changed
 
-    async def _serve_one(self, door: Door, socket: ServerConnection) -> None:
-        door.let_in(socket.transport.get_extra_info("socket").fileno())
-        await self._serve_bridge(socket)
-
-    async def _serve_bridge(self, socket: ServerConnection) -> None:
+    async def _serve_one(self, door: Door | None, socket: ServerConnection) -> None:
+        if door is not None:
+            door.let_in(socket.transport.get_extra_info("socket").fileno())
         self._vitals.connections += 1
         assert isinstance(socket, BoundedConnection)
         socket.begin()

@@ -51,7 +51,8 @@ def driven(letter: str = "a", **changes: object) -> Hello:
 def heard(connection: ClientConnection) -> ToDriver:
     told = connection.recv(timeout=60)
     assert isinstance(told, bytes)
-    return to_driver(told)
+    message: ToDriver = to_driver(told)
+    return message
 
 
 def test_frames_reach_the_driver_and_chunks_the_bridge_that_they_are_for_alone(receiver: ThreadedReceiver) -> None:
