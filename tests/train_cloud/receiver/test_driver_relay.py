@@ -14,6 +14,7 @@ from experience.environment import racing
 from racing.task import TaskConfig
 from racing.track import Track
 from racing.track_text import track_hash, track_text
+from runtime.socket_path import short_path
 from tests.support.cloud_drives import driven_run
 from tests.support.receivers import Client, ThreadedReceiver
 from tests.support.telemetry import frame, stream_hello
@@ -37,7 +38,8 @@ def receiver(tmp_path: Path) -> Iterator[ThreadedReceiver]:
 @contextlib.contextmanager
 def driver(receiver: ThreadedReceiver) -> Iterator[ClientConnection]:
     with socket.socket(socket.AF_UNIX) as calling:
-        calling.connect(str(receiver.store.path.parent / "driver.sock"))
+        with short_path(receiver.store.path.parent / "driver.sock") as short:
+            calling.connect(short)
         with unix_connect(
             sock=calling, subprotocols=[Subprotocol(PROTOCOL)], compression=None, close_timeout=1
         ) as connection:
