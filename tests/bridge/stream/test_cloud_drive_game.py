@@ -30,16 +30,18 @@ def arrived(site: DrivenSite) -> list[Batch]:
     return stored_batches(site.receiver, racing().spaces.layout)
 
 
-def test_it_laps_cleanly_and_a_pause_and_a_human_are_no_experience(site: DrivenSite, tmp_path: Path) -> None:
+def test_it_laps_cleanly_and_a_pause_is_no_experience(site: DrivenSite, tmp_path: Path) -> None:
     with FakeGame(tmp_path, "seed:7:1200") as game:
         game.live()
         options = ["--spool", str(tmp_path / "spool"), "--seed", "3"]
         bridge = GameBridge(game, tmp_path, "cloud-drive", *options, uri=site.uri)
         try:
-            wait_until(lambda: any(b.laps for b in arrived(site)), "a lap", LAP_SECONDS, every=0.5)
+            wait_until(lambda: any(b.laps for b in arrived(site)), "a lap", LAP_SECONDS, every=1.0)
+            # A busy machine may have interrupted it before.
+            ended = len(reasons(site))
             game.tell("mode", mode="pause")
             bridge.says("waiting for the game")
-            wait_until(lambda: bool(reasons(site)), "the episode's end")
+            wait_until(lambda: len(reasons(site)) > ended, "the episode's end")
             before = sum(batch.steps for batch in arrived(site))
             packet = game.truth()["graphics_packet"]
             wait_until(lambda: game.truth()["graphics_packet"] > packet + 60, "time to pass")
@@ -48,13 +50,13 @@ def test_it_laps_cleanly_and_a_pause_and_a_human_are_no_experience(site: DrivenS
             wait_until(lambda: sum(b.steps for b in arrived(site)) > before + 60, "it drives on", every=0.2)
             bridge.process.send_signal(signal.SIGINT)
             assert bridge.process.wait(120) == ExitCode.OK, bridge.text
-            wait_until(lambda: len(reasons(site)) == 2, "the end")
+            wait_until(lambda: reasons(site)[-1] == "stopped", "the end")
         finally:
             bridge.process.kill()
             bridge.process.wait()
     batches = arrived(site)
     assert all(lap.clean for batch in batches for lap in batch.laps)
-    assert reasons(site) == ["interrupted", "stopped"]
+    assert set(reasons(site)) == {"interrupted", "stopped"}
     assert {int(version) for batch in batches for version in batch.policy_versions} == {NOBODY}
 
 
