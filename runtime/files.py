@@ -14,12 +14,13 @@ from pathlib import Path
 def write_private(file: Path, content: bytes, mode: int = 0o600) -> None:
     """Write `file` at once and completely, in place of what is there; readable by its owner alone, or as `mode` says.
 
-    On Windows, which knows no such mode, the folder's rights hold. When this returns the content is on the disk. Raises
-    OSError, and `file` is then as it was.
+    On Windows, which knows no such mode, the folder's rights hold. When this returns the content is on the disk, under
+    its name. Raises OSError; `file` is then whole, and as it was unless only its name did not reach the disk.
     """
     with _draft(file, content) as draft:
         draft.chmod(mode)
         draft.replace(file)
+    sync_folder(file.parent)
 
 
 def create_private(file: Path, content: bytes) -> bool:
@@ -30,6 +31,7 @@ def create_private(file: Path, content: bytes) -> bool:
             os.link(draft, file)
         except FileExistsError:
             return False
+    sync_folder(file.parent)
     return True
 
 

@@ -86,4 +86,5 @@ def test_an_expired_certificate_is_told_and_served_and_one_for_another_name_is_n
     with receiver_process(config_in(tmp_path, s3), tmp_path / "work") as receiver:
         assert receiver.process.wait(120) == ExitCode.USAGE
         assert "is for racing.example.org, not for localhost (public_host)" in receiver.log_text()
+        assert not (receiver.folder / "pairing.txt").exists(), "nobody listens where the last one led"
         assert "Traceback" not in receiver.log_text()
