@@ -162,9 +162,12 @@ def test_make_hands_the_options_over(target: str) -> None:
 @pytest.mark.parametrize("target", OPERATOR)
 def test_a_run_of_ones_own_is_named_by_its_file_where_that_can_be(target: str) -> None:
     done = make(target, "RUN=my run.json")
-    if target in ("status", "logs", "fetch", "report", "stop", "pair"):
+    if target in ("status", "logs", "fetch", "report", "stop", "pair", "dashboard-link"):
         assert given_by(done)["AC_RUN_FILE"] == "my run.json"
     else:
         # What starts or costs is the cloud's run alone.
         assert done.returncode == ExitCode.USAGE
-        assert f"make {target} is for the cloud's run; RUN= goes with status logs fetch report stop pair" in done.stderr
+        assert (
+            f"make {target} is for the cloud's run; RUN= goes with status logs fetch report stop pair dashboard-link"
+            in done.stderr
+        )
