@@ -47,8 +47,10 @@ class FrameMaker:
         self._follow(time, float(at.s[0]))
         self._valid &= int(state.wheels_out[0]) <= OFF_WHEELS
         place, gap = float(at.s[0]), float(at.gap[0])
-        slim = slim_of(state, place, gap, self._laps, time - self._began, self._valid)
-        return None if slim is None else msgspec.structs.replace(slim, time=time, **known_of(state))
+        slim = slim_of(state, place, gap, self._laps, time - self._began)
+        if slim is None:
+            return None
+        return msgspec.structs.replace(slim, time=time, valid=self._valid, **known_of(state))
 
     def _follow(self, time: float, place: float) -> None:
         """Begin a lap where the car has crossed the line, at the moment that lies between the two states."""
