@@ -10,6 +10,7 @@ from bridge.stream.chunk_player import (
     EASE_RATE,
     GENTLE_BRAKE,
     HOLD_SECONDS,
+    MOST_BLIND,
     MOST_HELD,
     PEDAL_RATE,
     STEER_RATE,
@@ -153,6 +154,17 @@ def test_the_last_action_is_held_until_the_chunk_expires_and_no_longer_than_a_se
     held = played.count(Playing.HELD)
     assert round(MOST_HELD / PERIOD) - 1 <= held <= round(MOST_HELD / PERIOD) + 1
     assert played[-1] is Playing.WATCHDOG
+
+
+def test_a_long_chunk_is_not_driven_by_blindly_to_its_end() -> None:
+    drive = Drive()
+    long = ControlChunk(1, 100.0, 100.05, 1.0, ((0.0, 1.0),) * 256, 1e9, 3)
+    assert drive.player.take(long, 100.0) is None
+
+    played = drive.steps(round(MOST_BLIND / PERIOD) + 20)
+
+    assert played[10].pedal == 1.0
+    assert {one.playing for one in played[-19:]} == {Playing.WATCHDOG}
 
 
 ANYTHING = st.builds(
