@@ -130,7 +130,7 @@ class ChunkPlayer:
             return Refusal.OTHER_EPISODE
         if (chunk.observed, chunk.number) <= self._newest:
             return Refusal.OLD
-        return Refusal.PAST if chunk.expires <= now else None
+        return Refusal.PAST if _expires(chunk) <= now else None
 
     def action(self, now: float) -> Played:
         """What to apply from `now` on, until the next call."""

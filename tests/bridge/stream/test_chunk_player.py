@@ -105,6 +105,15 @@ def test_chunks_from_the_past_are_refused_and_counted() -> None:
     assert player.counts == {"past": 1, "old": 2, "other_episode": 1, "watchdog": 1}
 
 
+def test_a_spent_chunk_takes_no_live_ones_place() -> None:
+    drive = Drive()
+    assert drive.player.take(chunk(1, 97.9, [(0.5, 0.5)] * 100), 100.0) is None
+    # It says that it is good for ever; its only action was due a while ago, and is held for a second at most.
+    assert drive.player.take(chunk(2, 98.0, [(0.9, 0.9)], held=1e6), 100.0) is Refusal.PAST
+
+    assert {one.chunk for one in drive.steps(10)} == {1}
+
+
 def test_times_of_another_clock_are_refused_and_measure_nothing() -> None:
     player = ChunkPlayer(PERIOD)
     for first, observed in ((200.0, 200.0), (106.0, 100.0), (99.0, 100.0)):
