@@ -1,7 +1,8 @@
 """Streams a car's frames to the receiver, from the first to an orderly end, and says what became of them.
 
-Kept, frames wait in a spool until the receiver has them: none is lost, whatever is cut or killed. Not kept, the newest
-wins: what cannot be sent at once is dropped. Frames that an earlier stream has kept in the same spool are sent too.
+Kept, frames wait in a spool until the receiver has them: whatever is cut or killed, at most those of the newest second
+are lost, which no batch holds yet, and what a full disk did not take. Not kept, the newest wins: what cannot be sent at
+once is dropped. Frames that an earlier stream has kept in the same spool are sent too.
 """
 
 import logging
@@ -38,7 +39,7 @@ class Settings:
 
     Attributes:
         rate: frames a second at most, Hz.
-        keep: lose nothing while the link is down; else the newest wins.
+        keep: lose nothing because the link is down; else the newest wins.
         batch: frames to a batch, where they are kept.
         text: speak JSON, not MessagePack.
         redial_seconds: between two calls while nobody answers; None for the link's own.
