@@ -15,7 +15,7 @@ from pathlib import Path
 from bridge.assetto_corsa.reading.memory import GameError
 from bridge.driving.garage import UNUSABLE, SettingsError, exit_code_of, software
 from bridge.link.exchange import Introduction
-from bridge.link.link import Driven, Link
+from bridge.link.link import Link
 from bridge.spool import Spool
 from bridge.stream.frames import FrameMaker
 from bridge.stream.sinks import SIGNATURE, Keeper, Newest, Sink, batch_of
@@ -129,8 +129,8 @@ def _send(source: Source, sink: Sink, link: Link, stop: threading.Event) -> tupl
                 maker.interrupt()
             elif (frame := maker.frame(state)) is not None:
                 sink.put(frame)
+                # Nobody is told that steps were driven: a frame is none, and none is experience.
                 count += 1
-                link.driven = Driven(count)
             if stop.is_set() or link.refusal is not None:
                 break
     except GameError as error:

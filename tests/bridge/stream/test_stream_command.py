@@ -30,6 +30,7 @@ from tests.support.recordings import along, write
 from tests.support.runs import run_config
 from tests.support.telemetry import written_rows
 from tests.support.waiting import wait_until
+from train_cloud.bridge_table import standings
 from train_cloud.live_file import read_live
 from train_cloud.receiver.telemetry_files import TelemetryFiles
 from train_cloud.run_config import RunConfig
@@ -154,6 +155,8 @@ def test_what_is_not_kept_is_dropped_while_the_link_is_down_and_the_newest_arriv
             wait_until(lambda: len(written_rows(tmp_path / "telemetry")) == 1, "the newest came")
             release.set()
             wait_until(lambda: len(written_rows(tmp_path / "telemetry")) == 2, "and the one after it")
+            wait_until(lambda: bool(standings(receiver.store)), "how it stands is known")
+            assert standings(receiver.store)[0].steps_per_second == 0.0, "nothing is driven for the run"
             stop.set()
             work.join(60)
     finally:
