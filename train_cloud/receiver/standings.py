@@ -21,7 +21,7 @@ from train_cloud.receiver.live import LiveCars
 from train_cloud.run_folder.files import LIVE
 from train_cloud.spot_table import Spot, put_spots, spots
 from train_cloud.store import Store, StoreError
-from wire.messages import Hello, Report, Telemetry
+from wire.messages import Hello, Report, Role, Telemetry
 
 WRITE_SECONDS: Final = 1.0
 PROCESS: Final = "receiver"
@@ -46,7 +46,7 @@ class Standings:
         """A bridge was welcomed."""
         self._live.joined(hello)
         who = (hello.stream, hello.bridge, hello.role, hello.software)
-        alone = hello.real_time and hello.cars == 1
+        alone = hello.role == Role.COLLECT and hello.real_time and hello.cars == 1
         self._note(BridgeStanding(*who, True, time.time(), hello.weights_version, real_time=alone))
 
     def reported(self, stream: str, report: Report) -> None:
