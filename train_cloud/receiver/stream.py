@@ -24,7 +24,6 @@ from train_cloud.receiver.standings import Standings
 from train_cloud.receiver.telemetry_files import MOST_STREAMS, Frames, TelemetryFiles
 from train_cloud.run_config import RunConfig
 from train_cloud.store import Store, StoreError
-from train_cloud.track_table import any_track
 from wire.delivery import Inbox, Verdict
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
@@ -120,7 +119,6 @@ class Streams:
         check_alone(hello, (other.hello for other in self._sessions.values()))
         try:
             lap = await asyncio.to_thread(self._shortest_lap, hello.track)
-            wants_track = lap is None and await asyncio.to_thread(self._may_be_the_runs, hello.track)
         except StoreError as error:
             text = f"The stream cannot be begun. {error}"
             raise PeerError(ErrorCode.DISK_FULL, text, CloseCode.TRY_AGAIN_LATER) from None
@@ -131,6 +129,7 @@ class Streams:
         self._sessions[hello.stream] = session
         through = session.stored
         welcome = Welcome(self._config.run_id, through, through, 0, 0, self._config.max_lead_steps)
+        wants_track = lap is None and self._is_chosen(hello.track)
         connection.post(msgspec.structs.replace(welcome, wants_track=wants_track, takes_telemetry=True))
         self._standings.joined(hello)
         for listener in self._listeners:
@@ -183,17 +182,16 @@ class Streams:
 
     async def announced(self, session: "_Session", content: bytes) -> None:
         """A bridge says what its track is; PeerError for another one than it named."""
-        if await asyncio.to_thread(self._may_be_the_runs, session.hello.track):
+        if self._is_chosen(session.hello.track):
             session.shortest_lap = await announced_lap(self._store, session.hello.track, content)
 
     def stored_through(self, stream: str) -> int:
         """Through which batch the stream has come."""
         return self._taken.get(stream, 0) if self._files is None else self._files.stored_through(stream)
 
-    def _may_be_the_runs(self, track_hash: str | None) -> bool:
-        """Whether the run has no other track, whose place on the map this one would take."""
-        chosen = self._config.environment.track
-        return track_hash is not None and (track_hash == chosen or (chosen is None and not any_track(self._store)))
+    def _is_chosen(self, track_hash: str | None) -> bool:
+        """Whether run.json names this track; where it names none, who drives for the run says what its track is."""
+        return track_hash is not None and track_hash == self._config.environment.track
 
     async def _keep_writing(self, files: TelemetryFiles) -> None:
         while True:

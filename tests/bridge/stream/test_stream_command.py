@@ -20,7 +20,8 @@ from bridge.stream.streaming import Settings, stream
 from racing.car import CarState
 from racing.lap import played_states
 from racing.recorded_car import RecordedCar
-from racing.track import Track
+from racing.track import Track, parse_track
+from racing.track_text import track_hash, track_text
 from runtime.exit_codes import ExitCode
 from tests.support.bridge_processes import ROOT, bridge_process
 from tests.support.fault_proxy import FaultProxy
@@ -202,7 +203,10 @@ def test_kept_frames_go_on_as_a_new_stream_where_a_new_receiver_has_written_noth
 def test_a_simulated_car_streams_json_until_it_is_stopped(
     s3: MotoS3, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with receiver_process(config_of(s3), tmp_path / "instance", "--show-telemetry") as receiver:
+    config = config_of(s3)
+    chosen = msgspec.structs.replace(config.environment, track=track_hash(track_text(parse_track(SEED))))
+    config = msgspec.structs.replace(config, environment=chosen)
+    with receiver_process(config, tmp_path / "instance", "--show-telemetry") as receiver:
         arguments = ["--car", "simulated", "--track", SEED, "--json", "--rate", "20"]
         with bridge_process(receiver, tmp_path, "stream", *arguments) as bridge:
             live = tmp_path / "instance" / "live.json"
