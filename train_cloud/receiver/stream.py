@@ -159,8 +159,9 @@ class Streams:
             for frame in frames:
                 listener.heard(session.hello.stream, frame)
         newest = frames[-1]
-        if not session.shortest_lap:
-            # On a track that the run does not have, no place can be shown.
+        length = session.shortest_lap * FASTEST_MEAN_SPEED + 0.01
+        if not session.shortest_lap or (newest.place is not None and newest.place > length):
+            # It is none on the run's track; kept frames may be of another than the bridge drives on now.
             newest = msgspec.structs.replace(newest, place=None)
         stream = session.hello.stream
         self._standings.told(stream, newest, session.shortest_lap)
@@ -295,10 +296,5 @@ class _Session:
             self.connection.post(Error(ErrorCode.OUT_OF_ORDER, f"{text}Send from batch {expected}."))
 
     def _take(self, number: int | None, frames: tuple[Telemetry, ...]) -> None:
-        length = self.shortest_lap * FASTEST_MEAN_SPEED + 0.01
-        for frame in frames:
-            if self.shortest_lap and frame.place is not None and frame.place > length:
-                text = f"A frame has the place {frame.place:.1f} m, and the track is {length:.1f} m long."
-                raise PeerError(ErrorCode.BAD_MESSAGE, text, CloseCode.INVALID_DATA)
         self._newest, self._count = frames[-1], self._count + len(frames)
         self._streams.take(self, number, frames)

@@ -111,11 +111,13 @@ def test_the_runs_track_is_kept_and_places_on_it_are_shown(on_track: ThreadedRec
         wait_until(lambda: (shown := car(receiver)) is not None and shown.place == 100.0, "the place is shown")
     with receiver.client() as client:
         assert not client.begin(stream_hello(track=track_hash(TEXT))).wants_track
-        client.say(frame(0, place=TRACK.length + 1.0, gap=2.0))
-        assert client.close_code() == CloseCode.INVALID_DATA
-        error = client.heard[-1]
-        assert isinstance(error, Error)
-        assert (error.code, "and the track is" in error.text) == (ErrorCode.BAD_MESSAGE, True)
+        # As of frames that were kept on a longer track.
+        client.say(batch(1, 0, place=TRACK.length + 1.0, gap=2.0, speed=7.0))
+        assert client.hear(Ack) == Ack(1, 1)
+        wait_until(lambda: (shown := car(receiver)) is not None and shown.speed == 7.0, "its figures are shown")
+        shown = car(receiver)
+        assert shown is not None
+        assert shown.place is None
 
 
 def test_a_track_that_is_not_the_runs_takes_nobodys_place_on_the_map(receiver: ThreadedReceiver) -> None:
