@@ -46,6 +46,8 @@ MOST_FRAMES: Final = 1000
 """A second, of one bridge; a faster one is read more slowly."""
 MAX_PENDING: Final = 1024
 """Frames of a bridge that may wait for the disk; beyond it batches are read more slowly, and single frames dropped."""
+AGAIN_SECONDS: Final = 1.0
+"""After the disk has not taken telemetry, it is tried again."""
 SHOW_SECONDS: Final = 0.25
 """Between two lines about a bridge."""
 
@@ -195,6 +197,7 @@ class Streams:
         return track_hash is not None and track_hash == self._config.environment.track
 
     async def _keep_writing(self, files: TelemetryFiles) -> None:
+        failing = False
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -205,7 +208,9 @@ class Streams:
                 await asyncio.to_thread(files.write, [frames for _, frames in taken])
             except OSError as error:
                 failed = error.strerror or type(error).__name__
-                _log.warning("telemetry cannot be written", extra=fields(reason=failed))
+                if not failing:
+                    _log.warning("telemetry cannot be written", extra=fields(reason=failed))
+            failing = bool(failed)
             for session, heard in taken:
                 session.written(len(heard.frames))
             for session in {id(session): session for session, heard in taken if heard.number is not None}.values():
@@ -213,6 +218,8 @@ class Streams:
                     session.refuse_batches(failed)
                 else:
                     session.acknowledge(files.stored_through(session.hello.stream))
+            if failed:
+                await asyncio.sleep(AGAIN_SECONDS)
 
     async def _keep_showing(self, show: Callable[[str], None]) -> None:
         while True:

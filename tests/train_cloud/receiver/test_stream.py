@@ -199,7 +199,7 @@ def test_written_frames_are_acknowledged_when_they_are_on_the_disk_and_over_a_re
     assert [row["time"] for row in written_rows(tmp_path / "telemetry")] == [100.0, 0.0, 1.0, 2.0, 3.0]
 
 
-def test_a_gap_is_told_and_a_full_disk_too_and_both_mend(tmp_path: Path) -> None:
+def test_a_gap_is_told_and_a_full_disk_too_and_both_mend(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with receiving(tmp_path, writes=True) as receiver, receiver.client() as client:
         client.begin(stream_hello())
         client.say(batch(2, 5))
@@ -212,6 +212,10 @@ def test_a_gap_is_told_and_a_full_disk_too_and_both_mend(tmp_path: Path) -> None
         full = client.hear(Error)
         assert full.code == ErrorCode.DISK_FULL
         assert "Send again from batch 1 in a while." in full.text
+        for number in range(10):
+            client.say(frame(number))
+            client.round_trip()
+        assert caplog.text.count("telemetry cannot be written") == 1
         file.rmdir()
         client.say(batch(1, 0))
         client.say(batch(2, 1))
