@@ -206,6 +206,12 @@ def test_a_simulated_car_streams_json_until_it_is_stopped(
     config = config_of(s3)
     chosen = msgspec.structs.replace(config.environment, track=track_hash(track_text(parse_track(SEED))))
     config = msgspec.structs.replace(config, environment=chosen)
+    said = [""]
+
+    def told() -> bool:
+        said.append(capfd.readouterr().out)
+        return re.search(r"^\[#\d+\] \d+\.\d km/h  lap 1  valid$", "".join(said), re.M) is not None
+
     with receiver_process(config, tmp_path / "instance", "--show-telemetry") as receiver:
         arguments = ["--car", "simulated", "--track", SEED, "--json", "--rate", "20"]
         with bridge_process(receiver, tmp_path, "stream", *arguments) as bridge:
@@ -215,9 +221,9 @@ def test_a_simulated_car_streams_json_until_it_is_stopped(
                 "its place is shown",
             )
             wait_until(lambda: len(written_rows(tmp_path / "instance" / "telemetry")) > 10, "some frames came")
+            wait_until(told, "people are told")
             bridge.send_signal(signal.SIGINT)
             assert bridge.wait(60) == ExitCode.OK, (tmp_path / "bridge.log").read_text()
-    assert re.search(r"^\[#\d+\] \d+\.\d km/h  lap 1  valid$", capfd.readouterr().out, re.M)
     assert "the newest wins" in (tmp_path / "bridge.log").read_text()
 
 
