@@ -61,7 +61,7 @@ class Listener(Protocol):
         """A bridge was welcomed."""
 
     def heard(self, stream: str, frame: Telemetry) -> None:
-        """A new frame of it came; frames that come again are left out."""
+        """A new frame of it came; frames that come again are left out, and it may not be on the disk yet."""
 
     def left(self, stream: str) -> None:
         """Its connection has ended."""
@@ -88,7 +88,7 @@ class Streams:
         self._sessions: dict[str, _Session] = {}
         self._listeners: list[Listener] = []
         self._taken: dict[str, int] = {}
-        """Through which batch streams came that are not written, the newest last."""
+        """Through which batch each stream has been heard, the newest last; where they are not written, stored, too."""
         self._waiting: deque[tuple[_Session, Frames]] = deque()
         self._wake = asyncio.Event()
 
@@ -155,29 +155,36 @@ class Streams:
             if self._show is not None:
                 tasks.create_task(self._keep_showing(self._show))
 
-    def take(self, session: "_Session", number: int | None, frames: tuple[Telemetry, ...]) -> None:
-        """New frames of a bridge."""
-        for listener in self._listeners:
-            for frame in frames:
-                listener.heard(session.hello.stream, frame)
-        newest = frames[-1]
-        length = session.shortest_lap * FASTEST_MEAN_SPEED + 0.01
-        if not session.shortest_lap or (newest.place is not None and newest.place > length):
-            # It is none on the run's track; kept frames may be of another than the bridge drives on now.
-            newest = msgspec.structs.replace(newest, place=None)
+    def take(self, session: "_Session", number: int | None, frames: tuple[Telemetry, ...]) -> bool:
+        """Frames of a bridge; whether they are heard for the first time, and not again because a disk was full."""
         stream = session.hello.stream
-        self._standings.told(stream, newest, session.shortest_lap)
+        new = number is None or number > self._taken.get(stream, 0)
+        if new:
+            self._tell(session, frames)
+        if number is not None and new:
+            self._taken.pop(stream, None)
+            self._taken[stream] = number
+            if len(self._taken) > MOST_STREAMS:
+                del self._taken[next(iter(self._taken))]
         if self._files is None:
             if number is not None:
-                self._taken.pop(stream, None)
-                self._taken[stream] = number
-                if len(self._taken) > MOST_STREAMS:
-                    del self._taken[next(iter(self._taken))]
                 session.acknowledge(number)
         elif number is not None or session.pending < MAX_PENDING:
             session.pending += len(frames)
             self._waiting.append((session, Frames(stream, session.hello.bridge, number, time.time(), frames)))
             self._wake.set()
+        return new
+
+    def _tell(self, session: "_Session", frames: tuple[Telemetry, ...]) -> None:
+        stream, newest = session.hello.stream, frames[-1]
+        for listener in self._listeners:
+            for frame in frames:
+                listener.heard(stream, frame)
+        length = session.shortest_lap * FASTEST_MEAN_SPEED + 0.01
+        if not session.shortest_lap or (newest.place is not None and newest.place > length):
+            # It is none on the run's track; kept frames may be of another than the bridge drives on now.
+            newest = msgspec.structs.replace(newest, place=None)
+        self._standings.told(stream, newest, session.shortest_lap)
 
     def reported(self, stream: str, report: Report) -> None:
         """A bridge said how it stands."""
@@ -303,5 +310,5 @@ class _Session:
             self.connection.post(Error(ErrorCode.OUT_OF_ORDER, f"{text}Send from batch {expected}."))
 
     def _take(self, number: int | None, frames: tuple[Telemetry, ...]) -> None:
-        self._newest, self._count = frames[-1], self._count + len(frames)
-        self._streams.take(self, number, frames)
+        if self._streams.take(self, number, frames):
+            self._newest, self._count = frames[-1], self._count + len(frames)

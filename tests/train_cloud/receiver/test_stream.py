@@ -200,7 +200,9 @@ def test_written_frames_are_acknowledged_when_they_are_on_the_disk_and_over_a_re
 
 
 def test_a_gap_is_told_and_a_full_disk_too_and_both_mend(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    listener = Heard()
     with receiving(tmp_path, writes=True) as receiver, receiver.client() as client:
+        receiver.receiver.streams.subscribe(listener)
         client.begin(stream_hello())
         client.say(batch(2, 5))
         gap = client.hear(Error)
@@ -213,14 +215,15 @@ def test_a_gap_is_told_and_a_full_disk_too_and_both_mend(tmp_path: Path, caplog:
         assert full.code == ErrorCode.DISK_FULL
         assert "Send again from batch 1 in a while." in full.text
         for number in range(10):
-            client.say(frame(number))
+            client.say(frame(100 + number))
             client.round_trip()
         assert caplog.text.count("telemetry cannot be written") == 1
         file.rmdir()
         client.say(batch(1, 0))
         client.say(batch(2, 1))
         client.hear(Ack, lambda ack: ack.stored_through == 2)
-    assert [row["time"] for row in written_rows(tmp_path / "telemetry")] == [0.0, 1.0]
+    assert [row["time"] for row in written_rows(tmp_path / "telemetry") if "batch" in row] == [0.0, 1.0]
+    assert [said[1] for said in listener.said if said[0] == "a" * 32].count(0.0) == 1
 
 
 WRONG: dict[str, str | bytes] = {
