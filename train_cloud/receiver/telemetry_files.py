@@ -2,8 +2,9 @@
 
 Promises that frames whose `write` returned are on the disk, and that each numbered batch is there once, whatever is
 killed and when: after the lines, `position.json` is replaced, which says how long the newest file is and how far each
-stream has come; what a file holds beyond that was never acknowledged, and is cut off at the next start. The oldest
-files are deleted when all together grow beyond the limit. For one thread at a time, and one process.
+stream has come; what a file holds beyond that was never acknowledged, and is cut off at the next start. Without that
+position, what lies there is left as it is, and a new file begun. The oldest files are deleted when all together grow
+beyond the limit. For one thread at a time, and one process.
 """
 
 import importlib.util
@@ -71,10 +72,9 @@ class TelemetryFiles:
         self.folder, self._form, self._limit = folder, form, limit_bytes
         self._file_bytes = min(_FILE_BYTES, limit_bytes // _FILES)
         folder.mkdir(parents=True, exist_ok=True)
-        self._at = _Position()
-        with suppress(FileNotFoundError, msgspec.MsgspecError):
-            self._at = msgspec.json.decode((folder / _POSITION).read_bytes(), type=_Position)
+        self._at = self._position()
         self._recover()
+        self._commit(self._at)
 
     def stored_through(self, stream: str) -> int:
         """The newest batch of the stream that is on the disk; 0 for none."""
@@ -124,6 +124,20 @@ class TelemetryFiles:
     def _path(self, number: int) -> Path:
         return self.folder / f"telemetry-{number:06d}.jsonl"
 
+    def _position(self) -> _Position:
+        """What was committed; after files of which nothing is known a new one begins."""
+        at, newest = _Position(), max(map(_number, self.folder.glob("telemetry-*")), default=0)
+        try:
+            at = msgspec.json.decode((self.folder / _POSITION).read_bytes(), type=_Position)
+        except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            if newest:
+                _log.warning(
+                    "nothing says how far telemetry was written; a new file begins, and batches may come twice",
+                    extra=fields(folder=self.folder, reason=type(error).__name__),
+                )
+                return _Position(newest + 1)
+        return at if newest <= at.file else _Position(newest + 1, 0, at.streams)
+
     def _recover(self) -> None:
         """Cut off what was not committed, and finish what a kill has kept from being finished."""
         newest = self._path(self._at.file)
@@ -166,6 +180,12 @@ class TelemetryFiles:
                 return
             file.unlink()
             used -= sizes[file]
+
+
+def _number(file: Path) -> int:
+    """That of a file of telemetry; 0 for what is none."""
+    digits = file.stem.removeprefix("telemetry-")
+    return int(digits) if digits.isdecimal() else 0
 
 
 def _lines(heard: Frames) -> bytes:

@@ -95,6 +95,30 @@ def test_a_file_that_somebody_took_away_stops_nobody(tmp_path: Path) -> None:
     assert times(tmp_path) == [1.0]
 
 
+@pytest.mark.parametrize("position", [None, b'{"file": 1, "si', b"\xff{}"])
+def test_without_a_readable_position_nothing_that_was_written_is_touched(
+    tmp_path: Path, position: bytes | None
+) -> None:
+    TelemetryFiles(tmp_path, "jsonl", LIMIT).write([batch(1, 0)])
+    said = tmp_path / "position.json"
+    said.unlink()
+    if position is not None:
+        said.write_bytes(position)
+    files = TelemetryFiles(tmp_path, "jsonl", LIMIT)
+    assert files.stored_through(STREAM) == 0
+    files.write([batch(1, 1)])
+    assert times(tmp_path) == [0.0, 1.0]
+    assert TelemetryFiles(tmp_path, "jsonl", LIMIT).stored_through(STREAM) == 1
+
+
+def test_files_that_came_after_the_position_are_not_written_over(tmp_path: Path) -> None:
+    TelemetryFiles(tmp_path, "jsonl", LIMIT).write([batch(1, 0)])
+    (tmp_path / "telemetry-000002.jsonl").write_bytes(b'{"time":7.0}\n')
+    files = TelemetryFiles(tmp_path, "jsonl", LIMIT)
+    files.write([batch(2, 1)])
+    assert times(tmp_path) == [0.0, 7.0, 1.0]
+
+
 @pytest.mark.slow
 def test_whole_files_become_parquet_also_after_a_kill_in_between(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
