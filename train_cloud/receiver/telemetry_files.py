@@ -11,14 +11,13 @@ import importlib.util
 import logging
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from runtime.files import write_private
+from runtime.files import sync_folder, write_private
 from runtime.logs import fields
 from wire.messages import Telemetry
 
@@ -81,7 +80,7 @@ class TelemetryFiles:
         return self._at.streams.get(stream, 0)
 
     def write(self, heard: Iterable[Frames]) -> None:
-        """Bring all of it to the disk, or nothing. Raises OSError, and it can be tried again.
+        """Bring all of it to the disk. Raises OSError where that is not sure, and it can be tried again.
 
         A batch that does not follow on what is there of its stream is left out.
         """
@@ -112,14 +111,9 @@ class TelemetryFiles:
 
     def _commit(self, position: _Position) -> None:
         write_private(self.folder / _POSITION, msgspec.json.encode(position), 0o644)
+        # It holds from now on, also where a power cut might yet undo it.
         self._at = position
-        with suppress(OSError):
-            # Windows opens no folders.
-            descriptor = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        sync_folder(self.folder)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"telemetry-{number:06d}.jsonl"

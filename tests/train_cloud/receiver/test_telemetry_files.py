@@ -1,5 +1,6 @@
 """Telemetry's files: what was written is there once, whatever a kill left behind, and they keep to their limit."""
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.telemetry import frame, written_rows
+from train_cloud.receiver import telemetry_files
 from train_cloud.receiver.telemetry_files import Form, Frames, NoParquet, TelemetryFiles
 from wire.messages import Telemetry
 
@@ -65,6 +67,23 @@ def test_a_disk_that_takes_nothing_costs_nothing_that_was_there(tmp_path: Path) 
     (tmp_path / "position.json").rmdir()
     files.write([batch(2, 5), batch(3, 6)])
     assert times(tmp_path) == [0.0, 5.0, 6.0]
+
+
+def test_a_folder_that_cannot_be_brought_to_the_disk_is_an_error_and_then_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = TelemetryFiles(tmp_path, "jsonl", LIMIT)
+
+    def failing(folder: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(folder))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(telemetry_files, "sync_folder", failing)
+        with pytest.raises(OSError, match="Input/output error"):
+            files.write([batch(1, 0)])
+    files.write([batch(1, 0), batch(2, 1)])
+    assert times(tmp_path) == [0.0, 1.0]
+    assert TelemetryFiles(tmp_path, "jsonl", LIMIT).stored_through(STREAM) == 2
 
 
 def filled(folder: Path, form: Form, batches: int) -> TelemetryFiles:
