@@ -166,7 +166,7 @@ class Receiver:
         (self.store.path.parent / WARNING).unlink(missing_ok=True)
         self._poll_store()
         self._writer.start()
-        keeping = asyncio.gather(self._standings.keep(), self.streams.keep())
+        keeping = asyncio.gather(self._standings.keep(), self.streams.keep(self._on_crash))
         door = Door(self.config.listen_host, self.config.listen_port, self.config.max_bridges)
         self._loop.set_exception_handler(on_loop_error)
         server = await serve(

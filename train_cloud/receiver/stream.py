@@ -147,13 +147,20 @@ class Streams:
                     listener.left(hello.stream)
             _log.info("a bridge streams no more", extra=fields(bridge=hello.bridge, stream=hello.stream))
 
-    async def keep(self) -> None:
-        """Write and show what comes, until cancelled; in other threads, since a disk or terminal may be slow."""
-        async with asyncio.TaskGroup() as tasks:
-            if self._files is not None:
-                tasks.create_task(self._keep_writing(self._files))
-            if self._show is not None:
-                tasks.create_task(self._keep_showing(self._show))
+    async def keep(self, on_crash: Callable[[], None]) -> None:
+        """Write and show what comes, until cancelled; in other threads, since a disk or terminal may be slow.
+
+        `on_crash` is called where that ends by an error: batches would wait for it for ever.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                if self._files is not None:
+                    tasks.create_task(self._keep_writing(self._files))
+                if self._show is not None:
+                    tasks.create_task(self._keep_showing(self._show))
+        except Exception:
+            _log.exception("telemetry is written and shown no more")
+            on_crash()
 
     def take(self, session: "_Session", number: int | None, frames: tuple[Telemetry, ...]) -> bool:
         """Frames of a bridge; whether they are heard for the first time, and not again because a disk was full."""

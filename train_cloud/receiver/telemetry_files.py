@@ -7,7 +7,6 @@ position, what lies there is left as it is, and a new file begun. The oldest fil
 beyond the limit. For one thread at a time, and one process.
 """
 
-import importlib.util
 import logging
 import os
 from collections.abc import Iterable
@@ -34,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class NoParquet(RuntimeError):
-    """Parquet is chosen, and what writes it is not installed; the text says what to do."""
+    """Parquet is chosen, and what writes it cannot be used; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +62,14 @@ class TelemetryFiles:
     """
 
     def __init__(self, folder: Path, form: Form, limit_bytes: int) -> None:
-        if form == "parquet" and importlib.util.find_spec("pyarrow") is None:
-            raise NoParquet(
-                "Telemetry cannot be written as Parquet: pyarrow is not installed here. Install the extra that has it "
-                "(pip install 'ac-training[export]'), or write JSON lines."
-            )
+        if form == "parquet":
+            try:
+                import pyarrow.parquet  # noqa: F401 - whether it works is known now, and not when a file is full
+            except ImportError as error:
+                raise NoParquet(
+                    f"Telemetry cannot be written as Parquet: pyarrow cannot be imported here ({error}). Install the "
+                    "extra that has it (pip install 'ac-training[export]'), or write JSON lines."
+                ) from error
         self.folder, self._form, self._limit = folder, form, limit_bytes
         self._file_bytes = min(_FILE_BYTES, limit_bytes // _FILES)
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 from train_cloud.live_file import LiveCar, read_live
 from train_cloud.receiver.connection import RATE_SECONDS
 from train_cloud.receiver.stream import MOST_FRAMES
-from train_cloud.receiver.telemetry_files import TelemetryFiles
+from train_cloud.receiver.telemetry_files import Frames, TelemetryFiles
 from train_cloud.run_config import RunConfig
 from train_cloud.track_table import only_track
 from wire.frames import encode_text
@@ -224,6 +224,25 @@ def test_a_gap_is_told_and_a_full_disk_too_and_both_mend(tmp_path: Path, caplog:
         client.hear(Ack, lambda ack: ack.stored_through == 2)
     assert [row["time"] for row in written_rows(tmp_path / "telemetry") if "batch" in row] == [0.0, 1.0]
     assert [said[1] for said in listener.said if said[0] == "a" * 32].count(0.0) == 1
+
+
+class Broken(TelemetryFiles):
+    """Has a defect."""
+
+    def write(self, heard: Iterable[Frames]) -> None:  # noqa: ARG002 - of TelemetryFiles
+        raise RuntimeError("a defect")
+
+
+def test_a_defect_of_what_writes_ends_the_receiver_as_crashed(tmp_path: Path) -> None:
+    running = ThreadedReceiver(CONFIG, tmp_path, telemetry=Broken(tmp_path / "telemetry", "jsonl", 2**24))
+    try:
+        with running.client() as client:
+            client.begin(stream_hello())
+            client.say(batch(1, 0))
+            assert client.close_code() == CloseCode.GOING_AWAY
+        assert running.receiver.crashed
+    finally:
+        running.close()
 
 
 WRONG: dict[str, str | bytes] = {
