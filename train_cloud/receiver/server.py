@@ -340,6 +340,7 @@ class Receiver:
         except StoreError as error:
             text = f"The stream cannot be begun. {error}"
             raise PeerError(ErrorCode.DISK_FULL, text, CloseCode.TRY_AGAIN_LATER) from None
+        self._standings.joined(hello)
         self.environment = run
         connection.socket.protocol.max_message_size = MAX_UP_FRAME_BYTES
         collector = Collector(
@@ -364,7 +365,6 @@ class Receiver:
                 takes_telemetry=hello.track is not None,
             )
         )
-        self._standings.joined(hello)
         if self._weights is not None and self._weights.version != hello.weights_version:
             connection.tell_frame(News.WEIGHTS, self.encoded_weights)
         _log.info(

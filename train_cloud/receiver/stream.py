@@ -124,6 +124,7 @@ class Streams:
         except StoreError as error:
             text = f"The stream cannot be begun. {error}"
             raise PeerError(ErrorCode.DISK_FULL, text, CloseCode.TRY_AGAIN_LATER) from None
+        self._standings.joined(hello)
         connection.socket.protocol.max_message_size = MAX_UP_FRAME_BYTES
         session = _Session(self, connection, hello, self.stored_through(hello.stream), lap or 0.0)
         if (old := self._sessions.get(hello.stream)) is not None:
@@ -133,7 +134,6 @@ class Streams:
         welcome = Welcome(self._config.run_id, through, through, 0, 0, self._config.max_lead_steps)
         wants_track = lap is None and self._is_chosen(hello.track)
         connection.post(msgspec.structs.replace(welcome, wants_track=wants_track, takes_telemetry=True))
-        self._standings.joined(hello)
         for listener in self._listeners:
             listener.joined(hello)
         _log.info("a bridge streams", extra=fields(bridge=hello.bridge, stream=hello.stream, stored_through=through))

@@ -82,6 +82,19 @@ def test_who_only_streams_judges_nothing(receiver: ThreadedReceiver) -> None:
         assert not only(store).real_time
 
 
+def test_a_stream_id_is_no_others_while_it_is_in_use(receiver: ThreadedReceiver) -> None:
+    with watcher(receiver) as store, receiver.client() as client:
+        client.begin(HELLO)
+        with receiver.client() as other:
+            other.say(stream_hello(HELLO.stream, "pc-b"))
+            error = other.hear(Error)
+            assert (error.code, other.close_code()) == (ErrorCode.DUPLICATE_BRIDGE, CloseCode.TRY_AGAIN_LATER)
+            assert "'pc-a', which is here as 'collect'" in error.text
+        client.say(Report(7, 20.0, 0, 0))
+        wait_until(lambda: bool(standings(store)) and only(store).policy_version == 7, "it is told of as before")
+        assert (only(store).role, only(store).connected) == ("collect", True)
+
+
 @pytest.mark.slow
 def test_a_bridge_that_comes_back_is_connected_again(receiver: ThreadedReceiver) -> None:
     with watcher(receiver) as store:
