@@ -1,12 +1,13 @@
 """The doctor records a link over a real receiver and a proxy that delays, and says what it found."""
 
+import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bridge.doctor.link_recording import CannotRecord, round_trips
+from bridge.doctor.link_recording import CannotRecord, _call, round_trips
 from racing.link_model import read_link
 from tests.bridge.commands.test_doctor_command import doctor
 from tests.support.fault_proxy import FaultProxy
@@ -32,6 +33,26 @@ def test_a_delayed_link_is_recorded_and_the_run_is_left_alone(tmp_path: Path) ->
         assert pairing.token not in ended.stdout + ended.stderr
         assert 0.06 <= read_link(file).delays[0] < 0.5
         assert receiver.store.read_batches(0, 10) == []
+    finally:
+        receiver.close()
+
+
+def test_what_a_cut_has_taken_is_no_short_delay(tmp_path: Path) -> None:
+    receiver = ThreadedReceiver(CONFIG, tmp_path)
+    trips: list[float] = []
+    try:
+        with FaultProxy(("127.0.0.1", receiver.port), latency=0.4) as proxy:
+            sent: list[int] = []
+
+            def cut_later() -> bool:
+                sent.append(1)
+                if len(sent) == 10:
+                    proxy.cut()
+                return False
+
+            asyncio.run(_call(replace(receiver.pairing, port=proxy.port), 5.0, trips, cut_later))
+        assert len(sent) >= 10
+        assert min(trips, default=1.0) >= 0.4
     finally:
         receiver.close()
 
