@@ -38,7 +38,7 @@ def round_trips(pairing: Pairing, seconds: float, stopped: Callable[[], bool]) -
     trips, trouble = asyncio.run(_record(pairing, seconds, stopped))
     if len(trips) < LEAST_TRIPS:
         why = f"; {trouble}" if trouble else ""
-        raise CannotRecord(f"only {len(trips)} messages were answered, of which {LEAST_TRIPS} are needed{why}")
+        raise CannotRecord(f"only {len(trips)} messages were answered, of which {LEAST_TRIPS} are needed{why}.")
     return trips
 
 

@@ -1,6 +1,7 @@
 """The doctor records a link over a real receiver and a proxy that delays, and says what it found."""
 
 import asyncio
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -67,7 +68,19 @@ def test_where_nobody_answers_nothing_is_written(tmp_path: Path) -> None:
     )
     assert ended.returncode == 1
     assert "could not be recorded" in ended.stderr
+    assert re.search(r"of which 100 are needed.*\. `ac-bridge doctor` says what is wrong\.", ended.stderr, re.S)
     assert not file.exists()
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_recorded(tmp_path: Path) -> None:
+    nobody = Pairing("127.0.0.1", 9, "abcdefghijklmnop0123456789", tls=False)
+    file = tmp_path / "nowhere" / "link.json"
+    ended = doctor(
+        *(tmp_path, "--uri", format_pairing(nobody), "--allow-plain", "--record-link", "600", "--link", str(file)),
+    )
+    assert ended.returncode != 0
+    assert "The link cannot be written to" in ended.stderr
+    assert "Recording" not in ended.stderr
 
 
 def test_it_ends_at_once_when_it_is_stopped() -> None:
