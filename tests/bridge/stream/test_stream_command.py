@@ -120,7 +120,7 @@ class Counting:
 def all_forgotten(spool: Path) -> bool:
     """Whether the spool holds nothing any more."""
     with closing(sqlite3.connect(spool / "spool.db")) as db:
-        return db.execute("SELECT count(*) FROM batches").fetchone() == (0,)
+        return bool(db.execute("SELECT count(*) FROM batches").fetchone() == (0,))
 
 
 def driven(states: list[CarState], reached: threading.Event, release: threading.Event) -> Source:
