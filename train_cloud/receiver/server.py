@@ -166,8 +166,8 @@ class Receiver:
         (self.store.path.parent / WARNING).unlink(missing_ok=True)
         self._poll_store()
         self._writer.start()
-        keeping = asyncio.gather(self._standings.keep(), self.streams.keep(self._on_crash))
         door = Door(self.config.listen_host, self.config.listen_port, self.config.max_bridges)
+        keeping = asyncio.gather(self._standings.keep(), self.streams.keep(self._on_crash))
         self._loop.set_exception_handler(on_loop_error)
         server = await serve(
             partial(self._serve_one, door),
