@@ -119,7 +119,8 @@ def test_the_environment_carries_the_options(operated: Operated) -> None:
 def test_none_of_the_commands_needs_torch() -> None:
     heavy = "{'torch', 'stable_baselines3', 'websockets', 'cryptography', 'matplotlib'}"
     # An operator's PC has no pyOpenSSL, which an instance orders certificates with; boto3 takes it where it is.
-    code = f"import sys; sys.modules['OpenSSL'] = None; import scripts.cloud.cli; print(sorted({heavy} & set(sys.modules)))"
+    alone = "import sys; sys.modules['OpenSSL'] = None; import scripts.cloud.cli"
+    code = f"{alone}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     )
