@@ -160,9 +160,9 @@ endif
 # From any PC with AWS credentials: needs neither torch nor, with DEPLOYMENT=file, Terraform. The set-up speaks on
 # standard error, because `make pair` prints a pairing string and nothing else.
 $(OPERATOR): export AC_DEPLOYMENT := $(DEPLOYMENT)
-OF_OWN_RUNS := status logs fetch report stop pair
+OF_OWN_RUNS := status logs fetch report stop pair dashboard-link
 $(OF_OWN_RUNS): export AC_RUN_FILE := $(RUN)
-$(OF_OWN_RUNS) dashboard-link: export AC_FOLDER := $(FOLDER)
+$(OF_OWN_RUNS): export AC_FOLDER := $(FOLDER)
 $(OPERATOR): export AC_WAIT_MINUTES := $(WAIT)
 status: export AC_JSON := $(if $(JSON),1,0)
 logs: export AC_INSTANCE := $(INSTANCE)

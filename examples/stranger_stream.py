@@ -17,9 +17,11 @@ import websockets
 
 
 def trusted(uri: SplitResult) -> ssl.SSLContext | None:
-    """What trusts the certificate that the pairing string names by its pin; None for a connection without TLS."""
+    """What trusts the certificate of this pin, or that of an authority where there is none; None without TLS."""
     if uri.scheme == "ws":
         return None
+    if not uri.path.startswith("/pin-"):
+        return ssl.create_default_context()
     pem = ssl.get_server_certificate((uri.hostname or "", uri.port or 8765))
     if hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest() != uri.path.removeprefix("/pin-"):
         raise SystemExit("The certificate is not the one of the pairing string.")

@@ -7,19 +7,20 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
 def write_private(file: Path, content: bytes, mode: int = 0o600) -> None:
     """Write `file` at once and completely, in place of what is there; readable by its owner alone, or as `mode` says.
 
-    On Windows, which knows no such mode, the folder's rights hold. When this returns the content is on the disk. Raises
-    OSError, and `file` is then as it was.
+    On Windows, which knows no such mode, the folder's rights hold. When this returns the content is on the disk, and so
+    is its name where the file system can promise that. Raises OSError, and `file` is then as it was.
     """
     with _draft(file, content) as draft:
         draft.chmod(mode)
         draft.replace(file)
+    _sync_name(file)
 
 
 def create_private(file: Path, content: bytes) -> bool:
@@ -30,6 +31,7 @@ def create_private(file: Path, content: bytes) -> bool:
             os.link(draft, file)
         except FileExistsError:
             return False
+    _sync_name(file)
     return True
 
 
@@ -64,6 +66,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_name(file: Path) -> None:
+    # Who cannot (some shared file systems, folders that may not be read) has the file all the same.
+    with suppress(OSError):
+        sync_folder(file.parent)
 
 
 @contextmanager

@@ -34,8 +34,8 @@ def client_context(pinned: bool) -> ssl.SSLContext:
     return context
 
 
-def untrusted(host: str, error: ssl.SSLCertVerificationError) -> str:
-    """What it means that the system does not trust the certificate of `host`, and what to do: sentences."""
+def untrusted(host: str, port: int, error: ssl.SSLCertVerificationError) -> str:
+    """What it means that the system does not trust the certificate shown there, and what to do: sentences."""
     code = error.verify_code
     if code == _EXPIRED:
         text = "has expired. Whoever runs the server has to renew it. Unless this PC's clock is wrong: look at its date"
@@ -59,7 +59,7 @@ def untrusted(host: str, error: ssl.SSLCertVerificationError) -> str:
             "comes from an authority that this system does not know. If that is the owner's own, let the variable "
             "SSL_CERT_FILE name a file with its certificate (PEM). If it is a public one, the server's tls_certificate "
             "lacks the certificates in between (fullchain.pem has them), or Windows has not met it yet: open "
-            f"https://{host} in Edge once. Otherwise somebody is in between"
+            f"https://{host}:{port} in Edge once. Otherwise somebody is in between"
         )
     else:
         text = f"is not one that this system trusts ({error.verify_message}). Whoever runs the server has to mend it"

@@ -7,6 +7,7 @@ leaves the run's folder as it is. The code stays where it is: move or delete it 
 
 import getpass
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,12 +20,10 @@ import typer
 from runtime.exit_codes import ExitCode
 from runtime.files import write_private
 from scripts.processes.folder import UnusableFolder
-from scripts.processes.telling import print_link
-from scripts.serve.__main__ import page_address
-from scripts.serve.address import check_port
+from scripts.serve.__main__ import check_ports, page_address
 from scripts.serve.folder import FOLDER, held, prepare
 from scripts.serve.installed import INSTALLED, SYSTEM, UNITS, USER, stop_units, systemctl
-from scripts.serve.pairing import print_pairing
+from scripts.serve.pairing import print_link_here, print_pairing
 from scripts.serve.units import ENVIRONMENT, WRITTEN, Server, units_of
 from train_cloud.run_config import ConfigError, RunConfig
 from train_cloud.run_folder import files
@@ -33,7 +32,7 @@ from wire.pairing import is_loopback
 ROOT = Path(__file__).resolve().parents[1]
 ACCOUNT = "ac-training"
 """The user, and group, that the units name."""
-HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")
+OUT_OF_SIGHT = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")
 """What the services' sandbox does not see."""
 START_SECONDS = 300.0
 """Longest time for the receiver's start; it restores what is in the bucket."""
@@ -55,13 +54,13 @@ def install_server(
 ) -> None:
     """Install the services of a run on this machine, start them, and print the pairing string."""
     scope = USER if user else SYSTEM
-    place = (folder or (FOLDER if user else Path(files.VAR))).resolve()
+    named, usual = folder and folder.resolve(), (FOLDER if user else Path(files.VAR)).resolve()
     try:
         check_system(scope)
         if remove:
-            take_away(scope, place)
+            take_away(scope, named or served_by(unit_folder(scope)) or usual)
         else:
-            install(scope, place, run, host, port)
+            install(scope, named or usual, run, host, port)
         code = ExitCode.OK
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -102,15 +101,19 @@ def install(scope: str, folder: Path, run: Path | None, host: str | None, port: 
     """Write settings, token and units, start them, and tell how it goes on. Raises what the command tells in words."""
     units = unit_folder(scope)
     refuse_others_units(units)
+    refuse_another_run(units, folder)
     refuse_what_no_unit_can_name(scope, folder)
+
+    def check(config: RunConfig) -> None:
+        if config.bucket.folder is not None:
+            refuse_what_no_unit_can_name(scope, folder, Path(config.bucket.folder))
+        check_ports(config)
+
     if (folder / INSTALLED).exists():
         stop_units(folder)
     with held(folder):
-        config = prepare(folder, run, host, port)
+        config = prepare(folder, run, host, port, check)
         server = server_of(scope, folder, config)
-        check_port("receiver", config.listen_host, config.listen_port)
-        check_port("page", server.dashboard_host, server.dashboard_port)
-        write_private(folder / INSTALLED, f"{scope}\n".encode(), mode=0o640)
         if scope == SYSTEM:
             hand_over(folder)
             if server.bucket is not None and not server.bucket.exists():
@@ -122,6 +125,8 @@ def install(scope: str, folder: Path, run: Path | None, host: str | None, port: 
     units.mkdir(parents=True, exist_ok=True)
     for name, text in units_of(server).items():
         (units / name).write_text(text, encoding="utf-8")
+    # Only now: a folder that says so must have units, which --remove takes away.
+    write_private(folder / INSTALLED, f"{scope}\n".encode(), mode=0o640)
     start(scope, folder)
     tell(scope, folder)
 
@@ -143,24 +148,44 @@ def refuse_others_units(units: Path) -> None:
             )
 
 
-def refuse_what_no_unit_can_name(scope: str, folder: Path) -> None:
+def served_by(units: Path) -> Path | None:
+    """The folder of the run whose services are there; None without any."""
+    for name in UNITS:
+        if (units / name).exists() and (found := re.search(r" --folder (\S+)", (units / name).read_text("utf-8"))):
+            return Path(found[1])
+    return None
+
+
+def refuse_another_run(units: Path, folder: Path) -> None:
+    """Raise InstallError where the services there are those of a run in another folder."""
+    if (other := served_by(units)) not in (None, folder):
+        raise InstallError(
+            f"The services in {units} are those of the run in {other}, and there is one set of them. Nothing is "
+            f"changed. --remove with --folder {other} takes them away (the run stays); `make serve` serves a second "
+            "run beside them."
+        )
+
+
+def refuse_what_no_unit_can_name(scope: str, folder: Path, data: Path | None = None) -> None:
     """Raise InstallError for paths that units cannot hold, or that the services' sandbox hides."""
     python = Path(sys.executable)
-    for what, path in (("run's folder", folder), ("code", ROOT), ("Python", python), ("Python", python.resolve())):
+    paths = [("run's folder", folder), ("code", ROOT), ("Python", python), ("Python", python.resolve())]
+    for what, path in [*paths, *([("run's bucket.folder", data)] if data else [])]:
         if any(sign.isspace() or sign in "%\"'\\$:" for sign in str(path)):
             raise InstallError(f"The path {path} of the {what} has a sign that units take for another: name it anew.")
-        if scope == SYSTEM and any(path.is_relative_to(hidden) for hidden in HIDDEN):
+        if scope == SYSTEM and any(path.is_relative_to(hidden) for hidden in OUT_OF_SIGHT):
             raise InstallError(
-                f"The {what} {path} is in a place that services do not see ({', '.join(HIDDEN)}). Put the project into "
-                "/opt (`git clone … /opt/ac-training`, then `make setup PYTHON=/usr/bin/python3` there) and the run's "
-                "folder elsewhere, too, or install for yourself alone with --user."
+                f"The {what} {path} is in a place that services do not see ({', '.join(OUT_OF_SIGHT)}). Put the "
+                "project into /opt (`git clone … /opt/ac-training`, then `make setup PYTHON=/usr/bin/python3` there) "
+                "and the run's folder and data elsewhere, too, or install for yourself alone with --user."
             )
 
 
 def server_of(scope: str, folder: Path, config: RunConfig) -> Server:
     """What the units are made of."""
     bucket = Path(config.bucket.folder) if config.bucket.folder else None
-    return Server(scope, folder, ROOT, Path(sys.executable), *page_address(config), bucket)
+    named = config.tls_certificate is not None
+    return Server(scope, folder, ROOT, Path(sys.executable), *page_address(config), bucket, named)
 
 
 def named(config: RunConfig) -> str:
@@ -223,7 +248,7 @@ def tell(scope: str, folder: Path) -> None:
     print(
         f"The services {', '.join(name.removesuffix('.service') for name in UNITS)} run now, and start with "
         f"{'the machine' if scope == SYSTEM else 'your log-in'}. Everything of the run is in {folder}; "
-        f"{folder / ENVIRONMENT} may hold variables for them, such as an S3 server's credentials.\n"
+        f"{folder / ENVIRONMENT} may hold variables for receiver and trainer, such as an S3 server's credentials.\n"
         f"How it goes: `{sudo}make status FOLDER={folder}`, {journal(scope)}. Stop: `{sudo}make stop FOLDER={folder}`."
     )
     if scope == USER and shutil.which("loginctl"):
@@ -231,7 +256,7 @@ def tell(scope: str, folder: Path) -> None:
             "They end with your last session, unless you say once: `loginctl enable-linger "
             f"{getpass.getuser()}`. Then they start with the machine."
         )
-    print_link(folder)
+    print_link_here(folder)
     print_pairing(folder)
 
 
@@ -239,18 +264,29 @@ def take_away(scope: str, folder: Path) -> None:
     """Stop and remove the services; the folder stays. Raises InstallError."""
     units = unit_folder(scope)
     refuse_others_units(units)
+    if served_by(units) != folder:
+        # Where its units went another way, it would count as installed for ever.
+        forget(scope, folder)
+        refuse_another_run(units, folder)
     there = [name for name in UNITS if (units / name).exists()]
     if not there:
-        print(f"No services of this command are in {units}; nothing is changed.")
+        print(f"No services of this command are in {units}; none is removed.")
         return
     ordered(scope, "disable", "--now", *there)
     for name in there:
         (units / name).unlink()
     ordered(scope, "daemon-reload")
-    for gone in (INSTALLED, files.DASHBOARD_URL):
-        (folder / gone).unlink(missing_ok=True)
+    forget(scope, folder)
     kept = f"The run is still in {folder}" if folder.exists() else f"There is no {folder}: name the run's with --folder"
     print(f"The services are removed. {kept}; delete that folder yourself if you want nothing of it any more.")
+
+
+def forget(scope: str, folder: Path) -> None:
+    """Let the folder no longer count as installed for that manager."""
+    mark = folder / INSTALLED
+    if mark.exists() and mark.read_text("utf-8").strip() == scope:
+        mark.unlink()
+        (folder / files.DASHBOARD_URL).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

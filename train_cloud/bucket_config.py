@@ -7,6 +7,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from train_cloud.certificate_settings import whole_path_expected
+
 
 class BucketConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
     """Where the run is kept: an S3 bucket, at AWS or any server that speaks S3, or a plain folder."""
@@ -36,10 +38,7 @@ def problem_of(bucket: BucketConfig) -> str:
     if bucket.folder is None:
         return ""
     if not Path(bucket.folder).is_absolute():
-        return (
-            f"the field `bucket.folder` has the value {json.dumps(bucket.folder)}: expected a whole path of this "
-            "machine, as the run's processes and commands start in other folders and as other users."
-        )
+        return whole_path_expected("bucket.folder", bucket.folder)
     elsewhere = [name for name in ("region", "endpoint_url") if getattr(bucket, name) != getattr(BucketConfig(), name)]
     if elsewhere:
         return (

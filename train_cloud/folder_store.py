@@ -67,8 +67,11 @@ class FolderStore(ObjectStore):
             with suppress(PermissionError):
                 sync_folder(self.folder.parent)
             if not self._hidden.is_dir():
-                said = "the run's folder is new; if it has kept runs before, its disk is not mounted"
-                _log.info(said, extra=fields(folder=self.folder))
+                _log.warning(
+                    "the run's folder is new, so all begins anew in it; if it has kept runs before, its disk is not "
+                    "mounted: end this run now, mount the disk and start again",
+                    extra=fields(folder=self.folder),
+                )
                 self._hidden.mkdir(exist_ok=True)
             sync_folder(self.folder)
             with self._lock():

@@ -22,7 +22,8 @@ class LiveCar(msgspec.Struct, frozen=True):
 
     `place` is in m along the track's centreline, `gap` in m left of it, both None where it is on no track that is
     known; `speed` in m/s, `lap_time` in s since the line, `delta` in s against the drive's best lap at this place;
-    `steer` is -1 to 1, positive to the left. `valid`: never more than two wheels were off the track in this lap.
+    `steer` is -1 to 1, positive to the left. `valid`: never more than two wheels were off the track in this lap, where
+    the bridge streams; one that drives does not say.
     """
 
     stream: str

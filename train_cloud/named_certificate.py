@@ -89,9 +89,16 @@ class NamedCertificate:
         """Look at the files every `seconds`, in a thread that ends with the process."""
 
         def look_on() -> None:
+            said = ""
             while True:
                 time.sleep(seconds)
-                self.look()
+                try:
+                    self.look()
+                except Exception as error:
+                    # A thread that has ended would never take a renewed certificate.
+                    if repr(error) != said:
+                        said = repr(error)
+                        _log.exception("the certificate's files could not be looked at; they are looked at again")
 
         threading.Thread(target=look_on, name="certificate", daemon=True).start()
 
@@ -170,6 +177,8 @@ class NamedCertificate:
                 f"{self._certificate} (tls_certificate) holds no certificate in PEM, or only a part of one. It begins "
                 "with -----BEGIN CERTIFICATE-----; certbot calls it fullchain.pem."
             ) from None
+        except (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+            raise self._unusable(error) from None
         try:
             public = load_pem_private_key(key, None).public_key()
         except TypeError:
@@ -183,7 +192,11 @@ class NamedCertificate:
                 "privkey.pem."
             ) from None
         form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-        if public.public_bytes(*form) != certificate.public_key().public_bytes(*form):
+        try:
+            certified = certificate.public_key().public_bytes(*form)
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise self._unusable(error) from None
+        if public.public_bytes(*form) != certified:
             raise ConfigError(
                 f"The key in {self._key} (tls_key) is that of another certificate than the first one in "
                 f"{self._certificate} (tls_certificate). Name the two files that were made together."
@@ -195,6 +208,12 @@ class NamedCertificate:
                 "name, or take a certificate for this one."
             )
         return certificate
+
+    def _unusable(self, error: Exception) -> ConfigError:
+        return ConfigError(
+            f"The certificate in {self._certificate} (tls_certificate) is one that cannot be used here ({error}). Take "
+            "another one."
+        )
 
 
 def _content(file: Path, setting: str) -> bytes:
@@ -212,7 +231,7 @@ def _digest(content: tuple[bytes, bytes]) -> bytes:
 
 
 def _names(certificate: x509.Certificate) -> list[str]:
-    """DNS names of the certificate; who calls looks at no other field. Raises ValueError."""
+    """DNS names of the certificate; who calls looks at no other field. Raises what a malformed extension does."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:

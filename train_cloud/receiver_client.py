@@ -66,6 +66,6 @@ def _get(pairing: Pairing, path: str, with_token: bool, address: str | None = No
             "has not claimed its address yet"
         ) from None
     except ssl.SSLCertVerificationError as error:
-        raise Unreachable(pinned_https.untrusted(pairing.host, error)) from None
+        raise Unreachable(pinned_https.untrusted(pairing.host, pairing.port, error)) from None
     except (OSError, http.client.HTTPException) as error:
         raise Unreachable(f"no connection ({error})") from None

@@ -17,13 +17,14 @@ from msgspec import Meta, defstruct
 from racing.task_config import TaskConfig
 from train_cloud.bucket_config import BucketConfig as BucketConfig
 from train_cloud.bucket_config import problem_of
+from train_cloud.certificate_settings import certificate_problem
 from train_cloud.environment_settings import EnvironmentSettings as EnvironmentSettings
 from train_cloud.environment_settings import problem_of_environment
 from train_cloud.link_settings import LinkSettings
 from train_cloud.run_folder.files import RUN_CONFIG
 from train_cloud.settings import ConfigError as ConfigError
 from train_cloud.settings import load_settings, parse_settings
-from wire.pairing import is_address, is_host
+from wire.pairing import is_host
 
 MAX_DEMONSTRATIONS: Final = 100_000
 """Demonstrated steps that are kept for ever, at most: 83 minutes at 20 Hz, 45 MB in each checkpoint of racing."""
@@ -301,11 +302,9 @@ def _checked(config: RunConfig, source: str) -> RunConfig:
             f"the field `public_host` has the value {json.dumps(config.public_host)}: expected a name or an IP address "
             "alone, without a scheme or a port (the port is `listen_port`)."
         )
-    elif (config.tls_certificate is None) != (config.tls_key is None):
-        problem = "only one of the fields `tls_certificate` and `tls_key` is there: expected both, or neither of them."
-    elif config.tls_certificate is not None and is_address(config.public_host):
-        problem = f"the field `public_host` is the address {config.public_host}: expected the name of the certificate."
-    elif problem := problem_of_environment(chosen):
+    elif (problem := certificate_problem(config.tls_certificate, config.tls_key, config.public_host)) or (
+        problem := problem_of_environment(chosen)
+    ):
         pass
     elif chosen.source == "driver" and config.method == "ppo":
         problem = (

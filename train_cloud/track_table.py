@@ -15,11 +15,6 @@ def track(store: StoreFile, sha256: str) -> bytes | None:
     return bytes(found[0][0]) if found else None
 
 
-def any_track(store: StoreFile) -> bool:
-    """Whether one was announced."""
-    return bool(store.rows("SELECT 1 FROM tracks LIMIT 1"))
-
-
 def only_track(store: StoreFile) -> bytes | None:
     """The text of the one track that was announced; None when there is none, or another one, too."""
     found = store.rows("SELECT content FROM tracks LIMIT 2")

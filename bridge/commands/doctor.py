@@ -94,6 +94,7 @@ def _record_link(called: "_Called", minutes: float, file: Path, stopped: Callabl
 
     try:
         pairing = called.pairing()
+        _try_to_write(file)
         typer.echo(f"Recording the link to the receiver for {minutes:g} min.", err=True)
         trips = round_trips(pairing, 60.0 * minutes, stopped)
         link = recorded_link(trips, EVERY_SECONDS)
@@ -114,6 +115,15 @@ def _record_link(called: "_Called", minutes: float, file: Path, stopped: Callabl
         "it into run.json as `link`, and give it to the simulated cars: ac-bridge drive --car simulated --link."
     )
     raise typer.Exit(int(ExitCode.OK))
+
+
+def _try_to_write(file: Path) -> None:
+    """Raise OSError now, and not after minutes, where nothing can be written there; what is there stays as it is."""
+    was_there = file.exists()
+    with file.open("ab"):
+        pass
+    if not was_there:
+        file.unlink()
 
 
 def _game(

@@ -1,7 +1,8 @@
 """Records how long messages to the receiver and back take, for a policy that is to be trained for this link.
 
 As the doctor's other call it says no Hello, and changes nothing of the run; so the receiver lets it go after some
-seconds, and it calls again. A message that was not answered until then counts as one that took all that time.
+seconds, and it calls again. A message that was not answered until then counts as one that took all that time; what was
+under way when the connection was cut says nothing.
 """
 
 import asyncio
@@ -37,7 +38,7 @@ def round_trips(pairing: Pairing, seconds: float, stopped: Callable[[], bool]) -
     trips, trouble = asyncio.run(_record(pairing, seconds, stopped))
     if len(trips) < LEAST_TRIPS:
         why = f"; {trouble}" if trouble else ""
-        raise CannotRecord(f"only {len(trips)} messages were answered, of which {LEAST_TRIPS} are needed{why}")
+        raise CannotRecord(f"only {len(trips)} messages were answered, of which {LEAST_TRIPS} are needed{why}.")
     return trips
 
 
@@ -68,9 +69,11 @@ async def _call(pairing: Pairing, seconds: float, trips: list[float], stopped: C
             await asyncio.wait([pong for _, pong in sent], timeout=LAST_ANSWER_SECONDS)
         ended = time.perf_counter()
         for at, pong in sent:
-            answered = pong.done() and not pong.cancelled() and pong.exception() is None
-            trips.append(pong.result() if answered else ended - at)
-            pong.cancel()
+            if not pong.done():
+                trips.append(ended - at)
+                pong.cancel()
+            elif not pong.cancelled() and pong.exception() is None:
+                trips.append(pong.result())
     finally:
         connection.transport.abort()
 

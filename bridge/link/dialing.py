@@ -185,7 +185,7 @@ async def _call(pairing: Pairing, vouch: Callable[[], None], proxy: Proxy | None
         if proxy is not None and not (stands and (vouched or isinstance(error, _JUDGED))):
             raise proxy.trouble(error, stands, in_words) from None
         if isinstance(error, ssl.SSLCertVerificationError):
-            raise UntrustedCertificate(untrusted(pairing.host, error)) from None
+            raise UntrustedCertificate(untrusted(pairing.host, pairing.port, error)) from None
         raise (_judged(error, pairing) if isinstance(error, InvalidStatus) else error) from None
 
 

@@ -129,7 +129,7 @@ def telemetry_of(moment: Moment, delta: float | None, off_tracks: Sequence[tuple
     state, memory = moment.state, moment.memory
     place, gap = float(memory.projection.s[0]), float(memory.projection.gap[0])
     since = float(state.time[0] - memory.lap_started[0])
-    slim = slim_of(state, place, gap, moment.laps, since, bool(memory.lap_clean[0]))
+    slim = slim_of(state, place, gap, moment.laps, since)
     if slim is None or not math.isfinite(delta or 0.0):
         return None
     return msgspec.structs.replace(
@@ -139,8 +139,11 @@ def telemetry_of(moment: Moment, delta: float | None, off_tracks: Sequence[tuple
     )
 
 
-def slim_of(state: CarState, place: float, gap: float, laps: int, since: float, valid: bool) -> Telemetry | None:
-    """The first car of `state` at this place and gap (m), `since` s in its lap; None where a number of it is none."""
+def slim_of(state: CarState, place: float, gap: float, laps: int, since: float) -> Telemetry | None:
+    """The first car of `state` at this place and gap (m), `since` s in its lap; None where a number of it is none.
+
+    It has no field that a receiver from before the role `stream` would refuse.
+    """
     throttle, brake, steer = float(state.throttle[0]), float(state.brake[0]), float(state.steer[0])
     speed = math.hypot(*state.velocity[0].tolist())
     if not all(map(math.isfinite, (place, gap, speed, since, throttle, brake, steer))):
@@ -155,7 +158,6 @@ def slim_of(state: CarState, place: float, gap: float, laps: int, since: float, 
         steer=_within(steer, -1.0, 1.0),
         laps=laps,
         lap_time=_within(since, 0.0, 1e9),
-        valid=valid,
     )
 
 

@@ -31,6 +31,8 @@ CLOCK_SLACK: Final = 0.05
 """s by which an observation may seem to lie in the future: the session's time comes in packets."""
 MOST_HELD: Final = 1.0
 """s for which a chunk's last action is held at most, whatever its expiry says."""
+MOST_BLIND: Final = 5.0
+"""s from a chunk's observation for which anything of it is played: nobody drives longer by what he saw once."""
 
 _ROUNDING: Final = 1e-6
 """s that sums of periods may be off."""
@@ -121,9 +123,8 @@ class ChunkPlayer:
             self.counts[refusal.name.lower()] += 1
             return refusal
         self._newest = (chunk.observed, chunk.number)
-        end = chunk.first + len(chunk.actions) * chunk.period
         late = now > chunk.first + 0.5 * chunk.period
-        self._taken.append(_Taken(chunk, late, min(chunk.expires, end + MOST_HELD)))
+        self._taken.append(_Taken(chunk, late, _expires(chunk)))
         return None
 
     def _refusal(self, chunk: ControlChunk, now: float) -> Refusal | None:
@@ -133,7 +134,7 @@ class ChunkPlayer:
             return Refusal.OTHER_EPISODE
         if (chunk.observed, chunk.number) <= self._newest:
             return Refusal.OLD
-        return Refusal.PAST if chunk.expires <= now else None
+        return Refusal.PAST if _expires(chunk) <= now else None
 
     def action(self, now: float) -> Played:
         """What to apply from `now` on, until the next call."""
@@ -179,6 +180,12 @@ class ChunkPlayer:
             steer = _towards(steer, 0.0, EASE_RATE * past)
         pedal = _towards(min(self._pedal, 0.0), -GENTLE_BRAKE, GENTLE_RATE * past)
         return Played(steer, pedal, Playing.WATCHDOG)
+
+
+def _expires(chunk: ControlChunk) -> float:
+    """From when on nothing of it is played."""
+    end = chunk.first + len(chunk.actions) * chunk.period
+    return min(chunk.expires, end + MOST_HELD, chunk.observed + MOST_BLIND)
 
 
 def _place(chunk: ControlChunk, now: float) -> int:

@@ -32,10 +32,12 @@ class FrameMaker:
         self._before: tuple[float, float] | None = None
         """Time (s) and progress (m) of the state before; None where the next joins nothing."""
         self._began = 0.0
+        self._since_line: float | None = None
+        """Metres since the line at which the lap began; None in a lap that began elsewhere."""
 
     def interrupt(self) -> None:
         """What comes does not join what was: the lap that was being driven is none."""
-        self._before = self._index = None
+        self._before = self._index = self._since_line = None
 
     def frame(self, state: CarState) -> Telemetry | None:
         """The next state, N = 1, as the wire carries it; None where a number of it is none."""
@@ -47,20 +49,30 @@ class FrameMaker:
         self._follow(time, float(at.s[0]))
         self._valid &= int(state.wheels_out[0]) <= OFF_WHEELS
         place, gap = float(at.s[0]), float(at.gap[0])
-        slim = slim_of(state, place, gap, self._laps, time - self._began, self._valid)
-        return None if slim is None else msgspec.structs.replace(slim, time=time, **known_of(state))
+        slim = slim_of(state, place, gap, self._laps, time - self._began)
+        if slim is None:
+            return None
+        return msgspec.structs.replace(slim, time=time, valid=self._valid, **known_of(state))
 
     def _follow(self, time: float, place: float) -> None:
-        """Begin a lap where the car has crossed the line, at the moment that lies between the two states."""
+        """Begin a lap where the car has crossed the line, at the moment that lies between the two states.
+
+        Completed is only a lap from line to line: a car that turns about on the line goes on in the lap that it is in.
+        """
         length = self._track.length
         if self._before is None:
             self._before, self._began, self._valid = (time, place), time, True
             return
         before, progress = self._before
         moved = (place - progress + 0.5 * length) % length - 0.5 * length
-        if moved > 0.0 and progress + moved >= length:
+        since, crossed = self._since_line, moved > 0.0 and progress + moved >= length
+        if crossed and (since is None or since + moved > 0.5 * length):
             share = (length - progress) / moved
-            self._laps, self._began, self._valid = self._laps + 1, before + share * (time - before), True
+            self._began, self._valid = before + share * (time - before), True
+            self._laps += since is not None
+            self._since_line = progress + moved - length
+        elif since is not None:
+            self._since_line = since + moved
         self._before = time, place
 
 

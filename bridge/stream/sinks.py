@@ -1,4 +1,4 @@
-"""Where frames go on their way to the link: into the spool, so that none is lost, or into the hand of whoever sends.
+"""Where frames go on their way to the link: into the spool, which outlives this process, or into a sender's hand.
 
 Who makes the frames never waits for either.
 """
@@ -22,6 +22,8 @@ SIGNATURE: Final = "telemetry"
 """What a spool of frames is bound to, so that nobody takes them for experience."""
 MOST_WAITING: Final = 36_000
 """Frames that wait in memory while the spool takes none: ten minutes at 60 Hz."""
+PART_SECONDS: Final = 1.0
+"""A batch that is not full by then is committed as it is."""
 _AGAIN_SECONDS: Final = 1.0
 _TELL_AGAIN_SECONDS: Final = 60.0
 _DECODER: Final = msgspec.msgpack.Decoder(tuple[Telemetry, ...])
@@ -49,7 +51,11 @@ def batch_of(number: int, blob: bytes) -> TelemetryBatch:
 
 
 class Keeper:
-    """Commits frames to `spool`, `size` to a batch, in a thread of its own; `on_commit` is called after each."""
+    """Commits frames to `spool`, in a thread of its own; `on_commit` is called after each batch.
+
+    A batch has `size` frames, or as many as came in PART_SECONDS. What waits for its batch, or for a disk that takes
+    nothing, is in memory, and ends with the process.
+    """
 
     def __init__(self, spool: Spool, size: int, on_commit: Callable[[], None]) -> None:
         self._spool, self._size, self._on_commit = spool, size, on_commit
@@ -98,10 +104,10 @@ class Keeper:
             self._on_commit()
 
     def _next(self) -> list[Telemetry]:
-        """The next batch, once it is full, or the end has come; empty for nothing more."""
+        """The next batch, once it is full or old enough, or the end has come; empty for nothing more."""
         with self._change:
-            while len(self._waiting) < self._size and not self._closed:
-                self._change.wait()
+            self._change.wait_for(lambda: self._waiting or self._closed)
+            self._change.wait_for(lambda: len(self._waiting) >= self._size or self._closed, PART_SECONDS)
             return [self._waiting.popleft() for _ in range(min(self._size, len(self._waiting)))]
 
 

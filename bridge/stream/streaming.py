@@ -1,7 +1,8 @@
 """Streams a car's frames to the receiver, from the first to an orderly end, and says what became of them.
 
-Kept, frames wait in a spool until the receiver has them: none is lost, whatever is cut or killed. Not kept, the newest
-wins: what cannot be sent at once is dropped. Frames that an earlier stream has kept in the same spool are sent too.
+Kept, frames wait in a spool until the receiver has them: whatever is cut or killed, at most those of the newest second
+are lost, which no batch holds yet, and what a full disk did not take. Not kept, the newest wins: what cannot be sent at
+once is dropped. Frames that an earlier stream has kept in the same spool are sent too.
 """
 
 import logging
@@ -14,7 +15,7 @@ from pathlib import Path
 from bridge.assetto_corsa.reading.memory import GameError
 from bridge.driving.garage import UNUSABLE, SettingsError, exit_code_of, software
 from bridge.link.exchange import Introduction
-from bridge.link.link import Driven, Link
+from bridge.link.link import Link
 from bridge.spool import Spool
 from bridge.stream.frames import FrameMaker
 from bridge.stream.sinks import SIGNATURE, Keeper, Newest, Sink, batch_of
@@ -38,7 +39,7 @@ class Settings:
 
     Attributes:
         rate: frames a second at most, Hz.
-        keep: lose nothing while the link is down; else the newest wins.
+        keep: lose nothing because the link is down; else the newest wins.
         batch: frames to a batch, where they are kept.
         text: speak JSON, not MessagePack.
         redial_seconds: between two calls while nobody answers; None for the link's own.
@@ -128,8 +129,8 @@ def _send(source: Source, sink: Sink, link: Link, stop: threading.Event) -> tupl
                 maker.interrupt()
             elif (frame := maker.frame(state)) is not None:
                 sink.put(frame)
+                # Nobody is told that steps were driven: a frame is none, and none is experience.
                 count += 1
-                link.driven = Driven(count)
             if stop.is_set() or link.refusal is not None:
                 break
     except GameError as error:

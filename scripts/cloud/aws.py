@@ -155,6 +155,10 @@ class Cloud:
                 "at boot: `make stop`, `make start`."
             ) from None
 
+    def forget_endpoint(self) -> None:
+        """Let the next instance choose by which certificate bridges know it, whatever they were paired with."""
+        self._ssm.put_parameter(Name=self.deployment.endpoint_parameter, Value=UNSET, Type="String", Overwrite=True)
+
     def present_endpoint(self, instance: GroupInstance | None) -> Endpoint | None:
         """The endpoint, when it was written by the instance that is there now; else None."""
         if instance is None:

@@ -14,7 +14,7 @@ from runtime.exit_codes import ExitCode
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile, note
 from scripts.cloud.deployment import OperatorError, load_deployment
-from scripts.cloud.own_run import ServiceFolder, folder_of
+from scripts.cloud.own_run import RunFile, ServiceFolder, folder_of
 from scripts.cloud.pair import why_nothing_runs
 from train_cloud.dashboard_link import LINK_PATH, LINK_SECONDS, link_code, link_of
 
@@ -23,11 +23,12 @@ def dashboard_link(
     tunnel: Annotated[
         bool, typer.Option(envvar="AC_TUNNEL", help="Lead through the tunnel of dashboard_tunnel_command.")
     ] = False,
+    run: RunFile = None,
     folder: ServiceFolder = None,
     deployment: DeploymentFile = None,
 ) -> None:
     """Print a link to the dashboard that lets in once."""
-    if here := folder_of(None, folder, deployment):
+    if here := folder_of(run, folder, deployment):
         try:
             link = link_of(here)
         except OSError as error:

@@ -5,6 +5,7 @@ machine where it listens, the receiver. Where nothing is named, it is the run th
 Terraform was never set up here.
 """
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -18,6 +19,7 @@ from scripts.cloud.deployment import TERRAFORM_FOLDER, OperatorError, load_deplo
 from scripts.cloud.progress import RunProgress, figures_of
 from scripts.cloud.run_record import RunRecord
 from scripts.serve.folder import FOLDER as SERVED
+from scripts.serve.folder import moved
 from scripts.serve.installed import is_installed
 from train_cloud.object_store import ObjectStoreAbsent
 from train_cloud.open_store import open_store
@@ -30,7 +32,11 @@ from wire.pairing import PairingError, PinMismatch, parse_pairing
 
 RunFile = Annotated[
     Path | None,
-    typer.Option("--run", envvar="AC_RUN_FILE", help="run.json of a run of your own; default: the cloud's run."),
+    typer.Option(
+        "--run",
+        envvar="AC_RUN_FILE",
+        help="run.json of a run of your own; default: the one served here, or the cloud's.",
+    ),
 ]
 ServiceFolder = Annotated[
     Path | None,
@@ -56,8 +62,7 @@ class Place(NamedTuple):
 def place_of(run: Path | None, folder: Path | None, deployment: Path | None) -> Place | None:
     """What a command is about, by what was named; None for the cloud's run. Raises OperatorError."""
     if run is not None:
-        beside = run.parent if (run.parent / STORE).exists() else WORK
-        return Place(run, folder or beside)
+        return Place(run, folder or _receiver_of(run))
     if folder is None and (deployment is not None or (TERRAFORM_FOLDER / ".terraform").exists()):
         return None
     for one in [folder] if folder else [SERVED, Path(VAR)]:
@@ -77,6 +82,20 @@ def place_of(run: Path | None, folder: Path | None, deployment: Path | None) -> 
             ExitCode.USAGE,
         )
     return None
+
+
+def _receiver_of(run: Path) -> Path:
+    """The folder of the receiver that works by such a run.json: beside it, where the run is served here, or WORK."""
+    if (run.parent / STORE).exists():
+        return run.parent
+    # What else is wrong with a file, or which folders are another user's, is told where it is needed.
+    with suppress(ConfigError, OSError):
+        run_id = load_run_config(run).run_id
+        for one in (SERVED, Path(VAR)):
+            served = one == SERVED or is_installed(one)
+            if served and (one / RUN_CONFIG).exists() and load_run_config(one / RUN_CONFIG).run_id == run_id:
+                return one
+    return WORK
 
 
 def folder_of(run: Path | None, folder: Path | None, deployment: Path | None) -> Path | None:
@@ -101,6 +120,8 @@ class OwnRun:
         except ConfigError as error:
             raise OperatorError(str(error), ExitCode.USAGE) from error
         self.run_id = self.config.run_id
+        if run_file.parent == self.folder and (problem := moved(self.folder, self.config)):
+            raise OperatorError(problem, ExitCode.USAGE)
         try:
             self.objects = open_store(self.config.bucket, run_prefix(self.run_id))
             self.objects.find(DONE)

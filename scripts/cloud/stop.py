@@ -13,20 +13,22 @@ from typing import Annotated
 import msgspec
 import typer
 
+from runtime.exit_codes import ExitCode
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile, note
 from scripts.cloud.deployment import OperatorError, load_deployment
 from scripts.cloud.own_run import RunFile, ServiceFolder, folder_of
 from scripts.cloud.run_record import Ending
 from scripts.cloud.waiting import Wait
-from scripts.serve.folder import LOGS, STOP, is_held
-from scripts.serve.installed import is_installed, stop_units
+from scripts.serve.folder import ENDED, LOGS, STOP, is_held
+from scripts.serve.installed import ends_out_of_order, is_installed, stop_units
 from train_cloud.object_store import ObjectStoreError
 from train_cloud.run_folder.states import Reason
 
 MINUTES = 8.0
 HERE_SECONDS = 0.2
 """Between two looks at a run on this machine."""
+_STAYS = "What was driven is in its store and in the spools of the bridges."
 
 
 def stop(
@@ -37,7 +39,7 @@ def stop(
     folder: ServiceFolder = None,
     deployment: DeploymentFile = None,
 ) -> None:
-    """Stop the run; everything is saved."""
+    """Stop the run, and say whether everything is saved."""
     if here := folder_of(run, folder, deployment):
         stop_here(here, Wait(wait_minutes))
     else:
@@ -45,12 +47,18 @@ def stop(
 
 
 def stop_here(folder: Path, wait: Wait) -> None:
-    """Stop what serves the folder on this machine. Raises OperatorError."""
+    """Stop what serves the folder on this machine. Raises OperatorError, also where not everything was saved."""
     try:
         if is_installed(folder):
             problem = stop_units(folder)
             if problem:
                 raise OperatorError(f"systemd does not stop the services of {folder}; it says: {problem}")
+            if ends := ends_out_of_order(folder):
+                raise OperatorError(
+                    f"Stopped the services of {folder}, but not in order ({'; '.join(ends)}), so that something may "
+                    "not be saved: `journalctl -u ac-receiver -u ac-training` says what (with --user, if they are your "
+                    f"own). {_STAYS} They start again with the machine."
+                )
             print(f"Stopped the services of {folder}; everything is saved. They start again with the machine.")
             return
         if not is_held(folder):
@@ -63,9 +71,16 @@ def stop_here(folder: Path, wait: Wait) -> None:
                 raise OperatorError(
                     f"After {wait.minutes:g} minutes the run in {folder} has not ended; {folder / LOGS} says why."
                 )
+        code = (folder / ENDED).read_text("utf-8").strip() if (folder / ENDED).exists() else None
     except (OSError, OperationalError) as error:
         said = getattr(error, "strerror", None) or error
         raise OperatorError(f"The run in {folder} cannot be stopped: {said}. Is it another user's (sudo)?") from error
+    if code != str(int(ExitCode.OK)):
+        how = "without a word" if code is None else f"with exit code {code}"
+        raise OperatorError(
+            f"The run in {folder} has ended {how}, so that something may not be saved: {folder / LOGS} says what. "
+            f"{_STAYS} `make serve FOLDER={folder}` goes on from there."
+        )
     print(f"Stopped the run in {folder}; everything is saved. `make serve FOLDER={folder}` goes on from there.")
 
 

@@ -8,7 +8,11 @@ from train_cloud.dashboard_link import LINK_SECONDS, link_of
 
 
 def print_link(folder: Path) -> None:
-    """Print where the page about the run in `folder` is, as a link that lets in once. Raises OSError."""
+    """Print where the page about the run in `folder` is, as a link that lets in once. Raises OSError.
+
+    The demo's goes into pipes, too, where scripts.screenshot takes it: it leads to this machine alone, and the page
+    ends with the demo.
+    """
     link = link_of(folder)
     print(
         f"Watch it learn: {link}\n"

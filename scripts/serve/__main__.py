@@ -8,6 +8,7 @@ with everything saved, and exit code 0; the same command goes on from there.
 import errno
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -18,14 +19,16 @@ from runtime.logs import configure_logging
 from runtime.signals import stop_on_signals
 from scripts.processes.crew import Crew, EndedEarly
 from scripts.processes.folder import UnusableFolder
-from scripts.processes.telling import print_link, say_that_it_ends
+from scripts.processes.telling import say_that_it_ends
 from scripts.serve.address import check_port, is_ours
-from scripts.serve.folder import FOLDER, LOGS, STOP, fresh_logs, held, prepare
+from scripts.serve.folder import ENDED, FOLDER, LOGS, STOP, fresh_logs, held, prepare
 from scripts.serve.installed import is_installed
 from scripts.serve.keeping import Keeper, Service
-from scripts.serve.pairing import print_pairing
+from scripts.serve.pairing import print_link_here, print_pairing
 from train_cloud.run_config import ConfigError, RunConfig
 from train_cloud.run_folder import files
+from train_cloud.run_folder.states import TrainerState
+from train_cloud.store import Store, StoreError
 from wire.pairing import is_loopback
 
 
@@ -52,10 +55,10 @@ def serve(
     try:
         refuse_installed(folder)
         with held(folder):
-            config = prepare(folder, run, host, port)
-            check_port("receiver", config.listen_host, config.listen_port)
-            check_port("page", *page_address(config))
+            config = prepare(folder, run, host, port, check_ports)
             code = keep(config, folder, stop)
+            # Whoever asked for the end waits until the folder is let go, and then looks.
+            (folder / ENDED).write_text(f"{code:d}\n", encoding="utf-8")
         said = f"Ended in order; everything is saved in {folder}. The same command goes on from there."
         print(said if code == ExitCode.OK else f"Ended; the logs in {folder / LOGS} say what was not saved.")
     except KeyboardInterrupt:
@@ -102,7 +105,9 @@ def keep(config: RunConfig, folder: Path, stop: threading.Event) -> int:
         stale.unlink(missing_ok=True)
     with Crew(fresh_logs(folder)) as crew:
         say_that_it_ends(stop)
-        keeper = Keeper(crew, stop, folder / STOP, lambda: tell_that_it_is_trained(config, folder))
+        keeper = Keeper(
+            crew, stop, folder / STOP, lambda: is_trained(folder), lambda: tell_that_it_is_trained(config, folder)
+        )
         receiver, trainer, dashboard, driver = services(config, folder)
         keeper.start(receiver)
         keeper.start(trainer)
@@ -113,7 +118,7 @@ def keep(config: RunConfig, folder: Path, stop: threading.Event) -> int:
             keeper.start(dashboard)
             if keeper.keep_until(lambda: page.exists() or dashboard.name not in crew.names):
                 if page.exists():
-                    print_link(folder)
+                    print_link_here(folder)
                 print_pairing(folder)
                 keeper.keep_until(lambda: False)
         return keeper.end()
@@ -135,6 +140,12 @@ def services(config: RunConfig, folder: Path) -> tuple[Service, Service, Service
     )
 
 
+def check_ports(config: RunConfig) -> None:
+    """Raise ConfigError unless receiver and page can listen where the configuration says."""
+    check_port("receiver", config.listen_host, config.listen_port)
+    check_port("page", *page_address(config))
+
+
 def page_address(config: RunConfig) -> tuple[str, int]:
     """Host and port that the page listens on: beside the receiver, where the same PCs reach it."""
     alone = is_loopback(config.public_host) or is_loopback(config.listen_host)
@@ -152,6 +163,15 @@ def tell_how_it_is_reached(config: RunConfig) -> None:
             f"{config.listen_port} to it. If the machine has moved, start again with HOST= its new address, and pair "
             "the PC anew."
         )
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether the trainer has said in the store that all is trained."""
+    try:
+        with closing(Store(folder / files.STORE, read_only=True)) as store:
+            return store.progress().state == TrainerState.DONE
+    except StoreError:
+        return False
 
 
 def tell_that_it_is_trained(config: RunConfig, folder: Path) -> None:

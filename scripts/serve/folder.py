@@ -6,7 +6,7 @@ alone. The settings in it are those that count: what a run.json of one's own say
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +30,8 @@ LOCK: Final = "serve.lock"
 STOP: Final = "serve.stop"
 """Whoever makes it asks who serves the folder for an orderly end."""
 RUN_ID: Final = "served"
+ENDED: Final = "serve.ended"
+"""The exit code with which the run was last served to its end; whoever was killed leaves none."""
 LEAST_FREE_MIB: Final = 1_000
 """Some hours of one car and their checkpoints; `max_store_bytes` is what they may become."""
 NAME_ANOTHER: Final = "Name another folder with FOLDER= (--folder)"
@@ -53,7 +55,8 @@ def held(folder: Path) -> Iterator[None]:
             "run."
         )
     with closing(lock):
-        (folder / STOP).unlink(missing_ok=True)
+        for name in (STOP, ENDED):
+            (folder / name).unlink(missing_ok=True)
         try:
             yield
         finally:
@@ -72,11 +75,30 @@ def is_held(folder: Path) -> bool:
     return False
 
 
-def prepare(folder: Path, run: Path | None, host: str | None, port: int | None) -> RunConfig:
+def moved(folder: Path, config: RunConfig) -> str | None:
+    """That the run's data lie in the folder, but its settings name another place, as a sentence; None where not."""
+    here, named = folder / BUCKET, config.bucket.folder
+    if named is None or not here.is_dir() or here.resolve() == Path(named).resolve():
+        return None
+    return (
+        f"The folder {folder} was moved or copied: data of a run are in {here}, but bucket.folder in "
+        f"{folder / files.RUN_CONFIG} is {named}, which may be another run's. If those in {here} are meant, write "
+        f"{json.dumps(str(here.resolve()))} there; if the others are, give {here} another name."
+    )
+
+
+def prepare(
+    folder: Path,
+    run: Path | None,
+    host: str | None,
+    port: int | None,
+    check: Callable[[RunConfig], None] = lambda _config: None,
+) -> RunConfig:
     """The settings of the run in `folder`, which are written there, with tokens and room beside them.
 
     They are those of the file `run`, else those of the last time, else a run of racing with every default; `host` and
-    `port` go before what they say of `public_host` and `listen_port`. Raises UnusableFolder, ConfigError.
+    `port` go before what they say of `public_host` and `listen_port`. Nothing is written before `check` has returned.
+    Raises UnusableFolder, ConfigError, and what `check` raises.
     """
     last = folder / files.RUN_CONFIG
     source = run or (last if last.exists() else None)
@@ -94,10 +116,16 @@ def prepare(folder: Path, run: Path | None, host: str | None, port: int | None) 
     elif "public_host" not in said:
         alone = is_loopback(said.get("listen_host", ""))
         said["public_host"] = (None if alone else lan_address()) or "127.0.0.1"
+    if ":" in said["public_host"]:
+        # Of IPv6; the usual 0.0.0.0 has addresses of IPv4 alone.
+        said.setdefault("listen_host", "::")
     if port is not None:
         said["listen_port"] = port
     text = msgspec.json.format(msgspec.json.encode(said), indent=2) + b"\n"
     config = parse_run_config(text, str(source or last))
+    if problem := moved(folder, config):
+        raise UnusableFolder(problem)
+    check(config)
     with unusable_in_words(f"The run cannot be kept in {folder}", NAME_ANOTHER):
         refuse_full_disk(folder, LEAST_FREE_MIB, "a run", NAME_ANOTHER)
         write_private(last, text, mode=0o640)

@@ -1,7 +1,7 @@
 """Keeps a served run's processes alive, as systemd does with an instance's units, and ends them in order.
 
 A process that is killed or fails is started again, a bounded number of times; one that says by its exit code that no
-start can help is not. A trainer that ends in order has trained the whole run: the others stay.
+start can help is not. A trainer that has trained the whole run ends, and the others stay.
 """
 
 import logging
@@ -55,11 +55,20 @@ class Service:
 class Keeper:
     """Starts the services of one run and keeps them, until `stop` is set or the file `asked` is there, which sets it.
 
-    `on_trained` is called when the trainer has trained the whole run.
+    A trainer that ends in order may be trained, or was told to end: `is_trained` is asked. If it is, `on_trained` is
+    called.
     """
 
-    def __init__(self, crew: Crew, stop: threading.Event, asked: Path, on_trained: Callable[[], None]) -> None:
-        self._crew, self._stop, self._asked, self._on_trained = crew, stop, asked, on_trained
+    def __init__(
+        self,
+        crew: Crew,
+        stop: threading.Event,
+        asked: Path,
+        is_trained: Callable[[], bool],
+        on_trained: Callable[[], None],
+    ) -> None:
+        self._crew, self._stop, self._asked = crew, stop, asked
+        self._is_trained, self._on_trained = is_trained, on_trained
         self._services: dict[str, Service] = {}
 
     def start(self, service: Service) -> None:
@@ -79,7 +88,7 @@ class Keeper:
         return True
 
     def _mend(self, service: Service, code: int) -> None:
-        if service.name == "trainer" and code == ExitCode.OK:
+        if service.name == "trainer" and code == ExitCode.OK and self._is_trained():
             self._crew.end(service.name)
             self._on_trained()
             return

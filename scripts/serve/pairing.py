@@ -1,9 +1,18 @@
-"""The pairing string of a run on this machine: shown on a terminal, and nowhere else."""
+"""What lets into a run on this machine, the page's link and the pairing string: shown on a terminal, nowhere else."""
 
 import sys
 from pathlib import Path
 
+from scripts.processes.telling import print_link
 from train_cloud.run_folder.files import PAIRING
+
+
+def print_link_here(folder: Path) -> None:
+    """Print a link to the page, which lets in once; not into a file or a pipe. Raises OSError."""
+    if sys.stdout.isatty():
+        print_link(folder)
+    else:
+        print(f"`make dashboard-link FOLDER={folder}` prints a link to the page, which is not shown here either.")
 
 
 def print_pairing(folder: Path) -> None:

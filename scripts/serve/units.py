@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from scripts.serve.installed import UNITS, USER
+from scripts.serve.installed import SAVING, UNITS, USER
 from train_cloud.run_folder import files
 
 SOURCES: Final = Path(__file__).resolve().parents[2] / "train_cloud" / "instance" / "units"
 COMMON: Final = SOURCES / "ac-.service.d" / "common.conf"
 WRITTEN: Final = "# Written by scripts.install_server, which takes it away again with --remove."
 ENVIRONMENT: Final = "server.env"
-"""In the run's folder, where somebody has made it: variables of the services, such as an S3 server's credentials."""
+"""In the run's folder, where somebody has made it: variables of receiver and trainer, such as an S3 server's
+credentials."""
 
 _OF_INSTANCES: Final = ("ConditionPathExists", "OnFailure", "OnSuccess", "EnvironmentFile", "InaccessiblePaths")
 _UNIT: Final = ("Description", "Wants", "After", "StartLimitIntervalSec", "StartLimitBurst")
@@ -42,14 +43,16 @@ class Server:
     dashboard_port: int
     bucket: Path | None = None
     """The run's data, where they are in a folder."""
+    named_certificate: bool = False
+    """Whether run.json names an authority's certificate, beside which no own one is made."""
 
 
 def units_of(server: Server) -> dict[str, str]:
     """Each unit's text by its name."""
-    return {name: _unit(server, (SOURCES / name).read_text("utf-8")) for name in UNITS}
+    return {name: _unit(server, name, (SOURCES / name).read_text("utf-8")) for name in UNITS}
 
 
-def _unit(server: Server, text: str) -> str:
+def _unit(server: Server, unit: str, text: str) -> str:
     common = COMMON.read_text("utf-8").split("[Service]\n")[1]
     # Before the unit's own, which may say otherwise.
     text = text.replace("[Service]\n", f"[Service]\n{common}", 1)
@@ -58,7 +61,8 @@ def _unit(server: Server, text: str) -> str:
         if line.startswith("["):
             section = line.strip("[]")
             lines += ["", line]
-            if section == "Service":
+            # Nobody else needs them.
+            if section == "Service" and unit in SAVING:
                 lines.append(f"EnvironmentFile=-{server.folder / ENVIRONMENT}")
         elif line and not line.startswith("#"):
             lines += _here(server, section, *line.split("=", 1))
@@ -84,6 +88,8 @@ def _of_an_instance(server: Server, word: str) -> bool:
     """Whether a word of a value has no sense here."""
     if word in ("ac-secrets.service", files.RUN) or word.startswith("AWS_METADATA_SERVICE_"):
         return True
+    if files.TLS in word:
+        return server.named_certificate
     if files.WANDB_KEY in word or word.startswith("AC_TRAINING_WANDB_KEY_FILE="):
         return not (server.folder / files.WANDB_KEY).exists()
     return server.scope == USER and (word == "network-online.target" or word.startswith("HOME="))

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from tests.support.authority import NAME, Authority, authority
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.receivers import ReceiverProcess, receiver_process
 from tests.support.runs import run_config
@@ -17,7 +19,7 @@ from tests.support.tools import need_tools
 from tests.support.waiting import wait_until
 from train_cloud.run_config import RunConfig
 
-__all__ = ["s3"]
+__all__ = ["authority", "s3"]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NODE = ["node", "--experimental-websocket", str(EXAMPLES / "stranger_stream.mjs")]
@@ -74,6 +76,16 @@ def test_ten_lines_of_python_stream_and_another_reads_it(s3: MotoS3, tmp_path: P
     rows = written_rows(folder)
     assert [row["time"] for row in rows] == [index / 10 for index in range(5, 20)]
     assert told.read_text().splitlines() == [f"stranger: {3.6 * row['speed']:.1f} km/h  lap 1  valid" for row in rows]
+
+
+def test_ten_lines_of_python_trust_an_authoritys_certificate(authority: Authority, s3: MotoS3, tmp_path: Path) -> None:
+    authority.certify(NAME).write(tmp_path)
+    files = {"tls_certificate": str(tmp_path / "fullchain.pem"), "tls_key": str(tmp_path / "privkey.pem")}
+    config = msgspec.structs.replace(config_of(s3), public_host=NAME, **files)
+    with receiver_process(config, tmp_path / "work") as receiver:
+        assert "/pin-" not in uri_of(receiver)
+        program = [sys.executable, str(EXAMPLES / "stranger_stream.py")]
+        assert acknowledged(said(receiver, program, 1)) == [1]
 
 
 @pytest.mark.parametrize("plain", [False, True])

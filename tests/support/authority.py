@@ -28,12 +28,18 @@ class Authority:
         self.pem = folder / "authority.pem"
         self.pem.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
 
-    def certify(self, *names: str, days: tuple[float, float] = (-1.0, 5.0)) -> "Certified":
-        """A new certificate for `names`, valid from and until so many days from now."""
+    def certify(
+        self, *names: str, days: tuple[float, float] = (-1.0, 5.0), alternative: bytes | None = None
+    ) -> "Certified":
+        """A new certificate for `names`, valid from and until so many days from now.
+
+        `alternative` (DER) stands in place of the names in the extension that has them.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _builder(_named(names[0]), self._name, key, *days).add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
-        )
+        extension: x509.ExtensionType = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+        if alternative is not None:
+            extension = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, alternative)
+        builder = _builder(_named(names[0]), self._name, key, *days).add_extension(extension, critical=False)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         certificate = builder.add_extension(issuer, critical=False).sign(self._key, hashes.SHA256())
         return Certified(certificate, key)

@@ -145,8 +145,8 @@ def test_checkpoints_and_experience_never_expire() -> None:
 
 def test_no_setting_of_a_run_is_said_again_in_terraform() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in TERRAFORM.glob("*.tf"))
-    # An environment and the names of its settings are words that stand for much else here.
-    names = {name for name in SETTINGS if not name.startswith("environment")}
+    # An environment, the names of its settings and a link are words that stand for much else here.
+    names = {name for name in SETTINGS if not name.startswith(("environment", "link"))}
     said = {name for name in names if re.search(rf"\b{name.removeprefix('task.')}\b", text)}
     # What some have to do with each other; what follows from the accelerator; an example in a message.
     related = {"updates_per_step", "total_timesteps", "learning_starts", "gamma", "horizon_seconds"}

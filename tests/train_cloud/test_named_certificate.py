@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.authority import NAME, Authority, Certified
+from tests.support.waiting import wait_until
 from train_cloud.named_certificate import NamedCertificate
 from train_cloud.settings import ConfigError
 
@@ -56,6 +57,8 @@ def other_key(ours: Authority, folder: Path) -> None:
     (folder / "privkey.pem").write_bytes(ours.certify(NAME).key())
 
 
+X400_ADDRESS = bytes.fromhex("3004a3023000")
+"""As a name in a certificate (RFC 5280), in DER."""
 UNUSABLE: dict[str, tuple[Callable[[Authority, Path], object], str]] = {
     "no files": (lambda _ours, _folder: None, "cannot be read (No such file or directory)"),
     "half a certificate": (cut("fullchain.pem"), "holds no certificate in PEM, or only a part of one"),
@@ -65,6 +68,10 @@ UNUSABLE: dict[str, tuple[Callable[[Authority, Path], object], str]] = {
     "another name": (
         lambda ours, folder: ours.certify("a.example.org", "b.example.org").write(folder),
         "is for a.example.org, b.example.org, not for localhost (public_host)",
+    ),
+    "a name of a strange kind": (
+        lambda ours, folder: ours.certify(NAME, alternative=X400_ADDRESS).write(folder),
+        "is one that cannot be used here",
     ),
 }
 
@@ -133,6 +140,26 @@ def test_outside_its_dates_it_is_served_at_the_start_and_told_but_replaces_no_ot
     serving.look()
     assert shown(serving.context) == right.der
     assert sentence in str(vars(caplog.records[-1]))
+
+
+def test_a_look_that_fails_is_said_and_is_not_the_last(
+    ours: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours.certify(NAME).write(tmp_path)
+    serving, renewed, failed = named(tmp_path), ours.certify(NAME), list[str]()
+    look = serving.look
+
+    def fail_twice() -> None:
+        if len(failed) < 2:
+            failed.append("once more")
+            raise RuntimeError("nobody thought of this")
+        look()
+
+    monkeypatch.setattr(serving, "look", fail_twice)
+    renewed.write(tmp_path)
+    serving.keep_looking(0.01)
+    wait_until(lambda: shown(serving.context) == renewed.der, "the renewed certificate is taken")
+    assert len([record for record in caplog.records if "could not be looked at" in record.getMessage()]) == 1
 
 
 def test_a_renewal_that_is_overdue_is_told_once(

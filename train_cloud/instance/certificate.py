@@ -69,8 +69,8 @@ def renew_certificate(deployment: Deployment, ssm: Any, patience_seconds: float)
     """What the timer does: as `take_certificate`, and say so where the receiver began without a certificate."""
     if take_certificate(deployment, ssm, patience_seconds) and deployment.run.tls_certificate is None:
         _log.warning(
-            "there is a certificate for the name now, but bridges were paired with this instance's own: `make stop`, "
-            "`make start` and a new pairing string (`make pair`) change over",
+            "there is a certificate for the name now, but bridges were paired with the run's own, which every "
+            "replacement goes on with: `make stop`, `make start` and a new pairing string (`make pair`) change over",
             extra=fields(name=deployment.run.public_host),
         )
 

@@ -1,7 +1,8 @@
 """Makes an instance ready to be found: its run.json, the identity that the pairing string pins, its address.
 
 The TLS identity is made once in a run's life and kept in SSM, so that a replacement shows the same pin; with a domain
-name whose zone is ours, an authority's certificate takes its place, and there is no pin. Every step may
+name whose zone is ours, an authority's certificate takes its place, and there is no pin. Unless bridges may have been
+paired with a pin before: they keep it until `make stop` and `make start` ask for new pairings. Every step may
 be done again: a second `prepare` repairs. What must be there for bridges to connect raises PrepareError; a bucket
 that takes no copy of run.json is only reported.
 """
@@ -42,7 +43,7 @@ def prepare(deployment: Deployment, terraform_run: Path, ssm: Any, metadata: Met
     # Only what Terraform could not know is added: the rest of the file stays as the user wrote it.
     settings |= {"public_host": host}
     pin = _take_identity(deployment, host, ssm, patience_seconds)
-    if take_certificate(deployment, ssm, patience_seconds):
+    if not _is_pinned(deployment, host, ssm, patience_seconds) and take_certificate(deployment, ssm, patience_seconds):
         files = {"tls_certificate": CERTIFICATE, "tls_key": CERTIFICATE_KEY}
         settings |= {setting: str(deployment.folder / file) for setting, file in files.items()}
         pin = None
@@ -72,6 +73,19 @@ def _patient_metadata(metadata: Metadata, path: str, patience_seconds: float) ->
     except MetadataError as error:
         hint = " Is the subnet a public one?" if path in ("public-ipv4", "ipv6") else ""
         raise PrepareError(f"{error} Bridges could not find this instance.{hint}") from error
+
+
+def _is_pinned(deployment: Deployment, host: str, ssm: Any, patience_seconds: float) -> bool:
+    """Whether the instance before told bridges at `host` a pin, which those that were paired with it hold on to."""
+    if deployment.config.certificate_parameter is None:
+        return False
+    name = deployment.config.endpoint_parameter
+    text = retry(lambda: read_parameter(ssm, name), ParameterError, patience_seconds)
+    try:
+        before = msgspec.json.decode(text, type=Endpoint)
+    except msgspec.MsgspecError:
+        return False
+    return before.host == host and before.pin is not None
 
 
 def _take_identity(deployment: Deployment, host: str, ssm_client: Any, patience_seconds: float) -> str | None:

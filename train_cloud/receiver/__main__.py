@@ -100,9 +100,10 @@ def _receive(config: RunConfig, folder: Path, plain: bool, show: bool, stop: thr
         )
     token = _read_token(config.public_host)
     folder.mkdir(parents=True, exist_ok=True)
-    identity = None if plain else identity_of(config, folder)
     pairing_file = folder / PAIRING
+    # First: while this one cannot listen, the string of the one before leads nowhere.
     pairing_file.unlink(missing_ok=True)
+    identity = None if plain else identity_of(config, folder)
     objects = open_store(config.bucket, run_prefix(config.run_id))
     store = Store(folder / STORE, config.max_store_bytes)
     _make_ready(store, objects, config, stop)

@@ -170,8 +170,8 @@ class Receiver:
         (folder / WARNING).unlink(missing_ok=True)
         self._poll_store()
         self._writer.start()
-        keeping = asyncio.gather(self._standings.keep(), self.streams.keep())
         door = Door(self.config.listen_host, self.config.listen_port, self.config.max_bridges)
+        keeping = asyncio.gather(self._standings.keep(), self.streams.keep(self._on_crash))
         self._loop.set_exception_handler(on_loop_error)
         local = partial(BoundedConnection, memory=self._memory)
         server = await serve(
@@ -348,6 +348,7 @@ class Receiver:
         except StoreError as error:
             text = f"The stream cannot be begun. {error}"
             raise PeerError(ErrorCode.DISK_FULL, text, CloseCode.TRY_AGAIN_LATER) from None
+        self._standings.joined(hello)
         self.environment = run
         connection.socket.protocol.max_message_size = MAX_UP_FRAME_BYTES
         collector = Collector(
@@ -372,7 +373,6 @@ class Receiver:
                 takes_telemetry=hello.track is not None,
             )
         )
-        self._standings.joined(hello)
         if self._weights is not None and self._weights.version != hello.weights_version:
             connection.tell_frame(News.WEIGHTS, self.encoded_weights)
         _log.info(

@@ -24,7 +24,6 @@ from train_cloud.receiver.standings import Standings
 from train_cloud.receiver.telemetry_files import MOST_STREAMS, Frames, TelemetryFiles
 from train_cloud.run_config import RunConfig
 from train_cloud.store import Store, StoreError
-from train_cloud.track_table import any_track
 from wire.delivery import Inbox, Verdict
 from wire.messages import (
     MAX_UP_FRAME_BYTES,
@@ -48,6 +47,8 @@ MOST_FRAMES: Final = 1000
 """A second, of one bridge; a faster one is read more slowly."""
 MAX_PENDING: Final = 1024
 """Frames of a bridge that may wait for the disk; beyond it batches are read more slowly, and single frames dropped."""
+AGAIN_SECONDS: Final = 1.0
+"""After the disk has not taken telemetry, it is tried again."""
 SHOW_SECONDS: Final = 0.25
 """Between two lines about a bridge."""
 
@@ -61,7 +62,7 @@ class Listener(Protocol):
         """A bridge was welcomed."""
 
     def heard(self, stream: str, frame: Telemetry) -> None:
-        """A new frame of it came; frames that come again are left out."""
+        """A new frame of it came; frames that come again are left out, and it may not be on the disk yet."""
 
     def left(self, stream: str) -> None:
         """Its connection has ended."""
@@ -88,7 +89,7 @@ class Streams:
         self._sessions: dict[str, _Session] = {}
         self._listeners: list[Listener] = []
         self._taken: dict[str, int] = {}
-        """Through which batch streams came that are not written, the newest last."""
+        """Through which batch each stream has been heard, the newest last; where they are not written, stored, too."""
         self._waiting: deque[tuple[_Session, Frames]] = deque()
         self._wake = asyncio.Event()
 
@@ -125,10 +126,10 @@ class Streams:
         check_driven(self._config, hello)
         try:
             lap = await asyncio.to_thread(self._shortest_lap, hello.track)
-            wants_track = lap is None and await asyncio.to_thread(self._is_wanted, hello)
         except StoreError as error:
             text = f"The stream cannot be begun. {error}"
             raise PeerError(ErrorCode.DISK_FULL, text, CloseCode.TRY_AGAIN_LATER) from None
+        self._standings.joined(hello)
         connection.socket.protocol.max_message_size = MAX_UP_FRAME_BYTES
         session = _Session(self, connection, hello, self.stored_through(hello.stream), lap or 0.0)
         if (old := self._sessions.get(hello.stream)) is not None:
@@ -136,8 +137,8 @@ class Streams:
         self._sessions[hello.stream] = session
         through = session.stored
         welcome = Welcome(self._config.run_id, through, through, 0, 0, self._config.max_lead_steps)
+        wants_track = lap is None and self._is_chosen(hello)
         connection.post(msgspec.structs.replace(welcome, wants_track=wants_track, takes_telemetry=True))
-        self._standings.joined(hello)
         for listener in self._listeners:
             listener.joined(hello)
         _log.info("a bridge streams", extra=fields(bridge=hello.bridge, stream=hello.stream, stored_through=through))
@@ -151,36 +152,51 @@ class Streams:
                     listener.left(hello.stream)
             _log.info("a bridge streams no more", extra=fields(bridge=hello.bridge, stream=hello.stream))
 
-    async def keep(self) -> None:
-        """Write and show what comes, until cancelled; in other threads, since a disk or terminal may be slow."""
-        async with asyncio.TaskGroup() as tasks:
-            if self._files is not None:
-                tasks.create_task(self._keep_writing(self._files))
-            if self._show is not None:
-                tasks.create_task(self._keep_showing(self._show))
+    async def keep(self, on_crash: Callable[[], None]) -> None:
+        """Write and show what comes, until cancelled; in other threads, since a disk or terminal may be slow.
 
-    def take(self, session: "_Session", number: int | None, frames: tuple[Telemetry, ...]) -> None:
-        """New frames of a bridge."""
-        for listener in self._listeners:
-            for frame in frames:
-                listener.heard(session.hello.stream, frame)
-        newest = frames[-1]
-        if not session.shortest_lap:
-            # On a track that the run does not have, no place can be shown.
-            newest = msgspec.structs.replace(newest, place=None)
+        `on_crash` is called where that ends by an error: batches would wait for it for ever.
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                if self._files is not None:
+                    tasks.create_task(self._keep_writing(self._files))
+                if self._show is not None:
+                    tasks.create_task(self._keep_showing(self._show))
+        except Exception:
+            _log.exception("telemetry is written and shown no more")
+            on_crash()
+
+    def take(self, session: "_Session", number: int | None, frames: tuple[Telemetry, ...]) -> bool:
+        """Frames of a bridge; whether they are heard for the first time, and not again because a disk was full."""
         stream = session.hello.stream
-        self._standings.told(stream, newest, session.shortest_lap)
+        new = number is None or number > self._taken.get(stream, 0)
+        if new:
+            self._tell(session, frames)
+        if number is not None and new:
+            self._taken.pop(stream, None)
+            self._taken[stream] = number
+            if len(self._taken) > MOST_STREAMS:
+                del self._taken[next(iter(self._taken))]
         if self._files is None:
             if number is not None:
-                self._taken.pop(stream, None)
-                self._taken[stream] = number
-                if len(self._taken) > MOST_STREAMS:
-                    del self._taken[next(iter(self._taken))]
                 session.acknowledge(number)
         elif number is not None or session.pending < MAX_PENDING:
             session.pending += len(frames)
             self._waiting.append((session, Frames(stream, session.hello.bridge, number, time.time(), frames)))
             self._wake.set()
+        return new
+
+    def _tell(self, session: "_Session", frames: tuple[Telemetry, ...]) -> None:
+        stream, newest = session.hello.stream, frames[-1]
+        for listener in self._listeners:
+            for frame in frames:
+                listener.heard(stream, frame)
+        length = session.shortest_lap * FASTEST_MEAN_SPEED + 0.01
+        if not session.shortest_lap or (newest.place is not None and newest.place > length):
+            # It is none on the run's track; kept frames may be of another than the bridge drives on now.
+            newest = msgspec.structs.replace(newest, place=None)
+        self._standings.told(stream, newest, session.shortest_lap)
 
     def reported(self, stream: str, report: Report) -> None:
         """A bridge said how it stands."""
@@ -188,23 +204,22 @@ class Streams:
 
     async def announced(self, session: "_Session", content: bytes) -> None:
         """A bridge says what its track is; PeerError for another one than it named."""
-        if await asyncio.to_thread(self._is_wanted, session.hello):
+        if self._is_chosen(session.hello):
             session.shortest_lap = await announced_lap(self._store, session.hello.track, content)
 
     def stored_through(self, stream: str) -> int:
         """Through which batch the stream has come."""
         return self._taken.get(stream, 0) if self._files is None else self._files.stored_through(stream)
 
-    def _is_wanted(self, hello: Hello) -> bool:
-        """Whether the bridge's track is of use: to whoever drives there, and to the map."""
-        return bool(hello.signature) or self._may_be_the_runs(hello.track)
-
-    def _may_be_the_runs(self, track_hash: str | None) -> bool:
-        """Whether the run has no other track, whose place on the map this one would take."""
+    def _is_chosen(self, hello: Hello) -> bool:
+        """Whether somebody is to drive there, or run.json names this track; where it names none, who drives for the
+        run says what its track is.
+        """
         chosen = self._config.environment.track
-        return track_hash is not None and (track_hash == chosen or (chosen is None and not any_track(self._store)))
+        return hello.track is not None and (bool(hello.signature) or hello.track == chosen)
 
     async def _keep_writing(self, files: TelemetryFiles) -> None:
+        failing = False
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -215,7 +230,9 @@ class Streams:
                 await asyncio.to_thread(files.write, [frames for _, frames in taken])
             except OSError as error:
                 failed = error.strerror or type(error).__name__
-                _log.warning("telemetry cannot be written", extra=fields(reason=failed))
+                if not failing:
+                    _log.warning("telemetry cannot be written", extra=fields(reason=failed))
+            failing = bool(failed)
             for session, heard in taken:
                 session.written(len(heard.frames))
             for session in {id(session): session for session, heard in taken if heard.number is not None}.values():
@@ -223,6 +240,8 @@ class Streams:
                     session.refuse_batches(failed)
                 else:
                     session.acknowledge(files.stored_through(session.hello.stream))
+            if failed:
+                await asyncio.sleep(AGAIN_SECONDS)
 
     async def _keep_showing(self, show: Callable[[str], None]) -> None:
         while True:
@@ -306,10 +325,5 @@ class _Session:
             self.connection.post(Error(ErrorCode.OUT_OF_ORDER, f"{text}Send from batch {expected}."))
 
     def _take(self, number: int | None, frames: tuple[Telemetry, ...]) -> None:
-        length = self.shortest_lap * FASTEST_MEAN_SPEED + 0.01
-        for frame in frames:
-            if self.shortest_lap and frame.place is not None and frame.place > length:
-                text = f"A frame has the place {frame.place:.1f} m, and the track is {length:.1f} m long."
-                raise PeerError(ErrorCode.BAD_MESSAGE, text, CloseCode.INVALID_DATA)
-        self._newest, self._count = frames[-1], self._count + len(frames)
-        self._streams.take(self, number, frames)
+        if self._streams.take(self, number, frames):
+            self._newest, self._count = frames[-1], self._count + len(frames)

@@ -2,22 +2,21 @@
 
 Promises that frames whose `write` returned are on the disk, and that each numbered batch is there once, whatever is
 killed and when: after the lines, `position.json` is replaced, which says how long the newest file is and how far each
-stream has come; what a file holds beyond that was never acknowledged, and is cut off at the next start. The oldest
-files are deleted when all together grow beyond the limit. For one thread at a time, and one process.
+stream has come; what a file holds beyond that was never acknowledged, and is cut off at the next start. Without that
+position, what lies there is left as it is, and a new file begun. The oldest files are deleted when all together grow
+beyond the limit. For one thread at a time, and one process.
 """
 
-import importlib.util
 import logging
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from runtime.files import write_private
+from runtime.files import sync_folder, write_private
 from runtime.logs import fields
 from wire.messages import Telemetry
 
@@ -34,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class NoParquet(RuntimeError):
-    """Parquet is chosen, and what writes it is not installed; the text says what to do."""
+    """Parquet is chosen, and what writes it cannot be used; the text says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +62,27 @@ class TelemetryFiles:
     """
 
     def __init__(self, folder: Path, form: Form, limit_bytes: int) -> None:
-        if form == "parquet" and importlib.util.find_spec("pyarrow") is None:
-            raise NoParquet(
-                "Telemetry cannot be written as Parquet: pyarrow is not installed here. Install the extra that has it "
-                "(pip install 'ac-training[export]'), or write JSON lines."
-            )
+        if form == "parquet":
+            try:
+                import pyarrow.parquet  # noqa: F401 - whether it works is known now, and not when a file is full
+            except ImportError as error:
+                raise NoParquet(
+                    f"Telemetry cannot be written as Parquet: pyarrow cannot be imported here ({error}). Install the "
+                    "extra that has it (pip install 'ac-training[export]'), or write JSON lines."
+                ) from error
         self.folder, self._form, self._limit = folder, form, limit_bytes
         self._file_bytes = min(_FILE_BYTES, limit_bytes // _FILES)
         folder.mkdir(parents=True, exist_ok=True)
-        self._at = _Position()
-        with suppress(FileNotFoundError, msgspec.MsgspecError):
-            self._at = msgspec.json.decode((folder / _POSITION).read_bytes(), type=_Position)
+        self._at = self._position()
         self._recover()
+        self._commit(self._at)
 
     def stored_through(self, stream: str) -> int:
         """The newest batch of the stream that is on the disk; 0 for none."""
         return self._at.streams.get(stream, 0)
 
     def write(self, heard: Iterable[Frames]) -> None:
-        """Bring all of it to the disk, or nothing. Raises OSError, and it can be tried again.
+        """Bring all of it to the disk. Raises OSError where that is not sure, and it can be tried again.
 
         A batch that does not follow on what is there of its stream is left out.
         """
@@ -112,17 +113,26 @@ class TelemetryFiles:
 
     def _commit(self, position: _Position) -> None:
         write_private(self.folder / _POSITION, msgspec.json.encode(position), 0o644)
+        # It holds from now on, also where a power cut might yet undo it.
         self._at = position
-        with suppress(OSError):
-            # Windows opens no folders.
-            descriptor = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        sync_folder(self.folder)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"telemetry-{number:06d}.jsonl"
+
+    def _position(self) -> _Position:
+        """What was committed; after files of which nothing is known a new one begins."""
+        at, newest = _Position(), max(map(_number, self.folder.glob("telemetry-*")), default=0)
+        try:
+            at = msgspec.json.decode((self.folder / _POSITION).read_bytes(), type=_Position)
+        except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            if newest:
+                _log.warning(
+                    "nothing says how far telemetry was written; a new file begins, and batches may come twice",
+                    extra=fields(folder=self.folder, reason=type(error).__name__),
+                )
+                return _Position(newest + 1)
+        return at if newest <= at.file else _Position(newest + 1, 0, at.streams)
 
     def _recover(self) -> None:
         """Cut off what was not committed, and finish what a kill has kept from being finished."""
@@ -166,6 +176,12 @@ class TelemetryFiles:
                 return
             file.unlink()
             used -= sizes[file]
+
+
+def _number(file: Path) -> int:
+    """That of a file of telemetry; 0 for what is none."""
+    digits = file.stem.removeprefix("telemetry-")
+    return int(digits) if digits.isdecimal() else 0
 
 
 def _lines(heard: Frames) -> bytes:

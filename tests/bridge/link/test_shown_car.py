@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -160,3 +161,13 @@ def test_what_cannot_be_shown_costs_only_the_picture(caplog: pytest.LogCaptureFi
     drive.step()
     assert shown.news() is None
     assert caplog.text.count("cannot be shown any more") == 1
+
+
+def test_a_receiver_from_before_streams_can_read_what_is_told_of_an_unclean_lap() -> None:
+    drive = Drive(np.array([300.0]))
+    drive.step()
+    unclean = drive.moment._replace(memory=replace(drive.moment.memory, lap_clean=np.zeros(1, np.bool_)))
+    told = telemetry_of(unclean, None, [])
+    assert told is not None
+    known = {"type", "place", "gap", "speed", "gear", "throttle", "brake", "steer", "laps", "lap_time", "delta"}
+    assert set(msgspec.to_builtins(told)) <= known | {"off_tracks"}

@@ -10,6 +10,7 @@ from bridge.stream.chunk_player import (
     EASE_RATE,
     GENTLE_BRAKE,
     HOLD_SECONDS,
+    MOST_BLIND,
     MOST_HELD,
     PEDAL_RATE,
     STEER_RATE,
@@ -104,6 +105,15 @@ def test_chunks_from_the_past_are_refused_and_counted() -> None:
     assert player.counts == {"past": 1, "old": 2, "other_episode": 1, "watchdog": 1}
 
 
+def test_a_spent_chunk_takes_no_live_ones_place() -> None:
+    drive = Drive()
+    assert drive.player.take(chunk(1, 97.9, [(0.5, 0.5)] * 100), 100.0) is None
+    # It says that it is good for ever; its only action was due a while ago, and is held for a second at most.
+    assert drive.player.take(chunk(2, 98.0, [(0.9, 0.9)], held=1e6), 100.0) is Refusal.PAST
+
+    assert {one.chunk for one in drive.steps(10)} == {1}
+
+
 def test_times_of_another_clock_are_refused_and_measure_nothing() -> None:
     player = ChunkPlayer(PERIOD)
     for first, observed in ((200.0, 200.0), (106.0, 100.0), (99.0, 100.0)):
@@ -153,6 +163,17 @@ def test_the_last_action_is_held_until_the_chunk_expires_and_no_longer_than_a_se
     held = played.count(Playing.HELD)
     assert round(MOST_HELD / PERIOD) - 1 <= held <= round(MOST_HELD / PERIOD) + 1
     assert played[-1] is Playing.WATCHDOG
+
+
+def test_a_long_chunk_is_not_driven_by_blindly_to_its_end() -> None:
+    drive = Drive()
+    long = ControlChunk(1, 100.0, 100.05, 1.0, ((0.0, 1.0),) * 256, 1e9, 3)
+    assert drive.player.take(long, 100.0) is None
+
+    played = drive.steps(round(MOST_BLIND / PERIOD) + 20)
+
+    assert played[10].pedal == 1.0
+    assert {one.playing for one in played[-19:]} == {Playing.WATCHDOG}
 
 
 ANYTHING = st.builds(

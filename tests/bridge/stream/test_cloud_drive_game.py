@@ -37,14 +37,13 @@ def test_it_laps_cleanly_and_a_pause_is_no_experience(site: DrivenSite, tmp_path
         bridge = GameBridge(game, tmp_path, "cloud-drive", *options, uri=site.uri)
         try:
             wait_until(lambda: any(b.laps for b in arrived(site)), "a lap", LAP_SECONDS, every=1.0)
-            # A busy machine may have interrupted it before.
-            ended = len(reasons(site))
             game.tell("mode", mode="pause")
-            bridge.says("waiting for the game")
-            wait_until(lambda: len(reasons(site)) > ended, "the episode's end")
+            bridge.says("waiting for the game. The game is paused")
+            wait_until(lambda: reasons(site)[-1:] == ["interrupted"], "the episode's end")
+            # What was driven before is on its way for a moment.
+            pictures(game, 60)
             before = sum(batch.steps for batch in arrived(site))
-            packet = game.truth()["graphics_packet"]
-            wait_until(lambda: game.truth()["graphics_packet"] > packet + 60, "time to pass")
+            pictures(game, 60)
             assert sum(batch.steps for batch in arrived(site)) == before
             game.live()
             wait_until(lambda: sum(b.steps for b in arrived(site)) > before + 60, "it drives on", every=0.2)
@@ -56,8 +55,15 @@ def test_it_laps_cleanly_and_a_pause_is_no_experience(site: DrivenSite, tmp_path
             bridge.process.wait()
     batches = arrived(site)
     assert all(lap.clean for batch in batches for lap in batch.laps)
-    assert set(reasons(site)) == {"interrupted", "stopped"}
+    # A busy machine interrupts it, too.
+    assert {"interrupted", "stopped"} <= set(reasons(site)) <= {"interrupted", "stopped", "off_track", "start"}
     assert {int(version) for batch in batches for version in batch.policy_versions} == {NOBODY}
+
+
+def pictures(game: FakeGame, count: int) -> None:
+    """Wait until the game has drawn so many."""
+    packet = game.truth()["graphics_packet"]
+    wait_until(lambda: game.truth()["graphics_packet"] > packet + count, "time to pass")
 
 
 def reasons(site: DrivenSite) -> list[str]:

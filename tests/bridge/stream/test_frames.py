@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,15 +58,29 @@ def test_a_frame_holds_all_that_the_state_holds(states: list[CarState], frames: 
 def test_laps_begin_at_the_line_and_last_as_long_as_the_lap_cutter_says(
     states: list[CarState], frames: list[Telemetry]
 ) -> None:
-    first, second = cut_laps(states, TRACK, ABOUT)
-    assert frames[-1].laps == 3
-    for number, lap in ((1, first), (2, second)):
-        of_lap = [frame for frame in frames if frame.laps == number]
-        after = next(frame for frame in frames if frame.laps == number + 1)
-        assert all(frame.time is not None for frame in (of_lap[0], after))
-        began, ended = of_lap[0].time - of_lap[0].lap_time, after.time - after.lap_time  # type: ignore[operator]
-        assert ended - began == pytest.approx(lap.time, abs=0.01)
-        assert all(frame.valid for frame in of_lap)
+    at_line = [after for before, after in pairwise(frames) if after.lap_time < before.lap_time]
+    # The part of a lap before the first line counts for none.
+    assert [frame.laps for frame in (frames[0], *at_line)] == [0, 0, 1, 2]
+    began = [frame.time - frame.lap_time for frame in at_line if frame.time is not None]
+    laps = cut_laps(states, TRACK, ABOUT)
+    assert [ended - at for at, ended in pairwise(began)] == pytest.approx([lap.time for lap in laps], abs=0.01)
+    assert all(frame.valid for frame in frames)
+
+
+def test_a_car_that_turns_about_on_the_line_completes_no_lap(states: list[CarState]) -> None:
+    maker, length = FrameMaker(TRACK), TRACK.length
+    places = [*range(-60, 20, 10), *range(20, -30, -10), *range(-30, 20, 10), *range(20, round(length) + 20, 10)]
+    at = [float(TRACK.project(state.position).s[0]) for state in states]
+    told = list[Telemetry]()
+    for k, place in enumerate(places):
+        nearest = int(np.argmin(np.abs(np.array(at) - place % length)))
+        frame = maker.frame(replace(states[nearest], time=np.array([0.5 * k])))
+        assert frame is not None
+        told.append(frame)
+    assert [frame.laps for frame in told[:-2]] == [0] * (len(told) - 2)
+    assert told[-1].laps == 1
+    begins = [after for before, after in pairwise(told) if after.lap_time < before.lap_time]
+    assert len(begins) == 2
 
 
 def test_a_lap_with_more_than_two_wheels_out_is_not_valid_to_its_end(states: list[CarState]) -> None:

@@ -46,6 +46,15 @@ def test_kept_frames_are_committed_in_batches_and_the_rest_at_the_end(tmp_path: 
         assert commits
 
 
+def test_a_batch_that_does_not_fill_is_committed_all_the_same(tmp_path: Path) -> None:
+    with Spool(tmp_path) as spool:
+        keeper = Keeper(spool, 100, lambda: None)
+        keeper.put(frame(0))
+        wait_until(lambda: spool.last_number == 1, "the part of a batch is on the disk")
+        keeper.close()
+        assert (spool.last_number, spool.total_steps) == (1, 1)
+
+
 def test_a_full_spool_loses_nothing_while_room_comes_and_says_what_it_lost(tmp_path: Path) -> None:
     with Spool(tmp_path, limit_bytes=1500) as spool:
         keeper = Keeper(spool, 2, lambda: None)

@@ -1,17 +1,23 @@
 """Which run a command of the operator is about: what is named, else the one that is served here, else the cloud's."""
 
+import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from runtime.exit_codes import ExitCode
 from scripts.cloud.deployment import OperatorError
-from scripts.cloud.own_run import Place, folder_of, place_of
+from scripts.cloud.own_run import OwnRun, Place, folder_of, place_of
 from scripts.cloud.pair import pair
 from scripts.cloud.stop import stop
-from scripts.serve.folder import prepare
+from scripts.serve.folder import ENDED, STOP, held, prepare
+from scripts.serve.installed import INSTALLED
 from tests.support.operated import command_line
 from tests.support.unprivileged import locked_out
+from tests.support.waiting import wait_until
+
+IN_ORDER = "*show*) echo ActiveState=inactive; echo Result=success; echo ExecMainStatus=0;;"
 
 
 @pytest.fixture
@@ -65,3 +71,71 @@ def test_what_is_not_served_has_no_string_and_needs_no_stop(capsys: pytest.Captu
     assert "No receiver runs in served. `make serve FOLDER=served` starts one." in capsys.readouterr().err
     assert command_line(stop, []) == ExitCode.OK
     assert "Nothing serves served; nothing is changed." in capsys.readouterr().out
+
+
+def test_a_run_json_that_is_served_here_has_its_receiver_there(served: Path) -> None:
+    Path("run.json").write_bytes((served / "run.json").read_bytes())
+    assert place_of(Path("run.json"), None, None) == Place(Path("run.json"), served)
+    Path("run.json").write_text('{"run_id": "another", "bucket": {"name": "my-bucket"}}')
+    assert place_of(Path("run.json"), None, None) == Place(Path("run.json"), Path("work"))
+
+
+def test_a_folder_that_was_moved_is_not_asked_for_another_run_s_data(served: Path) -> None:
+    (served / "bucket").mkdir()
+    served.rename("old")
+    with pytest.raises(OperatorError, match="The folder old was moved or copied"):
+        OwnRun(Place(Path("old/run.json"), Path("old")))
+
+
+@pytest.mark.parametrize("end", ["0", "5", None])
+def test_a_stop_says_that_all_is_saved_only_when_who_served_has_said_so(
+    served: Path, end: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun = threading.Event()
+
+    def serve() -> None:
+        with held(served):
+            begun.set()
+            wait_until((served / STOP).exists, "it is asked to stop")
+            if end is not None:
+                (served / ENDED).write_text(f"{end}\n")
+
+    server = threading.Thread(target=serve)
+    server.start()
+    assert begun.wait(60)
+    code = command_line(stop, [])
+    server.join()
+    said = capsys.readouterr()
+    if end == "0":
+        assert (code, "everything is saved" in said.out) == (ExitCode.OK, True)
+    else:
+        assert (code, said.out) == (ExitCode.FAILED, "")
+        assert f"has ended {'with exit code 5' if end else 'without a word'}, so that something may not be" in said.err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="systemd is of Linux")
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [
+        ("ActiveState=inactive\nResult=success\nExecMainStatus=0", None),
+        ("ActiveState=failed\nResult=exit-code\nExecMainStatus=5", "exit code 5 (exit-code)"),
+        ("ActiveState=failed\nResult=timeout\nExecMainStatus=9", "exit code 9 (timeout)"),
+        ("ActiveState=active\nResult=success\nExecMainStatus=0", "systemd does not say"),
+    ],
+)
+def test_services_count_as_saved_only_when_systemd_has_seen_them_end_in_order(
+    served: Path, shown: str, said: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (served / INSTALLED).write_text("system\n")
+    systemctl = served / "systemctl"
+    # The trainer ends in order; how the receiver does is the question.
+    systemctl.write_text(f"#!/bin/sh\ncase $* in *show*ac-receiver*) printf '{shown}\\n';; {IN_ORDER}\nesac\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{served.absolute()}:{os.environ['PATH']}")
+    code = command_line(stop, [])
+    told = capsys.readouterr()
+    if said is None:
+        assert (code, "everything is saved" in told.out) == (ExitCode.OK, True), told.err
+    else:
+        assert (code, told.out) == (ExitCode.FAILED, "")
+        assert f"but not in order (ac-receiver: {said}), so that" in told.err

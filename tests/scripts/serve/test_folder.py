@@ -11,8 +11,9 @@ import pytest
 
 from runtime.exit_codes import ExitCode
 from scripts.processes.folder import UnusableFolder
+from scripts.serve.__main__ import check_ports
 from scripts.serve.address import check_port, is_ours, lan_address
-from scripts.serve.folder import LOCK, STOP, fresh_logs, held, is_held, prepare
+from scripts.serve.folder import LOCK, STOP, fresh_logs, held, is_held, moved, prepare
 from tests.support.small_disk import SmallDisk
 from train_cloud.run_config import ConfigError, load_run_config
 from train_cloud.settings import ConfigError as SettingsError
@@ -162,3 +163,41 @@ def test_the_logs_of_the_last_time_are_kept_once(tmp_path: Path) -> None:
         (tmp_path / "logs" / "receiver.log").write_text(content)
         logs = fresh_logs(tmp_path)
     assert [(file.name, file.read_text()) for file in logs.iterdir()] == [("receiver.log.1", "second")]
+
+
+def test_a_folder_that_was_moved_is_refused_before_two_runs_have_the_same_data(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "served", tmp_path / "old"
+    with held(folder):
+        config = prepare(folder, None, "127.0.0.1", None)
+    (folder / "bucket").mkdir()
+    assert moved(folder, config) is None
+    folder.rename(elsewhere)
+    before = (elsewhere / "run.json").read_bytes()
+    with pytest.raises(UnusableFolder, match="was moved or copied") as refused:
+        prepare(elsewhere, None, None, None)
+    assert (elsewhere / "run.json").read_bytes() == before
+    for said in (
+        f"data of a run are in {elsewhere}/bucket",
+        f"is {folder}/bucket, which",
+        f'"{elsewhere}/bucket" there',
+    ):
+        assert said in str(refused.value)
+    # What the sentence says helps.
+    (elsewhere / "run.json").write_text(before.decode().replace(str(folder), str(elsewhere)))
+    assert prepare(elsewhere, None, None, None).bucket.folder == f"{elsewhere}/bucket"
+
+
+def test_who_is_reached_by_ipv6_listens_there(tmp_path: Path) -> None:
+    assert prepare(tmp_path, None, "::1", None).listen_host == "::"
+    assert json.loads((tmp_path / "run.json").read_text())["listen_host"] == "::"
+    run = tmp_path / "own.json"
+    run.write_text('{"run_id": "served", "bucket": {"name": "my-bucket"}, "listen_host": "::1"}')
+    assert prepare(tmp_path, run, "::1", None).listen_host == "::1"
+
+
+def test_what_cannot_be_served_is_found_before_anything_is_written(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match="cannot listen on"):
+            prepare(tmp_path, None, "127.0.0.1", port, check_ports)
+    assert not list(tmp_path.iterdir())

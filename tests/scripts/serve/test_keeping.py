@@ -8,10 +8,12 @@ import pytest
 
 from runtime.exit_codes import ExitCode
 from scripts.processes.crew import Crew, EndedEarly
-from scripts.serve.__main__ import services
+from scripts.serve.__main__ import is_trained, services
 from scripts.serve.keeping import RESTARTS, RESTARTS_SECONDS, Keeper, Service
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
+from train_cloud.run_folder.states import TrainerState
+from train_cloud.store import Store, TrainerProgress
 
 UNITS = Path(__file__).parents[3] / "train_cloud" / "instance" / "units"
 
@@ -46,7 +48,7 @@ def test_what_only_a_person_can_mend_ends_it_with_the_last_words(modules: Path) 
         f"import sys; print('no such field', file=sys.stderr); sys.exit({ExitCode.USAGE:d})"
     )
     with Crew(modules / "logs") as crew:
-        keeper = Keeper(crew, threading.Event(), modules / "asked", lambda: None)
+        keeper = Keeper(crew, threading.Event(), modules / "asked", lambda: False, lambda: None)
         keeper.start(Service("receiver", "refused", []))
         with pytest.raises(EndedEarly, match=r"(?s)receiver ended with exit code 2.*no such field"):
             keeper.keep_until(lambda: False)
@@ -55,7 +57,7 @@ def test_what_only_a_person_can_mend_ends_it_with_the_last_words(modules: Path) 
 def test_a_page_that_cannot_be_had_ends_no_run(modules: Path) -> None:
     (modules / "refused.py").write_text(f"import sys; sys.exit({ExitCode.USAGE:d})")
     with Crew(modules / "logs") as crew:
-        keeper = Keeper(crew, threading.Event(), modules / "asked", lambda: None)
+        keeper = Keeper(crew, threading.Event(), modules / "asked", lambda: False, lambda: None)
         keeper.start(Service("dashboard", "refused", [], needed=False))
         assert keeper.keep_until(lambda: not crew.names)
         assert keeper.end() == ExitCode.OK
@@ -69,7 +71,7 @@ def test_a_run_that_is_trained_leaves_the_others_where_they_are(modules: Path) -
     )
     told = threading.Event()
     with Crew(modules / "logs") as crew:
-        keeper = Keeper(crew, threading.Event(), modules / "asked", told.set)
+        keeper = Keeper(crew, threading.Event(), modules / "asked", lambda: True, told.set)
         keeper.start(Service("receiver", "patient", []))
         keeper.start(Service("trainer", "trained", []))
         assert keeper.keep_until(told.is_set)
@@ -79,3 +81,23 @@ def test_a_run_that_is_trained_leaves_the_others_where_they_are(modules: Path) -
         assert not keeper.keep_until(lambda: False)
         assert keeper.end() == ExitCode.OK
         assert crew.names == []
+
+
+def test_a_trainer_that_was_told_to_end_and_has_not_trained_all_is_started_again(modules: Path) -> None:
+    (modules / "told.py").write_text("")
+    with Crew(modules / "logs") as crew:
+        service = Service("trainer", "told", [])
+        keeper = Keeper(crew, threading.Event(), modules / "asked", lambda: bool(service.restarts), lambda: None)
+        keeper.start(service)
+        assert keeper.keep_until(lambda: not crew.names)
+        assert len(service.restarts) == 1
+        assert keeper.end() == ExitCode.OK
+
+
+def test_all_is_trained_when_the_store_says_so(tmp_path: Path) -> None:
+    assert not is_trained(tmp_path)
+    store = Store(tmp_path / "store.db")
+    for state in (TrainerState.STOPPED, TrainerState.DONE):
+        store.put_progress(TrainerProgress(state=state))
+        assert is_trained(tmp_path) == (state == TrainerState.DONE)
+    store.close()

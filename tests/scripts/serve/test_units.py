@@ -4,13 +4,21 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scripts import install_server
-from scripts.install_server import InstallError, refuse_others_units, refuse_what_no_unit_can_name
-from scripts.serve.installed import SYSTEM, UNITS, USER
+from scripts.install_server import (
+    InstallError,
+    refuse_another_run,
+    refuse_others_units,
+    refuse_what_no_unit_can_name,
+    served_by,
+    take_away,
+)
+from scripts.serve.installed import INSTALLED, SYSTEM, UNITS, USER, is_installed
 from scripts.serve.units import SOURCES, WRITTEN, Server, units_of
 from tests.support.tools import need_tools
 
@@ -91,8 +99,12 @@ def test_a_path_that_units_take_for_something_else_is_refused(tmp_path: Path) ->
 
 def test_a_place_that_services_do_not_see_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(install_server, "ROOT", Path("/opt/ac-training"))
-    with pytest.raises(InstallError, match=r"is in a place that services do not see .*/opt"):
-        refuse_what_no_unit_can_name(SYSTEM, Path("/home/me/served"))
+    monkeypatch.setattr(sys, "executable", "/opt/ac-training/.venv/bin/python")
+    hidden, seen = Path("/home/me/served"), Path("/srv/served")
+    with pytest.raises(InstallError, match=r"run's folder /home.* is in a place that services do not see .*/opt"):
+        refuse_what_no_unit_can_name(SYSTEM, hidden)
+    with pytest.raises(InstallError, match=r"run's bucket\.folder /home.* is in a place that services do not see"):
+        refuse_what_no_unit_can_name(SYSTEM, seen, hidden)
 
 
 def test_a_unit_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
@@ -102,6 +114,42 @@ def test_a_unit_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
         refuse_others_units(tmp_path)
     (tmp_path / "ac-receiver.service").write_text(units_of(server(USER, tmp_path))["ac-receiver.service"])
     refuse_others_units(tmp_path)
+
+
+def test_the_services_of_a_run_in_another_folder_are_left_alone(tmp_path: Path) -> None:
+    units, first, second = tmp_path / "units", tmp_path / "first", tmp_path / "second"
+    units.mkdir()
+    assert served_by(units) is None
+    for name, text in units_of(server(USER, first)).items():
+        (units / name).write_text(text)
+    assert served_by(units) == first
+    refuse_another_run(units, first)
+    with pytest.raises(InstallError, match=rf"those of the run in {first}, and there is one set"):
+        refuse_another_run(units, second)
+
+
+def test_a_folder_whose_units_are_gone_counts_as_installed_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    (tmp_path / INSTALLED).write_text("system\n")
+    take_away(USER, tmp_path)
+    assert is_installed(tmp_path), "the system's manager has it"
+    (tmp_path / INSTALLED).write_text("user\n")
+    take_away(USER, tmp_path)
+    assert not is_installed(tmp_path)
+
+
+def test_the_page_is_handed_no_certificate_that_nobody_made(tmp_path: Path) -> None:
+    own = server(SYSTEM, tmp_path)
+    assert f"LoadCredential=tls.pem:{tmp_path}/tls.pem" in units_of(own)["ac-dashboard.service"]
+    for text in units_of(replace(own, named_certificate=True)).values():
+        assert "tls.pem" not in text
+
+
+def test_an_s3_server_s_keys_go_to_those_alone_who_ask_it(tmp_path: Path) -> None:
+    have = [name for name, text in units_of(server(SYSTEM, tmp_path)).items() if "server.env" in text]
+    assert have == ["ac-receiver.service", "ac-training.service"]
 
 
 @pytest.mark.slow

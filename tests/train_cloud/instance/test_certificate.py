@@ -92,6 +92,7 @@ def new_zone(site: InstanceSite, name: str) -> str:
 @pytest.fixture
 def named(site: InstanceSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Named]:
     site.put_parameter("certificate", "unset")
+    site.put_parameter("endpoint", "unset", secret=False)
     zone_id = new_zone(site, "example.org")
     authority = Authority(tmp_path)
     # requests' variable: the library asks it, not OpenSSL, whom to trust.
@@ -150,9 +151,12 @@ def test_without_an_authority_the_own_certificate_is_pinned_until_there_is_one(
         named.site.write_settings(**named.changes)
         named.renew()
         assert "`make stop`" in caplog.text
-        # Who is paired stays so: the next instance begins with the certificate.
+        # Who is paired stays so, over replacements too, until the owner stops and starts the run.
         assert json.loads(named.site.parameter("endpoint")) == endpoint
         assert load_run_config(named.site.folder / "run.json").tls_certificate is None
+    assert named.prepare(NOBODY)["pin"] == pin
+    assert load_run_config(named.site.folder / "run.json").tls_certificate is None
+    named.site.put_parameter("endpoint", "unset", secret=False)
     assert named.prepare(NOBODY)["pin"] is None
 
 

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import threading
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,9 @@ from tests.support.receivers import blob, receiver_process
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from train_cloud.environment import task_config
-from train_cloud.run_config import RunConfig
+from train_cloud.receiver.__main__ import _receive
+from train_cloud.run_config import ConfigError, RunConfig
+from train_cloud.run_folder.files import TOKEN_VARIABLE
 from wire.pairing import format_pairing
 
 __all__ = ["authority", "s3"]
@@ -87,3 +90,15 @@ def test_an_expired_certificate_is_told_and_served_and_one_for_another_name_is_n
         assert receiver.process.wait(120) == ExitCode.USAGE
         assert "is for racing.example.org, not for localhost (public_host)" in receiver.log_text()
         assert "Traceback" not in receiver.log_text()
+
+
+def test_who_cannot_have_its_certificate_leaves_no_string_of_the_receiver_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("0123456789abcdefToken")
+    (tmp_path / "pairing.txt").write_text("where the last one listened")
+    monkeypatch.setenv(TOKEN_VARIABLE, str(tmp_path / "token"))
+    files = {"tls_certificate": str(tmp_path / "nowhere.pem"), "tls_key": str(tmp_path / "key.pem")}
+    with pytest.raises(ConfigError, match="cannot be read"):
+        _receive(run_config(public_host=NAME, **files), tmp_path, False, False, threading.Event())
+    assert not (tmp_path / "pairing.txt").exists()

@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from tests.support.waiting import wait_until
 from train_cloud.live_file import LiveCar, read_live
 from train_cloud.receiver.connection import RATE_SECONDS
 from train_cloud.receiver.stream import MOST_FRAMES
-from train_cloud.receiver.telemetry_files import TelemetryFiles
+from train_cloud.receiver.telemetry_files import Frames, TelemetryFiles
+from train_cloud.run_config import RunConfig
+from train_cloud.track_table import only_track
 from wire.frames import encode_text
 from wire.messages import (
     Ack,
@@ -37,6 +39,7 @@ from wire.messages import (
 
 TRACK = Track.generate(7, 1200.0)
 TEXT = track_text(TRACK)
+OTHER = track_text(Track.generate(8, 1200.0))
 
 
 class Heard:
@@ -57,14 +60,22 @@ class Heard:
 
 @contextmanager
 def receiving(
-    folder: Path, writes: bool = False, show: Callable[[str], None] | None = None
+    folder: Path, writes: bool = False, show: Callable[[str], None] | None = None, config: RunConfig = CONFIG
 ) -> Iterator[ThreadedReceiver]:
     files = TelemetryFiles(folder / "telemetry", "jsonl", 2**24) if writes else None
-    running = ThreadedReceiver(CONFIG, folder, telemetry=files, show=show)
+    running = ThreadedReceiver(config, folder, telemetry=files, show=show)
     try:
         yield running
     finally:
         running.close()
+
+
+@pytest.fixture
+def on_track(tmp_path: Path) -> Iterator[ThreadedReceiver]:
+    """The receiver of a run that has chosen TRACK."""
+    environment = msgspec.structs.replace(CONFIG.environment, track=track_hash(TEXT))
+    with receiving(tmp_path, config=msgspec.structs.replace(CONFIG, environment=environment)) as running:
+        yield running
 
 
 def car(receiver: ThreadedReceiver) -> LiveCar | None:
@@ -91,7 +102,8 @@ def test_a_short_hello_is_welcome_and_the_newest_frame_is_shown(receiver: Thread
     wait_until(lambda: car(receiver) is None, "it has left")
 
 
-def test_the_announced_track_is_kept_and_places_on_it_are_shown(receiver: ThreadedReceiver) -> None:
+def test_the_runs_track_is_kept_and_places_on_it_are_shown(on_track: ThreadedReceiver) -> None:
+    receiver = on_track
     with receiver.client() as client:
         assert client.begin(stream_hello(track=track_hash(TEXT))).wants_track
         client.say(TrackAnnouncement(TEXT))
@@ -99,27 +111,39 @@ def test_the_announced_track_is_kept_and_places_on_it_are_shown(receiver: Thread
         wait_until(lambda: (shown := car(receiver)) is not None and shown.place == 100.0, "the place is shown")
     with receiver.client() as client:
         assert not client.begin(stream_hello(track=track_hash(TEXT))).wants_track
-        client.say(frame(0, place=TRACK.length + 1.0, gap=2.0))
-        assert client.close_code() == CloseCode.INVALID_DATA
-        error = client.heard[-1]
-        assert isinstance(error, Error)
-        assert (error.code, "and the track is" in error.text) == (ErrorCode.BAD_MESSAGE, True)
+        # As of frames that were kept on a longer track.
+        client.say(batch(1, 0, place=TRACK.length + 1.0, gap=2.0, speed=7.0))
+        assert client.hear(Ack) == Ack(1, 1)
+        wait_until(lambda: (shown := car(receiver)) is not None and shown.speed == 7.0, "its figures are shown")
+        shown = car(receiver)
+        assert shown is not None
+        assert shown.place is None
 
 
 def test_a_track_that_is_not_the_runs_takes_nobodys_place_on_the_map(receiver: ThreadedReceiver) -> None:
-    other = track_text(Track.generate(8, 1200.0))
     with receiver.client() as bridge, receiver.client() as stranger:
         assert bridge.begin(hello(CONFIG, stream="b" * 32, bridge="pc-b", track=track_hash(TEXT))).wants_track
         bridge.say(TrackAnnouncement(TEXT))
         wait_until(lambda: bool(receiver.store.rows("SELECT 1 FROM tracks")), "the run's track is known")
-        assert not stranger.begin(stream_hello(track=track_hash(other))).wants_track
-        stranger.say(TrackAnnouncement(other))
+        assert not stranger.begin(stream_hello(track=track_hash(OTHER))).wants_track
+        stranger.say(TrackAnnouncement(OTHER))
         stranger.say(frame(0, place=100.0, gap=0.0, speed=7.0))
         wait_until(lambda: (shown := car(receiver)) is not None and shown.speed == 7.0, "its figures are shown")
         shown = car(receiver)
         assert shown is not None
         assert shown.place is None
     assert receiver.store.rows("SELECT sha256 FROM tracks") == [(track_hash(TEXT),)]
+
+
+def test_who_streams_before_anybody_drives_does_not_choose_the_runs_track(receiver: ThreadedReceiver) -> None:
+    with receiver.client() as first, receiver.client() as bridge:
+        assert not first.begin(stream_hello(track=track_hash(OTHER))).wants_track
+        first.say(TrackAnnouncement(OTHER))
+        first.say(frame(0, place=100.0, gap=0.0, speed=7.0))
+        wait_until(lambda: (shown := car(receiver)) is not None and shown.speed == 7.0, "its figures are shown")
+        bridge.begin(hello(CONFIG, stream="b" * 32, bridge="pc-b", track=track_hash(TEXT)))
+        bridge.say(TrackAnnouncement(TEXT))
+        wait_until(lambda: only_track(receiver.store) == TEXT, "the run's track is the one that is driven")
 
 
 def test_others_hear_every_frame_once_and_can_answer(receiver: ThreadedReceiver) -> None:
@@ -175,8 +199,10 @@ def test_written_frames_are_acknowledged_when_they_are_on_the_disk_and_over_a_re
     assert [row["time"] for row in written_rows(tmp_path / "telemetry")] == [100.0, 0.0, 1.0, 2.0, 3.0]
 
 
-def test_a_gap_is_told_and_a_full_disk_too_and_both_mend(tmp_path: Path) -> None:
+def test_a_gap_is_told_and_a_full_disk_too_and_both_mend(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    listener = Heard()
     with receiving(tmp_path, writes=True) as receiver, receiver.client() as client:
+        receiver.receiver.streams.subscribe(listener)
         client.begin(stream_hello())
         client.say(batch(2, 5))
         gap = client.hear(Error)
@@ -188,11 +214,35 @@ def test_a_gap_is_told_and_a_full_disk_too_and_both_mend(tmp_path: Path) -> None
         full = client.hear(Error)
         assert full.code == ErrorCode.DISK_FULL
         assert "Send again from batch 1 in a while." in full.text
+        for number in range(10):
+            client.say(frame(100 + number))
+            client.round_trip()
+        assert caplog.text.count("telemetry cannot be written") == 1
         file.rmdir()
         client.say(batch(1, 0))
         client.say(batch(2, 1))
         client.hear(Ack, lambda ack: ack.stored_through == 2)
-    assert [row["time"] for row in written_rows(tmp_path / "telemetry")] == [0.0, 1.0]
+    assert [row["time"] for row in written_rows(tmp_path / "telemetry") if "batch" in row] == [0.0, 1.0]
+    assert [said[1] for said in listener.said if said[0] == "a" * 32].count(0.0) == 1
+
+
+class Broken(TelemetryFiles):
+    """Has a defect."""
+
+    def write(self, heard: Iterable[Frames]) -> None:  # noqa: ARG002 - of TelemetryFiles
+        raise RuntimeError("a defect")
+
+
+def test_a_defect_of_what_writes_ends_the_receiver_as_crashed(tmp_path: Path) -> None:
+    running = ThreadedReceiver(CONFIG, tmp_path, telemetry=Broken(tmp_path / "telemetry", "jsonl", 2**24))
+    try:
+        with running.client() as client:
+            client.begin(stream_hello())
+            client.say(batch(1, 0))
+            assert client.close_code() == CloseCode.GOING_AWAY
+        assert running.receiver.crashed
+    finally:
+        running.close()
 
 
 WRONG: dict[str, str | bytes] = {

@@ -1,5 +1,6 @@
 """Telemetry's files: what was written is there once, whatever a kill left behind, and they keep to their limit."""
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.telemetry import frame, written_rows
+from train_cloud.receiver import telemetry_files
 from train_cloud.receiver.telemetry_files import Form, Frames, NoParquet, TelemetryFiles
 from wire.messages import Telemetry
 
@@ -67,6 +69,23 @@ def test_a_disk_that_takes_nothing_costs_nothing_that_was_there(tmp_path: Path) 
     assert times(tmp_path) == [0.0, 5.0, 6.0]
 
 
+def test_a_folder_that_cannot_be_brought_to_the_disk_is_an_error_and_then_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = TelemetryFiles(tmp_path, "jsonl", LIMIT)
+
+    def failing(folder: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(folder))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(telemetry_files, "sync_folder", failing)
+        with pytest.raises(OSError, match="Input/output error"):
+            files.write([batch(1, 0)])
+    files.write([batch(1, 0), batch(2, 1)])
+    assert times(tmp_path) == [0.0, 1.0]
+    assert TelemetryFiles(tmp_path, "jsonl", LIMIT).stored_through(STREAM) == 2
+
+
 def filled(folder: Path, form: Form, batches: int) -> TelemetryFiles:
     """Files of 128 KiB, of batches of a hundred frames."""
     files = TelemetryFiles(folder, form, 2**20)
@@ -93,6 +112,30 @@ def test_a_file_that_somebody_took_away_stops_nobody(tmp_path: Path) -> None:
     files = TelemetryFiles(tmp_path, "jsonl", LIMIT)
     files.write([batch(2, 1)])
     assert times(tmp_path) == [1.0]
+
+
+@pytest.mark.parametrize("position", [None, b'{"file": 1, "si', b"\xff{}"])
+def test_without_a_readable_position_nothing_that_was_written_is_touched(
+    tmp_path: Path, position: bytes | None
+) -> None:
+    TelemetryFiles(tmp_path, "jsonl", LIMIT).write([batch(1, 0)])
+    said = tmp_path / "position.json"
+    said.unlink()
+    if position is not None:
+        said.write_bytes(position)
+    files = TelemetryFiles(tmp_path, "jsonl", LIMIT)
+    assert files.stored_through(STREAM) == 0
+    files.write([batch(1, 1)])
+    assert times(tmp_path) == [0.0, 1.0]
+    assert TelemetryFiles(tmp_path, "jsonl", LIMIT).stored_through(STREAM) == 1
+
+
+def test_files_that_came_after_the_position_are_not_written_over(tmp_path: Path) -> None:
+    TelemetryFiles(tmp_path, "jsonl", LIMIT).write([batch(1, 0)])
+    (tmp_path / "telemetry-000002.jsonl").write_bytes(b'{"time":7.0}\n')
+    files = TelemetryFiles(tmp_path, "jsonl", LIMIT)
+    files.write([batch(2, 1)])
+    assert times(tmp_path) == [0.0, 7.0, 1.0]
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ from train_cloud.trainer.saving.manifest import Checkpoint
 from train_cloud.trainer.saving.publish import Publisher
 from train_cloud.trainer.saving.uploads import Uploads
 from train_cloud.trainer.verdict import COLLAPSED, JudgedBy, Verdict
+from wire.messages import Role
 
 LAST_SECONDS: Final = 60.0
 """A run that is done waits for so long until its last checkpoint is judged."""
@@ -70,7 +71,8 @@ class Judging:
         """Have the policy of a checkpoint judged; one that still waits for it is dropped."""
         if not self._racing:
             return
-        cars = standings(self._store)
+        # Nothing is learned from who only streams, and he drives no version of ours.
+        cars = [car for car in standings(self._store) if car.role == Role.COLLECT]
         cars = [car for car in cars if car.connected] or cars[:1]
         if any(car.real_time for car in cars):
             self._ask_the_cars(checkpoint)
