@@ -20,7 +20,7 @@ from tests.box.world import NAME, World, wait_for
 from tests.support.aws_server import ACCOUNT
 from wire.pairing import parse_pairing
 
-pytestmark = [pytest.mark.box, pytest.mark.terraform, pytest.mark.slow]
+pytestmark = [pytest.mark.box, pytest.mark.terraform, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 CARS, TICKS, HZ = 2, 4000, 100.0
 STEPS = CARS * TICKS

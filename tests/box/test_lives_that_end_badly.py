@@ -12,7 +12,7 @@ from tests.box.cloud import Cloud, Instance
 from tests.box.conftest import OpenCloud, keep_environments, seed_environments
 from tests.box.world import NAME, World, wait_for
 
-pytestmark = [pytest.mark.box, pytest.mark.terraform, pytest.mark.slow]
+pytestmark = [pytest.mark.box, pytest.mark.terraform, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PATIENCE_SECONDS = 8
 """For how long the boot takes a refusal for one that passes; 300 on AWS, where a fresh role needs a while."""

@@ -15,7 +15,7 @@ from tests.support.stack import Stack
 from train_cloud.instance.config import Limits
 from train_cloud.settings import parse_settings
 
-pytestmark = [pytest.mark.terraform]
+pytestmark = [pytest.mark.terraform, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture
