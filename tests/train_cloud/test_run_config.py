@@ -182,11 +182,19 @@ def test_a_remote_environment_is_made_with_its_arguments() -> None:
         (POINT | {"source": "bridge", "make_seconds": 5.0}, "a bridge makes its environment by itself"),
         (POINT | {"step_seconds": 0}, "`environment.step_seconds`"),
         (POINT | {"make_seconds": 86_401}, "`environment.make_seconds`"),
+        (POINT | {"source": "driver"}, "only racing tells of its car by telemetry"),
+        ({"source": "driver", "num_envs": 2}, '`environment.source` is "driver"'),
         (POINT | {"source": "cloud"}, "expected 'bridge', 'remote' or 'driver'"),
     ],
 )
 def test_who_acts_and_where_must_fit_together(environment: dict[str, object], words: str) -> None:
     assert words in refusal(environment=environment)
+
+
+def test_a_driver_in_the_cloud_drives_for_methods_that_learn_from_older_policies() -> None:
+    driven = {"source": "driver"}
+    assert parse_run_config(json.dumps(SMALLEST | {"environment": driven}).encode()).environment.source == "driver"
+    assert "expected one that learns from steps of older policies" in refusal(environment=driven, method="ppo")
 
 
 @pytest.mark.parametrize(
