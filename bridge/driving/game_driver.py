@@ -166,6 +166,16 @@ class GameDriver:
             self._not_obeyed = 0
         return self._taken(_Held(observation, step, version, self._steps, self._total_reward, time.monotonic()))
 
+    def rest(self) -> None:
+        """Look after a car that is not to be driven now: gently braked, unless a human or the game has it.
+
+        Raises CannotDrive as `step` does; takes as long as reading the game's next packet.
+        """
+        if (why := self._why_not()) is not None:
+            self._interrupt(why)
+        else:
+            self._car.neutral()
+
     def finish(self) -> None:
         """Let go of the car; the episode that was being driven is truncated."""
         self._truncate("stopped")

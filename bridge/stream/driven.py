@@ -111,7 +111,7 @@ class ChunkDriver:
         driver: takes its actions from `chunks`, shows its states to `seen` and records into Ours.
         maker: of the frames, which go to `put`.
         linked: whether the receiver is there.
-        rest: leaves the car alone, where it would go on by itself.
+        rest: looks after a car that would go on by itself, while nobody is to drive it.
     """
 
     over = False
@@ -144,9 +144,10 @@ class ChunkDriver:
     def waits_for(self) -> str | None:
         """A driver, before an episode begins; within one, whatever else must be waited for."""
         if self._frame is None and (why := self._nobody()) is not None:
-            if not self._waits:
-                self._rest()
             self._waits = True
+            # A human may drive meanwhile, who is not to be braked: the driver goes on looking.
+            if self._driver.waits_for() is None:
+                self._rest()
             return why
         if self._waits:
             self._waits = False

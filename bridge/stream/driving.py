@@ -69,14 +69,14 @@ def assembled_cloud_drive(
             spool.bind_signature(SIGNATURE)
             if settings.game is None:
                 track = parse_track(settings.track)
-                car, rest = SimulatedCar(track, seed=simulated_seed(settings)), None
+                car = SimulatedCar(track, seed=simulated_seed(settings))
                 driving = VectorDriving(car, Task(track, config), clock, lookout=seen)
-                driver = PolicyDriver(driving, _Afar(chunks), ours, real_time=True)
+                driver, rest = PolicyDriver(driving, _Afar(chunks), ours, real_time=True), None
             else:
                 session = opened_session(settings.game, stop, settings.seed)
                 closing.callback(session.car.close)
-                track, car, rest = session.track, session.car, session.car.neutral
-                driver = GameDriver(
+                track, car = session.track, session.car
+                driver = in_game = GameDriver(
                     session,
                     Task(track, config),
                     clock,
@@ -86,6 +86,7 @@ def assembled_cloud_drive(
                     random=_NO_EXPLORATION,
                     lookout=seen,
                 )
+                rest = in_game.rest
         except UNUSABLE as error:
             raise SettingsError(str(error), exit_code_of(error)) from error
         introduction = Introduction(
