@@ -23,6 +23,8 @@ LOST: Final = 1.5
 """Periods from one frame to the next beyond which there was one between them."""
 OFF_PERIOD: Final = 0.1
 """Of a period, by which a step may be longer or shorter before it counts as off its period."""
+MOST_HELD_SECONDS: Final = 10.0
+"""Of steps that nobody has said to be ours; a bridge knows within a second."""
 _ROUNDING: Final = 1e-6
 """s."""
 _NUMBERS = ("time", "heading", "yaw_rate", "steer", "throttle", "brake", "engine_rpm")
@@ -171,6 +173,8 @@ class SeenDrive:
         if frame.settled is None:
             self._settled = time
         if ends:
+            self.interrupt()
+        elif len(self._held) > MOST_HELD_SECONDS / self._period:
             self.interrupt()
         else:
             # The last settled one is kept: it is where the episode ends if those behind it were not ours.

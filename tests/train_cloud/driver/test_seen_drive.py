@@ -13,6 +13,7 @@ from racing.reference_driver import ReferenceDriver
 from racing.simulator import SimulatedCar
 from racing.task import Float32Array, Task, TaskConfig
 from racing.track import Track
+from train_cloud.driver import seen_drive
 from train_cloud.driver.seen_drive import SeenDrive, state_of
 from wire.messages import Telemetry
 
@@ -178,3 +179,11 @@ def test_a_gap_costs_what_nobody_settles_and_no_more() -> None:
     told = settled(frames, 4)
     _, recorded, _ = watch([*told[:15], *told[20:]])
     assert [bool(step.truncated[0]) for _, step, _ in recorded] == [False] * 13 + [True] + [False] * 5
+
+
+def test_steps_that_nobody_settles_for_long_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seen_drive, "MOST_HELD_SECONDS", 1.0)
+    frames, _ = drive(60)
+    told = [msgspec.structs.replace(frame, settled=min(frame.time or 0.0, frames[5].time or 0.0)) for frame in frames]
+    _, recorded, _ = watch(told)
+    assert [bool(step.truncated[0]) for _, step, _ in recorded] == [False] * 4 + [True]
