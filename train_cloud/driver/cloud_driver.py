@@ -50,14 +50,14 @@ class CloudDriver:
         self._episode: int | None = None
         self._number = number
 
-    def heard(self, frame: Telemetry) -> ControlChunk | None:
-        """The answer to a frame; None where nobody acts, or there is nothing to answer."""
+    def heard(self, frame: Telemetry, answer: bool = True) -> ControlChunk | None:
+        """The answer to a frame; None where none is wanted, nobody acts, or there is nothing to answer."""
         if frame.chunk_delay is not None:
             self._planner.measured(frame.chunk_delay)
         if frame.episode != self._episode:
             self._episode = frame.episode
             self._planner.begin()
-        if not self._seen.see(frame) or (acting := self._newest()) is None:
+        if not self._seen.see(frame) or not answer or (acting := self._newest()) is None:
             return None
         self._actor, version = acting
         plan = self._planner.plan(self._seen.state, self._seen.memory)

@@ -1,8 +1,8 @@
 """Drives the cars of all bridges that ask for it: frames from the receiver in, chunks and experience out.
 
 Promises that a receiver that ends is waited for and found again, that each car is driven by itself whatever the others
-do, and that a bridge is told why nobody drives. Everything but the recorders' writing is done in one thread, a car's
-frame after another's.
+do, and that a bridge is told why nobody drives. Everything but the recorders' writing is done in one thread, the cars'
+frames in turn; a frame that is not its car's newest is learned from, and not answered.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import logging
 import secrets
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -38,12 +39,17 @@ from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.files import DRIVER, EXPERIENCE, STORE
 from train_cloud.store import Store, StoreError
 from train_cloud.track_table import track as track_text_of
+from train_cloud.turns import Turns
 from wire.messages import ControlChunk, DriverState, Hello, Role
 
 LOOK_SECONDS: Final = 0.25
 """Between two looks for new weights and tracks."""
 AWAY_SECONDS: Final = 60.0
 """A bridge that has been gone for so long comes back as another."""
+MOST_AWAY: Final = 16
+"""Cars whose bridge is gone that are kept for it; beyond, that of the longest gone is not."""
+TELL_SECONDS: Final = 10.0
+"""Between two lines in the log about frames that were dropped."""
 END_SECONDS: Final = 5.0
 """For so long an ending driver offers what is unsent."""
 
@@ -80,6 +86,7 @@ class Policies:
 class Car:
     """One bridge's car: who acts, who drives, and where the experience goes."""
 
+    track: str
     acting: Acting
     driver: CloudDriver
     recorder: Recorder
@@ -129,7 +136,11 @@ class Driver:
         self._here: dict[str, Joined] = {}
         self._cars: dict[str, Car] = {}
         self._told: dict[str, DriverState] = {}
-        self._look = asyncio.Lock()
+        self._turns = Turns()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._news, self._waits = asyncio.Event(), asyncio.Event()
+        """A bridge has come, and: something waits in `_turns`."""
+        self._lost, self._tell_at = 0, 0.0
 
     async def run(self, stop: threading.Event) -> None:
         """Drive until `stop` is set; then end in order."""
@@ -143,7 +154,7 @@ class Driver:
         finally:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
-            await asyncio.gather(*(car.close() for car in self._cars.values()))
+            await asyncio.gather(*self._closing, *(car.close() for car in self._cars.values()))
             if self._store is not None:
                 self._store.close()
 
@@ -173,9 +184,13 @@ class Driver:
         # The receiver has made the store, or it would not listen.
         self._store = self._store or Store(self._folder / STORE)
         self._told.clear()
-        await self._look_at_store(self._store, connection)
+        self._turns = Turns()
         _log.info("driving for the receiver", extra=fields(run_id=self._config.run_id, reference=self._reference))
-        jobs = [self._keep_looking(self._store, connection), self._keep_hearing(self._store, connection)]
+        jobs = [
+            self._keep_looking(self._store, connection),
+            self._keep_hearing(connection),
+            self._keep_driving(connection),
+        ]
         work = [asyncio.ensure_future(job) for job in jobs]
         try:
             done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -186,28 +201,40 @@ class Driver:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
 
-    async def _keep_hearing(self, store: Store, connection: ClientConnection) -> None:
+    async def _keep_hearing(self, connection: ClientConnection) -> None:
         """Take what the receiver says, until it hangs up."""
         async for frame in connection:
             assert isinstance(frame, bytes)
-            match to_driver(frame):
-                case Joined() as joined:
-                    self._here[joined.stream] = joined
-                    await self._look_at_store(store, connection)
-                case Seen() as seen:
-                    await self._saw(seen, connection)
-                case Left(stream=stream):
-                    self._leave(stream)
+            self._turns.put(to_driver(frame))
+            self._waits.set()
+
+    async def _keep_driving(self, connection: ClientConnection) -> None:
+        """Do what was heard asks for, one bridge's after another's."""
+        while True:
+            await self._waits.wait()
+            self._waits.clear()
+            while self._turns:
+                match self._turns.take():
+                    case Joined() as joined:
+                        # Where its connection has replaced another, nobody has said that that one has ended.
+                        self._leave(joined.stream)
+                        self._here[joined.stream] = joined
+                        self._news.set()
+                    case Seen() as seen:
+                        await self._saw(seen, connection)
+                    case Left(stream=stream):
+                        self._leave(stream)
+                # What has come meanwhile is heard before the next.
+                await asyncio.sleep(0)
 
     async def _saw(self, seen: Seen, connection: ClientConnection) -> None:
+        self._tell_lost(seen.lost)
         car = self._cars.get(seen.stream)
-        if car is None or car.failed or seen.stream not in self._here:
+        if car is None or car.failed or car.away_since is not None:
             return
-        if seen.lost:
-            _log.warning("frames were dropped: this machine is too slow", extra=fields(lost=seen.lost))
         car.acting.seen(seen.frame.episode)
         try:
-            chunk = car.driver.heard(seen.frame)
+            chunk = car.driver.heard(seen.frame, answer=not self._turns.waits(seen.stream))
         except Exception:
             _log.exception("a car is not driven any more", extra=fields(bridge=self._here[seen.stream].bridge))
             car.failed = True
@@ -215,30 +242,43 @@ class Driver:
         if chunk is not None:
             await _say(connection, seen.stream, chunk)
 
+    def _tell_lost(self, lost: int) -> None:
+        self._lost += lost
+        if self._lost and time.monotonic() >= self._tell_at:
+            _log.warning("frames were dropped: this machine is too slow", extra=fields(lost=self._lost))
+            self._lost, self._tell_at = 0, time.monotonic() + TELL_SECONDS
+
     async def _keep_looking(self, store: Store, connection: ClientConnection) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            self._news.clear()
             await self._look_at_store(store, connection)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), LOOK_SECONDS)
 
     async def _look_at_store(self, store: Store, connection: ClientConnection) -> None:
         """Take new weights, begin to drive who can be driven now, and tell all how it stands."""
-        async with self._look:
-            trouble = ""
-            try:
-                await asyncio.to_thread(self._policies.look, store)
-                for joined in list(self._here.values()):
-                    await self._begin(joined, store)
-            except StoreError as error:
-                trouble = f"The run's store cannot be read. {error}"
-            for stream in list(self._here):
-                state = self._state_of(stream, trouble)
-                if self._told.get(stream) != state:
-                    self._told[stream] = state
-                    await _say(connection, stream, state)
-            for stream, car in list(self._cars.items()):
-                if car.away_since is not None and time.monotonic() - car.away_since > AWAY_SECONDS:
-                    del self._cars[stream]
-                    await car.close()
+        trouble = ""
+        try:
+            await asyncio.to_thread(self._policies.look, store)
+            for joined in list(self._here.values()):
+                await self._begin(joined, store)
+        except StoreError as error:
+            trouble = f"The run's store cannot be read. {error}"
+        for stream in list(self._here):
+            state = self._state_of(stream, trouble)
+            if self._told.get(stream) != state:
+                self._told[stream] = state
+                await _say(connection, stream, state)
+        away = sorted((car.away_since, stream) for stream, car in self._cars.items() if car.away_since is not None)
+        for place, (since, stream) in enumerate(reversed(away)):
+            if place >= MOST_AWAY or time.monotonic() - since > AWAY_SECONDS:
+                self._close(stream)
+
+    def _close(self, stream: str) -> None:
+        """Let go of this car, while the others are driven on."""
+        closing = asyncio.ensure_future(self._cars.pop(stream).close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def _state_of(self, stream: str, trouble: str) -> DriverState:
         car = self._cars.get(stream)
@@ -257,11 +297,10 @@ class Driver:
         if (car := self._cars.get(joined.stream)) is not None:
             if car.away_since is None:
                 return
-            if not car.failed:
+            if not car.failed and car.track == joined.track:
                 car.come()
                 return
-            del self._cars[joined.stream]
-            await car.close()
+            self._close(joined.stream)
         text = await asyncio.to_thread(track_text_of, store, joined.track)
         if text is None:
             return
@@ -270,7 +309,7 @@ class Driver:
         except TrackError as error:
             _log.error("a track cannot be driven on", extra=fields(reason=error))
             return
-        if joined.stream in self._here:
+        if self._here.get(joined.stream) is joined:
             self._cars[joined.stream] = car = self._car(joined, acting, task)
             car.come()
             _log.info("a car is driven", extra=fields(bridge=joined.bridge, track=task.track.name))
@@ -306,7 +345,7 @@ class Driver:
 
         number = time.time_ns() // 1_000_000
         driver = CloudDriver(task, acting.newest, record, trained_delay=self._trained_delay, number=number)
-        return Car(acting, driver, recorder, sender, asyncio.ensure_future(sender.run()))
+        return Car(joined.track, acting, driver, recorder, sender, asyncio.ensure_future(sender.run()))
 
     def _leave(self, stream: str) -> None:
         self._here.pop(stream, None)

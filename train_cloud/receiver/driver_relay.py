@@ -1,14 +1,13 @@
 """Between the bridges whose cars a driver in the cloud drives, and that driver, a process of this machine.
 
 Promises that a driver that is slow, dead or not there costs nobody anything: of what it does not take, the newest
-frames are kept, and it is told how many were dropped; that what it says goes to the bridge that it is for alone, and of
-chunks only the newest; and that a bridge is told at once when there is no driver. Of several drivers, the last one
-that came drives.
+frames of each bridge are kept, and it is told how many were dropped; that what it says goes to the bridge that it is
+for alone, and of chunks only the newest; and that a bridge is told when there is no driver, at once, or when one hangs.
+Of several drivers, the last one that came drives.
 """
 
 import asyncio
 import logging
-from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -20,13 +19,16 @@ from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from runtime.logs import fields
-from train_cloud.driver_messages import MAX_BYTES, Joined, Left, Say, Seen, encode, from_driver
+from train_cloud.driver_messages import MAX_BYTES, Joined, Left, Say, Seen, ToDriver, encode, from_driver
 from train_cloud.receiver.relay import private_socket
 from train_cloud.run_folder.files import DRIVER, EXPERIENCE
+from train_cloud.turns import Turns
 from wire.messages import MAX_UP_FRAME_BYTES, PROTOCOL, DownMessage, DriverState, Hello, Telemetry
 
-MOST_WAITING: Final = 256
-"""Frames, of all bridges, that wait for the driver."""
+ASK_SECONDS: Final = 2.0
+"""Between two signs of life that are asked of the driver."""
+HANG_SECONDS: Final = 5.0
+"""A driver that gives none for so long is let go."""
 GOODBYE_SECONDS: Final = 0.5
 NO_DRIVER: Final = (
     "None is connected to the receiver. If it stays so: does the service ac-driver run, or the process `driver` of "
@@ -41,22 +43,14 @@ class _Line:
 
     def __init__(self, socket: ServerConnection, news: Iterable[Joined]) -> None:
         self.socket = socket
-        self._news: deque[Joined | Left] = deque(news)
-        self._frames: deque[tuple[str, Telemetry]] = deque()
-        self._lost: Counter[str] = Counter()
+        self._turns = Turns()
         self._wake = asyncio.Event()
-        self._wake.set()
+        for one in news:
+            self.tell(one)
 
-    def tell(self, news: Joined | Left) -> None:
-        """Tell it soon, and before any frame: those are soon of the past."""
-        self._news.append(news)
-        self._wake.set()
-
-    def show(self, stream: str, frame: Telemetry) -> None:
-        """Show this frame soon, in place of the oldest where too many wait."""
-        self._frames.append((stream, frame))
-        if len(self._frames) > MOST_WAITING:
-            self._lost[self._frames.popleft()[0]] += 1
+    def tell(self, news: ToDriver) -> None:
+        """Tell it soon, after what was told of the same bridge before."""
+        self._turns.put(news)
         self._wake.set()
 
     async def keep_telling(self) -> None:
@@ -65,12 +59,8 @@ class _Line:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                while self._news or self._frames:
-                    if self._news:
-                        await self.socket.send(encode(self._news.popleft()))
-                    else:
-                        stream, frame = self._frames.popleft()
-                        await self.socket.send(encode(Seen(stream, frame, self._lost.pop(stream, 0))))
+                while self._turns:
+                    await self.socket.send(encode(self._turns.take()))
 
 
 class DriverRelay:
@@ -96,7 +86,7 @@ class DriverRelay:
     def heard(self, stream: str, frame: Telemetry) -> None:
         """A frame came."""
         if self._driver is not None and stream in self._bridges and frame.episode is not None:
-            self._driver.show(stream, frame)
+            self._driver.tell(Seen(stream, frame))
 
     def left(self, stream: str) -> None:
         """A bridge is gone."""
@@ -152,8 +142,9 @@ async def listen_for_driver(
     }
     frames = private_socket(folder / DRIVER)
     local = private_socket(folder / EXPERIENCE)
+    asking = {"ping_interval": ASK_SECONDS, "ping_timeout": HANG_SECONDS}
     return (
-        await unix_serve(relay.serve, sock=frames, max_size=MAX_BYTES, **options),
+        await unix_serve(relay.serve, sock=frames, max_size=MAX_BYTES, **options | asking),
         await unix_serve(
             serve_bridge, sock=local, max_size=MAX_UP_FRAME_BYTES, create_connection=connection, **options
         ),

@@ -2,7 +2,8 @@
 
 The newest frame of each bridge is shown to whoever watches, as that of a bridge that drives; others subscribe to all of
 them. A batch is acknowledged when it is on the disk, where telemetry is written, and else when it was taken. What comes
-from one bridge is bounded work, at MOST_FRAMES a second, and costs no other bridge anything.
+from one bridge is bounded work, at MOST_FRAMES a second, less of one that is driven, and costs no other bridge
+anything.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from typing import Final, Protocol
 import msgspec
 
 from runtime.logs import fields, printable
+from train_cloud.environment import task_config
 from train_cloud.receiver.admission import check_alone, check_driven
 from train_cloud.receiver.announced import announced_lap
 from train_cloud.receiver.connection import Connection, News, PeerError, RateLimit
@@ -45,6 +47,8 @@ from wire.messages import (
 
 MOST_FRAMES: Final = 1000
 """A second, of one bridge; a faster one is read more slowly."""
+DRIVEN_FRAMES: Final = 2.0
+"""A control step, of a bridge that is driven from here, to which each frame is work."""
 MAX_PENDING: Final = 1024
 """Frames of a bridge that may wait for the disk; beyond it batches are read more slowly, and single frames dropped."""
 AGAIN_SECONDS: Final = 1.0
@@ -131,7 +135,8 @@ class Streams:
             raise PeerError(ErrorCode.DISK_FULL, text, CloseCode.TRY_AGAIN_LATER) from None
         self._standings.joined(hello)
         connection.socket.protocol.max_message_size = MAX_UP_FRAME_BYTES
-        session = _Session(self, connection, hello, self.stored_through(hello.stream), lap or 0.0)
+        rate = DRIVEN_FRAMES * task_config(self._config).control_hz if hello.signature else MOST_FRAMES
+        session = _Session(self, connection, hello, self.stored_through(hello.stream), lap or 0.0, rate)
         if (old := self._sessions.get(hello.stream)) is not None:
             old.connection.close(CloseCode.REPLACED, "a newer connection of this stream took over")
         self._sessions[hello.stream] = session
@@ -254,13 +259,18 @@ class Streams:
 
 
 class _Session:
-    """One streaming bridge on one connection; `stored` is its newest batch that was acknowledged."""
+    """One streaming bridge on one connection, of which `rate` frames a second are read.
 
-    def __init__(self, streams: Streams, connection: Connection, hello: Hello, stored: int, lap: float) -> None:
+    `stored` is its newest batch that was acknowledged.
+    """
+
+    def __init__(
+        self, streams: Streams, connection: Connection, hello: Hello, stored: int, lap: float, rate: float
+    ) -> None:
         self.connection, self.hello, self.stored, self.shortest_lap = connection, hello, stored, lap
         self.pending = 0
         """Frames that wait for the disk."""
-        self._streams, self._inbox, self._rate = streams, Inbox(stored), RateLimit(MOST_FRAMES)
+        self._streams, self._inbox, self._rate = streams, Inbox(stored), RateLimit(rate)
         self._room = asyncio.Event()
         self._refusing = self._track_heard = False
         self._newest: Telemetry | None = None

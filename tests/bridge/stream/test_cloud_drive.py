@@ -117,15 +117,14 @@ def test_killed_drivers_and_receivers_cost_no_order_and_double_nothing(tmp_path:
 
 
 @pytest.mark.slow
-def test_a_chunk_of_the_past_and_one_of_another_bridge_move_nothing(tmp_path: Path) -> None:
+def test_a_chunk_of_the_past_and_one_of_another_clock_move_nothing(tmp_path: Path) -> None:
     async def drive(site: DrivenSite) -> None:
-        """A driver whose chunks are all of the past, from one clock or another, and for anybody."""
+        """A driver whose chunks are all of the past, from one clock or another."""
         connection = await dialled(site.instance / "driver.sock")
         async for frame in connection:
             assert isinstance(frame, bytes)
             match to_driver(frame):
                 case Joined(stream=stream):
-                    await connection.send(encode(Say("f" * 32, DriverState(True))))
                     await connection.send(encode(Say(stream, DriverState(True))))
                 case Seen(stream=stream, frame=seen):
                     assert seen.time is not None

@@ -75,3 +75,16 @@ def test_nobody_acts_before_there_is_a_policy() -> None:
     driving.reset()
     driver = CloudDriver(TASK, lambda: None, lambda *_: None)
     assert driver.heard(frame_of(driving, episode=1)) is None
+
+
+def test_a_frame_that_is_not_to_be_answered_is_learned_from_all_the_same() -> None:
+    driving = VectorDriving(SimulatedCar(TRACK, start="line"), TASK)
+    driving.reset()
+    recorded: list[Step] = []
+    act = reference_actions(ReferenceDriver(TRACK))
+    driver = CloudDriver(TASK, lambda: (act, VERSION), lambda _, step, __: recorded.append(step))
+    assert driver.heard(frame_of(driving, episode=1)) is not None
+    step = driving.step(np.array([[0.0, 1.0]], np.float32))
+    assert driver.heard(frame_of(driving, episode=1, action=tuple(step.action[0].tolist())), answer=False) is None
+    driver.finish()
+    assert len(recorded) == 1

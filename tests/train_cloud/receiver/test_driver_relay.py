@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, unix_connect
 from websockets.typing import Subprotocol
 
@@ -20,7 +21,8 @@ from tests.support.receivers import Client, ThreadedReceiver
 from tests.support.telemetry import frame, stream_hello
 from train_cloud.driver.sending import dialled
 from train_cloud.driver_messages import Joined, Left, Say, Seen, ToDriver, encode, to_driver
-from train_cloud.receiver.driver_relay import MOST_WAITING
+from train_cloud.receiver import stream
+from train_cloud.turns import MOST_FRAMES
 from wire.messages import PROTOCOL, CloseCode, ControlChunk, DriverState, Error, Hello
 
 TEXT = track_text(Track.generate(7, 1200.0))
@@ -44,6 +46,14 @@ def driver(receiver: ThreadedReceiver) -> Iterator[ClientConnection]:
             sock=calling, subprotocols=[Subprotocol(PROTOCOL)], compression=None, close_timeout=1
         ) as connection:
             yield connection
+
+
+@contextlib.contextmanager
+def hanging(receiver: ThreadedReceiver) -> Iterator[None]:
+    """A driver that says and hears nothing once its connection is there."""
+    with asyncio.Runner() as loop:
+        loop.run(dialled(receiver.store.path.parent / "driver.sock"))
+        yield
 
 
 def driven(letter: str = "a", **changes: object) -> Hello:
@@ -96,14 +106,23 @@ def test_a_driver_that_speaks_nonsense_is_let_go_and_the_next_one_drives(receive
             heard(second)
             second.send(encode(Say("a" * 32, DriverState(True))))
             assert bridge.hear(DriverState).ready
-            with contextlib.suppress(Exception):
-                first.send(encode(Say("a" * 32, CHUNK)))
-            bridge.round_trip()
-            assert not any(isinstance(said, ControlChunk) for said in bridge.heard)
+            heard(first)
+            with pytest.raises(ConnectionClosed):
+                first.recv(timeout=60)
 
 
 @pytest.mark.slow
-def test_a_driver_that_does_not_read_gets_the_newest_frames_and_is_told_of_the_gap(receiver: ThreadedReceiver) -> None:
+def test_a_driver_that_hangs_is_let_go(receiver: ThreadedReceiver) -> None:
+    with receiver.client() as bridge, hanging(receiver):
+        bridge.begin(driven())
+        assert "None is connected" in bridge.hear(DriverState).text
+
+
+@pytest.mark.slow
+def test_a_driver_that_does_not_read_gets_the_newest_frames_and_is_told_of_the_gap(
+    receiver: ThreadedReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "DRIVEN_FRAMES", 1e6)
     count = 8000
     wide = {"position": (1.0, 2.0), "velocity": (3.0, 4.0), "wheel_load": (1.0, 2.0, 3.0, 4.0), "episode": 1}
 
@@ -128,7 +147,7 @@ def test_a_driver_that_does_not_read_gets_the_newest_frames_and_is_told_of_the_g
         bridge.hear(DriverState)
         seen = asyncio.run(slow(bridge))
     lost = sum(one.lost for one in seen)
-    assert lost > MOST_WAITING
+    assert lost > MOST_FRAMES
     assert len(seen) + lost == count
     times = [one.frame.time or 0.0 for one in seen]
     assert times == sorted(times)
