@@ -172,9 +172,7 @@ class SeenDrive:
         self._held.append(_Held(time, before, step, version, self._steps, self._total_reward))
         if frame.settled is None:
             self._settled = time
-        if ends:
-            self.interrupt()
-        elif len(self._held) > MOST_HELD_SECONDS / self._period:
+        if ends or len(self._held) > MOST_HELD_SECONDS / self._period:
             self.interrupt()
         else:
             # The last settled one is kept: it is where the episode ends if those behind it were not ours.
