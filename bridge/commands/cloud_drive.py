@@ -1,6 +1,7 @@
 """`ac-bridge cloud-drive`: this PC's car, driven by a driver in the cloud: frames up, chunks of controls down."""
 
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +12,6 @@ from bridge.commands.options import (
     LogFormatOption,
     PairingCommand,
     Rate,
-    SpoolFolder,
     TaskOptions,
     Uri,
     give_up,
@@ -41,7 +41,10 @@ def cloud_drive(
     rate: Rate = None,
     task: TaskOptions = None,
     game: GameOptions,
-    spool: SpoolFolder = None,
+    spool: Annotated[
+        Path | None,
+        typer.Option(help="Folder by which the receiver knows this PC's car again; default: in your config."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Makes the starts repeatable.")] = None,
     pairing_command: PairingCommand = None,
@@ -63,7 +66,7 @@ def cloud_drive(
         rate=rate,
         real_time=True,
         task=tuple(task or ()),
-        spool=spool or config_folder() / "telemetry",
+        spool=spool or config_folder() / "cloud-drive",
         spool_limit_bytes=_SPOOL_MIB * 2**20,
         steps=steps,
         seed=seed,
