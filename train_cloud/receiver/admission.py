@@ -26,17 +26,21 @@ def hello_in(frame: bytes | str, roles: Iterable[str]) -> Hello:
 
 
 def check_source(config: RunConfig, hello: Hello) -> None:
-    """PeerError when it is not by this bridge's role that the run gets its experience."""
+    """PeerError when it is not by this bridge's role that the run gets its experience.
+
+    A run that a driver in the cloud drives for takes what other bridges collect, too, above all what they demonstrate.
+    """
     chosen, text = config.environment, ""
     if chosen.source == "remote" and hello.role == Role.COLLECT:
         text = (
             f"This run steps {chosen.id} by itself, on a PC that serves it: start `ac-bridge serve-env --env "
             f'{chosen.id}` there, or give the run the `environment.source` "bridge" for bridges that drive.'
         )
-    elif chosen.source == "bridge" and hello.role == Role.SERVE_ENV:
+    elif chosen.source != "remote" and hello.role == Role.SERVE_ENV:
+        command = "cloud-drive" if chosen.source == "driver" else "drive"
         text = (
-            "This run steps no environment of a PC: bridges that drive send it experience. Start `ac-bridge drive`, or "
-            'give the run an `environment` with the id of yours and the `source` "remote".'
+            "This run steps no environment of a PC: bridges that drive send it experience. Start `ac-bridge "
+            f'{command}`, or give the run an `environment` with the id of yours and the `source` "remote".'
         )
     if text:
         raise PeerError(ErrorCode.UNKNOWN_ROLE, text, CloseCode.REFUSED)

@@ -17,13 +17,13 @@ from racing.track import Track
 from racing.track_text import track_hash, track_text
 from runtime.socket_path import short_path
 from tests.support.cloud_drives import driven_run
-from tests.support.receivers import Client, ThreadedReceiver
+from tests.support.receivers import Client, ThreadedReceiver, hello
 from tests.support.telemetry import frame, stream_hello
 from train_cloud.driver.sending import dialled
 from train_cloud.driver_messages import Joined, Left, Say, Seen, ToDriver, encode, to_driver
 from train_cloud.receiver import stream
 from train_cloud.turns import MOST_FRAMES
-from wire.messages import PROTOCOL, CloseCode, ControlChunk, DriverState, Error, Hello
+from wire.messages import PROTOCOL, CloseCode, ControlChunk, DriverState, Error, Hello, Role
 
 TEXT = track_text(Track.generate(7, 1200.0))
 SIGNATURE = racing(TaskConfig()).signature
@@ -176,6 +176,15 @@ def test_who_cannot_be_driven_is_told_why(tmp_path: Path, changes: dict[str, str
             assert says in error.text
     finally:
         running.close()
+
+
+def test_a_driven_run_takes_what_others_collect_and_steps_no_environment(receiver: ThreadedReceiver) -> None:
+    with receiver.client() as collects, receiver.client() as serves:
+        collects.begin(hello(receiver.config))
+        serves.say(hello(receiver.config, stream="b" * 32, bridge="pc-b", role=Role.SERVE_ENV))
+        assert serves.close_code() == CloseCode.REFUSED
+        assert isinstance(error := serves.heard[-1], Error)
+        assert "Start `ac-bridge cloud-drive`" in error.text
 
 
 def test_a_run_without_a_driver_says_so(tmp_path: Path) -> None:
