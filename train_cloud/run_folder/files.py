@@ -30,6 +30,8 @@ CALLS: Final = "calls.sock"
 """Where the receiver takes the trainer's calls of environments on PCs, while it listens."""
 DRIVER: Final = "driver.sock"
 """Where the receiver meets the driver of PCs' cars, while it listens."""
+DRIVER_LOCK: Final = "driver.lock"
+"""Held by that driver while it lives: two would take each other's place for ever."""
 EXPERIENCE: Final = "experience.sock"
 """Where it takes what that driver makes of it, as a bridge's."""
 LIVE: Final = "live.json"
@@ -75,6 +77,7 @@ FOLDERS: Final = {
         PAIRING,
         CALLS,
         DRIVER,
+        DRIVER_LOCK,
         EXPERIENCE,
         LIVE,
         TELEMETRY,
