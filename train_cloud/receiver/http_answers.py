@@ -43,7 +43,8 @@ class Vitals:
         writer_busy: what the writer waits for, as the beginning of a sentence, and for how long, s; None when its
             thread has ended.
         backup_failing: how long the bucket has been failing, s.
-        bridges: how many bridges have said Hello, of the WebSockets that are open, the `connections`.
+        bridges: how many bridges have said Hello, of the WebSockets that are open, the `connections`, and those of
+            this machine's driver, the `own` ones, for which none of a bridge is kept free.
         weights_version: version that bridges are sent; 0 before the first.
     """
 
@@ -51,6 +52,7 @@ class Vitals:
     backup_failing: Callable[[], float] = lambda: 0.0
     bridges: Callable[[], int] = lambda: 0
     connections: int = 0
+    own: int = 0
     weights_version: int = 0
     batches_stored: int = 0
     batches_refused: int = 0

@@ -19,7 +19,7 @@ from wire.messages import DriverState, TrackAnnouncement
 @pytest.fixture
 def receiver(tmp_path: Path) -> Iterator[ThreadedReceiver]:
     """One with a driver, the reference driver, beside it."""
-    running, stop = ThreadedReceiver(driven_run(tmp_path / "bucket"), tmp_path), threading.Event()
+    running, stop = ThreadedReceiver(driven_run(tmp_path / "bucket", max_bridges=3), tmp_path), threading.Event()
     driver = Driver(running.config, tmp_path, reference=True)
     thread = threading.Thread(target=lambda: asyncio.run(driver.run(stop)))
     thread.start()
@@ -40,6 +40,17 @@ def test_a_bridge_whose_connection_replaces_its_own_is_told_that_it_is_driven(re
     with receiver.client() as first, receiver.client() as second:
         come(first)
         come(second)
+
+
+@pytest.mark.slow
+def test_as_many_bridges_are_driven_as_the_run_has_room_for(receiver: ThreadedReceiver) -> None:
+    with receiver.client() as first:
+        come(first, "a")
+        with receiver.client() as second:
+            come(second, "b")
+            wait_until(lambda: len(receiver.store.streams()) == 2, "the driver to send experience of both")
+            with receiver.client() as third:
+                come(third, "c")
 
 
 @pytest.mark.slow
