@@ -30,6 +30,8 @@ class SteadyExploration(Exploration):
         self._period = period
         self._step = 0
         self._noise: dict[int, Float32Array] = {}
+        self.quiet = False
+        """Whether there is no noise."""
 
     def at(self, time: float) -> None:
         """What is asked for next is for the step at this time, s."""
@@ -37,6 +39,8 @@ class SteadyExploration(Exploration):
 
     def held(self, shape: tuple[int, ...], correlation: float) -> Float32Array:
         """As of Exploration, but the same again for the same step."""
+        if self.quiet:
+            return np.zeros(shape, np.float32)
         while self._step not in self._noise:
             newest = max(self._noise, default=self._step - 1)
             if not newest < self._step <= newest + _KEPT:
@@ -55,6 +59,7 @@ class Acting:
         policy, to_judge: the run's newest ones; None before the first.
         period: control period, s.
         reference: acts in place of every policy; None for policies.
+        done: whether nobody learns any more, so that there is nothing to explore.
     """
 
     def __init__(
@@ -63,8 +68,9 @@ class Acting:
         to_judge: Callable[[], Policy | None],
         period: float,
         reference: Actor | None = None,
+        done: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._policy, self._reference = policy, reference
+        self._policy, self._reference, self._done = policy, reference, done
         self._noise = SteadyExploration(period)
         self._checked = CheckedActions(policy, self._noise, np.zeros((1, ACTION_SIZE), np.float32), to_judge)
         self._episode: int | None = None
@@ -87,4 +93,5 @@ class Acting:
 
     def _act(self, observation: Float32Array, state: CarState) -> Float32Array:
         self._noise.at(float(state.time[0]))
+        self._noise.quiet = self._done()
         return np.asarray(self._checked.choose(observation)[0], np.float32)

@@ -37,6 +37,7 @@ from train_cloud.driver_messages import Joined, Left, Say, Seen, encode, to_driv
 from train_cloud.environment import environment_of, link_of, task_config
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.files import DRIVER, EXPERIENCE, STORE
+from train_cloud.run_folder.states import TrainerState
 from train_cloud.store import Store, StoreError
 from train_cloud.track_table import track as track_text_of
 from train_cloud.turns import Turns
@@ -63,9 +64,19 @@ class Policies:
         self._environment, self._serial = environment, 0
         self.newest: Policy | None = None
         self.to_judge: Policy | None = None
+        self.done = False
+        """Whether the run has all its training, so that nobody learns from further experience."""
 
     def look(self, store: Store) -> None:
         """Take what is new. Raises StoreError."""
+        done = store.progress().state == TrainerState.DONE
+        if done != self.done:
+            _log.info(
+                "the run is done: driving goes on, uncollected and without noise"
+                if done
+                else "the run goes on: experience is collected again"
+            )
+        self.done = done
         row = store.latest_weights(self._serial)
         if row is None:
             return
@@ -318,7 +329,7 @@ class Driver:
         track = track_of(text)
         reference = reference_actions(ReferenceDriver(track)) if self._reference else None
         policies, period = self._policies, 1.0 / self._task_config.control_hz
-        acting = Acting(lambda: policies.newest, lambda: policies.to_judge, period, reference)
+        acting = Acting(lambda: policies.newest, lambda: policies.to_judge, period, reference, lambda: policies.done)
         return acting, Task(track, self._task_config)
 
     def _car(self, joined: Joined, acting: Acting, task: Task) -> Car:
@@ -341,7 +352,8 @@ class Driver:
 
         def record(observation: Float32Array, step: Step, version: int) -> None:
             acting.drove(step)
-            recorder.record(observation, step, version)
+            if not self._policies.done:
+                recorder.record(observation, step, version)
 
         number = time.time_ns() // 1_000_000
         driver = CloudDriver(task, acting.newest, record, trained_delay=self._trained_delay, number=number)

@@ -32,6 +32,15 @@ def test_what_is_played_keeps_to_the_step_before_though_each_plan_is_ten_steps_l
     assert abs(float(steer.std()) - 1.0) < 0.2
 
 
+def test_there_is_none_once_nobody_learns() -> None:
+    random = SteadyExploration(PERIOD, seed=1)
+    loud = noise(random, 7)
+    random.quiet = True
+    assert noise(random, 7) == [0.0, 0.0]
+    random.quiet = False
+    assert noise(random, 7) == loud
+
+
 def test_another_drive_whose_clock_begins_anew_has_noise_too() -> None:
     random = SteadyExploration(PERIOD, seed=3)
     first = noise(random, 100_000)

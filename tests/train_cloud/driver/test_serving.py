@@ -5,15 +5,22 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from racing.driving import VectorDriving
+from racing.simulator import SimulatedCar
+from racing.task import Task
 from tests.support.cloud_drives import driven_run
 from tests.support.receivers import Client, ThreadedReceiver
 from tests.support.waiting import wait_until
+from tests.train_cloud.driver.test_seen_drive import TRACK, frame_of
 from tests.train_cloud.receiver.test_driver_relay import TEXT, driven
 from train_cloud.driver import serving
 from train_cloud.driver.serving import Driver
-from wire.messages import DriverState, TrackAnnouncement
+from train_cloud.run_folder.states import TrainerState
+from train_cloud.store import TrainerProgress
+from wire.messages import ControlChunk, DriverState, TrackAnnouncement
 
 
 @pytest.fixture
@@ -43,6 +50,23 @@ def test_a_bridge_whose_connection_replaces_its_own_is_told_that_it_is_driven(re
 
 
 @pytest.mark.slow
+def test_of_a_run_that_is_done_nothing_is_collected_until_it_goes_on(
+    receiver: ThreadedReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    driving = VectorDriving(SimulatedCar(TRACK, start="line"), Task(TRACK))
+    receiver.store.put_progress(TrainerProgress(state=TrainerState.DONE))
+    with receiver.client() as client:
+        come(client)
+        be_driven(client, driving, 1, 20)
+    receiver.store.put_progress(TrainerProgress(state=TrainerState.TRAINING))
+    wait_until(lambda: "the run goes on" in caplog.text, "it is noticed")
+    with receiver.client() as client:
+        come(client)
+        be_driven(client, driving, 2, 30)
+    wait_until(lambda: receiver.store.total_steps() == 30, "what was driven then to arrive")
+
+
 def test_as_many_bridges_are_driven_as_the_run_has_room_for(receiver: ThreadedReceiver) -> None:
     with receiver.client() as first:
         come(first, "a")
@@ -65,6 +89,17 @@ def test_of_cars_whose_bridges_are_gone_only_so_many_are_kept(
     with receiver.client() as client:
         come(client, "c")
         assert kept(1)(), "it is the newest that was kept"
+
+
+def be_driven(client: Client, driving: VectorDriving, episode: int, steps: int) -> None:
+    """Tell of so many steps, and hear the answer to the last."""
+    driving.reset()
+    client.say(frame_of(driving, episode=episode))
+    for _ in range(steps):
+        step = driving.step(np.array([[0.0, 0.3]], np.float32))
+        client.say(frame_of(driving, episode=episode, action=tuple(step.action[0].tolist())))
+    last = float(driving.state.time[0])
+    client.hear(ControlChunk, lambda chunk: chunk.observed == last)
 
 
 def kept(count: int) -> Callable[[], bool]:
