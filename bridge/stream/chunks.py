@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bridge.stream.chunk_player import ChunkPlayer, Played
+from bridge.stream.chunk_player import ChunkPlayer, Played, Playing
 from racing.car import CarState
 from racing.task import Float32Array
 from wire.messages import ControlChunk, DriverState
@@ -45,6 +45,11 @@ class Chunks:
     def counts(self) -> dict[str, int]:
         """As of ChunkPlayer."""
         return dict(self._player.counts)
+
+    @property
+    def silent(self) -> bool:
+        """Whether there was nothing to play, so that the newest action is the watchdog's."""
+        return self.played is not None and self.played.playing is Playing.WATCHDOG
 
     def hear(self, message: ControlChunk | DriverState) -> None:
         """Take what came, in the link's thread."""

@@ -85,6 +85,8 @@ def assembled_cloud_drive(
                     collecting=lambda: True,
                     random=_NO_EXPLORATION,
                     lookout=seen,
+                    # Nothing delays a watchdog that lifts the throttle.
+                    as_it_is=lambda: chunks.silent,
                 )
                 rest = in_game.rest
         except UNUSABLE as error:

@@ -8,6 +8,19 @@ from racing.track import Track
 from wire.messages import ControlChunk
 
 
+def test_it_is_said_where_an_action_is_the_watchdogs() -> None:
+    track = Track.generate(7, 1200.0)
+    driving = VectorDriving(SimulatedCar(track, start="line"), Task(track))
+    observation, now = driving.reset(), float(driving.state.time[0])
+    chunks = Chunks(0.05, now=lambda: 0.0)
+    chunks.begin(driving.state)
+    chunks.act(observation)
+    assert chunks.silent
+    chunks.hear(ControlChunk(1, now, now, 0.05, ((0.1, 0.2),), now + 1.0, 3))
+    chunks.act(observation)
+    assert not chunks.silent
+
+
 def test_what_was_played_for_a_step_that_was_not_driven_is_not_the_next_episodes() -> None:
     track = Track.generate(7, 1200.0)
     driving = VectorDriving(SimulatedCar(track, start="line"), Task(track))
