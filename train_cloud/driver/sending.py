@@ -107,6 +107,8 @@ class Sender:
         self._outbox = Outbox()
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._told = ""
+        """Why it could not send, as the log says already."""
         self.wanted = False
         self.refusal: str | None = None
         """Why nothing more can be sent, in a sentence."""
@@ -122,7 +124,6 @@ class Sender:
 
     async def run(self) -> None:
         """Send until cancelled, or refused."""
-        told = ""
         while self.refusal is None:
             while not self.wanted and self.all_stored:
                 self._wake.clear()
@@ -135,10 +136,7 @@ class Sender:
                     self._outbox.disconnected()
                     await connection.close()
             except (OSError, InvalidHandshake, ConnectionClosed, FrameError) as error:
-                reason = type(error).__name__
-                if reason != told:
-                    _log.warning("the receiver takes no experience now; it waits", extra=fields(reason=reason))
-                told = reason
+                self._tell(str(error) or type(error).__name__)
                 await asyncio.sleep(AGAIN_SECONDS)
             except StreamConflict as error:
                 self.refusal = str(error)
@@ -163,18 +161,24 @@ class Sender:
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)
 
+    def _tell(self, reason: str) -> None:
+        if reason != self._told:
+            _log.warning("the receiver takes no experience now; it waits", extra=fields(reason=reason))
+        self._told = reason
+
     async def _hear(self, connection: ClientConnection) -> None:
         async for frame in connection:
             match decode_down(frame):
                 case Welcome(stored_through=stored, safe_through=safe):
                     self._batches.forget(self._outbox.welcome(stored, safe))
                 case Ack(stored_through=stored, safe_through=safe):
+                    self._told = ""
                     self._batches.forget(self._outbox.ack(stored, safe))
                 case Error(code=code, text=text):
-                    _log.warning("the receiver does not take experience", extra=fields(code=code, reason=text))
                     if code in _FINAL:
+                        _log.error("the receiver refuses experience", extra=fields(code=code, reason=text))
                         self.refusal = text
                         return
-                    raise OSError(code)
+                    raise OSError(text)
             self._wake.set()
         raise OSError("the receiver hung up")

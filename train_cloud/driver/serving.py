@@ -147,6 +147,8 @@ class Driver:
         self._here: dict[str, Joined] = {}
         self._cars: dict[str, Car] = {}
         self._told: dict[str, DriverState] = {}
+        self._undrivable: dict[str, str] = {}
+        """Tracks that cannot be driven on, by their hash, and why."""
         self._turns = Turns()
         self._closing: set[asyncio.Task[None]] = set()
         self._news, self._waits = asyncio.Event(), asyncio.Event()
@@ -296,6 +298,7 @@ class Driver:
         if car is not None and car.sender.refusal is not None:
             return DriverState(False, f"The receiver refuses its experience. {car.sender.refusal}"[:2000])
         if car is None:
+            trouble = trouble or self._undrivable.get(self._here[stream].track, "")
             return DriverState(False, (trouble or "It does not know the track yet, which the bridge announces.")[:2000])
         if car.failed:
             return DriverState(False, "It failed at this car's frames; its log says more. Start the bridge again.")
@@ -312,13 +315,16 @@ class Driver:
                 car.come()
                 return
             self._close(joined.stream)
+        if joined.track in self._undrivable:
+            return
         text = await asyncio.to_thread(track_text_of, store, joined.track)
         if text is None:
             return
         try:
             acting, task = await asyncio.to_thread(self._acting_on, text)
         except TrackError as error:
-            _log.error("a track cannot be driven on", extra=fields(reason=error))
+            self._undrivable[joined.track] = f"Its track cannot be driven on. {error}"
+            _log.error("a track cannot be driven on", extra=fields(track=joined.track, reason=error))
             return
         if self._here.get(joined.stream) is joined:
             self._cars[joined.stream] = car = self._car(joined, acting, task)
@@ -337,7 +343,8 @@ class Driver:
 
         def hello(last_number: int) -> Hello:
             return Hello(
-                bridge=f"{joined.bridge[:100]} by ac-driver",
+                # One of this bridge's that is gone may still have something to send.
+                bridge=f"{joined.bridge[:100]} by ac-driver {stream[:8]}",
                 stream=stream,
                 role=Role.COLLECT,
                 signature=environment.signature,
