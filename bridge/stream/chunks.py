@@ -61,8 +61,6 @@ class Chunks:
     def begin(self, state: CarState) -> None:
         """An episode begins in this state, which was just read."""
         self.see(state)
-        # A step that could not be driven has played something, too.
-        self.played = None
         pedal = float(state.throttle[0] - state.brake[0])
         self._player.begin(self._time, float(state.steer[0]), pedal)
 

@@ -164,8 +164,11 @@ class ChunkDriver:
             self._tell_begin()
         if step is not None:
             self._tell(step)
-        elif self._frame is not None:
-            self._end("interrupted")
+        else:
+            # What was played for it is not the next one's.
+            self._chunks.played = None
+            if self._frame is not None:
+                self._end("interrupted")
         return step
 
     def finish(self) -> None:
