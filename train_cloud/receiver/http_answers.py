@@ -43,8 +43,8 @@ class Vitals:
         writer_busy: what the writer waits for, as the beginning of a sentence, and for how long, s; None when its
             thread has ended.
         backup_failing: how long the bucket has been failing, s.
-        bridges: how many bridges have said Hello, of the WebSockets that are open, the `connections`, and those of
-            this machine's driver, the `own` ones, for which none of a bridge is kept free.
+        bridges: how many bridges have said Hello, of the WebSockets that are open, the `connections`; `own` of these
+            are of this machine's driver, and take no bridge's room.
         weights_version: version that bridges are sent; 0 before the first.
     """
 
@@ -171,7 +171,7 @@ class HttpAnswers:
     def _no_room(self) -> HttpAnswer | None:
         if self._vitals.draining:
             why = "is going away"
-        elif self._vitals.connections >= self._max:
+        elif self._vitals.connections - self._vitals.own >= self._max:
             why = f"serves its {self._max} bridges already"
         else:
             return None

@@ -222,7 +222,7 @@ class Receiver:
         self.streams.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(5.0):
-                while self._vitals.connections or self._vitals.own:
+                while self._vitals.connections:
                     await asyncio.sleep(0.02)
         await asyncio.to_thread(self._writer.stop)
         return all_safe and await asyncio.to_thread(flush, max(0.0, deadline - time.monotonic()))
@@ -291,9 +291,8 @@ class Receiver:
     async def _serve_one(self, door: Door | None, socket: ServerConnection) -> None:
         if door is not None:
             door.let_in(socket.transport.get_extra_info("socket").fileno())
-            self._vitals.connections += 1
-        else:
-            self._vitals.own += 1
+        self._vitals.connections += 1
+        self._vitals.own += door is None
         assert isinstance(socket, BoundedConnection)
         socket.begin()
         watch = asyncio.create_task(socket.watch(SILENCE_SECONDS))
@@ -306,10 +305,8 @@ class Receiver:
             await socket.close(1011, "internal error")
         finally:
             watch.cancel()
-            if door is not None:
-                self._vitals.connections -= 1
-            else:
-                self._vitals.own -= 1
+            self._vitals.connections -= 1
+            self._vitals.own -= door is None
             socket.end()
             if socket.let_go_for is not None:
                 _log.warning("let a peer go", extra=fields(peer=address_of(socket), reason=socket.let_go_for))
