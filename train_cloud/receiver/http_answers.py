@@ -61,6 +61,11 @@ class Vitals:
     store_unreadable: bool = False
     draining: bool = False
 
+    def opened(self, count: int, own: bool) -> None:
+        """So many WebSockets more are open."""
+        self.connections += count
+        self.own += own * count
+
     def count(self, results: Iterable[Result]) -> None:
         """Count what became of batches."""
         for result in results:

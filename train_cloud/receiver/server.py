@@ -291,8 +291,7 @@ class Receiver:
     async def _serve_one(self, door: Door | None, socket: ServerConnection) -> None:
         if door is not None:
             door.let_in(socket.transport.get_extra_info("socket").fileno())
-        self._vitals.connections += 1
-        self._vitals.own += door is None
+        self._vitals.opened(1, own=door is None)
         assert isinstance(socket, BoundedConnection)
         socket.begin()
         watch = asyncio.create_task(socket.watch(SILENCE_SECONDS))
@@ -305,8 +304,7 @@ class Receiver:
             await socket.close(1011, "internal error")
         finally:
             watch.cancel()
-            self._vitals.connections -= 1
-            self._vitals.own -= door is None
+            self._vitals.opened(-1, own=door is None)
             socket.end()
             if socket.let_go_for is not None:
                 _log.warning("let a peer go", extra=fields(peer=address_of(socket), reason=socket.let_go_for))
