@@ -27,7 +27,7 @@ from wire.messages import MAX_UP_FRAME_BYTES, PROTOCOL, DownMessage, DriverState
 
 ASK_SECONDS: Final = 2.0
 """Between two signs of life that are asked of the driver."""
-HANG_SECONDS: Final = 5.0
+HANG_SECONDS: Final = 8.0
 """A driver that gives none for so long is let go."""
 GOODBYE_SECONDS: Final = 0.5
 NO_DRIVER: Final = (

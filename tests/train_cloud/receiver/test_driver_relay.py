@@ -21,13 +21,20 @@ from tests.support.receivers import Client, ThreadedReceiver, hello
 from tests.support.telemetry import frame, stream_hello
 from train_cloud.driver.sending import dialled
 from train_cloud.driver_messages import Joined, Left, Say, Seen, ToDriver, encode, to_driver
-from train_cloud.receiver import stream
+from train_cloud.receiver import driver_relay, stream
 from train_cloud.turns import MOST_FRAMES
 from wire.messages import PROTOCOL, CloseCode, ControlChunk, DriverState, Error, Hello, Role
 
 TEXT = track_text(Track.generate(7, 1200.0))
 SIGNATURE = racing(TaskConfig()).signature
 CHUNK = ControlChunk(1, 2.0, 2.1, 0.05, ((0.0, 1.0),), 2.5, 3)
+
+
+@pytest.fixture
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hanging driver is soon let go."""
+    monkeypatch.setattr(driver_relay, "ASK_SECONDS", 0.2)
+    monkeypatch.setattr(driver_relay, "HANG_SECONDS", 1.0)
 
 
 @pytest.fixture
@@ -111,11 +118,13 @@ def test_a_driver_that_speaks_nonsense_is_let_go_and_the_next_one_drives(receive
                 first.recv(timeout=60)
 
 
-@pytest.mark.slow
-def test_a_driver_that_hangs_is_let_go(receiver: ThreadedReceiver) -> None:
-    with receiver.client() as bridge, hanging(receiver):
+@pytest.mark.usefixtures("impatience")
+def test_a_driver_that_hangs_is_let_go_and_bridges_are_told(receiver: ThreadedReceiver) -> None:
+    with receiver.client() as bridge:
         bridge.begin(driven())
-        assert "None is connected" in bridge.hear(DriverState).text
+        bridge.hear(DriverState)
+        with hanging(receiver):
+            assert "None is connected" in bridge.hear(DriverState).text
 
 
 @pytest.mark.slow
