@@ -9,11 +9,10 @@ IN_VENV := .venv/bin/
 endif
 PY := $(IN_VENV)python
 BENCHES := wire receiver simulator inference learner remote realtime pictures
-LONG_BENCHES := learning game dashboard
-# With FOLDER the link is to the page on this machine.
-OPERATOR := pair $(if $(FOLDER),,dashboard-link) logs start stop status fetch report cost rotate-token leftovers
+LONG_BENCHES := learning game dashboard chunks
+OPERATOR := pair dashboard-link logs start stop status fetch report cost rotate-token leftovers
 
-.PHONY: help setup generated settings protocol screenshot demo dashboard report export test test-all test-cloud test-wine test-game lint cuts bench $(addprefix bench-,$(BENCHES) $(LONG_BENCHES)) bridge $(OPERATOR) constraints clean
+.PHONY: help setup generated settings protocol screenshot demo serve dashboard report export test test-all test-cloud test-wine test-game lint cuts bench $(addprefix bench-,$(BENCHES) $(LONG_BENCHES)) bridge $(OPERATOR) constraints clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +20,9 @@ help:
 	@echo "  make demo          set up, then watch a car learn to lap on this machine (TRACK=seed:7 or a CSV, MINUTES=8, OUTPUT=folder, WHOLE_TIME=1)"
 	@echo "  make setup         only the set-up: .venv with the pinned packages (the others do it themselves)"
 	@echo "  make clean         remove what the commands here made, .venv too"
+	@echo "A run of your own on this machine, without a cloud"
+	@echo "  make serve         receiver, trainer and page, for the PCs that reach this machine; prints the pairing string (FOLDER=served, RUN=run.json, HOST=address, PORT=8765)"
+	@echo "  make status, logs, fetch, pair, dashboard-link, stop   of that run, by themselves where Terraform is not set up (FOLDER=, or RUN=run.json)"
 	@echo "Watch a run"
 	@echo "  make dashboard     RUN=run.json: serve the page about a run that goes on in FOLDER (default work) on this machine"
 	@echo "  make dashboard-link   print a link that lets in once, a secret: to that page (FOLDER=work), or to the cloud's (TUNNEL=1: through the tunnel)"
@@ -38,8 +40,6 @@ help:
 	@echo "  make cost          hours and runs that the budget pays for on each instance type (BUDGET=20, PRICES=file)"
 	@echo "  make rotate-token  give the bridges a new token"
 	@echo "  make leftovers     what AWS still has when Terraform's state is lost (PROJECT=name, REGION=one; REMOVE=name ends it)"
-	@echo "A run of your own, without AWS and Terraform"
-	@echo "  make status RUN=run.json, make logs RUN=run.json, make fetch RUN=run.json: the same of that run"
 	@echo "Before a change is done"
 	@echo "  make test          the quick tests"
 	@echo "  make lint          ruff, mypy --strict and the floors of the house"
@@ -68,19 +68,22 @@ demo: export AC_DEMO_TRACK := $(TRACK)
 demo: export AC_DEMO_MINUTES := $(MINUTES)
 demo: export AC_DEMO_OUTPUT := $(OUTPUT)
 demo: export AC_DEMO_WHOLE_TIME := $(if $(WHOLE_TIME),1,0)
-demo: setup
+# Of the set-up what a run needs: the tests' and benchmarks' packages are nearly as many again.
+demo:
+	@$(PYTHON) scripts/setup.py bridge cloud operator
 	@$(PY) -m scripts.demo
+
+serve: export AC_SERVE_RUN := $(RUN)
+serve: export AC_SERVE_FOLDER := $(FOLDER)
+serve: export AC_SERVE_HOST := $(HOST)
+serve: export AC_SERVE_PORT := $(PORT)
+serve:
+	@$(PYTHON) scripts/setup.py cloud operator
+	@$(PY) -m scripts.serve
 
 dashboard: setup
 	@$(if $(RUN),,$(error name the run: make dashboard RUN=run.json FOLDER=work))
 	@$(PY) -m train_cloud.dashboard --config "$(RUN)" --folder "$(or $(FOLDER),work)" $(ARGS)
-
-# Of a run in a folder of this machine.
-ifdef FOLDER
-.PHONY: dashboard-link
-dashboard-link: setup
-	@$(PY) -m train_cloud.dashboard link --folder "$(FOLDER)"
-endif
 
 test: setup
 	$(PY) -m pytest -m "not slow and not terraform and not box and not wine and not game" -n auto -q
@@ -157,8 +160,9 @@ endif
 # From any PC with AWS credentials: needs neither torch nor, with DEPLOYMENT=file, Terraform. The set-up speaks on
 # standard error, because `make pair` prints a pairing string and nothing else.
 $(OPERATOR): export AC_DEPLOYMENT := $(DEPLOYMENT)
-status logs fetch report: export AC_RUN_FILE := $(RUN)
-status: export AC_FOLDER := $(or $(FOLDER),work)
+OF_OWN_RUNS := status logs fetch report stop pair dashboard-link
+$(OF_OWN_RUNS): export AC_RUN_FILE := $(RUN)
+$(OF_OWN_RUNS): export AC_FOLDER := $(FOLDER)
 $(OPERATOR): export AC_WAIT_MINUTES := $(WAIT)
 status: export AC_JSON := $(if $(JSON),1,0)
 logs: export AC_INSTANCE := $(INSTANCE)
@@ -174,7 +178,7 @@ leftovers: export AC_PROJECT := $(PROJECT)
 leftovers: export AC_REGION := $(REGION)
 leftovers: export AC_REMOVE := $(REMOVE)
 $(OPERATOR):
-	@$(if $(and $(RUN),$(filter-out status logs fetch report,$@)),$(error make $@ is for the cloud's run; RUN= goes with status, logs, fetch, report))
+	@$(if $(and $(RUN),$(filter-out $(OF_OWN_RUNS),$@)),$(error make $@ is for the cloud's run; RUN= goes with $(OF_OWN_RUNS)))
 	@$(PYTHON) scripts/setup.py operator 1>&2
 	@$(PY) -m scripts.cloud $@
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import typer
 
 from bridge.commands.bind import bind
+from bridge.commands.cloud_drive import cloud_drive
 from bridge.commands.demonstrate import demonstrate
 from bridge.commands.doctor import doctor
 from bridge.commands.drive import drive
@@ -20,6 +21,7 @@ from bridge.commands.pair import pair
 from bridge.commands.play import play
 from bridge.commands.recordings import record, record_lap, replay
 from bridge.commands.serve_env import serve_env
+from bridge.commands.stream import stream
 
 # A traceback with local variables, which typer would print, could show the token.
 app = typer.Typer(
@@ -33,6 +35,8 @@ EXAMPLES: dict[Callable[..., None], str] = {
     drive: "ac-bridge drive --wait",
     demonstrate: "ac-bridge demonstrate --laps 3",
     play: "ac-bridge play models/my-run/20000/policy.safetensors --laps 5",
+    stream: "ac-bridge stream --rate 10 --keep",
+    cloud_drive: "ac-bridge cloud-drive --wait",
     serve_env: "ac-bridge serve-env --env CartPole-v1",
     doctor: "ac-bridge doctor",
     bind: "ac-bridge bind",

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 from experience.spaces import Channel, Spaces, SpaceSpec, canonical
+from racing.link_model import LinkModel, link_text
 from racing.policy import Policy
 from racing.task import ACTION_SPACE, ACTION_STEP, CHANNELS, OBSERVATION_SPACE, OBSERVATION_STEP, TaskConfig
 
@@ -47,8 +48,13 @@ _RACING_SPACES = Spaces(
 )
 
 
-def racing(config: TaskConfig | None = None) -> Environment:
-    """Racing with these settings of its task; where an episode is cut off by time may differ."""
-    settings = {name: float(value) for name, value in asdict(config or TaskConfig()).items()}
+def racing(config: TaskConfig | None = None, link: LinkModel | None = None) -> Environment:
+    """Racing with these settings of its task; where an episode is cut off by time may differ.
+
+    With cars that obey as late as over `link`: what was learned with one is good over one like it, and nowhere else.
+    """
+    settings: dict[str, float | str] = {name: float(value) for name, value in asdict(config or TaskConfig()).items()}
+    if link is not None:
+        settings["link"] = link_text(link)
     del settings["max_episode_seconds"]
     return Environment(RACING, _RACING_SPACES, settings)

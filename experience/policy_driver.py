@@ -6,7 +6,6 @@ from typing import Protocol
 
 import numpy as np
 
-from experience.recorder import Recorder
 from racing.driving import Step, VectorDriving
 from racing.exploration import Exploration
 from racing.policy import Actions, Policy
@@ -19,11 +18,36 @@ LAPS = 3
 _log = logging.getLogger(__name__)
 
 
+class Acts(Protocol):
+    """Chooses actions: a policy, or what brings those of one that acts elsewhere."""
+
+    @property
+    def version(self) -> int:
+        """Of the policy, at least 1."""
+
+    def act(self, observation: Float32Array, rng: np.random.Generator | None = None) -> Actions:
+        """Actions (N, A) for observations (N, D); with `rng` it explores."""
+
+
+class Takes(Protocol):
+    """What a driver must know of a Recorder."""
+
+    @property
+    def pending_steps(self) -> int:
+        """As of Recorder."""
+
+    def ready(self) -> bool:
+        """As of Recorder."""
+
+    def record(self, observation: Float32Array, step: Step, policy_version: int) -> bool:
+        """As of Recorder."""
+
+
 class RunView(Protocol):
     """The run that learns from what is made, as it stands now, by a link, a store or a test; nothing here waits."""
 
     @property
-    def policy(self) -> Policy | None:
+    def policy(self) -> Acts | None:
         """The newest policy; None before the first. Take it once a step."""
 
     @property
@@ -43,7 +67,7 @@ class RunView(Protocol):
         """How far it may lead; None while that is not known."""
 
 
-def wait_for_run(run: RunView, recorder: Recorder, real_time: bool) -> str | None:
+def wait_for_run(run: RunView, recorder: Takes, real_time: bool) -> str | None:
     """What a step waits for: the first policy, and where time is simulated the trainer or room; None for nothing."""
     if run.policy is None:
         return "the first policy"
@@ -66,7 +90,7 @@ class CheckedActions:
 
     def __init__(
         self,
-        newest: Callable[[], Policy | None],
+        newest: Callable[[], Acts | None],
         random: np.random.Generator | None,
         otherwise: Actions,
         to_judge: Callable[[], Policy | None] = lambda: None,
@@ -76,9 +100,15 @@ class CheckedActions:
         self._judged: Policy | None = None
         self._alone: Policy | None = None
         self._laps_left = 0
-        self._met: Policy | None = None
-        self._sound: list[Policy] = []
+        self._met: Acts | None = None
+        self._sound: list[Acts] = []
         """The newest policy and the one before, unless they gave something else than an action."""
+
+    @property
+    def version(self) -> int:
+        """Of the policy that is asked next; 0 for none."""
+        drives = self._alone or self._newest()
+        return 0 if drives is None else drives.version
 
     def begin(self) -> None:
         """An episode of all cars, or a lap of the only one, begins."""
@@ -133,7 +163,7 @@ class PolicyDriver:
     over = False
 
     def __init__(
-        self, driving: VectorDriving, run: RunView, recorder: Recorder, real_time: bool, seed: int | None = None
+        self, driving: VectorDriving, run: RunView, recorder: Takes, real_time: bool, seed: int | None = None
     ) -> None:
         self._driving, self._run, self._recorder = driving, run, recorder
         self._real_time = real_time

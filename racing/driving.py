@@ -89,6 +89,9 @@ class Lookout:
         self._laps = 0
         self._lap: Lap | None = None
 
+    def began(self, state: CarState) -> None:
+        """An episode of the first car begins here."""
+
     def see(self, state: CarState, memory: TaskMemory, laps: tuple[Lap, ...], episodes: tuple[EpisodeEnd, ...]) -> None:
         """A step has led here."""
         for lap in laps:
@@ -138,6 +141,8 @@ class VectorDriving:
         self.car.reset(np.ones(self.car.count, bool))
         self._read()
         self._memory = self.task.begin(self.state)
+        if self._lookout is not None:
+            self._lookout.began(self.state)
         self.clock.start()
         return self.task.observe(self.state, self._memory)
 
@@ -196,6 +201,8 @@ class VectorDriving:
         self.car.reset(ended)
         self._read()
         self._memory = merge_memory(self._memory, self.task.begin(self.state), ended)
+        if self._lookout is not None and ended[0]:
+            self._lookout.began(self.state)
         if ended.all():
             self.clock.start()
         return self.task.observe(self.state, self._memory)

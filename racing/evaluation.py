@@ -9,8 +9,10 @@ from itertools import takewhile
 
 import numpy as np
 
-from racing.car import CarState, FloatArray
+from racing.car import Car, CarState, FloatArray
+from racing.delayed_car import DelayedCar
 from racing.driving import Lap, VectorDriving
+from racing.link_model import LinkModel
 from racing.policy import Policy
 from racing.reference_driver import ReferenceDriver
 from racing.simulator import SimulatedCar
@@ -101,17 +103,25 @@ def drive_laps(
 
 
 def judge(
-    actor: Actor, track: Track, starts: int = 3, laps: int = 3, config: TaskConfig | None = None, slowest: float = 8.0
+    actor: Actor,
+    track: Track,
+    starts: int = 3,
+    laps: int = 3,
+    config: TaskConfig | None = None,
+    slowest: float = 8.0,
+    link: LinkModel | None = None,
 ) -> Judgement:
     """Drive `laps` laps from each of `starts` places, the first before the line and the others evenly round the track.
 
     As in `drive_laps`, each drive ends with its first episode, and is given up where it is slower than `slowest`, m/s.
+    The cars obey as late as over `link`; None for at once.
     """
     limit = (laps + 1.2) * track.length / slowest
     task = Task(track, replace(config or TaskConfig(), max_episode_seconds=limit))
     places = track.length * np.arange(starts) / starts
     places[0] = -10.0
-    driving = VectorDriving(SimulatedCar(track, starts, start=places), task)
+    car: Car = SimulatedCar(track, starts, start=places)
+    driving = VectorDriving(car if link is None else DelayedCar(car, link), task)
     observation = driving.reset()
     driven: list[list[Lap]] = [[] for _ in range(starts)]
     ends, metres = [""] * starts, np.zeros(starts)

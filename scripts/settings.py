@@ -19,8 +19,11 @@ from train_cloud import run_config
 from train_cloud.run_config import DEFAULTS, BucketConfig, RunConfig
 
 ROOT = Path(__file__).resolve().parents[1]
-OF_TERRAFORM = {"run_id", "bucket", "public_host", "listen_host", "listen_port", "wandb_project", "wandb_entity"}
-"""What Terraform writes into run.json by itself; all else is a user's, in the variable `training`."""
+OF_TERRAFORM = {
+    *("run_id", "bucket", "public_host", "listen_host", "listen_port", "wandb_project", "wandb_entity"),
+    *("tls_certificate", "tls_key"),
+}
+"""What Terraform writes into run.json by itself, and files of one's own; all else is in the variable `training`."""
 _LIMITS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "up to"}
 _NOTE = "Written by `make settings` from `racing/task_config.py` and `train_cloud/run_config.py`: change those."
 _HEAD = f"""# The settings of a run
@@ -53,7 +56,7 @@ class Setting(NamedTuple):
 
 def settings() -> list[Setting]:
     """All settings of a run, in the order of their declaration."""
-    defaults = msgspec.to_builtins(RunConfig(run_id="", bucket=BucketConfig(name="")))
+    defaults = msgspec.to_builtins(RunConfig(run_id="", bucket=BucketConfig()))
     return list(_settings_of("RunConfig", "", msgspec.json.schema(RunConfig)["$defs"], defaults))
 
 
@@ -100,7 +103,7 @@ def _form(schema: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
             return f"text like `{pattern}`", f'"{pattern.removeprefix("^").removesuffix("$")}"', {}
         case {"type": "string"}:
             return "text", '".*"', {}
-        case {"type": "object"}:
+        case {"type": "object"} | {"$ref": _}:
             return "an object of settings", r"\{.*\}", {}
     raise TypeError(f"Terraform and docs/settings.md cannot be told of {schema}; add its kind to {__name__}")
 

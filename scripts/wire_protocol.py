@@ -66,16 +66,26 @@ def _doc(owner: type) -> str:
 
 
 def _fields(info: types.StructType) -> str:
-    text = "| field | type | default |\n|---|---|---|\n"
+    """The fields as a table, with unit and meaning where they are declared."""
+    meanings = any(isinstance(field.type, types.Metadata) for field in info.fields)
+    heads = ("field", "unit", "what it is", "type", "default") if meanings else ("field", "type", "default")
+    text = f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}\n"
     for field in info.fields:
+        said = (isinstance(field.type, types.Metadata) and field.type.extra_json_schema) or {}
+        meaning = [said.get("unit", ""), said.get("description", "")] if meanings else []
         default = "" if field.required else f"`{json.dumps(msgspec.to_builtins(field.default))}`"
-        text += f"| `{field.encode_name}` | {type_in_words(field.type).replace('|', chr(92) + '|')} | {default} |\n"
+        cells = [f"`{field.encode_name}`", *meaning, type_in_words(field.type).replace("|", "\\|"), default]
+        text += f"| {' | '.join(cells)} |\n"
     return text
 
 
 def type_in_words(kind: types.Type) -> str:
     """A declared type with its bounds, in words. Raises TypeError for one that no message has had so far."""
     match kind:
+        case types.Metadata():
+            return type_in_words(kind.type)
+        case types.StructType():
+            return f"a `{kind.tag}`"
         case types.BoolType():
             return "true or false"
         case types.NoneType():
@@ -95,7 +105,9 @@ def type_in_words(kind: types.Type) -> str:
         case types.ListType() | types.VarTupleType():
             return f"a list{_length(kind, 'items')}, each {type_in_words(kind.item_type)}"
         case types.TupleType():
-            return f"a list of {len(kind.item_types)}: " + ", ".join(map(type_in_words, kind.item_types))
+            items = [*map(type_in_words, kind.item_types)]
+            each = f"each {items[0]}" if len(set(items)) == 1 else ", ".join(items)
+            return f"a list of {len(items)}, {each}"
     raise TypeError(f"docs/wire-protocol.md cannot be told of {kind}; add its kind to {__name__}")
 
 

@@ -68,7 +68,7 @@ resource "aws_launch_template" "instance" {
   lifecycle {
     precondition {
       condition     = length(setsubtract(data.aws_instances.present.ids, data.aws_instances.of_this_run.ids)) == 0
-      error_message = "The instance ${join(", ", setsubtract(data.aws_instances.present.ids, data.aws_instances.of_this_run.ids))} works for another run, or for this one with other settings, and would go on with them. Nothing is changed. Run `make stop`, which saves everything and ends it, then terraform apply, then `make start`. (Any other value of run_id, training, accelerator, endpoint_mode, domain_name or wandb needs this; budget_usd, max_hours and idle_minutes reach a running instance by themselves.)"
+      error_message = "The instance ${join(", ", setsubtract(data.aws_instances.present.ids, data.aws_instances.of_this_run.ids))} works for another run, or for this one with other settings, and would go on with them. Nothing is changed. Run `make stop`, which saves everything and ends it, then terraform apply, then `make start`. (Any other value of run_id, training, accelerator, endpoint_mode, domain_name, route53_zone_id or wandb, and the first IPv6 network of home_cidrs, needs this; budget_usd, max_hours and idle_minutes reach a running instance by themselves.)"
     }
 
     precondition {
@@ -140,11 +140,14 @@ resource "aws_autoscaling_group" "instance" {
   depends_on = [
     aws_iam_role_policy.instance,
     aws_route.internet,
+    aws_route.internet_ipv6,
     aws_route_table_association.public,
     aws_s3_bucket_lifecycle_configuration.run,
     aws_s3_bucket_policy.run,
     aws_s3_object.code,
     aws_s3_object.manifest,
+    aws_route53_record.endpoint,
+    aws_ssm_parameter.certificate,
     aws_ssm_parameter.dashboard,
     aws_ssm_parameter.endpoint,
     aws_ssm_parameter.limits,
@@ -153,6 +156,7 @@ resource "aws_autoscaling_group" "instance" {
     aws_ssm_parameter.wandb,
     aws_cloudwatch_log_group.instance,
     aws_vpc_security_group_egress_rule.web,
+    aws_vpc_security_group_egress_rule.web_ipv6,
     aws_vpc_security_group_ingress_rule.home,
     aws_vpc_endpoint.s3,
   ]

@@ -129,6 +129,50 @@ data "aws_iam_policy_document" "instance" {
   }
 
   dynamic "statement" {
+    for_each = aws_ssm_parameter.certificate
+
+    content {
+      sid       = "KeepTheCertificate"
+      actions   = ["ssm:PutParameter"]
+      resources = ["${local.ssm_arn}${local.certificate_parameter}"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = data.aws_route53_zone.named
+
+    content {
+      sid       = "ProveTheName"
+      actions   = ["route53:ChangeResourceRecordSets"]
+      resources = ["arn:${local.partition}:route53:::hostedzone/${var.route53_zone_id}"]
+
+      # Nothing else of the zone, not even the name's own address.
+      condition {
+        test     = "ForAllValues:StringEquals"
+        variable = "route53:ChangeResourceRecordSetsNormalizedRecordNames"
+        values   = ["_acme-challenge.${var.domain_name}"]
+      }
+
+      condition {
+        test     = "ForAllValues:StringEquals"
+        variable = "route53:ChangeResourceRecordSetsRecordTypes"
+        values   = ["TXT"]
+      }
+    }
+  }
+
+  dynamic "statement" {
+    for_each = data.aws_route53_zone.named
+
+    content {
+      sid     = "SeeThatTheProofIsThere"
+      actions = ["route53:GetChange"]
+      # wildcard: AWS draws the id of each change; it tells whether that is done, and nothing else.
+      resources = ["arn:${local.partition}:route53:::change/*"]
+    }
+  }
+
+  dynamic "statement" {
     for_each = aws_cloudwatch_log_group.instance
 
     content {

@@ -13,17 +13,18 @@ locals {
   partition  = data.aws_partition.current.partition
 
   # Names are built here, not read from the resources: the role's policy exists before what it permits.
-  group_name          = local.name
-  schedule_name       = "${local.name}-max-hours"
-  bucket_name         = "${local.name}-${local.account_id}-${var.region}"
-  parameter_prefix    = "/${local.name}"
-  token_parameter     = "${local.parameter_prefix}/token"
-  dashboard_parameter = "${local.parameter_prefix}/dashboard"
-  tls_parameter       = "${local.parameter_prefix}/tls"
-  endpoint_parameter  = "${local.parameter_prefix}/endpoint"
-  limits_parameter    = "${local.parameter_prefix}/limits"
-  wandb_parameter     = var.wandb == null ? null : "${local.parameter_prefix}/wandb"
-  log_group_name      = var.cloudwatch_logs ? "/${local.name}" : null
+  group_name            = local.name
+  schedule_name         = "${local.name}-max-hours"
+  bucket_name           = "${local.name}-${local.account_id}-${var.region}"
+  parameter_prefix      = "/${local.name}"
+  token_parameter       = "${local.parameter_prefix}/token"
+  dashboard_parameter   = "${local.parameter_prefix}/dashboard"
+  tls_parameter         = "${local.parameter_prefix}/tls"
+  endpoint_parameter    = "${local.parameter_prefix}/endpoint"
+  limits_parameter      = "${local.parameter_prefix}/limits"
+  certificate_parameter = var.route53_zone_id == null ? null : "${local.parameter_prefix}/certificate"
+  wandb_parameter       = var.wandb == null ? null : "${local.parameter_prefix}/wandb"
+  log_group_name        = var.cloudwatch_logs ? "/${local.name}" : null
 
   listen_port      = 8765
   dashboard_port   = 8766
@@ -83,6 +84,7 @@ locals {
     { for name, value in {
       run_id        = var.run_id
       public_host   = local.public_host
+      listen_host   = local.ipv6 == true ? local.any_host : null
       wandb_project = try(var.wandb.project, null)
       wandb_entity  = try(var.wandb.entity, null)
     } : name => value if value != null },
@@ -95,9 +97,11 @@ locals {
   # What each instance carries as tags: which run it works for, and a name for everything else that it cannot change.
   run_tags = {
     Run = var.run_id
-    RunSettings = substr(sha256(jsonencode([
-      local.training, var.accelerator, var.endpoint_mode, var.domain_name, try(var.wandb.project, null), try(var.wandb.entity, null)
-    ])), 0, 16)
+    RunSettings = substr(sha256(jsonencode(concat(
+      [local.training, var.accelerator, var.endpoint_mode, var.domain_name, try(var.wandb.project, null), try(var.wandb.entity, null)],
+      local.ipv6 == true ? ["ipv6", local.only_ipv6] : [],
+      var.route53_zone_id == null ? [] : [var.route53_zone_id],
+    ))), 0, 16)
   }
 
   # What may change at any time: a running instance reads them each minute.
@@ -127,10 +131,16 @@ locals {
     hourly_extra_usd            = local.hourly_extra_usd
     fallback_price_usd_per_hour = local.fallback_price
     guard_usd_per_hour          = local.guard_usd
-    tensorboard_host            = var.tensorboard_port_open ? "0.0.0.0" : "127.0.0.1"
-    dashboard_host              = var.dashboard_port_open ? "0.0.0.0" : "127.0.0.1"
+    tensorboard_host            = var.tensorboard_port_open ? local.any_host : "127.0.0.1"
+    dashboard_host              = var.dashboard_port_open ? local.any_host : "127.0.0.1"
     dashboard_port              = local.dashboard_port
-  })
+    },
+    local.ipv6 == true && local.only_ipv6 ? { published_address = "ipv6" } : {},
+    var.route53_zone_id == null ? {} : {
+      certificate_parameter = local.certificate_parameter
+      route53_zone_id       = var.route53_zone_id
+    },
+  )
 
   boot_env = templatefile("${path.module}/templates/boot.env.tftpl", {
     variables = {

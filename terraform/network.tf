@@ -11,6 +11,12 @@ data "aws_availability_zones" "available" {
 
 locals {
   zones = sort(data.aws_availability_zones.available.names)
+
+  # Only where it is asked for: with null AWS has nothing of it, and a plan without it says nothing of it.
+  ipv6 = anytrue([for cidr in var.home_cidrs : strcontains(cidr, ":")]) ? true : null
+  # IPv4 first, since the fixed address is one; who has no other is told the instance's IPv6 address.
+  only_ipv6 = alltrue([for cidr in var.home_cidrs : strcontains(cidr, ":")])
+  any_host  = local.ipv6 == true ? "::" : "0.0.0.0"
 }
 
 resource "aws_vpc" "main" {
@@ -18,6 +24,8 @@ resource "aws_vpc" "main" {
   cidr_block           = "10.37.0.0/16"
   enable_dns_support   = true
   enable_dns_hostnames = true
+
+  assign_generated_ipv6_cidr_block = local.ipv6
 
   tags = { Name = local.name }
 
@@ -47,6 +55,9 @@ resource "aws_subnet" "public" {
   cidr_block              = cidrsubnet(aws_vpc.main.cidr_block, 8, each.value)
   map_public_ip_on_launch = true
 
+  ipv6_cidr_block                 = local.ipv6 == true ? cidrsubnet(aws_vpc.main.ipv6_cidr_block, 8, each.value) : null
+  assign_ipv6_address_on_creation = local.ipv6
+
   tags = { Name = "${local.name}-${each.key}" }
 }
 
@@ -60,6 +71,14 @@ resource "aws_route" "internet" {
   route_table_id         = aws_route_table.public.id
   destination_cidr_block = "0.0.0.0/0"
   gateway_id             = aws_internet_gateway.main.id
+}
+
+resource "aws_route" "internet_ipv6" {
+  count = local.ipv6 == true ? 1 : 0
+
+  route_table_id              = aws_route_table.public.id
+  destination_ipv6_cidr_block = "::/0"
+  gateway_id                  = aws_internet_gateway.main.id
 }
 
 resource "aws_route_table_association" "public" {
@@ -108,7 +127,8 @@ resource "aws_vpc_security_group_ingress_rule" "home" {
   ip_protocol       = "tcp"
   from_port         = each.value.port
   to_port           = each.value.port
-  cidr_ipv4         = each.value.cidr
+  cidr_ipv4         = strcontains(each.value.cidr, ":") ? null : each.value.cidr
+  cidr_ipv6         = strcontains(each.value.cidr, ":") ? each.value.cidr : null
 }
 
 # AWS's own interfaces, PyPI and W&B speak 443; Ubuntu's package archive speaks 80 and signs its packages.
@@ -123,6 +143,42 @@ resource "aws_vpc_security_group_egress_rule" "web" {
   cidr_ipv4         = "0.0.0.0/0"
 }
 
+# Who has an IPv6 address tries it first.
+resource "aws_vpc_security_group_egress_rule" "web_ipv6" {
+  for_each = { for name, port in { http = 80, https = 443 } : name => port if local.ipv6 == true }
+
+  security_group_id = aws_security_group.instance.id
+  description       = "${each.key} to anywhere by IPv6"
+  ip_protocol       = "tcp"
+  from_port         = each.value
+  to_port           = each.value
+  cidr_ipv6         = "::/0"
+}
+
+# The name of the address; the instance proves to the authority that it is ours, by a record beside it.
+data "aws_route53_zone" "named" {
+  count = var.route53_zone_id == null ? 0 : 1
+
+  zone_id = var.route53_zone_id
+}
+
+resource "aws_route53_record" "endpoint" {
+  count = var.route53_zone_id == null ? 0 : 1
+
+  zone_id = var.route53_zone_id
+  name    = var.domain_name
+  type    = "A"
+  ttl     = 60
+  records = [aws_eip.endpoint[0].public_ip]
+
+  lifecycle {
+    precondition {
+      condition     = endswith(".${var.domain_name}", ".${trimsuffix(data.aws_route53_zone.named[0].name, ".")}") && data.aws_route53_zone.named[0].private_zone != true
+      error_message = "route53_zone_id is ${data.aws_route53_zone.named[0].private_zone == true ? "a private zone" : "the zone"} ${data.aws_route53_zone.named[0].name}, in which the internet finds no ${var.domain_name}. Name the public zone that this domain_name lies in; Route 53's console lists both."
+    }
+  }
+}
+
 # The address that bridges keep; each instance claims it first thing at boot.
 resource "aws_eip" "endpoint" {
   #checkov:skip=CKV2_AWS_19:The instance claims it at boot; Terraform never sees that instance
@@ -131,6 +187,13 @@ resource "aws_eip" "endpoint" {
   domain = "vpc"
 
   tags = { Name = local.name }
+
+  lifecycle {
+    precondition {
+      condition     = !local.only_ipv6
+      error_message = "home_cidrs has IPv6 networks alone, but the fixed address is one of IPv4. Add your IPv4 address, or set endpoint_mode = \"ssm\": each instance then publishes its own IPv6 address, which `make pair` looks up."
+    }
+  }
 
   depends_on = [terraform_data.place]
 }

@@ -54,6 +54,23 @@ resource "aws_ssm_parameter" "tls" {
   value_wo_version = 1
 }
 
+resource "aws_ssm_parameter" "certificate" {
+  #checkov:skip=CKV_AWS_337:The account's own SSM key encrypts it; a key of our own costs a dollar a month
+  count = var.route53_zone_id == null ? 0 : 1
+
+  name        = local.certificate_parameter
+  description = "The certificate of ${var.domain_name}, its key and its account; ordered once, renewed by instances"
+  type        = "SecureString"
+
+  value_wo         = "unset"
+  value_wo_version = 1
+
+  lifecycle {
+    # A long chain needs the tier of 8 KiB, which the instance asks for.
+    ignore_changes = [tier]
+  }
+}
+
 resource "aws_ssm_parameter" "wandb" {
   #checkov:skip=CKV_AWS_337:The account's own SSM key encrypts it; a key of our own costs a dollar a month
   count = var.wandb == null ? 0 : 1

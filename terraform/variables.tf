@@ -41,7 +41,7 @@ variable "guard_place" {
 }
 
 variable "home_cidrs" {
-  description = "IPv4 networks from which the bridge may dial in: the address of your gaming PC as the internet sees it, with /32 behind it."
+  description = "Networks from which the bridge may dial in: the address of your gaming PC as the internet sees it, with /32 behind it; an IPv6 network (your home's /56 or /64) gives the instance an IPv6 address, too."
   type        = set(string)
   nullable    = false
 
@@ -51,13 +51,13 @@ variable "home_cidrs" {
   }
 
   validation {
-    condition     = alltrue([for cidr in var.home_cidrs : can(cidrnetmask(cidr)) && try(cidrsubnet(cidr, 0, 0) == cidr, false)])
-    error_message = "home_cidrs holds something that is no IPv4 network. Write the first address of the network and its length, such as \"203.0.113.7/32\" or \"203.0.113.0/24\"; the instance has no IPv6 address."
+    condition     = alltrue([for cidr in var.home_cidrs : try(cidrsubnet(cidr, 0, 0) == cidr, false)])
+    error_message = "home_cidrs holds something that is no network. Write the first address of the network and its length, such as \"203.0.113.7/32\" or \"203.0.113.0/24\"; IPv6 in lower case and its shortest form, such as \"2001:db8:12:3400::/56\"."
   }
 
   validation {
-    condition     = alltrue([for cidr in var.home_cidrs : try(tonumber(split("/", cidr)[1]) >= 8, true)])
-    error_message = "home_cidrs opens the instance to the whole internet or a large part of it. Write your own address with /32 behind it, such as [\"203.0.113.7/32\"]; a network wider than /8 is refused."
+    condition     = alltrue([for cidr in var.home_cidrs : try(tonumber(split("/", cidr)[1]) >= (strcontains(cidr, ":") ? 32 : 8), true)])
+    error_message = "home_cidrs opens the instance to the whole internet or a large part of it. Write your own address with /32 behind it, such as [\"203.0.113.7/32\"]; a network wider than /8 is refused, in IPv6 one wider than /32, which is a whole provider's."
   }
 
   validation {
@@ -66,6 +66,12 @@ variable "home_cidrs" {
       try(tonumber(split("/", cidr)[1]) < tonumber(split("/", other)[1]) || cidrsubnet("${split("/", cidr)[0]}/${split("/", other)[1]}", 0, 0) != other, true)
     ])])
     error_message = "home_cidrs holds an address that nobody on the internet has: of a home or provider's network (10…, 172.16…, 192.168…, 100.64…), of this machine (127…), or an example from a text (192.0.2…, 198.51.100…, 203.0.113…). Write your gaming PC's address as the internet sees it, which `curl https://checkip.amazonaws.com` shows, with /32 behind it."
+  }
+
+  # Addresses of the internet are 2000::/3; 2001:db8::/32 is for texts like this one (RFC 3849).
+  validation {
+    condition     = alltrue([for cidr in var.home_cidrs : !strcontains(cidr, ":") || can(regex("^[23][0-9a-f]{3}:", cidr)) && !startswith(cidr, "2001:db8:")])
+    error_message = "home_cidrs holds an IPv6 network that nobody on the internet has: of a home (fd…, fe80:…), of this machine (::1), or an example from a text (2001:db8:…). Write your gaming PC's as the internet sees it, which `curl -6 https://api6.ipify.org` shows: its first four groups with ::/64 behind them."
   }
 }
 
@@ -160,7 +166,7 @@ variable "endpoint_mode" {
 }
 
 variable "domain_name" {
-  description = "DNS name that you point at the fixed address; the pairing string then names it (the certificate stays pinned). null uses the address itself."
+  description = "DNS name that you point at the fixed address, or, with route53_zone_id, that is pointed there; the pairing string then names it (without route53_zone_id the certificate stays pinned). null uses the address itself."
   type        = string
   default     = null
 
@@ -172,6 +178,22 @@ variable "domain_name" {
   validation {
     condition     = var.domain_name == null || var.endpoint_mode == "eip"
     error_message = "domain_name needs a fixed address to point at. Set endpoint_mode = \"eip\", or leave domain_name out."
+  }
+}
+
+variable "route53_zone_id" {
+  description = "Public Route 53 zone of domain_name: the name is pointed at the address there, and gets a Let's Encrypt certificate (whose terms you thereby accept), which no browser warns of and which needs no pin. null changes no zone."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.route53_zone_id == null || can(regex("^Z[A-Z0-9]{1,31}$", var.route53_zone_id))
+    error_message = "route53_zone_id is not the id of a zone. Write it as Route 53 lists it, without /hostedzone/, such as \"Z0123456789ABCDEFGHIJ\"."
+  }
+
+  validation {
+    condition     = var.route53_zone_id == null || var.domain_name != null
+    error_message = "route53_zone_id needs the name that is to be in the zone. Set domain_name, or leave route53_zone_id out."
   }
 }
 

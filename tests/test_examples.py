@@ -71,4 +71,6 @@ def test_an_example_goes_on_when_the_pc_comes_back(tmp_path_factory: pytest.Temp
 
 def test_every_example_is_tried() -> None:
     tried = {*PROGRAMS, "going_on", "grids", "own_realtime_game", "rtgym_interface"}
+    # tests/examples/test_strangers.py
+    tried |= {"stranger_stream", "stranger_watch"}
     assert {path.stem for path in EXAMPLES.glob("*.py")} - {"__init__"} == tried

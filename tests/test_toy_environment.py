@@ -29,7 +29,7 @@ from tests.support.receivers import ThreadedReceiver
 from tests.support.runs import boxes, run_config
 from tests.support.waiting import wait_until
 from train_cloud.environment import environment_of
-from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.run_config import ConfigError
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learner import Figures
@@ -182,7 +182,7 @@ def test_a_toy_environment_and_a_toy_learner_need_no_change(
     found = environment_of(receiver.config, (state.spaces for state in receiver.store.streams().values()))
     assert found is not None
     assert (found.signature, found.spaces) == (ENVIRONMENT.signature, SPACES)
-    table, objects = Table(), ObjectStore(s3.bucket, "runs/toy/")
+    table, objects = Table(), open_store(s3.bucket, "runs/toy/")
     uploads = Uploads(objects, None)
     tracking = Tracking(receiver.config, tmp_path, objects, 0)
     try:

@@ -23,8 +23,8 @@ class BridgeStanding:
         off_period_steps: of this drive, that took another time than a control period.
         action_age: mean time from an observation to its action, s; None when unknown.
         round_trip: of its newest Ping, s; None when unknown.
-        real_time: its one car waits for nobody, as it said in its Hello, so that it can judge a policy alone; false for
-            simulated cars that wait, and for several.
+        real_time: it collects, and its one car waits for nobody, as it said in its Hello, so that it can judge a policy
+            alone; false for simulated cars that wait, and for several.
     """
 
     stream: str

@@ -1,4 +1,4 @@
-"""Tries what the bucket's server can do, before a run relies on it.
+"""Tries what keeps a run, a bucket's server or a folder, before the run relies on it.
 
 An object is written, read, rewritten under conditions and deleted. What a run cannot do without ends it with a
 sentence; what it can do without is said once.
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 def probe(objects: ObjectStore) -> None:
-    """Try the server of `objects`, and let them go without conditions where it refuses those.
+    """Try what `objects` are kept in, and let them go without conditions where it refuses those.
 
     AWS itself is not tried: it is what the others are measured by, and an instance's role may delete nothing.
     Raises ObjectStoreUnfit when what is written is not what is read, ObjectStoreUnavailable, ObjectStoreDenied.
@@ -35,15 +35,15 @@ def probe(objects: ObjectStore) -> None:
     read, _ = objects.get(key)
     if read != written:
         raise ObjectStoreUnfit(
-            f"The server of the bucket {objects.bucket} does not keep what is written: {len(written)} bytes went there "
-            f"and {len(read)} others came back. Use another S3 server, or a newer version of this one."
+            f"{objects.place} does not keep what is written: {len(written)} bytes went there and {len(read)} others "
+            "came back. Use another S3 server or file system, or a newer version of this one."
         )
     problem = _refusal_of_conditions(objects, key, written, etag)
     if problem:
         _log.warning(
             f"the bucket's server {problem}: training works, but a second trainer of this run would not be noticed and "
             "could overwrite checkpoints; let only one run at a time, or use a server with conditional writes",
-            extra=fields(bucket=objects.bucket),
+            extra=fields(bucket=objects.place),
         )
     try:
         objects.delete(key)

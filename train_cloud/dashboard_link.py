@@ -8,7 +8,10 @@ import hashlib
 import hmac
 import secrets
 import time
+from pathlib import Path
 from typing import Final
+
+from train_cloud.run_folder.files import DASHBOARD_TOKEN, DASHBOARD_URL
 
 LINK_SECONDS: Final = 900.0
 LINK_PATH: Final = "/link/"
@@ -21,6 +24,12 @@ def link_code(token: str, now: float | None = None) -> str:
     until = int((time.time() if now is None else now) + LINK_SECONDS)
     said = f"{until}.{secrets.token_hex(16)}"
     return f"{said}.{_signature(token, said)}"
+
+
+def link_of(folder: Path) -> str:
+    """A link to the page about the run in `folder`, which must be served now. Raises OSError."""
+    url = (folder / DASHBOARD_URL).read_text(encoding="utf-8").strip()
+    return url.rstrip("/") + LINK_PATH + link_code((folder / DASHBOARD_TOKEN).read_text(encoding="utf-8").strip())
 
 
 def valid_until(token: str, code: str, now: float) -> float | None:

@@ -20,8 +20,9 @@ from racing.track_text import track_of
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging
 from runtime.progress import lap_text
-from train_cloud.environment import task_config
-from train_cloud.object_store import ObjectStore, ObjectStoreError
+from train_cloud.environment import link_of, task_config
+from train_cloud.object_store import ObjectStoreError
+from train_cloud.open_store import open_store
 from train_cloud.run_config import ConfigError, RunConfig, load_run_config
 from train_cloud.run_folder.keys import POLICY, RUN_CONFIG, TRACKS, run_prefix
 from train_cloud.trainer.saving.manifest import CheckpointError, find_best, find_newest
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> ExitCode:
         if config.environment.kind != "racing":
             raise CannotJudge(f"The run trains {config.environment.id}, which has no laps to judge a policy by.")
         data, which = policy_of(config, file, options.policy)
-        policy = racing(task_config(config)).policy(data)
+        policy = racing(task_config(config), link_of(config)).policy(data)
         track = track_named(options.track, config)
     except (CannotJudge, ConfigError, CheckpointError, ValueError) as error:
         return _told(error, ExitCode.USAGE)
@@ -84,7 +85,7 @@ def policy_of(config: RunConfig, file: Path, chosen: Path | None) -> tuple[bytes
     if chosen is not None or beside.is_file():
         path = chosen or beside
         return path.read_bytes(), str(path)
-    objects = ObjectStore(config.bucket, run_prefix(config.run_id))
+    objects = open_store(config.bucket, run_prefix(config.run_id))
     best = find_best(objects).checkpoint
     checkpoint = best or find_newest(objects).checkpoint
     if checkpoint is None:
@@ -100,7 +101,7 @@ def track_named(name: str | None, config: RunConfig) -> Track:
     announced = name or config.environment.track
     if announced is not None and (len(announced) != 64 or Path(announced).exists()):
         return parse_track(announced)
-    objects = ObjectStore(config.bucket, run_prefix(config.run_id))
+    objects = open_store(config.bucket, run_prefix(config.run_id))
     keys = [f"{TRACKS}{announced}.json"] if announced else objects.list(TRACKS)
     text = objects.find(keys[0]) if len(keys) == 1 else None
     if text is None:
@@ -114,7 +115,7 @@ def track_named(name: str | None, config: RunConfig) -> Track:
 def _judged(config: RunConfig, policy: Policy, track: Track, starts: int, laps: int) -> bool:
     """Drive and print; whether every lap was clean."""
     task = task_config(config)
-    found = judge(policy_actions(policy), track, starts, laps, task)
+    found = judge(policy_actions(policy), track, starts, laps, task, link=link_of(config))
     yardstick = judge(reference_actions(ReferenceDriver(track)), track, 1, 2, task)
     for number, told in enumerate(_starts(found, laps), 1):
         print(f"start {number} of {starts}: {told}")

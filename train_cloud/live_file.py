@@ -20,15 +20,17 @@ MAX_BYTES: Final = 2**20
 class LiveCar(msgspec.Struct, frozen=True):
     """A bridge's first car as its newest Telemetry said; `at` is when that came, Unix time in s.
 
-    `place` is in m along the track's centreline, `gap` in m left of it, `speed` in m/s, `lap_time` in s since the line,
-    `delta` in s against the drive's best lap at this place; `steer` is -1 to 1, positive to the left.
+    `place` is in m along the track's centreline, `gap` in m left of it, both None where it is on no track that is
+    known; `speed` in m/s, `lap_time` in s since the line, `delta` in s against the drive's best lap at this place;
+    `steer` is -1 to 1, positive to the left. `valid`: never more than two wheels were off the track in this lap, where
+    the bridge streams; one that drives does not say.
     """
 
     stream: str
     bridge: str
     at: float
-    place: float
-    gap: float
+    place: float | None
+    gap: float | None
     speed: float
     gear: int
     throttle: float
@@ -37,6 +39,7 @@ class LiveCar(msgspec.Struct, frozen=True):
     laps: int
     lap_time: float
     delta: float | None
+    valid: bool = True
 
 
 class LiveFile(msgspec.Struct, frozen=True):

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from itertools import count
 
 from runtime.logs import KeyValueFormatter, fields
-from train_cloud.object_store import INSTANCE_FILE, ObjectStore, ObjectStoreError
+from train_cloud.object_store import INSTANCE_FILE, ObjectStoreError
+from train_cloud.open_store import open_store
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.keys import LOGS, run_prefix
 
@@ -58,7 +59,7 @@ class _Shipper(logging.Handler):
             try:
                 if lines:
                     text = "".join(f"{line}\n" for line in lines)
-                    ObjectStore(self._config.bucket, run_prefix(self._config.run_id)).put(
+                    open_store(self._config.bucket, run_prefix(self._config.run_id)).put(
                         key, gzip.compress(text.encode())
                     )
                 failing = False

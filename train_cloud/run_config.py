@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields
-from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -16,6 +15,12 @@ import msgspec
 from msgspec import Meta, defstruct
 
 from racing.task_config import TaskConfig
+from train_cloud.bucket_config import BucketConfig as BucketConfig
+from train_cloud.bucket_config import problem_of
+from train_cloud.certificate_settings import certificate_problem
+from train_cloud.environment_settings import EnvironmentSettings as EnvironmentSettings
+from train_cloud.environment_settings import problem_of_environment
+from train_cloud.link_settings import LinkSettings
 from train_cloud.run_folder.files import RUN_CONFIG
 from train_cloud.settings import ConfigError as ConfigError
 from train_cloud.settings import load_settings, parse_settings
@@ -37,17 +42,6 @@ Rate = Annotated[float, Meta(gt=0, le=1)]
 Network = Annotated[list[Annotated[int, _in("units", ge=1, le=8192)]], Meta(min_length=1, max_length=8)]
 
 
-class BucketConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """Where the run is kept: an S3 bucket, or any server that speaks S3 when endpoint_url is given."""
-
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
-    """Name of the bucket (3 to 63 lower-case letters, digits, dots, hyphens)."""
-    region: Annotated[str, Meta(min_length=1)] = "us-east-1"
-    """AWS region of the bucket."""
-    endpoint_url: Annotated[str, Meta(pattern=r"^https?://[^/\s]+/?$")] | None = None
-    """URL of another S3 server (such as moto's); left out, AWS itself."""
-
-
 def _in_bounds(about: Mapping[str, Any]) -> Any:
     """racing's declaration of a setting as a type that msgspec checks."""
     return Annotated[float, _in(about["unit"], ge=about["least"], le=about["most"], description=about["meaning"])]
@@ -59,30 +53,6 @@ _Declared = defstruct("_Declared", _TASK, forbid_unknown_fields=True, kw_only=Tr
 
 class TaskSettings(_Declared):  # type: ignore[misc, valid-type]  # mypy cannot look into a class that is made
     """What the driver is asked to do: the fields, defaults and bounds of racing.task_config.TaskConfig."""
-
-
-class EnvironmentSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
-    """What the run is trained in."""
-
-    kind: Literal["racing", "gymnasium"] = "racing"
-    """racing, whose settings are `task`; or any Gymnasium environment, which only the bridge makes."""
-    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")] | None = None
-    """Name of a Gymnasium environment, as the PC's `--env` names it; racing has none."""
-    source: Literal["bridge", "remote"] = "bridge"
-    """Who acts: a bridge, by weights that it is sent; or the trainer, which steps what a PC serves by `serve-env`."""
-    kwargs: dict[str, Any] = {}
-    """Arguments with which the PC makes a remote environment, by name."""
-    num_envs: Annotated[int, _in("environments", ge=1, le=1024)] = 1
-    """Remote environments that are stepped at once, on one PC."""
-    step_seconds: Seconds = 30.0
-    """Seconds in which a remote environment steps; one that takes longer hangs, and is made anew."""
-    make_seconds: Seconds = 300.0
-    """Seconds in which a remote environment is made, and in which it is reset."""
-    track: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")] | None = None
-    """SHA-256 of racing's track as bridges announce it; left out, whichever they drive."""
-
-
-_OF_REMOTE = attrgetter("kwargs", "num_envs", "step_seconds", "make_seconds")
 
 
 class DqnSettings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
@@ -183,6 +153,8 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """What the run is trained in."""
     task: TaskSettings = TaskSettings()
     """What the driver is asked to do."""
+    link: LinkSettings | None = None
+    """Content of the file of `ac-bridge doctor --record-link`: simulated cars obey as late; left out, at once."""
 
     method: Literal["sac", "tqc", "crossq", "xqc", "dqn", "ppo"] = "sac"
     """Learning method: SAC, TQC, CrossQ, XQC for continuous actions, DQN for one choice of several, PPO for both."""
@@ -262,6 +234,10 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """TCP port that the receiver listens on; 0 takes a free one."""
     public_host: Annotated[str, Meta(min_length=1, max_length=253)] = "127.0.0.1"
     """Name or address by which bridges reach the receiver; it goes into the pairing string."""
+    tls_certificate: str | None = None
+    """File with an authority's certificate for `public_host` and its chain, PEM; left out, a pinned one is made."""
+    tls_key: str | None = None
+    """File with the key of `tls_certificate`, PEM without a passphrase; renewed files are taken without a restart."""
     segment_seconds: Seconds = 5.0
     """Seconds between two uploads of stored experience to the bucket."""
     max_bridges: Annotated[int, Meta(ge=1, le=10_000)] = 256
@@ -270,6 +246,10 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen
     """Messages a second from one bridge, averaged over ten seconds; a faster bridge is slowed down."""
     max_store_bytes: Annotated[int, _in("bytes", ge=2**20, le=2**50)] = 20 * 2**30
     """Size that the store's database may reach (bytes): logs and checkpoints need room on the disk too."""
+    write_telemetry: Literal["jsonl", "parquet"] | None = None
+    """Form in which the receiver keeps what streaming bridges tell, in its folder; left out, it keeps none."""
+    max_telemetry_bytes: Annotated[int, _in("bytes", ge=2**20, le=2**50)] = 2**30
+    """Size that the files of telemetry may reach together (bytes); then the oldest are deleted."""
 
     wandb_project: Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[^/\\#?%:\s]+$")] | None = None
     """Weights & Biases project that shows the run's curves; left out, there is no Weights & Biases."""
@@ -315,41 +295,33 @@ def parse_run_config(text: bytes, source: str = RUN_CONFIG) -> RunConfig:
 def _checked(config: RunConfig, source: str) -> RunConfig:
     """`config`, unless its fields contradict each other, which no single field's type can say: then ConfigError."""
     chosen, problem = config.environment, ""
-    if not is_host(config.public_host):
+    if problem := problem_of(config.bucket):
+        pass
+    elif not is_host(config.public_host):
         problem = (
             f"the field `public_host` has the value {json.dumps(config.public_host)}: expected a name or an IP address "
             "alone, without a scheme or a port (the port is `listen_port`)."
         )
-    elif (chosen.kind == "gymnasium") != (chosen.id is not None):
+    elif (problem := certificate_problem(config.tls_certificate, config.tls_key, config.public_host)) or (
+        problem := problem_of_environment(chosen)
+    ):
+        pass
+    elif chosen.source == "driver" and config.method == "ppo":
         problem = (
-            f"the field `environment.id` has the value {json.dumps(chosen.id)}, but `environment.kind` is "
-            f"{json.dumps(chosen.kind)}: expected an id for a Gymnasium environment, and none for racing."
-        )
-    elif chosen.kind == "gymnasium" and chosen.track is not None:
-        problem = (
-            f"the field `environment.track` has the value {json.dumps(chosen.track)}, but `environment.kind` is "
-            '"gymnasium": expected no track, which only racing has.'
+            'the field `method` has the value "ppo", but `environment.source` is "driver": expected one that learns '
+            "from steps of older policies too, as the actions of chunks are chosen ahead."
         )
     elif chosen.kind == "racing" and config.gamma is not None:
         problem = (
             f'the field `gamma` has the value {config.gamma:g}, but `environment.kind` is "racing": expected '
             "`horizon_seconds`, which means the same at any rate, and is about 1 / (`task.control_hz` * (1 - `gamma`))."
         )
+    elif config.link is not None and (config.link.problem or chosen.kind == "gymnasium"):
+        problem = config.link.problem or "the field `link` is of simulated cars, which only racing has: leave it out."
     elif chosen.kind == "gymnasium" and config.horizon_seconds is not None:
         problem = (
             f"the field `horizon_seconds` has the value {config.horizon_seconds:g}, but `environment.kind` is "
             '"gymnasium": expected `gamma`, because such an environment has no clock.'
-        )
-    elif chosen.source == "remote" and chosen.kind == "racing":
-        problem = (
-            'the field `environment.source` has the value "remote": expected "bridge", because a car drives on its own '
-            "PC by weights that it is sent. Only a Gymnasium environment is stepped from here."
-        )
-    elif chosen.source == "bridge" and _OF_REMOTE(chosen) != _OF_REMOTE(EnvironmentSettings()):
-        problem = (
-            "the fields `environment.kwargs`, `num_envs`, `step_seconds` and `make_seconds` are of an environment that "
-            'is stepped from here, but `environment.source` is "bridge": expected "remote", or none of them, because a '
-            "bridge makes its environment by itself."
         )
     elif config.method == "ppo" and _problem_of_ppo(config):
         problem = _problem_of_ppo(config)

@@ -7,6 +7,7 @@ allowed. What no single field's type can say is left to the struct's own module.
 import json
 import re
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -92,4 +93,7 @@ def _type_at(root: type[msgspec.Struct], steps: list[tuple[str, str]]) -> Any:
     kind: Any = root
     for name, _ in steps:
         kind = get_type_hints(kind)[name] if name else kind
+        if isinstance(kind, UnionType):
+            # What may be left out is a struct, or nothing.
+            kind = next((one for one in get_args(kind) if hasattr(one, "__struct_fields__")), kind)
     return kind

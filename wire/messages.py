@@ -6,11 +6,16 @@ bounds are refused. `wire.frames` turns messages into frames and back.
 """
 
 import math
-from enum import StrEnum
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
 from msgspec import Meta
+
+from wire.codes import CloseCode as CloseCode
+from wire.codes import EnvAction as EnvAction
+from wire.codes import EnvErrorCode as EnvErrorCode
+from wire.codes import ErrorCode as ErrorCode
+from wire.codes import Role as Role
 
 PROTOCOL: Final = "ac-training.v1"
 """WebSocket subprotocol; a peer that does not offer it speaks another version."""
@@ -40,71 +45,10 @@ MAX_SPEED: Final = 1000.0
 MAX_GEAR: Final = 20
 MAX_OFF_TRACKS: Final = 8
 """Most places of one Telemetry where cars left the track."""
-
-
-class CloseCode:
-    """WebSocket close codes (RFC 6455, section 7.4; 4000-4999 are an application's own)."""
-
-    GOING_AWAY: Final = 1001
-    INVALID_DATA: Final = 1007
-    POLICY_VIOLATION: Final = 1008
-    TOO_BIG: Final = 1009
-    TRY_AGAIN_LATER: Final = 1013
-    REPLACED: Final = 4001
-    """A newer connection of the same stream took over."""
-    REFUSED: Final = 4002
-    """The peer's Hello cannot be served by this run; dialling again will not help until something is changed."""
-
-
-class Role(StrEnum):
-    """What a bridge is here for; the receiver has a handler for each that it knows."""
-
-    COLLECT = "collect"
-    """It drives on its own and sends experience."""
-    SERVE_ENV = "serve_env"
-    """It has environments that are stepped from the cloud."""
-
-
-class ErrorCode(StrEnum):
-    """What went wrong, for programs; the sentence for people is in `Error.text`."""
-
-    BAD_MESSAGE = "bad_message"
-    BAD_BATCH = "bad_batch"
-    OUT_OF_ORDER = "out_of_order"
-    UNKNOWN_ROLE = "unknown_role"
-    WRONG_SIGNATURE = "wrong_signature"
-    DUPLICATE_BRIDGE = "duplicate_bridge"
-    DISK_FULL = "disk_full"
-    TOO_LARGE = "too_large"
-
-
-class EnvAction(StrEnum):
-    """What can be asked of an environment."""
-
-    MAKE = "make"
-    RESET = "reset"
-    STEP = "step"
-    RENDER = "render"
-    CLOSE = "close"
-
-
-class EnvErrorCode(StrEnum):
-    """Why a call of an environment has no result, for programs; the sentence for people is in the answer's body."""
-
-    RAISED = "raised"
-    """The environment's own code raised; the last lines of its traceback are told."""
-    CANNOT_TRAVEL = "cannot_travel"
-    OUTSIDE_SPACE = "outside_space"
-    UNKNOWN_ENVIRONMENT = "unknown_environment"
-    FULL = "full"
-    HANGS = "hangs"
-    UNKNOWN_CLIENT = "unknown_client"
-    """Nobody here knows this client: another process serves by now, or the one that stepped its environment has ended.
-    "make" and "reset" begin anew."""
-    NO_BRIDGE = "no_bridge"
-    """Nobody who has this environment is connected."""
-    BAD_CALL = "bad_call"
-
+MAX_FRAMES: Final = 128
+"""Most frames in a TelemetryBatch."""
+MAX_CHUNK: Final = 256
+"""Most actions in a ControlChunk."""
 
 # Integers stay below 2**53, so that JavaScript and SQLite read them exactly too.
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -119,6 +63,17 @@ Vector = Annotated[list[float], Meta(min_length=1, max_length=MAX_VECTOR)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Place = Annotated[float, Meta(ge=0, le=MAX_PLACE)]
 Gap = Annotated[float, Meta(ge=-MAX_GAP, le=MAX_GAP)]
+Within1 = Annotated[float, Meta(ge=-1, le=1)]
+Time = Annotated[float, Meta(ge=0, le=1e9)]
+_Number = Annotated[float, Meta(ge=-1e7, le=1e7)]
+_Speed = Annotated[float, Meta(ge=-MAX_SPEED, le=MAX_SPEED)]
+_Few = Annotated[int, Meta(ge=0, le=4)]
+_Wheels = tuple[_Number, _Number, _Number, _Number]
+
+
+def _said(unit: str, meaning: str) -> Meta:
+    """What a field of Telemetry holds, and in what unit, for the protocol's page."""
+    return Meta(description=meaning, extra_json_schema={"unit": unit})
 
 
 class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="type"):
@@ -133,19 +88,20 @@ class Hello(_Message, frozen=True, tag="hello"):
     same over restarts; `stream` names one spool. `last_number` is the newest batch in the spool and `weights_version`
     the newest policy the bridge holds (0: none). `real_time` false means that the car waits for the trainer when told
     so by FlowControl. `track` is the hash of racing's track. Who serves environments names them in `environments`, says
-    in `cars` how many it steps at the same time, and has no signature and no spaces: those are told by "make".
+    in `cars` how many it steps at the same time, and has no signature and no spaces: those are told by "make". Who
+    streams says who it is, and its signature where a driver in the cloud is to drive its car.
     """
 
     bridge: Name
     stream: StreamId
     role: Annotated[str, Meta(min_length=1, max_length=32)]
-    signature: Annotated[str, Meta(max_length=4096)]
-    spaces: Annotated[str, Meta(max_length=MAX_SPACES)]
-    real_time: bool
-    cars: Annotated[int, Meta(ge=1, le=4096)]
-    last_number: Count
-    weights_version: Count
-    software: Annotated[str, Meta(max_length=128)]
+    signature: Annotated[str, Meta(max_length=4096)] = ""
+    spaces: Annotated[str, Meta(max_length=MAX_SPACES)] = ""
+    real_time: bool = True
+    cars: Annotated[int, Meta(ge=1, le=4096)] = 1
+    last_number: Count = 0
+    weights_version: Count = 0
+    software: Annotated[str, Meta(max_length=128)] = ""
     track: Sha256 | None = None
     environments: Environments = ()
 
@@ -166,27 +122,65 @@ class Report(_Message, frozen=True, tag="report"):
     round_trip: Annotated[float, Meta(ge=0, le=1e9)] | None = None
 
 
-class Telemetry(_Message, frozen=True, omit_defaults=True, tag="telemetry"):
-    """Where a bridge's first car is and what it does, at most five times a second, for whoever watches.
+class Telemetry(_Message, frozen=True, omit_defaults=True, kw_only=True, tag="telemetry"):
+    """What a car is and does at one moment.
 
-    Only where Welcome takes it, and of all of them only the newest counts. `place` is in m along the track's centreline
-    and `gap` in m left of it, `speed` in m/s, `gear` -1 for reverse, `steer` 1 for full lock to the left. `laps` were
-    completed in this drive, `lap_time` is in s since the line, or the start before it, and `delta` in s against this
-    drive's best lap at this place (None while there is none). `off_tracks` are the places and gaps where episodes of
-    any of the bridge's cars ended off the track since the last message.
+    Slim from a bridge that drives: of its first car, at most five times a second, only where Welcome takes it, and of
+    all of them only the newest counts. Whole from one that streams. What a sender does not know it leaves out. Left
+    is positive, and headings turn counter-clockwise, seen from above; wheels are in the order front left, front right,
+    rear left, rear right.
     """
 
-    place: Place
-    gap: Gap
-    speed: Annotated[float, Meta(ge=0, le=MAX_SPEED)]
-    gear: Annotated[int, Meta(ge=-1, le=MAX_GEAR)]
-    throttle: Share
-    brake: Share
-    steer: Annotated[float, Meta(ge=-1, le=1)]
-    laps: Count
-    lap_time: Annotated[float, Meta(ge=0, le=1e9)]
-    delta: Annotated[float, Meta(ge=-1e6, le=1e6)] | None = None
-    off_tracks: Annotated[tuple[tuple[Place, Gap], ...], Meta(max_length=MAX_OFF_TRACKS)] = ()
+    place: Annotated[Place | None, _said("m", "along the track's centreline")] = None
+    gap: Annotated[Gap | None, _said("m", "left of the centreline")] = None
+    speed: Annotated[float, Meta(ge=0, le=MAX_SPEED), _said("m/s", "over the ground")]
+    gear: Annotated[int, Meta(ge=-1, le=MAX_GEAR), _said("", "-1 reverse, 0 neutral, 1 and up forward")]
+    throttle: Annotated[Share, _said("", "as applied, of its whole way")]
+    brake: Annotated[Share, _said("", "as applied, of its whole way")]
+    steer: Annotated[Within1, _said("", "as applied, of full lock")]
+    laps: Annotated[Count, _said("laps", "completed in this drive")]
+    lap_time: Annotated[Time, _said("s", "since the line, or the start before it")]
+    delta: Annotated[_Number | None, _said("s", "against this drive's best lap at this place")] = None
+    off_tracks: Annotated[
+        tuple[tuple[Place, Gap], ...],
+        Meta(max_length=MAX_OFF_TRACKS),
+        _said("m", "place and gap where episodes of any of its cars ended off the track since the last one"),
+    ] = ()
+    valid: Annotated[bool, _said("", "whether never more than two wheels were off the track in this lap")] = True
+    time: Annotated[Time | None, _said("s", "on the sender's session clock, which never goes back")] = None
+    position: Annotated[tuple[_Number, _Number] | None, _said("m", "in the ground plane, x and y")] = None
+    heading: Annotated[_Number | None, _said("rad", "from +x; may lie outside -pi to pi")] = None
+    velocity: Annotated[tuple[_Speed, _Speed] | None, _said("m/s", "forward and left, of the car")] = None
+    acceleration: Annotated[tuple[_Number, _Number] | None, _said("m/s^2", "forward and left, as felt")] = None
+    yaw_rate: Annotated[_Number | None, _said("rad/s", "of the heading")] = None
+    engine_rpm: Annotated[_Number | None, _said("1/min", "of the engine")] = None
+    wheel_slip: Annotated[_Wheels | None, _said("", "of each tyre, 1 where its force peaks")] = None
+    wheel_load: Annotated[_Wheels | None, _said("N", "on each tyre")] = None
+    wheel_angular_speed: Annotated[_Wheels | None, _said("rad/s", "positive when a wheel rolls forward")] = None
+    wheels_out: Annotated[_Few | None, _said("wheels", "beyond the edge of the track and its kerb")] = None
+    collided: Annotated[bool | None, _said("", "whether the car has hit something in this episode")] = None
+    episode: Annotated[Count | None, _said("", "number of the present episode in this drive")] = None
+    ended: Annotated[Name | None, _said("", "why the episode ended with this frame")] = None
+    action: Annotated[
+        tuple[Within1, Within1] | None,
+        _said("", "steer and pedals (throttle less brake) applied since the frame before, on the task's grid"),
+    ] = None
+    action_age: Annotated[Time | None, _said("s", "from the observation to when its action was applied")] = None
+    chunk: Annotated[Count | None, _said("", "number of the ControlChunk that the action came from")] = None
+    chunk_delay: Annotated[
+        Time | None, _said("s", "from an observation to the arrival of its ControlChunk, of the newest that arrived")
+    ] = None
+    settled: Annotated[
+        Time | None,
+        _said("s", "`time` of the episode's newest frame whose action was surely applied; left out: of this one"),
+    ] = None
+
+
+class TelemetryBatch(_Message, frozen=True, tag="telemetry_batch"):
+    """Frames of one car, oldest first; `number` counts 1, 2, 3 in a stream as that of a TransitionBatch."""
+
+    number: BatchNumber
+    frames: Annotated[tuple[Telemetry, ...], Meta(min_length=1, max_length=MAX_FRAMES)]
 
 
 class TrackAnnouncement(_Message, frozen=True, tag="track"):
@@ -275,7 +269,11 @@ class Welcome(_Message, frozen=True, tag="welcome"):
 
 
 class Ack(_Message, frozen=True, tag="ack"):
-    """Batches up to `stored_through` are committed on the instance, up to `safe_through` in S3."""
+    """Batches up to `stored_through` are committed on the instance, up to `safe_through` in S3.
+
+    Of a stream of telemetry both say the same: batches through it are taken, and on the instance's disk where telemetry
+    is written.
+    """
 
     stored_through: Count
     safe_through: Count
@@ -301,6 +299,30 @@ class WeightsUpdate(_Message, frozen=True, tag="weights_update"):
     blob: Annotated[bytes, Meta(max_length=MAX_WEIGHTS_BYTES)]
 
 
+class ControlChunk(_Message, frozen=True, tag="control_chunk"):
+    """What a driver on the instance wants done: actions with their times, on the bridge's session clock (s).
+
+    It answers the frame whose `time` is `observed`, by the policy of this `version`. The first of the `actions` (steer
+    and pedals) is to be applied at `first`, each further one a `period` after the one before; none from `expires` on.
+    Each chunk has a higher number than those before.
+    """
+
+    number: BatchNumber
+    observed: Time
+    first: Time
+    period: Annotated[float, Meta(gt=0, le=1)]
+    actions: Annotated[tuple[tuple[Within1, Within1], ...], Meta(min_length=1, max_length=MAX_CHUNK)]
+    expires: Time
+    version: Count
+
+
+class DriverState(_Message, frozen=True, tag="driver_state"):
+    """Whether a driver in the cloud is `ready` to answer this bridge's frames; `text` says why not, for people."""
+
+    ready: bool
+    text: Text = ""
+
+
 class Drain(_Message, frozen=True, tag="drain"):
     """The instance is about to go, or will for want of driving: keep driving, keep the spool, dial again."""
 
@@ -320,8 +342,12 @@ class Pong(_Message, frozen=True, tag="pong"):
     time: float
 
 
-UpMessage: TypeAlias = Hello | TransitionBatch | Transition | Report | Telemetry | TrackAnnouncement | EnvResult | Ping
+UpMessage: TypeAlias = (
+    Hello | TransitionBatch | Transition | Report | Telemetry | TelemetryBatch | TrackAnnouncement | EnvResult | Ping
+)
 """What a bridge may say."""
-DownMessage: TypeAlias = Welcome | Ack | FlowControl | WeightsUpdate | EnvCall | Drain | Error | Pong
+DownMessage: TypeAlias = (
+    Welcome | Ack | FlowControl | WeightsUpdate | ControlChunk | DriverState | EnvCall | Drain | Error | Pong
+)
 """What a receiver may say."""
 Message: TypeAlias = UpMessage | DownMessage

@@ -108,13 +108,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_address(host: str) -> bool:
+    """Whether `host` is an IP address, not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def is_host(text: str) -> bool:
     """Whether `text` can be the host of a pairing string: a name or an address, without a port."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return len(text) <= _LONGEST_HOST and _HOST.fullmatch(text) is not None
-    return True
+    return is_address(text) or (len(text) <= _LONGEST_HOST and _HOST.fullmatch(text) is not None)
 
 
 def _checked_host(host: str | None) -> str:

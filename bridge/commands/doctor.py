@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from bridge.assetto_corsa.session import BackendKind, backends, chosen_backend
 from bridge.commands.game_options import AcRoot, Backend
-from bridge.commands.options import AllowPlain, PairingCommand, Uri, look_up_of
+from bridge.commands.options import AllowPlain, PairingCommand, Uri, give_up, look_up_of
 from bridge.pairing.command import COMMAND_SECONDS
 from bridge.pairing.file import config_folder, found_uri
 from runtime.exit_codes import ExitCode
@@ -44,6 +44,13 @@ def doctor(
         typer.Option("--move", help="Turn the standing car's front wheels, braked; otherwise nothing is moved."),
     ] = False,
     backend: Backend = BackendKind.AUTO,
+    record_link: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, max=600.0, metavar="MINUTES", help="Look at nothing, and record so long how late the link is."
+        ),
+    ] = None,
+    link: Annotated[Path, typer.Option(help="File for the recorded link.")] = Path("link.json"),
     as_json: Annotated[bool, typer.Option("--json", help="For bug reports: no secrets, no names.")] = False,
     pairing_command: PairingCommand = None,
     allow_plain: AllowPlain = False,
@@ -53,6 +60,9 @@ def doctor(
 
     stop = stop_on_signals()
     findings: list[Finding] = []
+    if record_link is not None:
+        look_up = look_up_of(uri, pairing_command, allow_plain, stop)
+        _record_link(_Called(uri, look_up, allow_plain), record_link, link, stop.is_set)
     called = _Called(uri, look_up_of(uri, pairing_command, allow_plain, stop), allow_plain)
     for finding in chain(
         _game(ac_root, track, rate, seconds, wait, backend, move, stop.is_set),
@@ -75,6 +85,45 @@ def doctor(
         stops = "Something stops driving; begin with the first line that says wrong."
         typer.echo(stops if wrong else "Nothing is wrong.")
     raise typer.Exit(int(ExitCode.FAILED if wrong else ExitCode.OK))
+
+
+def _record_link(called: "_Called", minutes: float, file: Path, stopped: Callable[[], bool]) -> NoReturn:
+    from bridge.doctor.link_recording import EVERY_SECONDS, CannotRecord, round_trips
+    from bridge.link.refusal import Refused
+    from racing.link_model import LinkError, link_text, recorded_link
+
+    try:
+        pairing = called.pairing()
+        _try_to_write(file)
+        typer.echo(f"Recording the link to the receiver for {minutes:g} min.", err=True)
+        trips = round_trips(pairing, 60.0 * minutes, stopped)
+        link = recorded_link(trips, EVERY_SECONDS)
+        file.write_text(link_text(link) + "\n", encoding="utf-8")
+    except PairingError as error:
+        give_up(f"The link cannot be recorded: {error}.")
+    except (CannotRecord, LinkError) as error:
+        give_up(f"The link could not be recorded: {error} `ac-bridge doctor` says what is wrong.", ExitCode.FAILED)
+    except Refused as error:
+        give_up(error.text, error.exit_code)
+    except OSError as error:
+        give_up(f"The link cannot be written to {file} ({error.strerror}). Name another file with --link.")
+    least, median, most = (1000.0 * link.delays[place] for place in (0, len(link.delays) // 2, -1))
+    stalls = link.stalls_per_second * EVERY_SECONDS * len(trips)
+    typer.echo(
+        f"{len(trips)} round trips: {least:.1f} ms at least, half of them below {median:.1f} ms, all below "
+        f"{most:.1f} ms but for {stalls:.0f} stalls of {link.stall_seconds:.2f} s in the mean. Written to {file}: put "
+        "it into run.json as `link`, and give it to the simulated cars: ac-bridge drive --car simulated --link."
+    )
+    raise typer.Exit(int(ExitCode.OK))
+
+
+def _try_to_write(file: Path) -> None:
+    """Raise OSError now, and not after minutes, where nothing can be written there; what is there stays as it is."""
+    was_there = file.exists()
+    with file.open("ab"):
+        pass
+    if not was_there:
+        file.unlink()
 
 
 def _game(

@@ -56,6 +56,10 @@ def drive(
     task: TaskOptions = None,
     game: GameOptions,
     recording: Annotated[Path | None, typer.Option(help="Recorded telemetry (CSV), for --car recorded.")] = None,
+    link: Annotated[
+        Path | None,
+        typer.Option(help="Simulated cars obey as late as over this link (doctor --record-link), as the run wants it."),
+    ] = None,
     spool: SpoolFolder = None,
     spool_limit_mib: SpoolLimit = 2048,
     steps: Annotated[int | None, typer.Option(min=1, help="End after so many steps, once they are stored.")] = None,
@@ -69,7 +73,7 @@ def drive(
     from bridge.driving.environment_garage import EnvironmentSettings, assembled_environment_drive
     from bridge.driving.garage import Settings, assembled_drive
 
-    of_cars = {"--track": track, "--cars": cars, "--task": task, "--recording": recording}
+    of_cars = {"--track": track, "--cars": cars, "--task": task, "--recording": recording, "--link": link}
     given = [name for name, value in of_cars.items() if value is not None]
     given += ["--car"] * (car is not CarKind.AUTO) + ["An option of the game"] * (game != GameOptions())
     check_options(env, num_envs, outside, rate, real_time, given)
@@ -98,10 +102,17 @@ def drive(
             real_time=real_time,
             task=tuple(task or ()),
             game=game_settings(game, car, track, cars),
+            link=_link_for(car, link),
             **shared,
         )
         assembled = partial(assembled_drive, settings=settings)
     run_to_the_end(assembled, uri, pairing_command, allow_plain, stop)
+
+
+def _link_for(car: CarKind, link: Path | None) -> Path | None:
+    if link is not None and car is not CarKind.SIMULATED:
+        give_up("--link goes with --car simulated: nothing makes another car obey late. Leave it out.")
+    return link
 
 
 def _recording_for(

@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from bridge.doctor.messages import Finding, Message, found
 from bridge.link.dialing import LinkConnection, dial, in_words
 from bridge.link.proxies import ProxyTrouble
-from bridge.link.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
+from bridge.link.refusal import ProxyUnusable, Refused, UntrustedCertificate, WrongCertificate, WrongToken
 from wire.pairing import Pairing
 
 PINGS = 15
@@ -28,6 +28,7 @@ SLOW_SECONDS, SLOW_JITTER = 0.3, 0.1
 SKEWED_SECONDS = 5.0
 _REFUSALS: dict[type[Refused], Message] = {
     WrongCertificate: Message.CERTIFICATE,
+    UntrustedCertificate: Message.UNTRUSTED,
     WrongToken: Message.TOKEN,
     ProxyUnusable: Message.PROXY,
 }

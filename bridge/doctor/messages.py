@@ -179,6 +179,7 @@ class Message(Enum):
         *("receiver", _WRONG, "wrong certificate: {reason}"),
         "Get the current string (`make pair`), and be careful where you got the old one: somebody may be in between.",
     )
+    UNTRUSTED = "receiver", _WRONG, "certificate not trusted: {reason}", "Do what the line above says, " + _AGAIN
     TOKEN = (
         *("receiver", _WRONG, "wrong token: {reason}"),
         "Get the current string (`make pair`) and give it to `ac-bridge pair`.",

@@ -42,6 +42,25 @@ _RETURNS = 20
 _log = logging.getLogger(__name__)
 
 
+class Collecting(Protocol):
+    """What a drive must know of its Recorder."""
+
+    @property
+    def failure(self) -> BaseException | None:
+        """As of Recorder."""
+
+    @property
+    def pending_steps(self) -> int:
+        """As of Recorder."""
+
+    @property
+    def lost_steps(self) -> int:
+        """As of Recorder."""
+
+    def close(self) -> None:
+        """As of Recorder."""
+
+
 class Driver(Protocol):
     """Brings the car one step further, if it may."""
 
@@ -165,7 +184,7 @@ class Drive:
     driver: Driver
     let_go: Callable[[], None]
     link: Link
-    recorder: Recorder
+    recorder: Collecting
     stop: threading.Event
     steps: int | None = None
     real_time: bool = False

@@ -27,7 +27,7 @@ from bridge.driving.clean_laps import CleanLaps
 from bridge.driving.demonstration import HumanDriver
 from bridge.driving.drive import CannotDrive
 from experience.batches import NOBODY
-from experience.policy_driver import CheckedActions
+from experience.policy_driver import Acts, CheckedActions
 from racing.clock import Clock
 from racing.driving import EpisodeEnd, Lookout, Step, VectorDriving
 from racing.policy import Policy
@@ -79,6 +79,7 @@ class GameDriver:
         laps: takes what a human shows who has taken the wheel; None where nobody learns from him.
         to_judge: the newest policy that is to drive an episode alone, without exploration; None before the first.
         lookout: shows other threads each step, whoever drives it; None where nobody looks.
+        as_it_is: whether what the policy has just chosen is not to be shaped.
     """
 
     over = False
@@ -88,15 +89,16 @@ class GameDriver:
         session: GameSession,
         task: Task,
         clock: Clock,
-        policy: Callable[[], Policy | None],
+        policy: Callable[[], Acts | None],
         record: Callable[[Float32Array, Step, int], object],
         collecting: Callable[[], bool],
         random: np.random.Generator | None,
         laps: CleanLaps | None = None,
         to_judge: Callable[[], Policy | None] = lambda: None,
         lookout: Lookout | None = None,
+        as_it_is: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._session, self._car, self._policy = session, session.car, policy
+        self._session, self._car, self._policy, self._as_it_is = session, session.car, policy, as_it_is
         # A start takes its time, or fails, and what ended must be recorded before it.
         self._driving = VectorDriving(session.car, task, clock, restarts=False, lookout=lookout)
         brake = np.array([[NEUTRAL.steer, NEUTRAL.throttle - NEUTRAL.brake]], np.float32)
@@ -166,6 +168,16 @@ class GameDriver:
             self._not_obeyed = 0
         return self._taken(_Held(observation, step, version, self._steps, self._total_reward, time.monotonic()))
 
+    def rest(self) -> None:
+        """Look after a car that is not to be driven now: gently braked, unless a human or the game has it.
+
+        Raises CannotDrive as `step` does; takes as long as reading the game's next packet.
+        """
+        if (why := self._why_not()) is not None:
+            self._interrupt(why)
+        else:
+            self._car.neutral()
+
     def finish(self) -> None:
         """Let go of the car; the episode that was being driven is truncated."""
         self._truncate("stopped")
@@ -212,7 +224,7 @@ class GameDriver:
     def _shaped(self, wanted: Float32Array) -> Float32Array:
         """The action that is applied in place of `wanted`, (1, 2); the same where nothing is shaped."""
         shaping = self._session.shaping
-        if not shaping.on:
+        if not shaping.on or self._as_it_is():
             return wanted
         command = shaping.shaped(self._applied, command_of(controls_of(wanted)), self._driving.period)
         return np.array([[command.steer, command.throttle - command.brake]], np.float32)

@@ -30,8 +30,10 @@ from experience.policy_driver import PolicyDriver
 from experience.recorder import Recorder
 from racing.car import Car
 from racing.clock import Clock, RealTimeClock, SimulatedClock
+from racing.delayed_car import DelayedCar
 from racing.driving import Lookout, VectorDriving
 from racing.exploration import Exploration
+from racing.link_model import LinkError, read_link
 from racing.recorded_car import PlayedCar, RecordedCar, RecordingError
 from racing.simulator import SimulatedCar
 from racing.task import Task, TaskConfig
@@ -43,7 +45,7 @@ from wire.pairing import Pairing
 
 _LEAST_SHARE_ON_TRACK = 0.8
 """Of a recording's rows; one on its own track has all but its excursions, one on another track a few percent."""
-UNUSABLE = (GameError, NoBackend, InstallError, TrackError, RecordingError, RecordingDamaged, SpoolError)
+UNUSABLE = (GameError, NoBackend, InstallError, TrackError, RecordingError, RecordingDamaged, LinkError, SpoolError)
 """What cannot be driven with, each told in a sentence: a game, its controls, folder and track, a recording, a spool."""
 
 
@@ -71,6 +73,7 @@ class Settings:
         spool_limit_bytes: what may wait there, bytes.
         steps: end after so many; None to go on.
         seed: of starts and exploration; None for another one each time.
+        link: file of the link that simulated cars are driven over; None for none.
     """
 
     recording: Path | None
@@ -84,6 +87,7 @@ class Settings:
     steps: int | None
     seed: int | None
     game: GameSettings | None = None
+    link: Path | None = None
 
 
 @contextmanager
@@ -102,13 +106,14 @@ def assembled_drive(
     """
     with ExitStack() as closing:
         try:
-            session = None
+            session, late = None, None if settings.link is None else read_link(settings.link)
             if settings.game is None:
                 car, task = _car_and_task(settings)
+                car = car if late is None else DelayedCar(car, late, simulated_seed(settings))
                 config = task.config
             else:
                 config = task_config(settings.task, settings.rate)
-            raced = environment.racing(config)
+            raced = environment.racing(config, late)
             spool = closing.enter_context(Spool(settings.spool, settings.spool_limit_bytes))
             spool.bind_signature(raced.signature)
             if settings.game is not None:
@@ -189,8 +194,12 @@ def _car_and_task(settings: Settings) -> tuple[Car, Task]:
     if settings.recording is not None:
         return recorded_car_and_task(settings, settings.recording, track)
     config = task_config(settings.task, settings.rate)
-    seed = secrets.randbits(32) if settings.seed is None else settings.seed
-    return SimulatedCar(track, count=settings.cars, seed=seed), Task(track, config)
+    return SimulatedCar(track, count=settings.cars, seed=simulated_seed(settings)), Task(track, config)
+
+
+def simulated_seed(settings: Settings) -> int:
+    """Of the starts of simulated cars: the one that was chosen, or another one each time."""
+    return secrets.randbits(32) if settings.seed is None else settings.seed
 
 
 def check_on_track(car: PlayedCar, track: Track, recording: Path, name: str) -> None:

@@ -75,7 +75,7 @@ def reference_laps(track: str, laps: int, pace: float, rate: float, driver: str)
     driven = parse_track(track)
     about = About(driver, datetime.now().astimezone(), "simulated GT3")
     longest = (laps + 0.2) * driven.length / (_SLOWEST * pace)
-    found = list(islice(cut_laps(_reference_states(driven, pace, rate, longest), driven, about), laps))
+    found = list(islice(cut_laps(reference_states(driven, pace, rate, longest), driven, about), laps))
     if len(found) < laps:
         raise SettingsError(
             f"The reference driver completed {len(found)} of {laps} laps of {track} in {longest:.0f} s and was given "
@@ -84,8 +84,8 @@ def reference_laps(track: str, laps: int, pace: float, rate: float, driver: str)
     return found
 
 
-def _reference_states(track: Track, pace: float, rate: float, longest: float) -> Iterator[CarState]:
-    """What he drives, from before the line on, for `longest` s at most."""
+def reference_states(track: Track, pace: float, rate: float, longest: float) -> Iterator[CarState]:
+    """What the reference driver drives, from before the line on, for `longest` s at most."""
     car, driver = SimulatedCar(track, start="line"), ReferenceDriver(track, pace=pace)
     for _ in range(round(longest * rate)):
         state = car.read()

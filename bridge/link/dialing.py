@@ -27,9 +27,9 @@ from websockets.typing import Subprotocol
 
 from bridge.link.addresses import addresses_of
 from bridge.link.proxies import Proxy, ProxyTrouble, proxy_for, unusable
-from bridge.link.refusal import ProxyUnusable, Refused, WrongCertificate, WrongToken
+from bridge.link.refusal import ProxyUnusable, Refused, UntrustedCertificate, WrongCertificate, WrongToken
 from runtime.logs import fields
-from runtime.pinned_https import client_context
+from runtime.pinned_https import client_context, untrusted
 from runtime.prompt_frames import PromptConnection
 from wire.messages import MAX_DOWN_FRAME_BYTES, MAX_UP_FRAME_BYTES, PROTOCOL
 from wire.pairing import Pairing, PinMismatch, basic_auth_header, check_pin
@@ -185,10 +185,7 @@ async def _call(pairing: Pairing, vouch: Callable[[], None], proxy: Proxy | None
         if proxy is not None and not (stands and (vouched or isinstance(error, _JUDGED))):
             raise proxy.trouble(error, stands, in_words) from None
         if isinstance(error, ssl.SSLCertVerificationError):
-            raise WrongCertificate(
-                f"The certificate of {pairing.host} is not one that this system trusts ({error.verify_message}), and "
-                "the pairing string has no pin. Get the full pairing string (its end is /pin-...) from the run's owner."
-            ) from None
+            raise UntrustedCertificate(untrusted(pairing.host, pairing.port, error)) from None
         raise (_judged(error, pairing) if isinstance(error, InvalidStatus) else error) from None
 
 
@@ -270,11 +267,14 @@ def _wrong_protocol(pairing: Pairing) -> Refused:
 
 
 async def race(
-    attempt: Callable[[], Awaitable[LinkConnection]], may_pass: Callable[[Refused], bool] = lambda _: False
+    attempt: Callable[[], Awaitable[LinkConnection]],
+    may_pass: Callable[[Refused], bool] = lambda _: False,
+    interval: tuple[float, float] | None = None,
 ) -> LinkConnection:
-    """Make attempts until one succeeds, a new one every DIAL_INTERVAL_S, while older ones are still pending.
+    """Make attempts until one succeeds, a new one every `interval` (s), while older ones are still pending.
 
-    Raises Refused when one was refused, unless that `may_pass`: then it is said aloud, and attempts go on.
+    The default is DIAL_INTERVAL_S. Raises Refused when one was refused, unless that `may_pass`: then it is said aloud,
+    and attempts go on.
     """
     loop = asyncio.get_running_loop()
     pending: set[asyncio.Task[LinkConnection]] = set()
@@ -282,7 +282,7 @@ async def race(
     try:
         while True:
             pending.add(asyncio.ensure_future(attempt()))
-            next_start = loop.time() + random.uniform(*DIAL_INTERVAL_S)
+            next_start = loop.time() + random.uniform(*(interval or DIAL_INTERVAL_S))
             while (left := next_start - loop.time()) > 0.0:
                 if not pending:
                     await asyncio.sleep(left)

@@ -8,7 +8,7 @@ which are replaced whole.
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from bridge.link.phases import MOVES, TALKING, WELCOME, IllegalMove, Phase
@@ -22,14 +22,17 @@ from runtime.logs import fields
 from wire.delivery import Outbox, StreamConflict
 from wire.messages import (
     Ack,
+    ControlChunk,
     DownMessage,
     Drain,
+    DriverState,
     Error,
     ErrorCode,
     FlowControl,
     Hello,
     Pong,
     Role,
+    TelemetryBatch,
     TrackAnnouncement,
     TransitionBatch,
     WeightsUpdate,
@@ -67,14 +70,24 @@ class SessionOver(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """What the bridge says of itself in its Hello; see `wire.messages.Hello`."""
+    """What the bridge says of itself in its Hello, see `wire.messages.Hello`, and how it says the rest.
 
-    environment: Environment
+    Who sends no experience has no `environment`.
+    """
+
+    environment: Environment | None
     real_time: bool
     cars: int
     software: str
     track: bytes | None = None
     """Text of racing's track (`racing.track_text`), announced where the receiver does not have it."""
+    role: Role = Role.COLLECT
+    message: Callable[[int, bytes], TransitionBatch | TelemetryBatch] = TransitionBatch
+    """Makes what is sent of a batch's number and bytes in the spool."""
+    text: bool = False
+    """Speak JSON."""
+    driven: Callable[[ControlChunk | DriverState], None] = lambda _: None
+    """Takes what a driver in the cloud says, in the link's thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +148,9 @@ class Exchange:
         return Hello(
             bridge=self._bridge,
             stream=self.state.stream,
-            role=Role.COLLECT,
-            signature=mine.environment.signature,
-            spaces=mine.environment.spaces.text,
+            role=mine.role,
+            signature="" if mine.environment is None else mine.environment.signature,
+            spaces="" if mine.environment is None else mine.environment.spaces.text,
             track=None if mine.track is None else track_hash(mine.track),
             real_time=mine.real_time,
             cars=mine.cars,
@@ -169,6 +182,8 @@ class Exchange:
                 case Drain():
                     _log.warning("the instance is about to go; driving goes on", extra=fields(reason=message.reason))
                     self.state = replace(self.state, draining=True)
+                case ControlChunk() | DriverState():
+                    self.introduction.driven(message)
                 case Error():
                     self._reproached(message, now)
         except StreamConflict as conflict:
@@ -219,7 +234,7 @@ class Exchange:
         self._totals.update((batch.number, batch.steps_through) for batch in batches)
         self._note_progress(news=False)
 
-    def next_batch(self, now: float) -> TransitionBatch | None:
+    def next_batch(self, now: float) -> TransitionBatch | TelemetryBatch | None:
         """The batch to send now, which then counts as sent; None when there is nothing to do."""
         if self.state.phase is Phase.PAUSED and now >= self._resume_at:
             self._move(Phase.LINKED)
@@ -230,7 +245,7 @@ class Exchange:
         batch = self._ahead.popleft()
         self._outbox.sent(batch.number)
         self._unacknowledged.append((batch.number, len(batch.blob)))
-        return TransitionBatch(batch.number, batch.blob)
+        return self.introduction.message(batch.number, batch.blob)
 
     def pause_left(self, now: float) -> float:
         """For how many more seconds nothing is sent, because the receiver could not take it; at least 0."""
@@ -315,6 +330,8 @@ class Exchange:
         )
 
     def _take_weights(self, message: WeightsUpdate) -> None:
+        if self.introduction.environment is None:
+            return
         if hashlib.sha256(message.blob).hexdigest() != message.sha256:
             _log.error("weights with a wrong hash are not taken", extra=fields(version=message.version))
             return

@@ -19,8 +19,7 @@ from bridge.link.dialing import DIAL_INTERVAL_S, LinkConnection, abandon, dial, 
 from bridge.link.exchange import MAX_UNACKNOWLEDGED_BYTES, Exchange, Introduction, LinkState, SessionOver
 from bridge.link.phases import Phase
 from bridge.link.refusal import Refused, WrongCertificate
-from bridge.link.session import Conversation
-from bridge.link.shown_car import ShownCar
+from bridge.link.session import Conversation, Shown
 from bridge.spool import Spool, SpooledBatch, SpoolFull
 from racing.policy import Policy
 from runtime.exit_codes import ExitCode
@@ -54,7 +53,8 @@ class Link:
     """Runs the link in a thread from `start` to `close`; an `experience.policy_driver.RunView` for who drives.
 
     The spool stays open as long as the link. `look_up` finds out whom to call now, where an address changes with each
-    instance; it raises PairingError. `car` is shown to whoever watches the run; None where nobody drives one.
+    instance; it raises PairingError. `car` is shown to whoever watches the run; None where nobody drives one. `redial`
+    is the range of the time (s) between two calls, as DIAL_INTERVAL_S, which it takes the place of.
     """
 
     def __init__(
@@ -63,9 +63,11 @@ class Link:
         spool: Spool,
         introduction: Introduction,
         look_up: Callable[[], Pairing] | None = None,
-        car: ShownCar | None = None,
+        car: Shown | None = None,
+        redial: tuple[float, float] | None = None,
     ) -> None:
         self._pairing, self._spool, self._look_up, self._car = pairing, spool, look_up, car
+        self._redial = redial
         self._looked_up_at = time.monotonic()
         self._exchange = Exchange(spool.position(), introduction)
         self._loop = asyncio.new_event_loop()
@@ -194,7 +196,7 @@ class Link:
                 self._wake.set()
 
     async def _reach(self) -> LinkConnection:
-        connection = await race(self._dial, self._may_pass)
+        connection = await race(self._dial, self._may_pass, self._redial)
         self._let_in = True
         return connection
 
@@ -263,7 +265,7 @@ class Link:
         if not isinstance(error, SessionOver):
             raise error or RuntimeError("a session ended without a reason")
         _log.warning("the link is down; driving goes on", extra=fields(reason=error))
-        return max(error.delay, random.uniform(*DIAL_INTERVAL_S) - (self._loop.time() - began), 0.0)
+        return max(error.delay, random.uniform(*(self._redial or DIAL_INTERVAL_S)) - (self._loop.time() - began), 0.0)
 
     async def _keep_reading(self) -> None:
         """Read ahead what is to be sent, in another thread, since a slow disk must not silence the link."""

@@ -15,6 +15,10 @@ class WrongCertificate(Refused):
     """The receiver is not the one that the pairing string names, or nobody vouches for it."""
 
 
+class UntrustedCertificate(WrongCertificate):
+    """The pairing string has no pin, and this system does not trust the certificate: expired, unknown, another name."""
+
+
 class WrongToken(Refused):
     """The receiver does not accept the token."""
 

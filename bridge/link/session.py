@@ -3,15 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 from websockets.exceptions import ConnectionClosed
 
 from bridge.link.dialing import LinkConnection
 from bridge.link.exchange import Exchange, SessionOver
 from bridge.link.refusal import Refused
-from bridge.link.shown_car import ShownCar
-from wire.frames import FrameError, decode_down, encode_frame
-from wire.messages import CloseCode, Ping, Report
+from wire.frames import FrameError, decode_down, encode_frame, encode_text
+from wire.messages import CloseCode, Ping, Report, Telemetry, UpMessage
 
 PING_SECONDS = 0.5
 """A connection over which nothing came for so long is asked for a sign of life."""
@@ -20,12 +20,20 @@ SILENCE_SECONDS = 5.0
 WELCOME_SECONDS = 10.0
 REPORT_SECONDS = 1.0
 """Between two reports of how the bridge stands."""
-TELEMETRY_SECONDS = 0.2
-"""At least, between two looks at the car that are sent."""
-TELEMETRY_BYTES = 1000
-"""Of them a second at most: a longer one has a longer pause behind it."""
-_FRAME_HEAD = 8
 _DISTRUST_SECONDS = 5.0
+
+
+class Shown(Protocol):
+    """A car that is shown to whoever watches; all in the link's loop."""
+
+    async def keep_looking(self) -> None:
+        """Follow it, until cancelled."""
+
+    async def next(self) -> Telemetry:
+        """The newest of it, once there is something new."""
+
+    async def sent(self, size: int) -> None:
+        """That was sent, in so many bytes; returns when more may be."""
 
 
 class Conversation:
@@ -41,10 +49,11 @@ class Conversation:
         exchange: Exchange,
         wake: asyncio.Event,
         report: Callable[[], Report],
-        car: ShownCar | None,
+        car: Shown | None,
     ) -> None:
         self._connection, self._exchange, self._wake = connection, exchange, wake
         self._report, self._car = report, car
+        self._encoded: Callable[[UpMessage], bytes | str] = encode_text if exchange.introduction.text else encode_frame
         self._now = asyncio.get_running_loop().time
 
     async def run(self) -> None:
@@ -66,11 +75,11 @@ class Conversation:
             self._connection.transport.abort()
 
     async def _introduce(self) -> None:
-        await self._connection.send(encode_frame(self._exchange.hello()))
+        await self._connection.send(self._encoded(self._exchange.hello()))
         while not self._exchange.state.connected:
             await self._hear()
         if (announcement := self._exchange.announcement) is not None:
-            await self._connection.send(encode_frame(announcement))
+            await self._connection.send(self._encoded(announcement))
 
     async def _hear(self) -> None:
         self._exchange.hear(decode_down(await self._connection.recv()), self._now())
@@ -85,7 +94,7 @@ class Conversation:
             self._wake.clear()
             batch = self._exchange.next_batch(self._now())
             if batch is not None:
-                await self._connection.send(encode_frame(batch))
+                await self._connection.send(self._encoded(batch))
                 # There may be room now to read ahead.
                 self._wake.set()
                 continue
@@ -96,25 +105,22 @@ class Conversation:
 
     async def _keep_reporting(self) -> None:
         while True:
-            await self._connection.send(encode_frame(self._report()))
+            await self._connection.send(self._encoded(self._report()))
             await asyncio.sleep(REPORT_SECONDS)
 
     async def _keep_showing(self) -> None:
         """Tell where the car is, if that is welcome; on a slow line less often, and always the newest."""
         while self._car is not None and self._exchange.takes_telemetry:
-            pause = TELEMETRY_SECONDS
-            if (telemetry := self._car.news()) is not None:
-                frame = encode_frame(telemetry)
-                await self._connection.send(frame)
-                pause = max(pause, (len(frame) + _FRAME_HEAD) / TELEMETRY_BYTES)
-            await asyncio.sleep(pause)
+            frame = self._encoded(await self._car.next())
+            await self._connection.send(frame)
+            await self._car.sent(len(frame))
 
     async def _ping(self) -> None:
         while True:
             await asyncio.sleep(PING_SECONDS)
             silence = self._now() - self._connection.heard_at
             if silence > 0.8 * PING_SECONDS:
-                await self._connection.send(encode_frame(Ping(self._now())))
+                await self._connection.send(self._encoded(Ping(self._now())))
             if silence > SILENCE_SECONDS:
                 raise SessionOver(f"nothing was heard for {silence:.1f} s")
 

@@ -11,8 +11,10 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import msgspec
 import numpy as np
 
+from racing.car import CarState
 from racing.driving import Lap, Lookout, Moment
 from wire.messages import MAX_GAP, MAX_GEAR, MAX_OFF_TRACKS, MAX_PLACE, MAX_SPEED, Telemetry
 
@@ -20,6 +22,11 @@ LOOK_SECONDS = 0.05
 """Between two looks at the car, which its best lap is remembered by."""
 MOST_METRES = 100.0
 """Further apart, two looks at a lap say nothing of what lies between, as when simulated time flies."""
+TELEMETRY_SECONDS = 0.2
+"""At least, between two looks at the car that are sent."""
+TELEMETRY_BYTES = 1000
+"""Of them a second at most: a longer one has a longer pause behind it."""
+_FRAME_HEAD = 8
 _LEAST_METRES = 1.0
 
 _log = logging.getLogger(__name__)
@@ -82,6 +89,16 @@ class ShownCar:
             with self._for_what_it_is_worth():
                 self._look()
 
+    async def next(self) -> Telemetry:
+        """Where the car is, once there is something new to say of it."""
+        while (news := self.news()) is None:
+            await asyncio.sleep(TELEMETRY_SECONDS)
+        return news
+
+    async def sent(self, size: int) -> None:
+        """A frame of so many bytes was sent: pause, longer after a long one."""
+        await asyncio.sleep(max(TELEMETRY_SECONDS, (size + _FRAME_HEAD) / TELEMETRY_BYTES))
+
     def news(self) -> Telemetry | None:
         """Where the car is now; None before its first step, and while there is nothing new."""
         with self._for_what_it_is_worth():
@@ -111,9 +128,25 @@ def telemetry_of(moment: Moment, delta: float | None, off_tracks: Sequence[tuple
     """The first car as the wire carries it, within the bounds; None where a number of it is none."""
     state, memory = moment.state, moment.memory
     place, gap = float(memory.projection.s[0]), float(memory.projection.gap[0])
-    speed, since = math.hypot(*state.velocity[0].tolist()), float(state.time[0] - memory.lap_started[0])
+    since = float(state.time[0] - memory.lap_started[0])
+    slim = slim_of(state, place, gap, moment.laps, since)
+    if slim is None or not math.isfinite(delta or 0.0):
+        return None
+    return msgspec.structs.replace(
+        slim,
+        delta=None if delta is None else _within(delta, -1e6, 1e6),
+        off_tracks=tuple((s, g) for s, g in off_tracks if 0.0 <= s <= MAX_PLACE and abs(g) <= MAX_GAP),
+    )
+
+
+def slim_of(state: CarState, place: float, gap: float, laps: int, since: float) -> Telemetry | None:
+    """The first car of `state` at this place and gap (m), `since` s in its lap; None where a number of it is none.
+
+    It has no field that a receiver from before the role `stream` would refuse.
+    """
     throttle, brake, steer = float(state.throttle[0]), float(state.brake[0]), float(state.steer[0])
-    if not all(map(math.isfinite, (place, gap, speed, since, throttle, brake, steer, delta or 0.0))):
+    speed = math.hypot(*state.velocity[0].tolist())
+    if not all(map(math.isfinite, (place, gap, speed, since, throttle, brake, steer))):
         return None
     return Telemetry(
         place=_within(place, 0.0, MAX_PLACE),
@@ -123,10 +156,8 @@ def telemetry_of(moment: Moment, delta: float | None, off_tracks: Sequence[tuple
         throttle=_within(throttle, 0.0, 1.0),
         brake=_within(brake, 0.0, 1.0),
         steer=_within(steer, -1.0, 1.0),
-        laps=moment.laps,
+        laps=laps,
         lap_time=_within(since, 0.0, 1e9),
-        delta=None if delta is None else _within(delta, -1e6, 1e6),
-        off_tracks=tuple((s, g) for s, g in off_tracks if 0.0 <= s <= MAX_PLACE and abs(g) <= MAX_GAP),
     )
 
 

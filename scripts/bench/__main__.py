@@ -12,7 +12,7 @@ import sys
 from runtime.exit_codes import ExitCode
 
 BENCHES = ("wire", "receiver", "simulator", "inference", "learner", "remote", "realtime", "pictures")
-LONG = ("learning", "game", "dashboard")
+LONG = ("learning", "game", "dashboard", "chunks")
 """Run by name alone: hours of computation, which go on where they were interrupted, real time, an hour of load."""
 
 

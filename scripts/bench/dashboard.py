@@ -25,7 +25,7 @@ from scripts.bench.load import Load
 from scripts.bench.measuring import head, options, row
 from scripts.bench.processes import cpu_seconds, family, memory
 from scripts.bench.setting import setting
-from scripts.demo.crew import Crew
+from scripts.processes.crew import Crew
 from scripts.screenshot import launch
 from tests.support.reported import TRACK_SPEC
 from tests.support.waiting import wait_until
@@ -117,7 +117,7 @@ def measure(
 
             wait_until(there, what, START_SECONDS)
 
-        crew.start("s3", "scripts.demo.s3_server", str(url), "bench")
+        crew.start("s3", "scripts.bench.s3_server", str(url), "bench")
         come(url, "the S3 server answers")
         config = RunConfig(
             run_id="bench-dashboard",

@@ -79,7 +79,7 @@ def compute(piece: Piece) -> dict[str, Any]:
     reference = drive_laps(reference_actions(ReferenceDriver(track)), track, 2).laps[-1].time
     judged: list[tuple[int, tuple[int, ...], float | None]] = []
 
-    def look(steps: int, policy: Policy) -> None:
+    def look(steps: int, policy: Policy, _file: bytes) -> None:
         found = judge(policy_actions(policy), track, STARTS, LAPS)
         judged.append((steps, found.clean, found.best))
 

@@ -15,10 +15,13 @@ from stable_baselines3 import SAC
 from experience.batches import Batch
 from experience.chunks import Chunk, assemble
 from experience.environment import racing
+from racing.car import Car
+from racing.delayed_car import DelayedCar
 from racing.driving import VectorDriving
 from racing.env import RacingEnv
 from racing.evaluation import reference_actions
 from racing.exploration import Exploration
+from racing.link_model import LinkModel
 from racing.policy import Policy
 from racing.reference_driver import ReferenceDriver
 from racing.simulator import SimulatedCar
@@ -37,21 +40,31 @@ DEMONSTRATED_LAPS: Final = 2
 SHARES_OF_SPEED: Final = {"laps": 0.9, "limit": 1.0, "lazy": 0.7, "wrong": 1.0}
 """What the reference driver keeps to: as a person who leaves a margin; at the limit; lazily; with steering reversed."""
 
-Judge = Callable[[int, Policy], None]
-"""Is told each policy that is to be judged, and after how many steps."""
+Judge = Callable[[int, Policy, bytes], None]
+"""Is told each policy that is to be judged, with its file, and after how many steps."""
 
 
 def learn(
-    track: Track, settings: Mapping[str, Any], seed: int, steps: int, every: int, judge: Judge, shown: str = ""
+    track: Track,
+    settings: Mapping[str, Any],
+    seed: int,
+    steps: int,
+    every: int,
+    judge: Judge,
+    shown: str = "",
+    link: LinkModel | None = None,
 ) -> str:
     """Learn for so many steps by a run with these `settings` (fields of RunConfig); what ended it early, or "".
 
     `every` is a multiple of PUBLISH_STEPS; `shown` is one of SHARES_OF_SPEED, or "" for none, and not among the steps.
+    The car obeys as late as over `link`; None for at once.
     """
     bucket = BucketConfig(name="unused")
     run = RunConfig(run_id="bench", bucket=bucket, seed=seed, device="cpu", total_timesteps=steps, **settings)
     try:
-        _learn(run, track, every, judge, demonstrated(track, shown) if shown else [])
+        car: Car = SimulatedCar(track, seed=seed)
+        car = car if link is None else DelayedCar(car, link, seed)
+        _learn(run, VectorDriving(car, Task(track)), every, judge, demonstrated(track, shown) if shown else [])
     except (Diverged, ExportError) as error:
         return str(error)
     return ""
@@ -79,13 +92,13 @@ def demonstrated(track: Track, shown: str) -> list[Batch]:
     return batches
 
 
-def _learn(run: RunConfig, track: Track, every: int, judge: Judge, shown: list[Batch]) -> None:
+def _learn(run: RunConfig, driving: VectorDriving, every: int, judge: Judge, shown: list[Batch]) -> None:
     environment = racing()
     demonstrations = sum(known.steps for known in shown)
     learner, pace = make_learner(run, environment), pace_of(run, None, 0, 0, demonstrations)
-    driving = VectorDriving(SimulatedCar(track, seed=run.seed), Task(track))
     chunk, exploration = Chunk(PUBLISH_STEPS, 1, environment.spaces.layout), Exploration(run.seed)
-    policy, updates = environment.policy(learner.policy(1)), 0
+    file, updates = learner.policy(1), 0
+    policy = environment.policy(file)
     observation = driving.reset()
     for known in shown:
         learner.take(known)
@@ -101,10 +114,11 @@ def _learn(run: RunConfig, track: Track, every: int, judge: Judge, shown: list[B
         driven = begun + PUBLISH_STEPS
         if (owed := pace.asked(driven, demonstrations) - updates) > 0 and (made := learner.update(owed)):
             updates += made
-            policy = environment.policy(learner.policy(policy.version + 1))
+            file = learner.policy(policy.version + 1)
+            policy = environment.policy(file)
         if driven % every == 0:
             learner.check()
-            judge(driven, policy)
+            judge(driven, policy, file)
 
 
 def learn_as_stable_baselines3(track: Track, seed: int, steps: int, every: int, judge: Judge) -> str:
@@ -115,7 +129,7 @@ def learn_as_stable_baselines3(track: Track, seed: int, steps: int, every: int, 
         driven = model.num_timesteps
         if driven % every == 0:
             exported = export_policy(model, driven, environment.signature, ACTION_STEP)
-            judge(driven, environment.policy(exported))
+            judge(driven, environment.policy(exported), exported)
         return True
 
     try:

@@ -18,7 +18,8 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection
 
 from bridge.link.dialing import dial
-from bridge.link.session import REPORT_SECONDS, TELEMETRY_SECONDS
+from bridge.link.session import REPORT_SECONDS
+from bridge.link.shown_car import TELEMETRY_SECONDS
 from experience.codec import encode_batch
 from experience.environment import racing
 from racing.track import Track, parse_track
@@ -92,17 +93,17 @@ def telemetry_of(track: Track, number: int, index: int) -> Telemetry:
     sway, left = math.sin(seconds + number), (index + 61 * number) % 900 == 0
     place = gone % track.length
     return Telemetry(
-        place,
-        2.0 * sway,
-        speed,
-        4,
-        0.5 + 0.5 * sway,
-        0.0,
-        0.3 * sway,
-        int(gone / track.length),
-        place / speed,
-        0.1 * sway,
-        ((place, 7.0),) if left else (),
+        place=place,
+        gap=2.0 * sway,
+        speed=speed,
+        gear=4,
+        throttle=0.5 + 0.5 * sway,
+        brake=0.0,
+        steer=0.3 * sway,
+        laps=int(gone / track.length),
+        lap_time=place / speed,
+        delta=0.1 * sway,
+        off_tracks=((place, 7.0),) if left else (),
     )
 
 

@@ -20,7 +20,7 @@ from experience.environment import racing
 from scripts.bench.load import STEPS_PER_SECOND, Load, Measured, pin
 from scripts.bench.measuring import head, options, row
 from scripts.bench.setting import setting
-from scripts.demo.crew import Crew
+from scripts.processes.crew import Crew
 from tests.support.waiting import wait_until
 from train_cloud.environment import task_config
 from train_cloud.run_config import BucketConfig, RunConfig
@@ -71,7 +71,7 @@ def main() -> None:
     print(head(*columns, "verdict"))
     with tempfile.TemporaryDirectory() as folder, Crew(Path(folder)) as crew:
         url = Path(folder) / "s3.txt"
-        pin(crew.start("s3", "scripts.demo.s3_server", str(url), "bench"), core=1)
+        pin(crew.start("s3", "scripts.bench.s3_server", str(url), "bench"), core=1)
         wait_until(url.exists, "the S3 server answers", START_SECONDS)
         bucket = BucketConfig(name="bench", endpoint_url=url.read_text(encoding="utf-8"))
         for bridges, hostile in ((BESIDE, True), *((number, False) for number in arguments.bridges)):

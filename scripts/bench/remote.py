@@ -33,7 +33,7 @@ from scripts.bench.remote_rivals import (
     rlmesh_is_there,
 )
 from scripts.bench.setting import setting
-from scripts.demo.crew import Crew
+from scripts.processes.crew import Crew
 from tests.support.fault_proxy import FaultProxy
 from tests.support.waiting import wait_until
 from train_cloud.run_config import BucketConfig, EnvironmentSettings, RunConfig
@@ -108,7 +108,7 @@ def _site(folder: Path, crew: Crew) -> Site:
     """A receiver with TLS, for a run that steps environments of PCs."""
     url, run, token, pairing = folder / "s3.txt", folder / RUN_CONFIG, folder / "token.txt", folder / PAIRING
     secrets = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
-    crew.start("s3", "scripts.demo.s3_server", str(url), "bench", environment=secrets)
+    crew.start("s3", "scripts.bench.s3_server", str(url), "bench", environment=secrets)
     wait_until(url.exists, "the S3 server answers", START_SECONDS)
     config = RunConfig(
         run_id="bench",

@@ -17,7 +17,7 @@ import gymnasium
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 from runtime.files import write_private
-from scripts.demo.crew import Crew
+from scripts.processes.crew import Crew
 from tests.support.waiting import wait_until
 from train_cloud.remote.env import RemoteEnv
 from train_cloud.remote.vector import RemoteVectorEnv

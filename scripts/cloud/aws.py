@@ -13,7 +13,8 @@ from botocore.config import Config
 
 from scripts.cloud.deployment import AppliedDeployment, OperatorError
 from scripts.cloud.run_record import RunRecord
-from train_cloud.object_store import CONNECT_SECONDS, READ_SECONDS, ObjectStore
+from train_cloud.object_store import CONNECT_SECONDS, READ_SECONDS
+from train_cloud.open_store import open_store
 from train_cloud.run_config import BucketConfig
 from train_cloud.run_folder.endpoint import Endpoint
 from train_cloud.run_folder.keys import run_prefix
@@ -58,7 +59,7 @@ class Cloud:
         self.deployment = deployment
         self.run_id = deployment.run_id
         bucket = BucketConfig(name=deployment.bucket, region=deployment.region)
-        self.objects = ObjectStore(bucket, run_prefix(self.run_id))
+        self.objects = open_store(bucket, run_prefix(self.run_id))
         self.record = RunRecord(self.objects)
         self._autoscaling = boto3.client("autoscaling", region_name=deployment.region, config=_CONFIG)
         self._ec2 = boto3.client("ec2", region_name=deployment.region, config=_CONFIG)
@@ -153,6 +154,10 @@ class Cloud:
                 f"The parameter {self.deployment.endpoint_parameter} does not hold an address. An instance writes it "
                 "at boot: `make stop`, `make start`."
             ) from None
+
+    def forget_endpoint(self) -> None:
+        """Let the next instance choose by which certificate bridges know it, whatever they were paired with."""
+        self._ssm.put_parameter(Name=self.deployment.endpoint_parameter, Value=UNSET, Type="String", Overwrite=True)
 
     def present_endpoint(self, instance: GroupInstance | None) -> Endpoint | None:
         """The endpoint, when it was written by the instance that is there now; else None."""

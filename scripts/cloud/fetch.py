@@ -16,8 +16,8 @@ import typer
 from runtime.logs import configure_logging
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile, note, note_other_run
-from scripts.cloud.deployment import OperatorError, load_deployment
-from scripts.cloud.own_run import OwnRun, RunFile
+from scripts.cloud.deployment import OperatorError
+from scripts.cloud.own_run import OwnRun, RunFile, ServiceFolder, run_of
 from train_cloud.run_config import BucketConfig, ConfigError, RunConfig, parse_run_config
 from train_cloud.run_folder.keys import MANIFEST, METRICS, POLICY, RUN_CONFIG
 from train_cloud.trainer.saving.manifest import Checkpoint, CheckpointError, FoundBest, find_best, find_newest
@@ -34,11 +34,12 @@ def fetch(
         typer.Option("--newest", envvar="AC_NEWEST", help="The newest checkpoint, also where a better one is kept."),
     ] = False,
     run: RunFile = None,
+    folder: ServiceFolder = None,
     deployment: DeploymentFile = None,
 ) -> None:
     """Fetch the best checkpoint of the run, or the newest sound one where none was judged."""
     configure_logging("fetch")  # a damaged checkpoint is told in the log
-    found = OwnRun(run) if run else Cloud(load_deployment(deployment))
+    found = run_of(run, folder, deployment)
     if isinstance(found, Cloud):
         note_other_run(found)
     try:
@@ -52,25 +53,25 @@ def fetch(
             "when the trainer is stopped; `make status` shows how far it is."
         )
     steps = checkpoint.manifest.steps
-    folder = to or MODELS / found.run_id / str(steps)
+    target = to or MODELS / found.run_id / str(steps)
     beside = {RUN_CONFIG: _run_config(found)}
     if (metrics := found.objects.find(METRICS)) is not None:
         beside[METRICS] = metrics
     try:
-        _write(folder, checkpoint, beside)
+        _write(target, checkpoint, beside)
     except OSError as error:
         raise OperatorError(
-            f"The model cannot go into {folder} ({error.strerror or error}). Name another with TO=..."
+            f"The model cannot go into {target} ({error.strerror or error}). Name another with TO=..."
         ) from error
     size = sum(entry.bytes for entry in checkpoint.manifest.files.values())
     which = "" if best.checkpoint is None else "best "
     told = f"{steps:,} steps, {len(checkpoint.files)} files, {size / 1e6:.1f} MB, verified"
-    print(f"{folder}: the {which}checkpoint at {told}.")
+    print(f"{target}: the {which}checkpoint at {told}.")
     if best.verdict is not None:
         note(f"{best.verdict.told()} NEWEST=1 (--newest) fetches the newest instead.")
     if parse_run_config(beside[RUN_CONFIG]).environment.kind == "racing":
-        note(f"Let it drive a lap: python -m scripts.lap TRACK --policy {folder / POLICY} --picture lap.png")
-    if not run:
+        note(f"Let it drive a lap: python -m scripts.lap TRACK --policy {target / POLICY} --picture lap.png")
+    if isinstance(found, Cloud):
         note(
             "To go on with the run by hand, `make stop` first; docs/cloud.md says how (public_host in run.json is then "
             "that machine's)."
@@ -99,7 +100,7 @@ def _run_config(found: Cloud | OwnRun) -> bytes:
             config = parse_run_config(text, f"{cloud.objects.prefix}{RUN_CONFIG}")
         except ConfigError as error:
             raise OperatorError(f"{error} It was written by another version of this project: use that one.") from error
-    here = msgspec.structs.replace(config, public_host="127.0.0.1", device="auto")
+    here = msgspec.structs.replace(config, public_host="127.0.0.1", tls_certificate=None, tls_key=None, device="auto")
     return msgspec.json.format(msgspec.json.encode(here), indent=2)
 
 

@@ -13,8 +13,8 @@ import typer
 
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile, note, note_other_run
-from scripts.cloud.deployment import OperatorError, load_deployment
-from scripts.cloud.own_run import OwnRun, RunFile
+from scripts.cloud.deployment import OperatorError
+from scripts.cloud.own_run import OwnRun, RunFile, ServiceFolder, run_of
 from scripts.cloud.waiting import POLL_SECONDS, Wait
 from train_cloud.run_folder.keys import LOGS
 
@@ -30,10 +30,11 @@ def logs(
     tail: Annotated[int, typer.Option(envvar="AC_TAIL", min=1, help="How many of the newest lines.")] = LINES,
     follow: Annotated[bool, typer.Option(envvar="AC_FOLLOW", help="Go on with what comes, until Ctrl-C.")] = False,
     run: RunFile = None,
+    folder: ServiceFolder = None,
     deployment: DeploymentFile = None,
 ) -> None:
     """Print the newest journal lines of an instance."""
-    found = OwnRun(run) if run else Cloud(load_deployment(deployment))
+    found = run_of(run, folder, deployment)
     if isinstance(found, Cloud):
         note_other_run(found)
     keys = found.objects.list(LOGS)

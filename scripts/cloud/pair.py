@@ -6,6 +6,7 @@ once and written nowhere. It starts nothing; `make start` does.
 
 import sys
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,10 +16,12 @@ from scripts.cloud.aws import Cloud
 from scripts.cloud.capacity import explain
 from scripts.cloud.command import DeploymentFile, note
 from scripts.cloud.deployment import OperatorError, load_deployment
+from scripts.cloud.own_run import RunFile, ServiceFolder, folder_of
 from scripts.cloud.waiting import Wait
 from train_cloud.receiver_client import Unreachable, healthz
+from train_cloud.run_folder.files import PAIRING
 from train_cloud.run_folder.states import Reason
-from wire.pairing import Pairing, PinMismatch, format_pairing
+from wire.pairing import Pairing, PairingError, PinMismatch, format_pairing, parse_pairing
 
 MINUTES = 20.0
 """A GPU instance's first boot builds its environment; later ones restore it within two or three minutes."""
@@ -36,14 +39,32 @@ def pair(
     wait_minutes: Annotated[
         float, typer.Option(envvar="AC_WAIT_MINUTES", min=0.0, help="Longest time to wait for the instance.")
     ] = MINUTES,
+    run: RunFile = None,
+    folder: ServiceFolder = None,
     deployment: DeploymentFile = None,
 ) -> None:
-    """Print the pairing string of the running instance."""
-    cloud = Cloud(load_deployment(deployment))
-    pairing = pairing_when_ready(cloud, Wait(wait_minutes))
+    """Print the pairing string of the running instance, or of the run that is served on this machine."""
+    if here := folder_of(run, folder, deployment):
+        pairing = pairing_here(here)
+    else:
+        pairing = pairing_when_ready(Cloud(load_deployment(deployment)), Wait(wait_minutes))
     if sys.stdout.isatty():
         note("The next line is a secret: whoever has it can drive for this run. `ac-bridge pair` asks for it.")
     print(format_pairing(pairing))
+
+
+def pairing_here(folder: Path) -> Pairing:
+    """The pairing of the receiver that works in the folder. Raises OperatorError."""
+    try:
+        return parse_pairing((folder / PAIRING).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OperatorError(f"No receiver runs in {folder}. `make serve FOLDER={folder}` starts one.") from None
+    except OSError as error:
+        raise OperatorError(
+            f"{folder / PAIRING} cannot be read ({error.strerror}). Is it another user's (sudo)?"
+        ) from error
+    except (PairingError, UnicodeDecodeError) as error:
+        raise OperatorError(f"{folder / PAIRING} is no pairing string. Start the receiver anew.") from error
 
 
 def pairing_when_ready(cloud: Cloud, wait: Wait) -> Pairing:

@@ -12,8 +12,8 @@ import typer
 from runtime.logs import configure_logging
 from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile, note_other_run
-from scripts.cloud.deployment import OperatorError, load_deployment
-from scripts.cloud.own_run import OwnRun, RunFile
+from scripts.cloud.deployment import OperatorError
+from scripts.cloud.own_run import OwnRun, RunFile, ServiceFolder, run_of
 from train_cloud.run_config import BucketConfig, ConfigError, RunConfig, parse_run_config
 from train_cloud.run_folder.keys import RUN_CONFIG
 
@@ -25,6 +25,7 @@ def report(
         Path | None, typer.Option("--output", envvar="AC_OUTPUT", help="Folder to write; default: reports/<run_id>.")
     ] = None,
     run: RunFile = None,
+    folder: ServiceFolder = None,
     deployment: DeploymentFile = None,
 ) -> None:
     """Make the run's report. Example: ac-train report --run run.json --output reports/monza-1."""
@@ -32,17 +33,17 @@ def report(
     from train_cloud.report.making import PAGE, make_report
 
     configure_logging("report")
-    found = OwnRun(run) if run else Cloud(load_deployment(deployment))
+    found = run_of(run, folder, deployment)
     if isinstance(found, Cloud):
         note_other_run(found)
-    folder = output or REPORTS / found.run_id
+    target = output or REPORTS / found.run_id
     try:
-        files = [file.name for file in make_report(_run_config(found), found.objects, folder)]
+        files = [file.name for file in make_report(_run_config(found), found.objects, target)]
     except OSError as error:
         raise OperatorError(
-            f"The report cannot be written into {folder} ({error.strerror or error}). Name another with OUTPUT=..."
+            f"The report cannot be written into {target} ({error.strerror or error}). Name another with OUTPUT=..."
         ) from error
-    print(f"{folder / PAGE}: the report of {found.run_id}; beside it {', '.join(files[1:])}.")
+    print(f"{target / PAGE}: the report of {found.run_id}; beside it {', '.join(files[1:])}.")
 
 
 def _run_config(found: Cloud | OwnRun) -> RunConfig:

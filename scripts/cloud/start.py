@@ -11,6 +11,7 @@ from scripts.cloud.aws import Cloud
 from scripts.cloud.command import DeploymentFile
 from scripts.cloud.deployment import OperatorError, load_deployment
 from train_cloud.instance.config import MIN_GUARD_HOURS
+from train_cloud.run_folder.states import Reason
 
 
 def start(deployment: DeploymentFile = None) -> None:
@@ -43,6 +44,9 @@ def start(deployment: DeploymentFile = None) -> None:
     paid_hours = (settings.budget_usd - spent) / settings.guard_usd_per_hour
     cloud.schedule_end(now + timedelta(hours=min(settings.guard_hours, max(MIN_GUARD_HOURS, paid_hours))))
     record.begin_anew(now)
+    if (ending := record.last_ending()) is not None and ending.reason == Reason.STOPPED:
+        # Who stops and starts may pair anew; whom nobody stopped is found again by every bridge as before.
+        cloud.forget_endpoint()
     cloud.set_desired(1)
     print(
         f"Started the run {settings.run_id}: ${spent:.2f} of ${settings.budget_usd:.2f} are spent, and it ends after "

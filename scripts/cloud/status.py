@@ -17,8 +17,8 @@ from rich.table import Table
 from runtime.logs import printable
 from scripts.cloud.aws import Cloud, Group
 from scripts.cloud.command import DeploymentFile
-from scripts.cloud.deployment import OperatorError, load_deployment
-from scripts.cloud.own_run import FOLDER, OwnRun, RunFile, ServiceFolder
+from scripts.cloud.deployment import OperatorError
+from scripts.cloud.own_run import RunFile, ServiceFolder, run_of
 from scripts.cloud.progress import RunProgress, figures_of, progress_rows
 from scripts.cloud.run_record import Ending
 from train_cloud.receiver_client import Unreachable, metrics
@@ -51,11 +51,12 @@ class RunStatus(RunProgress, kw_only=True):
 def status(
     as_json: Annotated[bool, typer.Option("--json", envvar="AC_JSON", help="One JSON document.")] = False,
     run: RunFile = None,
-    folder: ServiceFolder = FOLDER,
+    folder: ServiceFolder = None,
     deployment: DeploymentFile = None,
 ) -> None:
     """Show how the run stands."""
-    found = OwnRun(run).look(folder) if run else look(Cloud(load_deployment(deployment)))
+    run_at_hand = run_of(run, folder, deployment)
+    found = look(run_at_hand) if isinstance(run_at_hand, Cloud) else run_at_hand.look()
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(found), indent=2).decode())
     elif sys.stdout.isatty():

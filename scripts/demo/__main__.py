@@ -1,15 +1,14 @@
 """`make demo`: the whole system on this machine, until a car that was taught by it laps cleanly on its own.
 
-Starts an S3 server, the receiver, the trainer, the dashboard and a bridge with a simulated car as processes of their
-own, which talk as they will between a gaming PC and a spot instance. Ends with exit code 0 when two versions of the
-policy, one after the other, have driven three clean laps in a row from each of three starts, with 1 and a sentence when
-they have not in time; whichever way it ends, no process is left.
+Starts the receiver, the trainer, the dashboard and a bridge with a simulated car as processes of their own, which talk
+as they will between a gaming PC and a spot instance; the run's data goes into a folder in place of a bucket. Ends with
+exit code 0 when two versions of the policy, one after the other, have driven three clean laps in a row from each of
+three starts, with 1 and a sentence when they have not in time; whichever way it ends, no process is left.
 Where nothing moves any more, it says so with the last words of each process.
 """
 
 import errno
 import logging
-import os
 import sys
 import threading
 import time
@@ -30,12 +29,13 @@ from runtime.progress import Progress, duration
 from runtime.signals import stop_on_signals
 from scripts.demo import report as demo_report
 from scripts.demo import settings as demo_settings
-from scripts.demo.crew import Crew, EndedEarly
-from scripts.demo.folder import UnusableFolder, fresh_folder
+from scripts.demo.folder import fresh_folder
 from scripts.demo.judge import LAPS_IN_A_ROW, Judge
-from train_cloud.dashboard_link import LINK_PATH, LINK_SECONDS, link_code
+from scripts.processes.crew import Crew, EndedEarly
+from scripts.processes.folder import UnusableFolder
+from scripts.processes.telling import print_link, say_that_it_ends
 from train_cloud.environment import bridge_options, task_config
-from train_cloud.run_config import RunConfig
+from train_cloud.run_config import BucketConfig, RunConfig
 from train_cloud.run_folder import files
 from train_cloud.run_folder.keys import METRICS
 from train_cloud.store import Store, StoreError
@@ -107,14 +107,8 @@ class Standstill:
 
 def start_processes(crew: Crew, scene: Scene) -> RunConfig:
     """Everything, in the order in which one needs the other; returns the run's configuration."""
-    # Any credentials will do for the demo's S3 server; the person's own must not be looked for, nor sent anywhere.
-    os.environ.update(AWS_ACCESS_KEY_ID="demo", AWS_SECRET_ACCESS_KEY="demo")
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
-        os.environ.pop(name, None)
-    url, pairing = scene.folder / "s3-url.txt", scene.folder / "instance" / files.PAIRING
-    crew.start("s3", "scripts.demo.s3_server", str(url), demo_settings.BUCKET)
-    scene.wait_for(crew, "The S3 server", url.exists)
-    run = demo_settings.demo_run(url.read_text(encoding="utf-8"))
+    pairing = scene.folder / "instance" / files.PAIRING
+    run = demo_settings.demo_run(BucketConfig(folder=str(scene.folder.absolute() / "bucket")))
     config, token = scene.folder / files.RUN_CONFIG, scene.folder / files.TOKEN
     config.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2))
     write_private(token, new_token().encode())
@@ -131,18 +125,6 @@ def start_processes(crew: Crew, scene: Scene) -> RunConfig:
     scene.wait_for(crew, "The dashboard", (pairing.parent / files.DASHBOARD_URL).exists)
     print_link(pairing.parent)
     return run
-
-
-def print_link(folder: Path) -> None:
-    """Print where the page is, as a link that lets in once."""
-    url = (folder / files.DASHBOARD_URL).read_text(encoding="utf-8")
-    code = link_code((folder / files.DASHBOARD_TOKEN).read_text(encoding="utf-8").strip())
-    print(
-        f"Watch it learn: {url.rstrip('/')}{LINK_PATH}{code}\n"
-        f"This link lets in once, within {LINK_SECONDS / 60:.0f} minutes. Another one: "
-        f"make dashboard-link FOLDER={folder}",
-        flush=True,
-    )
 
 
 def watch_it_learn(crew: Crew, scene: Scene, store: Store, judge: Judge) -> None:
@@ -204,12 +186,6 @@ def play(scene: Scene) -> None:
             raise failure
 
 
-def say_when_it_is_told_to_end(stop: threading.Event) -> None:
-    """Whatever the demo is at: its processes may take a while to save what they have."""
-    stop.wait()
-    print("Ending: each process saves what it has. Another Ctrl-C ends them at once.", file=sys.stderr, flush=True)
-
-
 def demo(
     track: Annotated[
         str, typer.Option(envvar="AC_DEMO_TRACK", help="seed:NUMBER, seed:NUMBER:METRES or a CSV")
@@ -227,7 +203,7 @@ def demo(
     began = time.monotonic()
     configure_logging("demo")
     stop = stop_on_signals()
-    threading.Thread(target=say_when_it_is_told_to_end, args=(stop,), name="end", daemon=True).start()
+    say_that_it_ends(stop)
     try:
         # The track first: a slip in its name must not cost the last demo's outcome.
         scene = Scene(output, track, parse_track(track), cars, minutes * 60.0, whole_time, began, stop)

@@ -3,15 +3,13 @@
 Promises that only what a demo wrote is ever deleted, that one demo at a time works in it, and that there is room.
 """
 
-import errno
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from runtime.exit_codes import ExitCode
 from runtime.files import locked
+from scripts.processes.folder import UnusableFolder, refuse_full_disk, unusable_in_words
 
 MARKER = "made-by-the-demo.txt"
 """Only a folder with this file in it is emptied by the next demo."""
@@ -21,14 +19,6 @@ LEAST_FREE_MIB = 200
 _NAME_ANOTHER = "Name another folder with `make demo OUTPUT=folder` (--output)"
 
 
-class UnusableFolder(Exception):
-    """The outcome cannot go where it was told to; the text is a sentence, `exit_code` of what kind it is."""
-
-    def __init__(self, text: str, exit_code: ExitCode = ExitCode.USAGE) -> None:
-        super().__init__(text)
-        self.exit_code = exit_code
-
-
 @contextmanager
 def fresh_folder(folder: Path) -> Iterator[None]:
     """Make the folder, or empty that of an earlier demo, and keep other demos out of it while the context is open.
@@ -36,10 +26,9 @@ def fresh_folder(folder: Path) -> Iterator[None]:
     Raises UnusableFolder, above all for a folder of somebody else.
     """
     with ExitStack() as closing_all:
-        try:
+        with unusable_in_words(f"The outcome cannot go into {folder}", _NAME_ANOTHER):
             folder.mkdir(parents=True, exist_ok=True)
-            # SQLite keeps a journal beside the lock while it is held.
-            held = [entry for entry in folder.iterdir() if entry.name != MARKER and not entry.name.startswith(LOCK)]
+            held = [entry for entry in folder.iterdir() if entry.name not in (MARKER, LOCK)]
             if held and not (folder / MARKER).is_file():
                 raise UnusableFolder(
                     f"The folder {folder} holds something that no demo wrote. {_NAME_ANOTHER}, or delete it."
@@ -51,10 +40,6 @@ def fresh_folder(folder: Path) -> Iterator[None]:
                 )
             closing_all.callback(lock.close)
             _empty(folder, held)
-        except (OSError, sqlite3.OperationalError) as error:
-            said = getattr(error, "strerror", None) or error
-            code = ExitCode.DISK_FULL if getattr(error, "errno", None) == errno.ENOSPC else ExitCode.USAGE
-            raise UnusableFolder(f"The outcome cannot go into {folder}: {said}. {_NAME_ANOTHER}.", code) from error
         yield
 
 
@@ -66,10 +51,5 @@ def _empty(folder: Path, held: list[Path]) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink(missing_ok=True)
-    if (free := shutil.disk_usage(folder).free / 2**20) < LEAST_FREE_MIB:
-        raise UnusableFolder(
-            f"The disk of {folder} has {free:.0f} MiB free, and a demo may need {LEAST_FREE_MIB}. Free some. "
-            f"{_NAME_ANOTHER} on another disk.",
-            ExitCode.DISK_FULL,
-        )
+    refuse_full_disk(folder, LEAST_FREE_MIB, "a demo", _NAME_ANOTHER)
     (folder / "instance").mkdir()

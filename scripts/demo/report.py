@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.table import Table
 
@@ -16,22 +15,22 @@ from racing.track import Track
 from runtime.logs import fields
 from runtime.progress import duration, lap_text
 from scripts.demo.judge import LAPS_IN_A_ROW, STARTS, Judge, PolicyJudgement
-from train_cloud.object_store import ObjectStore, ObjectStoreError, s3_client
-from train_cloud.run_config import BucketConfig, RunConfig
+from train_cloud.object_store import ObjectStore, ObjectStoreError
+from train_cloud.open_store import open_store
+from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.keys import METRICS, run_prefix
 
 _log = logging.getLogger(__name__)
 
 
-def census(objects: ObjectStore, bucket: BucketConfig) -> dict[str, dict[str, int]]:
-    """How many objects and bytes the run's folder holds, by the first part of their keys."""
+def census(objects: ObjectStore) -> dict[str, dict[str, int]]:
+    """How many objects and bytes the run has left, by the first part of their keys."""
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    pages = s3_client(bucket).get_paginator("list_objects_v2").paginate(Bucket=bucket.name, Prefix=objects.prefix)
-    for item in filter(None, pages.search("Contents[]")):
-        name, slash, _ = item["Key"].removeprefix(objects.prefix).partition("/")
+    for key, size in objects.sizes().items():
+        name, slash, _ = key.partition("/")
         counts[name + slash] += 1
-        sizes[name + slash] += item["Size"]
+        sizes[name + slash] += size
     return {name: {"objects": counts[name], "bytes": sizes[name]} for name in sorted(counts)}
 
 
@@ -42,12 +41,12 @@ def demo_metrics(
 
     `drive` are the laps from the line of the policy that was judged `best`.
     """
-    objects = ObjectStore(run.bucket, run_prefix(run.run_id))
+    objects = open_store(run.bucket, run_prefix(run.run_id))
     shelves: dict[str, dict[str, int]] = {}
     trainer = b"{}"
     try:
-        shelves, trainer = census(objects, run.bucket), objects.find(METRICS) or trainer
-    except (ObjectStoreError, BotoCoreError, ClientError) as error:
+        shelves, trainer = census(objects), objects.find(METRICS) or trainer
+    except ObjectStoreError as error:
         _log.warning("the demo's bucket cannot be read, so its part of the table is empty", extra=fields(reason=error))
     # The first lap starts slower than the others end; the best of each compares flying laps.
     reference = min((lap.time for lap in judge.reference.laps), default=None) if judge.reference else None

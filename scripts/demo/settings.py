@@ -4,15 +4,14 @@ from train_cloud.run_config import BucketConfig, RunConfig
 
 TRACK = "seed:7:1200"
 CARS = 16
-BUCKET = "ac-training-demo"
 MINUTES = 8.0
 
 
-def demo_run(endpoint_url: str) -> RunConfig:
-    """The run's configuration; it is the demo that ends the run, long before `total_timesteps`."""
+def demo_run(bucket: BucketConfig) -> RunConfig:
+    """The configuration of a run in `bucket`; it is the demo that ends it, long before `total_timesteps`."""
     return RunConfig(
         run_id="demo",
-        bucket=BucketConfig(name=BUCKET, endpoint_url=endpoint_url),
+        bucket=bucket,
         total_timesteps=10_000_000,
         save_frequency=20_000,
         # The rest is racing's own, also the fastest for sixteen cars on two shared cores: docs/performance.md.

@@ -122,3 +122,143 @@ run "keeps_the_dashboard_to_itself_when_asked" {
     error_message = "The dashboard listens to others, or no tunnel leads to it."
   }
 }
+
+run "has_nothing_of_ipv6_unless_it_is_asked_for" {
+  command = plan
+
+  assert {
+    condition     = aws_vpc.main.assign_generated_ipv6_cidr_block != true && length(aws_route.internet_ipv6) == 0 && length(aws_vpc_security_group_egress_rule.web_ipv6) == 0
+    error_message = "There is IPv6 that nobody asked for."
+  }
+
+  assert {
+    condition     = !contains(keys(local.run), "listen_host") && !contains(keys(local.instance), "published_address") && local.instance.dashboard_host == "0.0.0.0"
+    error_message = "The instance is told of IPv6."
+  }
+}
+
+run "opens_to_ipv6_beside_ipv4" {
+  command = plan
+
+  variables {
+    home_cidrs = ["8.8.8.8/32", "2a02:8100:12:3400::/56"]
+  }
+
+  assert {
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.home : rule.cidr_ipv6 if rule.cidr_ipv4 == null]) == toset(["2a02:8100:12:3400::/56"]) && length(aws_vpc_security_group_ingress_rule.home) == 4
+    error_message = "Not both kinds of networks reach the ports."
+  }
+
+  assert {
+    condition     = toset([for subnet in aws_subnet.public : subnet.ipv6_cidr_block]) == toset(["2600:1f18:aaaa:bb00::/64", "2600:1f18:aaaa:bb01::/64", "2600:1f18:aaaa:bb02::/64"]) && alltrue([for subnet in aws_subnet.public : subnet.assign_ipv6_address_on_creation])
+    error_message = "The subnets give no IPv6 addresses."
+  }
+
+  assert {
+    condition     = aws_route.internet_ipv6[0].destination_ipv6_cidr_block == "::/0" && toset([for rule in aws_vpc_security_group_egress_rule.web_ipv6 : rule.to_port]) == toset([80, 443])
+    error_message = "The instance has an IPv6 address, which it tries first, and no way out with it."
+  }
+
+  assert {
+    condition     = local.run.listen_host == "::" && local.instance.dashboard_host == "::" && local.run.public_host == "198.51.100.4" && !contains(keys(local.instance), "published_address")
+    error_message = "Receiver and dashboard do not serve both, at the fixed address."
+  }
+}
+
+run "publishes_the_ipv6_address_where_home_has_no_other" {
+  command = plan
+
+  variables {
+    home_cidrs    = ["2a02:8100:12:3400::/56"]
+    endpoint_mode = "ssm"
+  }
+
+  assert {
+    condition     = local.instance.published_address == "ipv6" && local.run.listen_host == "::"
+    error_message = "The instance would publish an address that nobody there can dial."
+  }
+}
+
+run "changes_no_zone_unless_it_is_named" {
+  command = plan
+
+  variables {
+    domain_name = "racing.example.org"
+  }
+
+  assert {
+    condition     = length(aws_route53_record.endpoint) == 0 && length(aws_ssm_parameter.certificate) == 0 && !contains(keys(local.instance), "route53_zone_id")
+    error_message = "A zone is changed that nobody named."
+  }
+
+  assert {
+    condition     = !strcontains(jsonencode(data.aws_iam_policy_document.instance.statement), "route53:")
+    error_message = "The instance may change a zone that nobody named."
+  }
+}
+
+run "points_the_name_and_lets_the_instance_prove_it_and_nothing_else" {
+  command = plan
+
+  variables {
+    domain_name     = "racing.example.org"
+    route53_zone_id = "Z0123456789ABCDEFGHIJ"
+  }
+
+  assert {
+    condition     = aws_route53_record.endpoint[0].name == "racing.example.org" && aws_route53_record.endpoint[0].records == toset(["198.51.100.4"]) && aws_route53_record.endpoint[0].type == "A"
+    error_message = "The name does not lead to the address."
+  }
+
+  assert {
+    condition     = local.run.public_host == "racing.example.org" && local.instance.certificate_parameter == "/ac-training/certificate" && local.instance.route53_zone_id == "Z0123456789ABCDEFGHIJ"
+    error_message = "The instance is not told of its name's certificate."
+  }
+
+  assert {
+    condition = toset(flatten([
+      for one in data.aws_iam_policy_document.instance.statement : [
+        join(",", one.actions), one.resources, [for limit in one.condition : "${limit.test} ${limit.variable} ${join(",", limit.values)}"]
+      ] if anytrue([for action in one.actions : startswith(action, "route53:Change")])
+      ])) == toset([
+      "route53:ChangeResourceRecordSets",
+      "arn:aws:route53:::hostedzone/Z0123456789ABCDEFGHIJ",
+      "ForAllValues:StringEquals route53:ChangeResourceRecordSetsNormalizedRecordNames _acme-challenge.racing.example.org",
+      "ForAllValues:StringEquals route53:ChangeResourceRecordSetsRecordTypes TXT",
+    ])
+    error_message = "The instance may change more of the zone than the one record."
+  }
+}
+
+run "refuses_a_zone_that_the_name_is_not_in" {
+  command         = plan
+  expect_failures = [aws_route53_record.endpoint]
+
+  variables {
+    domain_name     = "racing.example.com"
+    route53_zone_id = "Z0123456789ABCDEFGHIJ"
+  }
+}
+
+run "refuses_a_zone_without_a_name" {
+  command = plan
+  expect_failures = [
+    var.route53_zone_id,
+  ]
+
+  variables {
+    route53_zone_id = "Z0123456789ABCDEFGHIJ"
+  }
+}
+
+run "refuses_what_is_no_zone" {
+  command = plan
+  expect_failures = [
+    var.route53_zone_id,
+  ]
+
+  variables {
+    domain_name     = "racing.example.org"
+    route53_zone_id = "example.org"
+  }
+}

@@ -344,3 +344,52 @@ run "takes_everything_at_once" {
     error_message = "What is left out or null does not keep its default, or a number is still text."
   }
 }
+
+run "refuses_the_first_wrong_ipv6_network" {
+  command         = plan
+  expect_failures = [var.home_cidrs]
+
+  variables {
+    # a large part of the internet in IPv6
+    home_cidrs = ["8.8.8.8/32", "2600::/16"]
+  }
+}
+
+run "refuses_the_second_wrong_ipv6_network" {
+  command         = plan
+  expect_failures = [var.home_cidrs]
+
+  variables {
+    # an example of a text
+    home_cidrs = ["8.8.8.8/32", "2001:db8:1::/64"]
+  }
+}
+
+run "refuses_the_third_wrong_ipv6_network" {
+  command         = plan
+  expect_failures = [var.home_cidrs]
+
+  variables {
+    # a home's own IPv6 addresses
+    home_cidrs = ["8.8.8.8/32", "fd00:1:2:3::/64"]
+  }
+}
+
+run "refuses_the_fourth_wrong_ipv6_network" {
+  command         = plan
+  expect_failures = [var.home_cidrs]
+
+  variables {
+    # IPv6 in upper case
+    home_cidrs = ["8.8.8.8/32", "2A02:8100::/48"]
+  }
+}
+
+run "refuses_ipv6_alone_at_a_fixed_address" {
+  command         = plan
+  expect_failures = [aws_eip.endpoint]
+
+  variables {
+    home_cidrs = ["2a02:8100:12:3400::/56"]
+  }
+}

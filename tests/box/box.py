@@ -30,8 +30,8 @@ class Box:
 
     Args:
         name: of the machine.
-        folder: for the overlay and its console; new.
-        image: root folder of the image; it is only read.
+        folder: for the overlay and its console; new, or that of a closed box, whose disk it boots again.
+        image: root folder of the image, which is only read; several, joined by colons, lie one over the other.
         namespace: the network namespace that it lives in.
         files: contents of files to lay over the image, by path inside it.
     """
@@ -39,7 +39,7 @@ class Box:
     def __init__(self, name: str, folder: Path, image: Path, namespace: str, files: Mapping[str, str]) -> None:
         self.name, self.folder, self.root = name, folder, folder / "root"
         for part in ("upper", "work", "root"):
-            (folder / part).mkdir(parents=True)
+            (folder / part).mkdir(parents=True, exist_ok=True)
         (folder / "upper").chmod(0o755)
         for path, content in files.items():
             target = folder / "upper" / path.lstrip("/")
@@ -54,6 +54,7 @@ class Box:
         self._ready = threading.Event()
         self._console = bytearray()
         self._notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        (folder / "notify").unlink(missing_ok=True)
         self._notices.bind(str(folder / "notify"))
         ours, theirs = pty.openpty()
         self._process = self._start(namespace, theirs)

@@ -23,6 +23,7 @@ from tests.support.site import batches_in_bucket
 from tests.support.stack import Stack
 from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.run_config import BucketConfig
 
 NAME = "ac-box"
@@ -75,7 +76,7 @@ class World:
     def objects(self) -> ObjectStore:
         """What the run has in the bucket."""
         bucket = BucketConfig(name=self.deployment["bucket"], region=REGION, endpoint_url=self.cloud.aws.endpoint_url)
-        return ObjectStore(bucket, f"runs/{self.run_id}/")
+        return open_store(bucket, f"runs/{self.run_id}/")
 
     @property
     def group(self) -> str:
@@ -136,7 +137,7 @@ class World:
         arguments = [str(part) for pair in options.items() for part in pair]
         with (self.folder / "bridge.log").open("ab") as log:
             self._bridge = subprocess.Popen(
-                self._at_home("scripts.demo.leash", "tests.support.scripted_bridge", *arguments),
+                self._at_home("scripts.processes.leash", "tests.support.scripted_bridge", *arguments),
                 env=self._environment() | {"AC_BRIDGE_URI": uri, "OMP_NUM_THREADS": "1"},
                 stdin=subprocess.PIPE,
                 stdout=log,

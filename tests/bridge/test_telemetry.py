@@ -84,7 +84,9 @@ def test_the_car_moves_in_the_receivers_file_as_in_the_experience(receiver: Thre
     wait_until(lambda: (found := read_live(live)) is not None and not found.bridges, "it is taken out at its end")
     length = parse_track(TRACK).length
     assert len({car.place for car in seen.values()}) == len(seen)
-    assert all(0.0 <= car.place < length and 0.0 <= car.lap_time < 1000.0 for car in seen.values())
+    assert all(
+        car.place is not None and 0.0 <= car.place < length and 0.0 <= car.lap_time < 1000.0 for car in seen.values()
+    )
     rows = driven_rows(receiver)
     for car in seen.values():
         told = np.array([car.gap, car.speed, car.steer, car.gear])

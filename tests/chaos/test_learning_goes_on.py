@@ -67,7 +67,7 @@ def wait_for_updates(site: Site, count: int) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_trainer_killed_while_it_learns_is_not_set_back(tmp_path: Path, s3: MotoS3) -> None:
-    settings = msgspec.to_builtins(demo_settings.demo_run(s3.endpoint_url)) | {"save_frequency": 1_000}
+    settings = msgspec.to_builtins(demo_settings.demo_run(s3.bucket)) | {"save_frequency": 1_000}
     for name in ("run_id", "bucket"):
         del settings[name]
     track = parse_track(demo_settings.TRACK)

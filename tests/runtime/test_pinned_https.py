@@ -83,3 +83,9 @@ def test_without_tls_it_is_plain_http() -> None:
             pinned_https.get("127.0.0.1", port, "/there", SECRET, 5.0)
     with pytest.raises(ConnectionRefusedError):
         pinned_https.get("127.0.0.1", port, "/there", SECRET, 5.0)
+
+
+def test_who_has_not_met_an_authority_is_told_where_to_meet_it() -> None:
+    error = ssl.SSLCertVerificationError()
+    error.verify_code, error.verify_message = 20, "unable to get local issuer certificate"
+    assert "open https://racing.example.org:8765 in Edge" in pinned_https.untrusted("racing.example.org", 8765, error)

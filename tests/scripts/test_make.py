@@ -94,6 +94,18 @@ def test_make_demo_passes_the_output_on(operated: Operated) -> None:
     assert f"The outcome cannot go into {taken}" in err
 
 
+def test_make_serve_passes_its_options_on(operated: Operated) -> None:
+    folder, run = operated.folder / "a run", operated.folder / "my run.json"
+    run.write_text('{"run_id": "garage", "bucket": {"name": "a-bucket"}}')
+    said = make(operated, "serve", f"FOLDER={folder}", f"RUN={run}", "PORT=8799", "HOST=http://nowhere")
+    _, err = said.communicate(timeout=120)
+    assert "'http://nowhere' is neither a name nor an address alone" in err
+    run.write_text('{"run_id": "garage"}')
+    _, err = make(operated, "serve", f"FOLDER={folder}", f"RUN={run}").communicate(timeout=120)
+    assert f"{run}: the field `bucket` is missing" in err
+    assert [entry.name for entry in folder.iterdir()] == ["serve.lock"]
+
+
 @on_linux
 def test_while_it_drives_the_token_is_in_no_process_but_the_bridge_s_memory(operated: Operated) -> None:
     with receiver_of_its_own(operated) as running:

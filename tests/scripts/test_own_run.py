@@ -1,4 +1,4 @@
-"""docs/own-server.md, on S3 servers that are not AWS: such a run is watched and brought home by its run.json."""
+"""docs/own-server.md, on S3 servers that are not AWS and in a folder: a run is watched by its run.json, and fetched."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from scripts.cloud.fetch import fetch
 from scripts.cloud.logs import logs
 from scripts.cloud.status import status
 from scripts.setup import ROOT
+from tests.support.kept_folder import plain_folder
 from tests.support.odd_s3 import trust
 from tests.support.operated import Said, command_line
 from tests.support.receivers import Client, hello, receiver_process
 from tests.support.runs import run_config
 from tests.support.s3_servers import localbucket, make_bucket, seaweedfs
 from tests.support.waiting import wait_until
+from train_cloud.open_store import open_store
 from train_cloud.run_config import BucketConfig, RunConfig, load_run_config
 
 Command = Callable[..., Said]
@@ -78,7 +80,7 @@ def rows(said: Said) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("server", [seaweedfs, localbucket], ids=["seaweed", "local"])
+@pytest.mark.parametrize("server", [seaweedfs, localbucket, plain_folder], ids=["seaweed", "local", "folder"])
 def test_a_run_of_ones_own_is_watched_and_brought_home_by_its_run_json(
     server: Callable[[Path], AbstractContextManager[BucketConfig]],
     call: Command,
@@ -88,14 +90,18 @@ def test_a_run_of_ones_own_is_watched_and_brought_home_by_its_run_json(
     (tmp_path / "s3").mkdir()
     monkeypatch.setenv("PATH", os.defpath)
     with server(tmp_path / "s3") as bucket:
-        trust(tmp_path / "s3" / "server.pem", monkeypatch)
+        if bucket.folder is None:
+            trust(tmp_path / "s3" / "server.pem", monkeypatch)
         config = small_run(bucket)
         (tmp_path / "run.json").write_bytes(msgspec.json.encode(config))
         absent = call(status)
         assert (absent.code, absent.out) == (ExitCode.STORAGE, "")
         assert "bucket" in absent.err
 
-        make_bucket(bucket)
+        if bucket.folder is None:
+            make_bucket(bucket)
+        else:
+            open_store(bucket, "").prepare()
         assert rows(call(status))["state"] == "not started, or nothing is reported yet"
         assert "has no checkpoint yet" in call(fetch).err
         assert "has no log in its bucket yet" in call(logs).err
@@ -156,7 +162,7 @@ def test_a_file_that_is_no_run_is_refused_with_its_field(call: Command, tmp_path
 
 def test_the_page_names_what_such_a_run_needs() -> None:
     chapter = (ROOT / "docs" / "own-server.md").read_text(encoding="utf-8")
-    for named in ("endpoint_url", "aws s3 mb", "create_bucket", "tensorboard --logdir work/tensorboard"):
+    for named in ("endpoint_url", "aws s3 mb", "create_bucket", "tensorboard --logdir served/tensorboard"):
         assert named in chapter
     for command in ("status", "logs", "fetch"):
         assert f"make {command} RUN=run.json" in chapter

@@ -84,7 +84,7 @@ class AwsProcess:
 
     def __init__(self) -> None:
         # On the leash of this process: a killed test leaves no server behind.
-        command = [sys.executable, "-m", "scripts.demo.leash", "tests.support.aws_server"]
+        command = [sys.executable, "-m", "scripts.processes.leash", "tests.support.aws_server"]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT)
         assert self._process.stdout is not None

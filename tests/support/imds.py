@@ -39,6 +39,7 @@ class Metadata:
     availability_zone: str = "us-east-1a"
     private_ip: str = "10.0.0.10"
     public_ip: str | None = "198.51.100.7"
+    ipv6: str | None = None
     """None: the instance has no public address (yet)."""
     hostname: str = "ip-10-0-0-10.ec2.internal"
     mac: str = "02:00:0a:00:00:0a"
@@ -108,6 +109,8 @@ class Metadata:
         }
         if self.public_ip is not None:
             root["public-ipv4"] = interface["public-ipv4s"] = self.public_ip
+        if self.ipv6 is not None:
+            root["ipv6"] = interface["ipv6s"] = self.ipv6
         if self.role is not None:
             root["iam"] = {"info": self._profile(), "security-credentials": {self.role: self._credentials()}}
         if self.notice is not None:

@@ -14,7 +14,8 @@ from tests.support.runs import boxes
 from tests.support.waiting import wait_until
 from wire.pairing import Pairing
 
-INTRODUCTION = Introduction(Environment("test", boxes(3, 2)), False, 1, "test")
+ENVIRONMENT = Environment("test", boxes(3, 2))
+INTRODUCTION = Introduction(ENVIRONMENT, False, 1, "test")
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from tests.support.aws_server import REGION, AwsServer, environment
 from tests.support.receivers import TOKEN, ReceiverProcess
 from tests.support.runs import run_config
 from train_cloud.instance.ledger import Life, write_life
-from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.run_config import BucketConfig, RunConfig
 from wire.pairing import Pairing
 
@@ -87,7 +87,7 @@ class Operated:
             listen_host="127.0.0.1",
             listen_port=0,
         )
-        self.objects = ObjectStore(
+        self.objects = open_store(
             BucketConfig(name=BUCKET, region=REGION, endpoint_url=server.endpoint_url), f"runs/{RUN_ID}/"
         )
         self.autoscaling, self.ssm = server.client("autoscaling"), server.client("ssm")

@@ -26,6 +26,7 @@ from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from train_cloud.environment import task_config
 from train_cloud.receiver.server import Receiver
+from train_cloud.receiver.telemetry_files import TelemetryFiles
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.files import TOKEN_VARIABLE
 from train_cloud.store import Store
@@ -149,10 +150,17 @@ class Client:
 class ThreadedReceiver:
     """A Receiver on a free port of loopback, without TLS, in a thread; its store is open to the test."""
 
-    def __init__(self, config: RunConfig, folder: Path, max_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        max_bytes: int | None = None,
+        telemetry: TelemetryFiles | None = None,
+        show: Callable[[str], None] | None = None,
+    ) -> None:
         self.config = msgspec.structs.replace(config, listen_host="127.0.0.1", listen_port=0)
         self.store = Store(folder / "store.db", max_bytes)
-        self.receiver = Receiver(self.config, self.store, TOKEN)
+        self.receiver = Receiver(self.config, self.store, TOKEN, telemetry, show)
         self.stop = threading.Event()
         self.flush: Callable[[float], bool] = lambda _: True
         self.port = 0

@@ -36,7 +36,7 @@ from tests.support.policies import following_policy
 from tests.support.runs import run_config
 from tests.support.toys import EPISODE, Reach, stacked
 from train_cloud.environment import task_config
-from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.receiver.backup import Backup
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.keys import EXPERIENCE, TRACKS, run_prefix
@@ -92,7 +92,7 @@ class RunInBucket:
     def __post_init__(self) -> None:
         settings = {"run_id": self.run_id, "bucket": msgspec.to_builtins(self.s3.bucket)}
         self.config: RunConfig = run_config(**settings, task={"max_episode_seconds": 2.0})
-        self.objects = ObjectStore(self.config.bucket, run_prefix(self.run_id))
+        self.objects = open_store(self.config.bucket, run_prefix(self.run_id))
         self.environment: Environment = racing(task_config(self.config))
         self.file = self.folder / "run.json"
         self.file.write_bytes(msgspec.json.encode(self.config))

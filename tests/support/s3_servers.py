@@ -16,8 +16,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tests.support.certificates import certificate
 from tests.support.tools import missing
 from tests.support.waiting import wait_until
-from train_cloud.object_store import s3_client
 from train_cloud.run_config import BucketConfig
+from train_cloud.s3_store import s3_client
 
 _SEAWEED_PORTS = ("master", "volume", "filer")
 

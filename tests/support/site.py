@@ -27,6 +27,7 @@ from tests.support.runs import run_config
 from tests.support.script import Script, check_whole
 from tests.support.waiting import wait_until
 from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.receiver.segments import decode_segment, parse_key
 from train_cloud.receiver.tls import load_identity
 from train_cloud.run_config import RunConfig
@@ -72,7 +73,7 @@ class Site:
         self.keep.mkdir(parents=True)
         small = SMALL | {"run_id": folder.name, "bucket": msgspec.to_builtins(s3.bucket)}
         self.config: RunConfig = run_config(**(small | changes))
-        self.objects = ObjectStore(self.config.bucket, f"runs/{self.config.run_id}/")
+        self.objects = open_store(self.config.bucket, f"runs/{self.config.run_id}/")
         (self.keep / "run.json").write_bytes(msgspec.json.encode(self.config))
         self.token = new_token()
         (self.keep / "token").write_text(self.token)
@@ -116,7 +117,7 @@ class Site:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start `python -m module`; with `size_limit` no file that it writes may grow beyond so many bytes."""
-        command = [sys.executable, "-m", "scripts.demo.leash", module, *map(str, arguments)]
+        command = [sys.executable, "-m", "scripts.processes.leash", module, *map(str, arguments)]
         if size_limit is not None:
             command = ["prlimit", f"--fsize={size_limit}:", *command]
         variables = {**self._environment(), **(environment or {})}

@@ -19,7 +19,9 @@ PACKAGES = {
     "systemd-analyze": "a system with systemd",
     "mmdebstrap": "the package mmdebstrap",
     "ip": "the package iproute2",
+    "pebble": "the package pebble",
     "curl": "the package curl",
+    "node": "Node.js 20.10 or newer (the package nodejs)",
 }
 
 

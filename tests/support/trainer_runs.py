@@ -14,9 +14,11 @@ import pytest
 
 from runtime.exit_codes import ExitCode
 from tests.support.experience import STREAM
+from tests.support.kept_folder import KeptFolder
 from tests.support.moto_s3 import MotoS3
 from tests.support.runs import run_config
-from train_cloud.object_store import ObjectNotFound, ObjectStore
+from train_cloud.object_store import ObjectNotFound
+from train_cloud.open_store import open_store
 from train_cloud.run_config import RunConfig
 from train_cloud.store import Store
 from train_cloud.trainer import session
@@ -27,11 +29,11 @@ from train_cloud.trainer.saving.manifest import find_newest
 class Run:
     """A run's folder, its store and its bucket, with a trainer in a thread of the test."""
 
-    def __init__(self, folder: Path, s3: MotoS3) -> None:
+    def __init__(self, folder: Path, kept_in: MotoS3 | KeptFolder) -> None:
         self.folder = folder
         self.log = folder / "trainer.log"
-        self.bucket = s3.bucket
-        self.objects = ObjectStore(s3.bucket, "runs/test-run/")
+        self.bucket = kept_in.bucket
+        self.objects = open_store(self.bucket, "runs/test-run/")
         self.store = Store(folder / "store.db")
         self.store.register_stream(STREAM, "pc", "signature")
         self.store.set_ready()

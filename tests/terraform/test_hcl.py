@@ -18,7 +18,10 @@ from train_cloud.run_config import DEFAULTS, BucketConfig, RunConfig
 
 TERRAFORM = ROOT / "terraform"
 OPTIONS = hcl2.SerializationOptions(strip_string_quotes=True, explicit_blocks=False)
-NOT_A_USERS = {"run_id", "bucket", "public_host", "listen_host", "listen_port", "wandb_project", "wandb_entity"}
+NOT_A_USERS = {
+    *("run_id", "bucket", "public_host", "listen_host", "listen_port", "wandb_project", "wandb_entity"),
+    *("tls_certificate", "tls_key"),
+}
 SETTINGS = json.loads((TERRAFORM / "training_settings.json").read_text(encoding="utf-8"))["settings"]
 PARTS: dict[str, type[msgspec.Struct]] = {
     one.name: one.type
@@ -30,6 +33,7 @@ UNTAGGABLE = {
     "aws_iam_role_policy",
     "aws_launch_template.tag_specifications",
     "aws_route",
+    "aws_route53_record",
     "aws_route_table_association",
     "aws_s3_bucket_lifecycle_configuration",
     "aws_s3_bucket_ownership_controls",
@@ -141,8 +145,8 @@ def test_checkpoints_and_experience_never_expire() -> None:
 
 def test_no_setting_of_a_run_is_said_again_in_terraform() -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in TERRAFORM.glob("*.tf"))
-    # An environment and the names of its settings are words that stand for much else here.
-    names = {name for name in SETTINGS if not name.startswith("environment")}
+    # An environment, the names of its settings and a link are words that stand for much else here.
+    names = {name for name in SETTINGS if not name.startswith(("environment", "link"))}
     said = {name for name in names if re.search(rf"\b{name.removeprefix('task.')}\b", text)}
     # What some have to do with each other; what follows from the accelerator; an example in a message.
     related = {"updates_per_step", "total_timesteps", "learning_starts", "gamma", "horizon_seconds"}

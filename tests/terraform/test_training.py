@@ -93,7 +93,7 @@ def test_each_number_beyond_its_end_is_named(variable: Variable, end: str) -> No
 @pytest.mark.parametrize("wrong", [True, "too much", {"a": 1}, [[1]]], ids=repr)
 def test_each_setting_of_another_kind_is_named(variable: Variable, wrong: Any) -> None:
     complaint = variable.refusal(as_given(dict.fromkeys(SETTINGS, wrong)))
-    of_this_kind = {bool: BOOLEANS, dict: {"environment.kwargs"}}.get(type(wrong), set())
+    of_this_kind = {bool: BOOLEANS, dict: {"environment.kwargs", "link"}}.get(type(wrong), set())
     for name in set(SETTINGS) - of_this_kind:
         assert f"training.{name} has the value {json.dumps(wrong, separators=(',', ':'))}: expected" in complaint
 

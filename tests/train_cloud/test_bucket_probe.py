@@ -8,13 +8,14 @@ from tests.support.moto_s3 import MotoS3, s3
 from tests.support.odd_s3 import OddS3, odd
 from train_cloud.bucket_probe import probe
 from train_cloud.object_store import ObjectStore, ObjectStoreUnfit
+from train_cloud.open_store import open_store
 from train_cloud.run_config import BucketConfig
 
 __all__ = ["odd", "s3"]
 
 
 def objects_of(server: OddS3 | MotoS3) -> ObjectStore:
-    return ObjectStore(server.bucket, "runs/one/")
+    return open_store(server.bucket, "runs/one/")
 
 
 def test_a_sound_server_is_tried_without_a_word_and_without_a_trace(
@@ -30,7 +31,7 @@ def test_a_sound_server_is_tried_without_a_word_and_without_a_trace(
 
 
 def test_aws_itself_is_not_tried() -> None:
-    objects = ObjectStore(BucketConfig(name="no-such-bucket"), "runs/one/")
+    objects = open_store(BucketConfig(name="no-such-bucket"), "runs/one/")
     assert objects.is_aws
     probe(objects)
 

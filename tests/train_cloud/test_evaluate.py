@@ -10,7 +10,7 @@ from tests.support.judged import TRACK, checkpoint, lapped
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from train_cloud.evaluate import main, run_file
-from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.run_folder.keys import BEST, LATEST, MANIFEST, POLICY, TRACKS
 from train_cloud.trainer.saving.manifest import Best
 
@@ -21,7 +21,7 @@ __all__ = ["s3"]
 def run_json(tmp_path: Path, s3: MotoS3, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run whose newest checkpoint stands and whose best laps, on a track that the bucket holds."""
     monkeypatch.chdir(tmp_path)
-    objects = ObjectStore(s3.bucket, "runs/test-run/")
+    objects = open_store(s3.bucket, "runs/test-run/")
     best, newest = checkpoint(200, True), checkpoint(300, False)
     for made in (best, newest):
         for name, data in made.files.items():

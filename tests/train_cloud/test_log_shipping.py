@@ -14,7 +14,7 @@ import pytest
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
-from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 
 __all__ = ["s3"]
 
@@ -39,7 +39,7 @@ class Process:
     def __init__(self, folder: Path, s3: MotoS3, instance_file: Path) -> None:
         file = folder / "run.json"
         file.write_bytes(msgspec.json.encode(run_config(bucket=msgspec.to_builtins(s3.bucket))))
-        self.objects = ObjectStore(s3.bucket, "runs/test-run/")
+        self.objects = open_store(s3.bucket, "runs/test-run/")
         self.log = folder / "trainer.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(

@@ -1,66 +1,81 @@
-"""The bucket, against a real S3 server: objects, conditions, and an error of the right kind for each trouble."""
+"""What every place for a run's objects promises, tried on a real S3 server and on a real folder."""
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from tests.support.moto_s3 import MotoS3, s3
-from train_cloud import object_store
-from train_cloud.object_store import (
-    PART_BYTES,
-    ObjectNotFound,
-    ObjectStore,
-    ObjectStoreDenied,
-    ObjectStoreUnavailable,
-    PreconditionFailed,
-)
+from train_cloud.bucket_probe import probe
+from train_cloud.object_store import ObjectNotFound, ObjectStore, PreconditionFailed
+from train_cloud.open_store import open_store
+from train_cloud.run_config import BucketConfig
 
 __all__ = ["s3"]
 
+Open = Callable[[str], ObjectStore]
 
-def test_an_object_is_read_back_with_its_etag(s3: MotoS3) -> None:
-    objects = ObjectStore(s3.bucket, "runs/one/")
+
+@pytest.fixture(params=["bucket", "folder"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Opens what lies under a prefix of one place, which is made ready."""
+    if request.param == "bucket":
+        server: MotoS3 = request.getfixturevalue("s3")
+        bucket = server.bucket
+    else:
+        bucket = BucketConfig(folder=str(tmp_path / "kept"))
+    open_store(bucket, "").prepare()
+    return lambda prefix: open_store(bucket, prefix)
+
+
+def test_an_object_is_read_back_with_its_etag(opened: Open) -> None:
+    objects = opened("runs/one/")
     etag = objects.put("metrics.json", b"{}")
     assert objects.get("metrics.json") == (b"{}", etag)
-    assert s3.client().get_object(Bucket=s3.bucket.name, Key="runs/one/metrics.json")["Body"].read() == b"{}"
+    assert etag == '"99914b932bd37a50b983c5e7c90ae93b"', "the MD5, which does not change when a run moves"
     assert abs((datetime.now(UTC) - objects.written_at("metrics.json")).total_seconds()) < 60
+    assert objects.put("metrics.json", b"[]") != etag
+    assert objects.find("metrics.json") == b"[]"
 
 
-def test_a_server_on_this_machine_is_reached_past_any_proxy(s3: MotoS3, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    objects = ObjectStore(s3.bucket, "runs/one/")
-    objects.put("a", b"x")
-    assert objects.list() == ["a"]
-
-
-def test_keys_are_listed_in_order_within_the_run(s3: MotoS3) -> None:
-    one, two = ObjectStore(s3.bucket, "runs/one/"), ObjectStore(s3.bucket, "runs/two/")
-    for key in ("b/2", "b/1", "a"):
-        one.put(key, b"x")
+def test_keys_are_listed_in_order_within_the_run(opened: Open) -> None:
+    one, two = opened("runs/one/"), opened("runs/two/")
+    for key in ("b/2", "b/1", "a", "b-c", "b/d/e"):
+        one.put(key, key.encode())
     two.put("b/3", b"x")
-    assert one.list() == ["a", "b/1", "b/2"]
-    assert one.list("b/") == ["b/1", "b/2"]
+    assert one.list() == ["a", "b-c", "b/1", "b/2", "b/d/e"]
+    assert one.list("b/") == ["b/1", "b/2", "b/d/e"]
+    assert one.list("b") == ["b-c", "b/1", "b/2", "b/d/e"], "a prefix is no folder"
+    assert one.list("absent/") == one.list("../two/") == []
+    assert one.sizes("b/") == {"b/1": 3, "b/2": 3, "b/d/e": 5}
+    assert opened("").list() == [*(f"runs/one/{key}" for key in one.list()), "runs/two/b/3"]
 
 
-@pytest.mark.slow
-def test_more_keys_than_a_page_are_all_listed(s3: MotoS3) -> None:
-    client = s3.client()
-    for number in range(1005):
-        client.put_object(Bucket=s3.bucket.name, Key=f"runs/one/{number:06d}", Body=b"")
-    assert len(ObjectStore(s3.bucket, "runs/one/").list()) == 1005
+def test_what_is_deleted_is_gone_and_may_be_written_anew(opened: Open) -> None:
+    objects = opened("runs/one/")
+    objects.put("a/b/c", b"1")
+    objects.put("a/d", b"2")
+    objects.delete("a/b/c")
+    objects.delete("a/b/c")
+    objects.delete("never/was")
+    assert objects.list() == ["a/d"]
+    objects.put("a/b/c", b"3", if_none_match=True)
+    assert objects.find("a/b/c") == b"3"
 
 
-def test_a_missing_object_is_not_found(s3: MotoS3) -> None:
-    with pytest.raises(ObjectNotFound, match="no such object"):
-        ObjectStore(s3.bucket, "runs/one/").get("absent")
+def test_a_missing_object_is_not_found(opened: Open) -> None:
+    objects = opened("runs/one/")
+    objects.put("there", b"x")
+    for key in ("absent", "there/too", "absent/too", "../one/there"):
+        with pytest.raises(ObjectNotFound, match="no such object"):
+            objects.get(key)
+        assert objects.find(key) is None
 
 
-def test_two_writers_of_one_object_notice_each_other(s3: MotoS3) -> None:
-    mine, theirs = ObjectStore(s3.bucket, "runs/one/"), ObjectStore(s3.bucket, "runs/one/")
+def test_two_writers_of_one_object_notice_each_other(opened: Open) -> None:
+    mine, theirs = opened("runs/one/"), opened("runs/one/")
     first = mine.put("LATEST", b"1", if_none_match=True)
     with pytest.raises(PreconditionFailed):
         theirs.put("LATEST", b"2", if_none_match=True)
@@ -68,60 +83,25 @@ def test_two_writers_of_one_object_notice_each_other(s3: MotoS3) -> None:
     with pytest.raises(PreconditionFailed):
         mine.put("LATEST", b"3", if_match=first)
     assert mine.get("LATEST")[0] == b"2"
+    mine.delete("LATEST")
+    with pytest.raises(ObjectNotFound):
+        theirs.put("LATEST", b"3", if_match=first)
 
 
-def test_a_bucket_that_does_not_exist_is_named(s3: MotoS3) -> None:
-    with pytest.raises(ObjectStoreDenied, match="no-such-bucket"):
-        ObjectStore(msgspec.structs.replace(s3.bucket, name="no-such-bucket"), "runs/one/").put("a", b"")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        ("503 Slow Down", ObjectStoreUnavailable),
-        ("500 Internal Server Error", ObjectStoreUnavailable),
-        ("403 Forbidden", ObjectStoreDenied),
-    ],
-)
-def test_a_server_that_answers_errors_gives_an_error_of_its_kind(
-    s3: MotoS3, status: str, kind: type[Exception]
-) -> None:
-    objects = ObjectStore(s3.bucket, "runs/one/")
-    s3.fail(status)
-    for call in (lambda: objects.put("a", b"x"), lambda: objects.get("a"), lambda: objects.list()):
-        with pytest.raises(kind):
-            call()
-
-
-def test_a_server_that_never_answers_is_given_up(s3: MotoS3, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(object_store, "READ_SECONDS", 0.5)
-    objects = ObjectStore(s3.bucket, "runs/one/")
-    s3.hang()
-    before = s3.requests
-    with pytest.raises(ObjectStoreUnavailable, match="did not answer"):
-        objects.put("a", b"x")
-    assert s3.requests == before + 1, "a call is one attempt"
-
-
-def test_a_server_that_is_not_there_is_unavailable(s3: MotoS3) -> None:
-    objects = ObjectStore(s3.bucket, "runs/one/")
-    s3.stop()
-    with pytest.raises(ObjectStoreUnavailable):
-        objects.get("a")
-
-
-def test_a_file_longer_than_a_part_arrives_whole(s3: MotoS3, tmp_path: Path) -> None:
+def test_a_large_file_arrives_whole(opened: Open, tmp_path: Path) -> None:
     file = tmp_path / "large"
-    file.write_bytes(os.urandom(PART_BYTES + 1))
-    objects = ObjectStore(s3.bucket, "env/")
+    file.write_bytes(os.urandom(3 * 2**20 + 1))
+    objects = opened("env/")
     objects.put_file("large", file)
     assert objects.get("large")[0] == file.read_bytes()
+    with pytest.raises(FileNotFoundError):
+        objects.put_file("absent", tmp_path / "absent")
+    assert objects.list() == ["large"]
 
 
-def test_without_a_url_of_its_own_the_bucket_is_where_the_environment_says(
-    s3: MotoS3, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint_url)
-    ObjectStore(msgspec.structs.replace(s3.bucket, endpoint_url=None), "runs/a/").put("x", b"data")
-    assert ObjectStore(s3.bucket, "runs/a/").get("x")[0] == b"data"
+def test_a_start_finds_nothing_to_say_of_it(opened: Open, caplog: pytest.LogCaptureFixture) -> None:
+    objects = opened("runs/one/")
+    probe(objects)
+    assert objects.conditional
+    assert not caplog.records
+    assert objects.list() == []

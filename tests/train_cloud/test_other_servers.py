@@ -10,8 +10,10 @@ import pytest
 from tests.support.odd_s3 import trust
 from tests.support.s3_servers import localbucket, make_bucket, seaweedfs
 from train_cloud.bucket_probe import probe
-from train_cloud.object_store import PART_BYTES, ObjectNotFound, ObjectStore, PreconditionFailed
+from train_cloud.object_store import ObjectNotFound, PreconditionFailed
+from train_cloud.open_store import open_store
 from train_cloud.run_config import BucketConfig
+from train_cloud.s3_store import PART_BYTES
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +32,7 @@ def test_another_server_keeps_a_run(
         trust(tmp_path / "server.pem", monkeypatch)
         make_bucket(bucket)
         caplog.clear()
-        objects = ObjectStore(bucket, "runs/one/")
+        objects = open_store(bucket, "runs/one/")
         probe(objects)
         assert objects.list() == []
         assert (said in caplog.text) if said else not caplog.text

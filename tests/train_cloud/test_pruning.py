@@ -17,7 +17,7 @@ from tests.support.receivers import ThreadedReceiver, blob, hello
 from tests.support.runs import run_config
 from tests.support.stores import A, B, store
 from tests.support.waiting import wait_until
-from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.receiver import backup as backup_module
 from train_cloud.receiver.backup import PRUNED_AT_ONCE, Backup
 from train_cloud.store import PRUNED_BYTES, IncomingBatch, Store, StoreFull
@@ -202,7 +202,7 @@ def test_the_backup_prunes_what_it_has_uploaded_and_nothing_before(
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setattr(backup_module, "PRUNED_AT_ONCE", 7)
-    backup = Backup(store, ObjectStore(s3.bucket, "runs/one/"), 0.02, lambda *_: None, Backoff(first=0.02, cap=0.05))
+    backup = Backup(store, open_store(s3.bucket, "runs/one/"), 0.02, lambda *_: None, Backoff(first=0.02, cap=0.05))
     s3.fail()
     backup.start()
     add(store, range(1, 41), safe=False)
@@ -222,7 +222,7 @@ def test_whoever_stores_meanwhile_waits_for_little(s3: MotoS3, store: Store) -> 
     old = 20 * PRUNED_AT_ONCE
     add(store, range(1, old + 1), B, size=4000)
     need(store, old + 1, old + 1)
-    backup = Backup(store, ObjectStore(s3.bucket, "runs/one/"), 0.01, lambda *_: None)
+    backup = Backup(store, open_store(s3.bucket, "runs/one/"), 0.01, lambda *_: None)
     backup.start()
     left = [old]
     while left[-1]:
@@ -238,7 +238,7 @@ def test_a_flush_does_not_wait_for_the_pruning(s3: MotoS3, store: Store, monkeyp
     monkeypatch.setattr(backup_module, "PRUNED_AT_ONCE", 1)
     add(store, range(1, 2001))
     need(store, 2001, 2001)
-    backup = Backup(store, ObjectStore(s3.bucket, "runs/one/"), 0.01, lambda *_: None)
+    backup = Backup(store, open_store(s3.bucket, "runs/one/"), 0.01, lambda *_: None)
     backup.start()
     wait_until(lambda: numbers(store)[0] > 1, "the pruning has begun")
     assert backup.flush(120)

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from experience.environment import racing
+from racing.link_model import read_link
 from racing.task import TaskConfig
 from tests.support.runs import boxes
-from train_cloud.environment import environment_of, task_config
+from train_cloud.environment import bridge_options, environment_of, task_config
 from train_cloud.run_config import (
     DEFAULTS,
     ConfigError,
@@ -51,7 +52,8 @@ def test_what_is_left_out_is_what_suits_the_method_and_what_is_written_counts(
     unsettled = {one.name for one in msgspec.structs.fields(RunConfig) if one.default is None}
     left = {name for name in unsettled if getattr(config, name) is None}
     other = "gamma" if kind == "racing" else "horizon_seconds"
-    assert left == {other, "critic_network", "wandb_project", "wandb_entity"}
+    files = {"tls_certificate", "tls_key"}
+    assert left == {other, "critic_network", "link", "write_telemetry", "wandb_project", "wandb_entity"} | files
     own = {"batch_size": 512, "learning_rate": 1e-3, "network": [32]}
     changed = parse_run_config(json.dumps(chosen | own).encode())
     assert changed == msgspec.structs.replace(config, **own)
@@ -114,6 +116,15 @@ def test_an_unknown_field_in_a_part_is_refused_with_its_whole_path() -> None:
         ({"target_entropy": "low"}, "`target_entropy`", '"low"', "expected a number or 'auto'"),
         ({"public_host": "1.2.3.4:8765"}, "`public_host`", '"1.2.3.4:8765"', "without a scheme or a port"),
         ({"public_host": "wss://pc"}, "`public_host`", '"wss://pc"', "without a scheme or a port"),
+        ({"tls_certificate": "chain.pem"}, "`tls_certificate`", "`tls_key`", "expected both, or neither"),
+        (
+            {"public_host": "203.0.113.7", "tls_certificate": "chain.pem", "tls_key": "key.pem"},
+            *("`public_host`", "203.0.113.7", "expected the name"),
+        ),
+        (
+            {"public_host": "example.org", "tls_certificate": "/etc/chain.pem", "tls_key": "key.pem"},
+            *("`tls_key`", '"key.pem"', "expected a whole path"),
+        ),
         ({"gamma": 0.98}, "`gamma`", "0.98", "`horizon_seconds`"),
         ({"environment": {"kind": "gymnasium", "id": "a"}, "horizon_seconds": 4}, "`horizon_seconds`", "4", "`gamma`"),
         ({"horizon_seconds": 0}, "`horizon_seconds`", "0", "> 0"),
@@ -127,6 +138,14 @@ def test_an_unknown_field_in_a_part_is_refused_with_its_whole_path() -> None:
         ({"wandb_entity": "my-team"}, "`wandb_entity`", '"my-team"', "`wandb_project` is missing"),
         ({"run_id": "../other"}, "`run_id`", '"../other"', "regex"),
         ({"bucket": {"name": "my-bucket", "endpoint_url": "localhost:5000"}}, "`bucket.endpoint_url`", "local", "http"),
+        ({"bucket": {}}, "`bucket.name`", "null", "one of them"),
+        ({"bucket": {"name": "my-bucket", "folder": "/data"}}, "`bucket.folder`", '"/data"', "one of them"),
+        ({"bucket": {"folder": ""}}, "`bucket.folder`", '""', "regex"),
+        ({"bucket": {"folder": "/data\0"}}, "`bucket.folder`", '"/data\\u0000"', "regex"),
+        ({"bucket": {"folder": "data/runs"}}, "`bucket.folder`", '"data/runs"', "expected a whole path"),
+        ({"bucket": {"folder": "~/runs"}}, "`bucket.folder`", '"~/runs"', "expected a whole path"),
+        ({"bucket": {"folder": "/data", "endpoint_url": "http://a"}}, "`bucket.endpoint_url`", "http://a", "none"),
+        ({"bucket": {"folder": "/data", "region": "eu-west-1"}}, "`bucket.region`", "eu-west-1", "none"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_field_and_what_is_allowed(
@@ -163,11 +182,19 @@ def test_a_remote_environment_is_made_with_its_arguments() -> None:
         (POINT | {"source": "bridge", "make_seconds": 5.0}, "a bridge makes its environment by itself"),
         (POINT | {"step_seconds": 0}, "`environment.step_seconds`"),
         (POINT | {"make_seconds": 86_401}, "`environment.make_seconds`"),
-        (POINT | {"source": "cloud"}, "expected 'bridge' or 'remote'"),
+        (POINT | {"source": "driver"}, "only racing tells of its car by telemetry"),
+        ({"source": "driver", "num_envs": 2}, '`environment.source` is "driver"'),
+        (POINT | {"source": "cloud"}, "expected 'bridge', 'remote' or 'driver'"),
     ],
 )
 def test_who_acts_and_where_must_fit_together(environment: dict[str, object], words: str) -> None:
     assert words in refusal(environment=environment)
+
+
+def test_a_driver_in_the_cloud_drives_for_methods_that_learn_from_older_policies() -> None:
+    driven = {"source": "driver"}
+    assert parse_run_config(json.dumps(SMALLEST | {"environment": driven}).encode()).environment.source == "driver"
+    assert "expected one that learns from steps of older policies" in refusal(environment=driven, method="ppo")
 
 
 @pytest.mark.parametrize(
@@ -215,8 +242,8 @@ def test_the_arguments_of_a_remote_environment_are_part_of_its_signature() -> No
 
 
 def test_a_missing_field_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"`bucket\.name` is missing"):
-        parse_run_config(b'{"run_id": "a", "bucket": {}}')
+    with pytest.raises(ConfigError, match=r"`bucket` is missing"):
+        parse_run_config(b'{"run_id": "a"}')
 
 
 def test_a_file_that_is_no_json_or_not_there_is_refused_in_a_sentence(tmp_path: Path) -> None:
@@ -233,3 +260,35 @@ def test_every_field_of_the_configuration_is_documented() -> None:
         at = next(number for number, line in enumerate(lines) if line.startswith(f"    {field.name}: "))
         following = next(line for line in lines[at + 1 :] if not line.startswith(("        ", "    )", "    ]")))
         assert following.strip().startswith('"""'), field.name
+
+
+LINK = {"version": 1, "delays": [0.04, 0.05, 0.08], "stalls_per_second": 0.2, "stall_seconds": 0.4}
+
+
+def test_a_link_makes_another_environment_that_its_recording_makes_on_the_pc_too(tmp_path: Path) -> None:
+    config = parse_run_config(json.dumps(SMALLEST | {"link": LINK}).encode())
+    (tmp_path / "link.json").write_text(json.dumps(LINK), encoding="utf-8")
+    chosen = environment_of(config)
+    assert chosen is not None
+    assert chosen.signature == racing(task_config(config), read_link(tmp_path / "link.json")).signature
+    assert chosen.signature != racing(task_config(config)).signature
+    assert bridge_options(config).endswith("--link FILE")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"delays": [0.2, 0.1]}, "the field `link` holds no link. `delays` has 0.2 before 0.1"),
+        ({"delays": [0.1]}, "`delays` has 1 numbers"),
+        ({"delays": [0.1, 9.0]}, "link.delays"),
+        ({"version": 2}, "link.version"),
+        ({"stalls_per_second": -1}, "link.stalls_per_second"),
+        ({"other": 1}, "unknown field `link.other`"),
+    ],
+)
+def test_an_absurd_link_is_refused_by_name(change: dict[str, object], says: str) -> None:
+    assert says in refusal(link=LINK | change)
+
+
+def test_only_cars_have_a_link() -> None:
+    assert "the field `link`" in refusal(link=LINK, environment={"kind": "gymnasium", "id": "CartPole-v1"})

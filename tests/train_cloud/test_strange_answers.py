@@ -9,7 +9,6 @@ from tests.support.moto_s3 import MotoS3, s3
 from tests.support.odd_s3 import OddS3, Reply, odd
 from train_cloud import object_store
 from train_cloud.object_store import (
-    ObjectStore,
     ObjectStoreAbsent,
     ObjectStoreDenied,
     ObjectStoreError,
@@ -17,6 +16,7 @@ from train_cloud.object_store import (
     ObjectStoreUnfit,
     patiently,
 )
+from train_cloud.open_store import open_store
 from train_cloud.run_config import BucketConfig
 
 __all__ = ["odd", "s3"]
@@ -59,7 +59,7 @@ def test_each_answer_is_told_by_its_name(
     odd: OddS3, reply: Reply, kind: type[ObjectStoreError], said: str, tmp_path: Path
 ) -> None:
     odd.replies.append(reply)
-    objects = ObjectStore(odd.bucket, "runs/one/")
+    objects = open_store(odd.bucket, "runs/one/")
     file = tmp_path / "file"
     file.write_bytes(b"content")
     for call in (
@@ -93,13 +93,13 @@ def never(seconds: float) -> bool:
 
 @pytest.mark.usefixtures("s3", "no_credentials")
 def test_missing_credentials_end_at_once_on_a_pc(s3: MotoS3) -> None:
-    objects = ObjectStore(s3.bucket, "runs/one/")
+    objects = open_store(s3.bucket, "runs/one/")
     with pytest.raises(ObjectStoreUnfit, match="no AWS credentials were found"):
         patiently(objects.list, "listing", never)
 
 
 def test_a_missing_bucket_ends_at_once_on_a_pc(s3: MotoS3) -> None:
-    objects = ObjectStore(BucketConfig(name="not-made", endpoint_url=s3.endpoint_url), "runs/one/")
+    objects = open_store(BucketConfig(name="not-made", endpoint_url=s3.endpoint_url), "runs/one/")
     with pytest.raises(ObjectStoreUnfit, match=r"the bucket does not exist.*aws s3 mb"):
         patiently(objects.list, "listing", never)
 
@@ -107,7 +107,7 @@ def test_a_missing_bucket_ends_at_once_on_a_pc(s3: MotoS3) -> None:
 def test_an_instance_waits_for_its_role(s3: MotoS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "instance.json").touch()
     monkeypatch.setattr(object_store, "INSTANCE_FILE", tmp_path / "instance.json")
-    objects = ObjectStore(BucketConfig(name="made-later", endpoint_url=s3.endpoint_url), "runs/one/")
+    objects = open_store(BucketConfig(name="made-later", endpoint_url=s3.endpoint_url), "runs/one/")
 
     def wait(seconds: float) -> bool:
         s3.client().create_bucket(Bucket="made-later")
@@ -120,4 +120,4 @@ def test_a_profile_that_is_not_there_is_a_sentence(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AWS_PROFILE", "nobody-has-this")
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     with pytest.raises(ObjectStoreAbsent, match=r"nobody-has-this.*Check AWS_PROFILE"):
-        ObjectStore(BucketConfig(name="some-bucket"), "runs/one/")
+        open_store(BucketConfig(name="some-bucket"), "runs/one/")

@@ -1,9 +1,10 @@
 """The dashboard process: `python -m train_cloud.dashboard --config run.json --folder DIR`; `… link --folder DIR`.
 
 DIR is the folder of the receiver and the trainer. The page has a token of its own: AC_DASHBOARD_TOKEN_FILE names its
-file, else it is DIR/dashboard_token, which is made if it is missing. With the receiver's DIR/tls.pem (or the file that
-AC_DASHBOARD_TLS_FILE names) the page is served by TLS. `link` prints a link to the running dashboard that lets in
-once. SIGTERM ends it; the exit codes are runtime.exit_codes.ExitCode.
+file, else it is DIR/dashboard_token, which is made if it is missing. With run.json's tls_certificate, else the
+receiver's DIR/tls.pem (or the file that AC_DASHBOARD_TLS_FILE names), the page is served by TLS.
+`link` prints a link to the running dashboard that lets in once. SIGTERM ends it; the exit codes are
+runtime.exit_codes.ExitCode.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from train_cloud.dashboard.reading import Reading
 from train_cloud.dashboard.server import bound, serve
 from train_cloud.dashboard.sessions import dashboard_token
 from train_cloud.dashboard_link import LINK_PATH, LINK_SECONDS, link_code
+from train_cloud.named_certificate import NamedCertificate, server_context
 from train_cloud.run_config import ConfigError, RunConfig, load_run_config
 from train_cloud.run_folder.files import DASHBOARD_TLS_VARIABLE, DASHBOARD_URL, ETC, TLS
 from wire.pairing import is_loopback
@@ -71,8 +73,8 @@ def main() -> int:
 def _serve(config: RunConfig, arguments: argparse.Namespace) -> int:
     stop = stop_on_signals()
     folder: Path = arguments.folder
-    token, pem = dashboard_token(folder), None if arguments.plain else _certificate(folder)
-    if pem is None and not is_loopback(arguments.listen_host):
+    token, context = dashboard_token(folder), None if arguments.plain else _context(config, folder)
+    if context is None and not is_loopback(arguments.listen_host):
         raise ConfigError(
             f"Without a certificate the page would go unencrypted through {arguments.listen_host}. Start the receiver "
             f"first, which makes {folder / TLS}, and leave --plain out, or listen on this machine alone: --listen-host "
@@ -91,18 +93,22 @@ def _serve(config: RunConfig, arguments: argparse.Namespace) -> int:
 
     reading = Reading(config, folder, arguments.instance_folder)
     try:
-        asyncio.run(serve(reading, token, listening, pem, host, stop, on_ready))
+        asyncio.run(serve(reading, token, listening, context, host, stop, on_ready))
     finally:
         with suppress(OSError):
             address.unlink(missing_ok=True)
     return ExitCode.OK
 
 
-def _certificate(folder: Path) -> Path | None:
-    """Key and certificate in PEM; None where there are none."""
+def _context(config: RunConfig, folder: Path) -> ssl.SSLContext | None:
+    """The TLS settings of the server; None where there is no certificate. Raises ConfigError, OSError, ssl.SSLError."""
+    if config.tls_certificate is not None and config.tls_key is not None:
+        certificate = NamedCertificate(Path(config.tls_certificate), Path(config.tls_key), config.public_host)
+        certificate.keep_looking()
+        return certificate.context
     named = os.environ.get(DASHBOARD_TLS_VARIABLE)
     file = Path(named) if named else folder / TLS
-    return file if named or file.exists() else None
+    return server_context(file) if named or file.exists() else None
 
 
 def _print_link(folder: Path) -> int:

@@ -147,9 +147,11 @@ class Reading:
         if self._map is None:
             return None
         now, cars = self._clock(), live.bridges
-        points = self._map.points([car.place for car in cars], [car.gap for car in cars])
+        points = self._map.points([car.place or 0.0 for car in cars], [car.gap or 0.0 for car in cars])
         told = []
-        for car, (x, y) in zip(cars, points, strict=True):
+        for car, point in zip(cars, points, strict=True):
+            # Who knows no place has no point on the map, and figures all the same.
+            x, y = (None, None) if car.place is None else point
             said = asdict(car)
             age = round(max(0.0, now - said.pop("at")), 2)
             del said["place"], said["gap"]

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -60,6 +61,9 @@ def bound(host: str, port: int) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # As the receiver has it: all of this machine's addresses are those of IPv4, too.
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
         listening.bind((host, port))
     except OSError as error:
         listening.close()
@@ -72,18 +76,18 @@ async def serve(
     reading: Reading,
     token: str,
     listening: socket.socket,
-    tls_pem: Path | None,
+    context: ssl.SSLContext | None,
     host: str,
     stop: threading.Event,
     on_ready: Callable[[str], None],
     static: Path = STATIC,
 ) -> None:
-    """Serve on the socket until `stop`; `on_ready` gets the page's address, where `host` is the name of this machine.
+    """Serve on the socket until `stop`, by TLS with `context`.
 
-    Raises ssl.SSLError, OSError for a certificate that cannot be used.
+    `on_ready` gets the page's address, where `host` is the name of this machine.
     """
     address, port = listening.getsockname()[:2]
-    secure = tls_pem is not None
+    secure = context is not None
     executor = ThreadPoolExecutor(1, "reading")
     live = Live(reading, executor)
     pages = Pages(reading, live, Sessions(token, cookie_name(port, secure)), executor, secure, static)
@@ -102,10 +106,11 @@ async def serve(
         limit_concurrency=CONNECTIONS,
         h11_max_incomplete_event_size=LARGEST_HEAD,
         timeout_graceful_shutdown=round(END_SECONDS),
-        ssl_certfile=tls_pem,
     )
     server = uvicorn.Server(config)
     config.load()
+    # Its own would read the certificate once and for all.
+    config.ssl = context
     serving = asyncio.create_task(server.serve([listening]))
     try:
         while not (server.started or serving.done()):

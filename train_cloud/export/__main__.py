@@ -22,6 +22,7 @@ from train_cloud.export.experience import Experience
 from train_cloud.export.learned import learned_in_bucket, learned_in_file, policy_of
 from train_cloud.export.output import counted, draft_of
 from train_cloud.object_store import ObjectStore, ObjectStoreError
+from train_cloud.open_store import open_store
 from train_cloud.run_config import ConfigError, RunConfig, load_run_config
 from train_cloud.run_folder.keys import run_prefix
 
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> ExitCode:
 
 
 def _objects(config: RunConfig) -> ObjectStore:
-    return ObjectStore(config.bucket, run_prefix(config.run_id))
+    return open_store(config.bucket, run_prefix(config.run_id))
 
 
 def _export_minari(config: RunConfig, folder: Path) -> None:

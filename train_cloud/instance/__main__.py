@@ -1,8 +1,8 @@
 """What the instance's units call: `python -m train_cloud.instance COMMAND --config FILE --folder DIR --run-folder DIR`.
 
 Each command does one thing and ends; the exit codes are runtime.exit_codes.ExitCode. `secrets` and `prepare`
-make an instance ready, `minute` does each minute's duties and `account` is the last look, `finished` and `checkpoint`
-follow events, `store-environment` serves the next instance.
+make an instance ready, `certificate` renews that of its name, `minute` does each minute's duties and `account` is the
+last look, `finished` and `checkpoint` follow events, `store-environment` serves the next instance.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pathlib import Path
 from runtime.boot_clock import boot_id, seconds_since_boot
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging, fields
+from train_cloud.instance.certificate import renew_certificate
 from train_cloud.instance.clients import ParameterError, aws_client
 from train_cloud.instance.config import Deployment, load_deployment
 from train_cloud.instance.endings import end_when_done
@@ -23,12 +24,13 @@ from train_cloud.instance.metadata import Metadata
 from train_cloud.instance.minute import DutyError, close_account, do_duties
 from train_cloud.instance.prepare import PrepareError, prepare
 from train_cloud.instance.secrets import fetch_secrets
-from train_cloud.object_store import ObjectStore, ObjectStoreError
+from train_cloud.object_store import ObjectStoreError
+from train_cloud.open_store import open_store
 from train_cloud.run_folder import files
 from train_cloud.settings import ConfigError
 from train_cloud.store import Store, StoreError
 
-COMMANDS = ("prepare", "secrets", "minute", "account", "finished", "checkpoint", "store-environment")
+COMMANDS = ("prepare", "secrets", "certificate", "minute", "account", "finished", "checkpoint", "store-environment")
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +66,8 @@ def _carry_out(arguments: argparse.Namespace, deployment: Deployment, patience: 
         case "secrets":
             ssm = aws_client("ssm", deployment.config.region)
             fetch_secrets(deployment.config, ssm, deployment.run_folder, patience)
+        case "certificate":
+            renew_certificate(deployment, aws_client("ssm", deployment.config.region), patience)
         case "minute":
             do_duties(deployment, Metadata(), boot_id(), seconds_since_boot(), patience)
         case "account":
@@ -73,7 +77,7 @@ def _carry_out(arguments: argparse.Namespace, deployment: Deployment, patience: 
         case "checkpoint":
             _ask_for_checkpoint(deployment)
         case "store-environment":
-            everything = ObjectStore(deployment.run.bucket, "")
+            everything = open_store(deployment.run.bucket, "")
             store_environment(everything, arguments.environment, arguments.key, patience)
 
 

@@ -32,10 +32,14 @@ def read_parameter(ssm: Any, name: str) -> str:
         raise _explained(error, "read", name) from error
 
 
-def write_parameter(ssm: Any, name: str, value: str, *, secret: bool) -> None:
-    """Replace the parameter's value. Raises ParameterError."""
+def write_parameter(ssm: Any, name: str, value: str, *, secret: bool, large: bool = False) -> None:
+    """Replace the parameter's value; a `large` one may have 8 KiB instead of 4, at 0.05 US dollars a month.
+
+    Raises ParameterError.
+    """
+    kind, tier = "SecureString" if secret else "String", {"Tier": "Intelligent-Tiering"} if large else {}
     try:
-        ssm.put_parameter(Name=name, Value=value, Type="SecureString" if secret else "String", Overwrite=True)
+        ssm.put_parameter(Name=name, Value=value, Type=kind, Overwrite=True, **tier)
     except (BotoCoreError, ClientError) as error:
         raise _explained(error, "write", name) from None
 

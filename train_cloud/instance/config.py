@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.run_config import Name, RunConfig, load_run_config
 from train_cloud.run_folder.files import RUN_CONFIG
 from train_cloud.run_folder.keys import run_prefix
@@ -21,6 +22,7 @@ from train_cloud.settings import load_settings
 
 Text = Annotated[str, Meta(min_length=1, max_length=512)]
 Parameter = Annotated[str, Meta(pattern=r"^/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*$", max_length=1011)]
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 Price = Annotated[float, Meta(ge=0, le=1000)]
 MIN_GUARD_HOURS = 0.5
 """The guard outside leaves an instance so long to end by itself, and to say why; as in terraform/locals.tf."""
@@ -60,6 +62,12 @@ class InstanceConfig(Limits, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     """SSM SecureString with the dashboard's token; None for a dashboard that makes its own."""
     tls_parameter: Parameter
     """SSM SecureString with the receiver's key and certificate in PEM; "unset" until an instance made them."""
+    certificate_parameter: Parameter | None = None
+    """SSM SecureString with the certificate of the run's `public_host`; None without one."""
+    route53_zone_id: Annotated[str, Meta(pattern=r"^[A-Z0-9]{1,32}$")] | None = None
+    """Zone in which the certificate's name is proven to be ours."""
+    acme_directory: Annotated[str, Meta(pattern=r"^https://", max_length=512)] = LETS_ENCRYPT
+    """Directory of the authority that the certificate comes from (RFC 8555)."""
     endpoint_parameter: Parameter
     """SSM String with the JSON by which a pairing finds the receiver."""
     limits_parameter: Parameter
@@ -79,9 +87,11 @@ class InstanceConfig(Limits, forbid_unknown_fields=True, kw_only=True, frozen=Tr
     """Spot price that is assumed when AWS tells none (US dollars an hour)."""
     guard_usd_per_hour: Annotated[float, Meta(gt=0, le=1000)]
     """The most that an hour may cost, all in (US dollars an hour): by it the guard outside reckons."""
-    tensorboard_host: Literal["127.0.0.1", "0.0.0.0"] = "127.0.0.1"
+    published_address: Literal["public-ipv4", "ipv6"] = "public-ipv4"
+    """Which of its addresses an instance publishes in endpoint_mode "ssm", by the metadata service's name for it."""
+    tensorboard_host: Literal["127.0.0.1", "0.0.0.0", "::"] = "127.0.0.1"
     """Address that TensorBoard listens on."""
-    dashboard_host: Literal["127.0.0.1", "0.0.0.0"] = "127.0.0.1"
+    dashboard_host: Literal["127.0.0.1", "0.0.0.0", "::"] = "127.0.0.1"
     """Address that the dashboard listens on."""
     dashboard_port: Annotated[int, Meta(ge=1, le=65_535)] = 8766
     """Port that the dashboard listens on."""
@@ -89,7 +99,12 @@ class InstanceConfig(Limits, forbid_unknown_fields=True, kw_only=True, frozen=Tr
 
 def load_instance_config(path: str | Path) -> InstanceConfig:
     """The settings in the JSON file at `path`. Raises ConfigError with a sentence."""
-    return load_settings(path, InstanceConfig, "The instance's configuration", "an instance.json")
+    config = load_settings(path, InstanceConfig, "The instance's configuration", "an instance.json")
+    if (config.certificate_parameter is None) != (config.route53_zone_id is None):
+        raise ConfigError(
+            f"{path}: only one of `certificate_parameter` and `route53_zone_id` is there: expected both, or neither."
+        )
+    return config
 
 
 @dataclass(frozen=True)
@@ -104,7 +119,7 @@ class Deployment:
     @cached_property
     def objects(self) -> ObjectStore:
         """The run's objects."""
-        return ObjectStore(self.run.bucket, run_prefix(self.run.run_id))
+        return open_store(self.run.bucket, run_prefix(self.run.run_id))
 
 
 def load_deployment(config: Path, folder: Path, run_folder: Path) -> Deployment:

@@ -19,8 +19,8 @@ CODE=$AC_OPT/code ENVIRONMENT=$AC_OPT/env
 PYTHON=$ENVIRONMENT/bin/python
 PYTORCH_CPU_INDEX=https://download.pytorch.org/whl/cpu
 GUARDS=(ac-spot-watch.service ac-drain.path ac-end.path ac-overdue.timer)
-SERVICES=(ac-farewell.service ac-receiver.service ac-training.service ac-tensorboard.service ac-dashboard.service ac-minute.timer ac-checkpoint.path
-  ac-token.path)
+SERVICES=(ac-farewell.service ac-receiver.service ac-training.service ac-driver.service ac-tensorboard.service ac-dashboard.service
+  ac-minute.timer ac-checkpoint.path ac-token.path ac-certificate.timer)
 
 install_units() {
   local units=$CODE/train_cloud/instance/units system=$AC_ROOT/etc/systemd/system

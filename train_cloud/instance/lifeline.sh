@@ -234,7 +234,7 @@ announce() { # TEXT: to the log and to the console, which EC2 keeps when the ins
 
 stop_services() { # in order (each unit's own limits hold), so that everything is saved; nothing may begin again
   timeout 10 systemctl stop ac-minute.timer ac-minute.service ac-token.path 2>/dev/null || true
-  timeout 70 systemctl stop ac-training.service ac-receiver.service ac-tensorboard.service ac-dashboard.service 2>/dev/null || true
+  timeout 70 systemctl stop ac-driver.service ac-training.service ac-receiver.service ac-tensorboard.service ac-dashboard.service 2>/dev/null || true
 }
 
 say_farewell() { # the ledger's last entry, by ac-farewell's stop

@@ -23,10 +23,10 @@ class Activity(NamedTuple):
     updates: int = 0
 
 
-def ask_receiver(port: int, tls_pem: Path, token_file: Path) -> Activity | None:
-    """The receiver's figures, asked on loopback; None when it is not there, or not well, which is no error."""
+def ask_receiver(port: int, shown_pem: Path, token_file: Path) -> Activity | None:
+    """Figures of the receiver that shows this certificate, asked on loopback; None without an answer, no error."""
     try:
-        pin = pin_of(tls_pem.read_bytes())
+        pin = pin_of(shown_pem.read_bytes())
         found = metrics(Pairing("127.0.0.1", port, token_file.read_text(encoding="ascii").strip(), pin))
         return Activity(int(found[BRIDGES]), int(found[STORED_STEPS]), int(found[UPDATES]))
     except (OSError, Unreachable, PinMismatch, ValueError, KeyError):

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 from msgspec.structs import asdict, replace
@@ -82,8 +83,8 @@ def take_limits(now: Minute) -> None:
 def decide_end(now: Minute) -> None:
     """Decide that the instance ends when the run's money or hours are spent or nobody uses it; note the look."""
     deployment, state = now.deployment, now.state
-    tls, token = deployment.folder / files.TLS, deployment.run_folder / files.TOKEN
-    activity = ask_receiver(deployment.run.listen_port, tls, token)
+    shown = Path(deployment.run.tls_certificate or deployment.folder / files.TLS)
+    activity = ask_receiver(deployment.run.listen_port, shown, deployment.run_folder / files.TOKEN)
     idle_s = idle_seconds(state, now.life_s, activity)
     totals = add_up(state.own, state.others, state.started)
     save_state(deployment.folder, deployment.run_folder, state)

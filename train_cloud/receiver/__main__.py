@@ -12,7 +12,10 @@ import os
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+from msgspec import structs
 
 from runtime.exit_codes import ExitCode
 from runtime.files import write_private
@@ -24,12 +27,14 @@ from train_cloud.bucket_probe import probe
 from train_cloud.environment import environment_of
 from train_cloud.log_shipping import ship_log
 from train_cloud.object_store import ObjectStore, ObjectStoreError, patiently
+from train_cloud.open_store import open_store
 from train_cloud.receiver.backup import Backup
 from train_cloud.receiver.restore import RestoreError, restore
 from train_cloud.receiver.server import Receiver
-from train_cloud.receiver.tls import load_identity
+from train_cloud.receiver.telemetry_files import FORMS, NoParquet, TelemetryFiles
+from train_cloud.receiver.tls import identity_of
 from train_cloud.run_config import MAX_DEMONSTRATIONS, ConfigError, RunConfig, load_run_config
-from train_cloud.run_folder.files import PAIRING, STORE, TOKEN_VARIABLE
+from train_cloud.run_folder.files import PAIRING, STORE, TELEMETRY, TOKEN_VARIABLE
 from train_cloud.run_folder.keys import run_prefix
 from train_cloud.run_folder.states import TrainerState
 from train_cloud.store import Store, StoreError, StoreFull
@@ -39,6 +44,7 @@ _log = logging.getLogger(__name__)
 
 _EXIT_CODES: dict[type[Exception], ExitCode] = {
     ConfigError: ExitCode.USAGE,
+    NoParquet: ExitCode.USAGE,
     RestoreError: ExitCode.REFUSED,
     ObjectStoreError: ExitCode.STORAGE,
     StoreFull: ExitCode.DISK_FULL,
@@ -54,6 +60,12 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True, help="the run's run.json")
     parser.add_argument("--folder", type=Path, required=True, help="where the store and the TLS identity live")
     parser.add_argument("--plain", action="store_true", help="ws:// without TLS; only when listening on loopback")
+    parser.add_argument(
+        "--show-telemetry", action="store_true", help="print what streaming bridges do, a few lines a second"
+    )
+    parser.add_argument(
+        "--write-telemetry", choices=FORMS, help="keep streamed telemetry in the folder; default: as run.json says"
+    )
     parser.add_argument("--log-format", choices=FORMATS, help="how the log speaks; default: words on a terminal only")
     arguments = parser.parse_args()
     configure_logging("receiver", format=arguments.log_format)
@@ -61,7 +73,9 @@ def main() -> int:
     try:
         config = load_run_config(arguments.config)
         ship_log(config, "receiver")
-        return _receive(config, arguments.folder, arguments.plain, stop)
+        if arguments.write_telemetry is not None:
+            config = structs.replace(config, write_telemetry=arguments.write_telemetry)
+        return _receive(config, arguments.folder, arguments.plain, arguments.show_telemetry, stop)
     except tuple(_EXIT_CODES) as error:
         _log.error(str(error))
         return next(code for kind, code in _EXIT_CODES.items() if isinstance(error, kind))
@@ -70,12 +84,14 @@ def main() -> int:
         return ExitCode.OK
 
 
-def _receive(config: RunConfig, folder: Path, plain: bool, stop: threading.Event) -> int:
+def _receive(config: RunConfig, folder: Path, plain: bool, show: bool, stop: threading.Event) -> int:
     if plain and not is_loopback(config.listen_host):
         raise ConfigError(
             f"--plain would send the token unencrypted through {config.listen_host}. Set listen_host to 127.0.0.1, "
             "or leave --plain out."
         )
+    if plain and config.tls_certificate is not None:
+        raise ConfigError("--plain and the field `tls_certificate` contradict each other: leave out one of them.")
     if is_loopback(config.public_host) and not is_loopback(config.listen_host):
         _log.warning(
             "no other PC can use the pairing string: it names this machine itself; set public_host in run.json to the "
@@ -85,13 +101,17 @@ def _receive(config: RunConfig, folder: Path, plain: bool, stop: threading.Event
     token = _read_token(config.public_host)
     folder.mkdir(parents=True, exist_ok=True)
     pairing_file = folder / PAIRING
+    # First: while this one cannot listen, the string of the one before leads nowhere.
     pairing_file.unlink(missing_ok=True)
-    objects = ObjectStore(config.bucket, run_prefix(config.run_id))
+    identity = None if plain else identity_of(config, folder)
+    objects = open_store(config.bucket, run_prefix(config.run_id))
     store = Store(folder / STORE, config.max_store_bytes)
     _make_ready(store, objects, config, stop)
-    identity = None if plain else load_identity(folder, config.public_host)
 
-    receiver = Receiver(config, store, token)
+    telemetry = None
+    if config.write_telemetry is not None:
+        telemetry = TelemetryFiles(folder / TELEMETRY, config.write_telemetry, config.max_telemetry_bytes)
+    receiver = Receiver(config, store, token, telemetry, partial(print, flush=True) if show else None)
     backup = Backup(store, objects, config.segment_seconds, receiver.safe)
 
     def on_listening(port: int) -> None:
@@ -133,9 +153,10 @@ def _make_ready(store: Store, objects: ObjectStore, config: RunConfig, stop: thr
     if not store.is_ready():
 
         def wait(seconds: float) -> bool:
-            notify.starting("trying the bucket: waiting for S3")
+            notify.starting("trying the bucket: waiting for it")
             return stop.wait(seconds)
 
+        patiently(objects.prepare, "making ready what keeps the run", wait)
         patiently(lambda: probe(objects), "trying what the bucket's server can do", wait)
         # The replay of a resumed run ends at its checkpoint, which lies behind what is stored, and demonstrations among
         # it, which the checkpoint holds, fill no place in it: some more are needed.

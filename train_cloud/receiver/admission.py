@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from experience.environment import Environment
+from experience.environment import Environment, racing
 from experience.spaces import Spaces, SpacesError
-from train_cloud.environment import bridge_options
+from train_cloud.environment import bridge_options, task_config
 from train_cloud.receiver.connection import PeerError, decode_message
 from train_cloud.run_config import RunConfig
 from wire.messages import CloseCode, ErrorCode, Hello, Role
@@ -26,20 +26,47 @@ def hello_in(frame: bytes | str, roles: Iterable[str]) -> Hello:
 
 
 def check_source(config: RunConfig, hello: Hello) -> None:
-    """PeerError when it is not by this bridge's role that the run gets its experience."""
+    """PeerError when it is not by this bridge's role that the run gets its experience.
+
+    A run that a driver in the cloud drives for takes what other bridges collect, too, above all what they demonstrate.
+    """
     chosen, text = config.environment, ""
     if chosen.source == "remote" and hello.role == Role.COLLECT:
         text = (
             f"This run steps {chosen.id} by itself, on a PC that serves it: start `ac-bridge serve-env --env "
             f'{chosen.id}` there, or give the run the `environment.source` "bridge" for bridges that drive.'
         )
-    elif chosen.source == "bridge" and hello.role == Role.SERVE_ENV:
+    elif chosen.source != "remote" and hello.role == Role.SERVE_ENV:
+        command = "cloud-drive" if chosen.source == "driver" else "drive"
         text = (
-            "This run steps no environment of a PC: bridges that drive send it experience. Start `ac-bridge drive`, or "
-            'give the run an `environment` with the id of yours and the `source` "remote".'
+            "This run steps no environment of a PC: bridges that drive send it experience. Start `ac-bridge "
+            f'{command}`, or give the run an `environment` with the id of yours and the `source` "remote".'
         )
     if text:
         raise PeerError(ErrorCode.UNKNOWN_ROLE, text, CloseCode.REFUSED)
+
+
+def check_driven(config: RunConfig, hello: Hello) -> None:
+    """PeerError when a bridge that streams is to be driven from here, and cannot be."""
+    if not hello.signature:
+        return
+    if config.environment.source != "driver":
+        raise PeerError(
+            ErrorCode.UNKNOWN_ROLE,
+            "This run has no driver in the cloud: start `ac-bridge drive`, which drives by weights that it is sent, or "
+            'give the run the `environment.source` "driver".',
+            CloseCode.REFUSED,
+        )
+    task = racing(task_config(config))
+    if hello.signature != task.signature:
+        raise PeerError(
+            ErrorCode.WRONG_SIGNATURE,
+            f"This run's task is another one than the bridge's. Start the bridge with `{bridge_options(config)}` "
+            f"(without --link) and the same version of the software. The run's task is {task.signature!r}; the bridge "
+            f"drives {hello.signature[:800]!r}.",
+            CloseCode.REFUSED,
+        )
+    _check_track(config, hello)
 
 
 def agreed(config: RunConfig, known: Environment | None, hello: Hello) -> Environment:
@@ -63,6 +90,11 @@ def agreed(config: RunConfig, known: Environment | None, hello: Hello) -> Enviro
             f"{'' if same_spaces else ' with other observations or actions'}.",
             CloseCode.REFUSED,
         )
+    _check_track(config, hello)
+    return run
+
+
+def _check_track(config: RunConfig, hello: Hello) -> None:
     if config.environment.track not in (None, hello.track):
         raise PeerError(
             ErrorCode.WRONG_SIGNATURE,
@@ -71,7 +103,6 @@ def agreed(config: RunConfig, known: Environment | None, hello: Hello) -> Enviro
             "the run's configuration.",
             CloseCode.REFUSED,
         )
-    return run
 
 
 def _mend(config: RunConfig) -> str:

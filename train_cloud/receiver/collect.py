@@ -4,7 +4,6 @@ A batch is acknowledged only after the writer said that it is committed. What is
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -13,15 +12,12 @@ import numpy as np
 
 from experience.batches import NOBODY
 from experience.codec import Batch, CodecError, Layout, encode_batch
-from racing.track import TrackError
-from racing.track_text import track_hash
-from runtime.logs import fields
+from train_cloud.receiver.announced import announced_lap
 from train_cloud.receiver.connection import MAX_TEXT, Connection, News, PeerError
-from train_cloud.receiver.plausible import check_plausible, shortest_lap_on
+from train_cloud.receiver.plausible import check_plausible
 from train_cloud.receiver.standings import Standings
 from train_cloud.receiver.writer import Job, Result, WriteOutcome
-from train_cloud.store import Store, StoreError, StreamState
-from train_cloud.track_table import put_track
+from train_cloud.store import Store, StreamState
 from wire.delivery import Inbox, Verdict
 from wire.messages import (
     Ack,
@@ -39,8 +35,6 @@ from wire.messages import (
 
 MAX_PENDING_BYTES: Final = 8 * 2**20
 """Bytes of a bridge's batches that may wait for the disk; beyond it nothing more is read from that bridge."""
-
-_log = logging.getLogger(__name__)
 
 
 class Collector:
@@ -95,7 +89,8 @@ class Collector:
                 self._standings.told(self.hello.stream, message, self._shortest_lap)
             case TrackAnnouncement(content=content) if not self._track_heard:
                 self._track_heard = True
-                await self._keep_track(content)
+                named, lap = self.hello.track, self._shortest_lap
+                self._shortest_lap = await announced_lap(self._store, named, content) or lap
 
     def done(self, result: Result) -> None:
         """The writer dealt with a batch of this bridge."""
@@ -119,24 +114,6 @@ class Collector:
             text = f"Batch {number} could not be stored: {result.text} "
             text += f"Send again from batch {self.stored + 1} in a while; keep the spool."
             self.connection.post(Error(ErrorCode.DISK_FULL, text[:MAX_TEXT]))
-
-    async def _keep_track(self, content: bytes) -> None:
-        """Keep the track that the bridge announced as Hello named it; PeerError for anything else."""
-        try:
-            self._shortest_lap = await asyncio.to_thread(self._put_track, content)
-        except TrackError as error:
-            raise PeerError(ErrorCode.BAD_MESSAGE, str(error), CloseCode.INVALID_DATA) from None
-        except StoreError as error:
-            # The next Welcome asks for it again.
-            _log.warning("a track cannot be kept", extra=fields(reason=error))
-
-    def _put_track(self, content: bytes) -> float:
-        """Keep the track and return the time of its shortest lap (s); long work, and so not for the loop."""
-        if (sha256 := track_hash(content)) != self.hello.track:
-            raise TrackError("The track that was announced is not the one that Hello named.")
-        lap = shortest_lap_on(content)
-        put_track(self._store, sha256, content)
-        return lap
 
     async def _take(self, number: int, blob: bytes) -> None:
         verdict = self._inbox.judge(number)

@@ -34,6 +34,7 @@ class News(IntEnum):
     ACK = 0
     FLOW_CONTROL = 1
     WEIGHTS = 2
+    CONTROLS = 3
 
 
 class PeerError(Exception):
@@ -53,10 +54,10 @@ class RateLimit:
         self._left = per_second * RATE_SECONDS
         self._at = time.monotonic()
 
-    async def wait(self) -> None:
-        """Return when one more message may be read."""
+    async def wait(self, count: int = 1) -> None:
+        """Return when one more message, or so many, may be read."""
         now = time.monotonic()
-        self._left = min(self._rate * RATE_SECONDS, self._left + (now - self._at) * self._rate) - 1.0
+        self._left = min(self._rate * RATE_SECONDS, self._left + (now - self._at) * self._rate) - count
         self._at = now
         if self._left < 0:
             await asyncio.sleep(-self._left / self._rate)

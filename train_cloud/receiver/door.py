@@ -5,6 +5,7 @@ address when that has its share, else of the address with the most. So whoever h
 when strangers dial without end: it needs a fraction of a second, and nobody else's place.
 """
 
+import asyncio
 import errno
 import logging
 import socket
@@ -51,7 +52,8 @@ class Door(socket.socket):
             if sys.platform != "win32":
                 self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
-                self.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                # All of this machine's addresses are those of IPv4, too.
+                self.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
             self.bind(address)
         except OSError:
             self.close()
@@ -121,3 +123,16 @@ def _file_limit() -> int:
     import resource
 
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """The door says once a minute that no file handle is free; asyncio would a hundred times a second, at length."""
+    if getattr(context.get("exception"), "errno", None) not in OUT_OF_FILES:
+        loop.default_exception_handler(context)
+
+
+def quiet_logger() -> logging.Logger:
+    """The websockets library's own log would let any stranger fill ours; what matters is logged here."""
+    logger = logging.getLogger("train_cloud.receiver.websocket")
+    logger.setLevel(logging.CRITICAL)
+    return logger

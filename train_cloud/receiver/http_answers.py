@@ -43,7 +43,8 @@ class Vitals:
         writer_busy: what the writer waits for, as the beginning of a sentence, and for how long, s; None when its
             thread has ended.
         backup_failing: how long the bucket has been failing, s.
-        bridges: how many bridges have said Hello, of the WebSockets that are open, the `connections`.
+        bridges: how many bridges have said Hello, of the WebSockets that are open, the `connections`; `own` of these
+            are of this machine's driver, and take no bridge's room.
         weights_version: version that bridges are sent; 0 before the first.
     """
 
@@ -51,6 +52,7 @@ class Vitals:
     backup_failing: Callable[[], float] = lambda: 0.0
     bridges: Callable[[], int] = lambda: 0
     connections: int = 0
+    own: int = 0
     weights_version: int = 0
     batches_stored: int = 0
     batches_refused: int = 0
@@ -58,6 +60,11 @@ class Vitals:
     store_full_at: float | None = None
     store_unreadable: bool = False
     draining: bool = False
+
+    def opened(self, count: int, own: bool) -> None:
+        """So many WebSockets more are open."""
+        self.connections += count
+        self.own += own * count
 
     def count(self, results: Iterable[Result]) -> None:
         """Count what became of batches."""
@@ -169,7 +176,7 @@ class HttpAnswers:
     def _no_room(self) -> HttpAnswer | None:
         if self._vitals.draining:
             why = "is going away"
-        elif self._vitals.connections >= self._max:
+        elif self._vitals.connections - self._vitals.own >= self._max:
             why = f"serves its {self._max} bridges already"
         else:
             return None

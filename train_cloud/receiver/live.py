@@ -26,6 +26,8 @@ AGAIN_SECONDS: Final = 2.0
 MOST_PER_SECOND: Final = 20
 """Messages of one bridge; what is more, in a second, is not looked at."""
 
+_SHOWN: Final = set(LiveCar.__struct_fields__) & set(Telemetry.__struct_fields__)
+
 _log = logging.getLogger(__name__)
 _Timed = tuple[float, float, float]
 """Unix time (s), place (m), gap (m)."""
@@ -79,7 +81,7 @@ class LiveCars:
         if plausible is None:
             return
         now = time.time()
-        numbers = {name: getattr(plausible, name) for name in plausible.__struct_fields__ if name != "off_tracks"}
+        numbers = {name: getattr(plausible, name) for name in _SHOWN}
         bridge.car = LiveCar(stream, bridge.hello.bridge, now, **numbers)
         bridge.spots.extend((now, *spot) for spot in plausible.off_tracks)
         self._changed = True

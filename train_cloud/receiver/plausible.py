@@ -68,7 +68,12 @@ def check_plausible(batch: Batch, newest_version: int, shortest_lap: float, grea
 
 
 def plausible_telemetry(told: Telemetry, shortest_lap: float) -> Telemetry | None:
-    """What of it can be on the track of this shortest lap (s); None for a place that no such track has."""
+    """What of it can be on the track of this shortest lap (s); None for a place that no such track has.
+
+    Who knows no place may be on any track.
+    """
+    if told.place is None or told.gap is None:
+        return msgspec.structs.replace(told, place=None, gap=None, off_tracks=())
     # A rounding is no other track.
     length = shortest_lap * FASTEST_MEAN_SPEED + 0.01
     if shortest_lap <= 0.0 or told.place > length:

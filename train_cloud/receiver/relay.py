@@ -289,17 +289,22 @@ class TrainerConnection(PromptConnection, ServerConnection):
     """The trainer's end."""
 
 
-async def listen_for_calls(relay: Relay, path: Path) -> Server:
-    """The trainer's listener at `path`; a socket that an earlier process left there is replaced."""
+def private_socket(path: Path) -> socket.socket:
+    """A listening socket's address at `path`; one that an earlier process left there is replaced."""
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with short_path(path) as short:
         listening.bind(short)
-        # Whatever the umask is: who can open it can step the environments of all PCs.
+        # Whatever the umask is: who can open it can step the environments of all PCs, and drive their cars.
         path.chmod(0o600)
+    return listening
+
+
+async def listen_for_calls(relay: Relay, path: Path) -> Server:
+    """The trainer's listener at `path`."""
     return await unix_serve(
         relay.serve_trainer,
-        sock=listening,
+        sock=private_socket(path),
         create_connection=TrainerConnection,
         subprotocols=[Subprotocol(PROTOCOL)],
         compression=None,

@@ -91,7 +91,7 @@ class _Bucket:
         return decode_segment(data, key)
 
     def _wait(self, seconds: float) -> bool:
-        notify.starting("restoring: waiting for S3")
+        notify.starting("restoring: waiting for the bucket")
         return self._stop.wait(seconds)
 
 

@@ -11,10 +11,10 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -26,21 +26,24 @@ from runtime.progress import Progress
 from train_cloud import notify
 from train_cloud.environment import environment_of
 from train_cloud.receiver.admission import agreed, check_alone, check_source, hello_in
+from train_cloud.receiver.announced import KnownLaps
 from train_cloud.receiver.auth import Gate
 from train_cloud.receiver.collect import Collector
 from train_cloud.receiver.connection import Connection, News, PeerError, RateLimit
-from train_cloud.receiver.door import OUT_OF_FILES, Door
+from train_cloud.receiver.door import Door, on_loop_error, quiet_logger
+from train_cloud.receiver.driver_relay import DriverRelay, listen_for_driver
 from train_cloud.receiver.http_answers import WRITER_BUSY_SECONDS, HttpAnswers, Vitals, address_of
 from train_cloud.receiver.intake import BoundedConnection, Memory
-from train_cloud.receiver.plausible import greatest_reward, shortest_lap_on
+from train_cloud.receiver.plausible import greatest_reward
 from train_cloud.receiver.relay import Relay, listen_for_calls
 from train_cloud.receiver.standings import Standings
+from train_cloud.receiver.stream import Streams
+from train_cloud.receiver.telemetry_files import TelemetryFiles
 from train_cloud.receiver.writer import Result, Writer
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.files import CALLS, WARNING
 from train_cloud.run_folder.states import TrainerState
 from train_cloud.store import Store, StoreError, StreamState, WeightsRow
-from train_cloud.track_table import track
 from wire.frames import encode_frame, encode_text
 from wire.messages import (
     MAX_HELLO_FRAME_BYTES,
@@ -62,8 +65,6 @@ SILENCE_SECONDS: Final = 15.0
 WEIGHTS_POLL_SECONDS: Final = 0.05
 FLOW_CONTROL_SECONDS: Final = 0.2
 ALIVE_SECONDS: Final = 1.0
-LAPS_KNOWN: Final = 1000
-"""Tracks whose shortest lap is remembered, so that a Hello needs no look at a track's text."""
 FINAL_BACKUP_SECONDS: Final = 20.0
 """The uploads at the end, all of them, may take this long."""
 
@@ -71,20 +72,30 @@ _log = logging.getLogger(__name__)
 
 
 class Receiver:
-    """Serves the bridges of one run from `store`, which must be ready."""
+    """Serves the bridges of one run from `store`, which must be ready.
 
-    def __init__(self, config: RunConfig, store: Store, token: str) -> None:
+    Where streamed telemetry is written, it goes to `telemetry`; where it is shown, `show` takes the lines.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        store: Store,
+        token: str,
+        telemetry: TelemetryFiles | None = None,
+        show: Callable[[str], None] | None = None,
+    ) -> None:
         self.config, self.store = config, store
         self.environment = environment_of(config, store.first_spaces())
         """What the run is trained in; None until the first bridge says what a Gymnasium environment's spaces are."""
         self.crashed = False
-        self._roles: Mapping[str, Callable[[Connection, Hello], Awaitable[None]]] = {
+        self._roles: dict[str, Callable[[Connection, Hello], Awaitable[None]]] = {
             Role.COLLECT: self._collect,
             Role.SERVE_ENV: self._serve_env,
         }
         self._collectors: dict[str, Collector] = {}
         self._relay = Relay()
-        self._laps: dict[str, float] = {}
+        self._laps = KnownLaps(store)
         self._weights: WeightsRow | None = None
         self._frames: dict[bool, bytes] = {}
         self._flow = FlowControl(0, 0, config.max_lead_steps)
@@ -92,8 +103,15 @@ class Receiver:
         self._memory = Memory()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._writer = Writer(store, partial(self._call, self._written), self._on_crash)
-        self._vitals = Vitals(self._writer.busy, bridges=lambda: len(self._collectors) + len(self._relay.served))
+        self._vitals = Vitals(
+            self._writer.busy,
+            bridges=lambda: len(self._collectors) + len(self._relay.served) + len(self.streams),
+        )
         self._standings = Standings(store, self._vitals.problem)
+        self.streams = Streams(config, store, self._standings, self._laps.shortest, telemetry, show)
+        self._roles[Role.STREAM] = self.streams.serve
+        self._drivers = DriverRelay(self.streams.post)
+        self.streams.subscribe(self._drivers)
         self._http = HttpAnswers(Gate(token), store, self._vitals, config.max_bridges)
         self._stop = threading.Event()
 
@@ -121,16 +139,6 @@ class Receiver:
     def _newest_version(self) -> int:
         return 0 if self._weights is None else self._weights.version
 
-    def _shortest_lap(self, track_hash: str | None) -> float | None:
-        """Seconds that a lap takes at least; None on a track that is not known."""
-        if track_hash is None or track_hash in self._laps:
-            return self._laps.get(track_hash or "")
-        if (text := track(self.store, track_hash)) is None:
-            return None
-        if len(self._laps) >= LAPS_KNOWN:
-            self._laps.clear()
-        return self._laps.setdefault(track_hash, shortest_lap_on(text))
-
     def _written(self, results: list[Result], positions: dict[str, int]) -> None:
         self._vitals.count(results)
         for stream, through in positions.items():
@@ -157,13 +165,15 @@ class Receiver:
         says for how long (s) the bucket has been failing. Raises OSError when the address cannot be had.
         """
         self._stop, self._loop, self._vitals.backup_failing = stop, asyncio.get_running_loop(), backup_failing
+        folder = self.store.path.parent
         # That of an earlier life says nothing of this one.
-        (self.store.path.parent / WARNING).unlink(missing_ok=True)
+        (folder / WARNING).unlink(missing_ok=True)
         self._poll_store()
         self._writer.start()
-        keeping = asyncio.create_task(self._standings.keep())
         door = Door(self.config.listen_host, self.config.listen_port, self.config.max_bridges)
-        self._loop.set_exception_handler(_on_loop_error)
+        keeping = asyncio.gather(self._standings.keep(), self.streams.keep(self._on_crash))
+        self._loop.set_exception_handler(on_loop_error)
+        local = partial(BoundedConnection, memory=self._memory)
         server = await serve(
             partial(self._serve_one, door),
             sock=door,
@@ -177,17 +187,19 @@ class Receiver:
             ping_interval=None,
             close_timeout=2.0,
             server_header=None,
-            create_connection=partial(BoundedConnection, memory=self._memory),  # type: ignore[arg-type]  # only called
-            logger=_quiet_logger(),
+            create_connection=local,  # type: ignore[arg-type]  # only called
+            logger=quiet_logger(),
         )
-        calls = await listen_for_calls(self._relay, self.store.path.parent / CALLS)
+        calls = await listen_for_calls(self._relay, folder / CALLS)
+        drivers = await listen_for_driver(self._drivers, partial(self._serve_one, None), folder, local)
         try:
             on_listening(server.sockets[0].getsockname()[1])
             with Progress("receiving") as progress:
                 await self._push(progress)
         finally:
             self._relay.end()
-            calls.close()
+            for listener in (calls, *drivers):
+                listener.close()
             all_safe = await self._end(server, flush)
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
@@ -202,11 +214,13 @@ class Receiver:
         for collector in self._collectors.values():
             collector.connection.post(Drain("The instance is going away; keep driving, keep the spool, dial again."))
         self._relay.drain("The instance is going away; dial again.")
+        self.streams.drain("The instance is going away; dial again.")
         # The bridges stay while segments go up: what becomes safe now, they need not send again.
         all_safe = await asyncio.to_thread(flush, FINAL_BACKUP_SECONDS)
         for collector in list(self._collectors.values()):
             collector.connection.close(CloseCode.GOING_AWAY, "draining")
         self._relay.close()
+        self.streams.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(5.0):
                 while self._vitals.connections:
@@ -253,6 +267,7 @@ class Receiver:
             for collector in self._collectors.values():
                 collector.connection.post(Drain(warning))
             self._relay.drain(warning)
+            self.streams.drain(warning)
         self._warning = warning
 
     def _poll_store(self) -> bool:
@@ -274,10 +289,11 @@ class Receiver:
         changed, self._flow = flow != self._flow, flow
         return changed
 
-    async def _serve_one(self, door: Door, socket: ServerConnection) -> None:
-        self._vitals.connections += 1
+    async def _serve_one(self, door: Door | None, socket: ServerConnection) -> None:
+        if door is not None:
+            door.let_in(socket.transport.get_extra_info("socket").fileno())
+        self._vitals.opened(1, own=door is None)
         assert isinstance(socket, BoundedConnection)
-        door.let_in(socket.transport.get_extra_info("socket").fileno())
         socket.begin()
         watch = asyncio.create_task(socket.watch(SILENCE_SECONDS))
         try:
@@ -289,7 +305,7 @@ class Receiver:
             await socket.close(1011, "internal error")
         finally:
             watch.cancel()
-            self._vitals.connections -= 1
+            self._vitals.opened(-1, own=door is None)
             socket.end()
             if socket.let_go_for is not None:
                 _log.warning("let a peer go", extra=fields(peer=address_of(socket), reason=socket.let_go_for))
@@ -322,7 +338,7 @@ class Receiver:
     def _admit(self, hello: Hello) -> tuple[Environment, float | None, StreamState]:
         """What bridge and run share, the shortest lap on its track, and where its stream stands; not for the loop."""
         run = agreed(self.config, self.environment, hello)
-        lap = self._shortest_lap(hello.track)
+        lap = self._laps.shortest(hello.track)
         return run, lap, self.store.register_stream(hello.stream, hello.bridge, hello.signature, hello.spaces)
 
     async def _collect(self, connection: Connection, hello: Hello) -> None:
@@ -333,6 +349,7 @@ class Receiver:
         except StoreError as error:
             text = f"The stream cannot be begun. {error}"
             raise PeerError(ErrorCode.DISK_FULL, text, CloseCode.TRY_AGAIN_LATER) from None
+        self._standings.joined(hello)
         self.environment = run
         connection.socket.protocol.max_message_size = MAX_UP_FRAME_BYTES
         collector = Collector(
@@ -357,7 +374,6 @@ class Receiver:
                 takes_telemetry=hello.track is not None,
             )
         )
-        self._standings.joined(hello)
         if self._weights is not None and self._weights.version != hello.weights_version:
             connection.tell_frame(News.WEIGHTS, self.encoded_weights)
         _log.info(
@@ -382,16 +398,3 @@ class Receiver:
                 "bridge disconnected",
                 extra=fields(bridge=hello.bridge, stream=hello.stream, code=connection.socket.close_code),
             )
-
-
-def _on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """The door says once a minute that no file handle is free; asyncio would a hundred times a second, at length."""
-    if getattr(context.get("exception"), "errno", None) not in OUT_OF_FILES:
-        loop.default_exception_handler(context)
-
-
-def _quiet_logger() -> logging.Logger:
-    """The websockets library's own log would let any stranger fill ours; what matters is logged here."""
-    logger = logging.getLogger("train_cloud.receiver.websocket")
-    logger.setLevel(logging.CRITICAL)
-    return logger

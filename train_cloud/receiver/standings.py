@@ -17,11 +17,12 @@ import msgspec
 from runtime.logs import fields
 from train_cloud.bridge_table import BridgeStanding, nobody_is_connected, put_standings
 from train_cloud.history_table import put_beat
+from train_cloud.receiver.connection import PeerError
 from train_cloud.receiver.live import LiveCars
 from train_cloud.run_folder.files import LIVE
 from train_cloud.spot_table import Spot, put_spots, spots
 from train_cloud.store import Store, StoreError
-from wire.messages import Hello, Report, Telemetry
+from wire.messages import CloseCode, ErrorCode, Hello, Report, Role, Telemetry
 
 WRITE_SECONDS: Final = 1.0
 PROCESS: Final = "receiver"
@@ -43,10 +44,15 @@ class Standings:
         self._failing = False
 
     def joined(self, hello: Hello) -> None:
-        """A bridge was welcomed."""
+        """A bridge is to be welcomed; PeerError where one of another role has its stream id and is connected."""
+        known = self._known.get(hello.stream)
+        if known is not None and known.connected and known.role != hello.role:
+            taken = f"The stream id of {hello.bridge!r} is in use by {known.bridge!r}, which is here as {known.role!r}."
+            text = f"{taken} End that one, or give this one a stream id of its own."
+            raise PeerError(ErrorCode.DUPLICATE_BRIDGE, text, CloseCode.TRY_AGAIN_LATER)
         self._live.joined(hello)
         who = (hello.stream, hello.bridge, hello.role, hello.software)
-        alone = hello.real_time and hello.cars == 1
+        alone = hello.role == Role.COLLECT and hello.real_time and hello.cars == 1
         self._note(BridgeStanding(*who, True, time.time(), hello.weights_version, real_time=alone))
 
     def reported(self, stream: str, report: Report) -> None:

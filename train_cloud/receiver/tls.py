@@ -1,7 +1,8 @@
-"""The receiver's certificate: self-signed, made once, pinned by its SHA-256 in the pairing string.
+"""The receiver's certificate: self-signed, made once, pinned by its SHA-256 in the pairing string; or a user's own.
 
 Key and certificate live in the instance's folder, readable by their owner alone. Nobody has to trust the names in the
-certificate: the pin is what a bridge checks.
+certificate: the pin is what a bridge checks. One that an authority gave a name (train_cloud.named_certificate) has no
+pin, since it is renewed.
 """
 
 import datetime
@@ -16,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from runtime.files import write_private
+from train_cloud.named_certificate import NamedCertificate, server_context
+from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.files import TLS
 from wire.pairing import certificate_pin, is_loopback
 
@@ -24,10 +27,19 @@ YEARS_VALID = 20
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A TLS context for the server and the pin of its certificate (SHA-256 of the DER form, hex)."""
+    """A TLS context for the server and the pin of its certificate (SHA-256 of the DER form, hex), if it is pinned."""
 
     context: ssl.SSLContext
-    pin: str
+    pin: str | None
+
+
+def identity_of(config: RunConfig, folder: Path) -> Identity:
+    """What the run's configuration names, else what `load_identity` has. Raises ConfigError, OSError, ssl.SSLError."""
+    if config.tls_certificate is None or config.tls_key is None:
+        return load_identity(folder, config.public_host)
+    named = NamedCertificate(Path(config.tls_certificate), Path(config.tls_key), config.public_host)
+    named.keep_looking()
+    return Identity(named.context, None)
 
 
 def load_identity(folder: Path, host: str) -> Identity:
@@ -35,10 +47,7 @@ def load_identity(folder: Path, host: str) -> Identity:
     file = folder / TLS
     if not file.exists():
         write_private(file, new_pem(host))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(file)
-    return Identity(context, pin_of(file.read_bytes()))
+    return Identity(server_context(file), pin_of(file.read_bytes()))
 
 
 def pin_of(pem: bytes) -> str:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from runtime.exit_codes import ExitCode
 from runtime.logs import configure_logging, fields
-from train_cloud.object_store import ObjectStore, ObjectStoreError
+from train_cloud.object_store import ObjectStoreError
+from train_cloud.open_store import open_store
 from train_cloud.run_config import ConfigError, load_run_config
 from train_cloud.run_folder.keys import REPORT, run_prefix
 
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> ExitCode:
     from train_cloud.report.making import PAGE, make_report
 
     try:
-        objects = ObjectStore(config.bucket, run_prefix(config.run_id))
+        objects = open_store(config.bucket, run_prefix(config.run_id))
         within = float("inf") if options.seconds is None else REFERENCE_SHARE * options.seconds
         for file in make_report(config, objects, options.output, within):
             if options.upload:

@@ -13,6 +13,7 @@ from train_cloud.history_document import HistoryDocument, decode_history
 from train_cloud.history_table import Point
 from train_cloud.instance.ledger import Life, read_lives, read_started
 from train_cloud.object_store import ObjectStore, ObjectStoreError
+from train_cloud.open_store import open_store
 from train_cloud.run_config import ConfigError, RunConfig, parse_run_config
 from train_cloud.run_folder.keys import (
     BEST,
@@ -186,7 +187,7 @@ def _ledger(facts: Facts, objects: ObjectStore) -> None:
 def _codes(config: RunConfig) -> list[str]:
     """Hashes of the versions of the code that the bucket holds for instances; none where they may not be listed."""
     try:
-        keys = ObjectStore(config.bucket, "").list(CODE)
+        keys = open_store(config.bucket, "").list(CODE)
     except ObjectStoreError:
         return []
     ends = f"/{CODE_MANIFEST}"

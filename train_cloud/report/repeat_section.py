@@ -14,7 +14,10 @@ from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.keys import CODE
 
 _GENERATED = re.compile(r"seed:\d{1,12}(:\d{1,6}(\.\d+)?)?")
-_PLACES = ("run_id", "bucket", "listen_host", "listen_port", "public_host", "wandb_project", "wandb_entity")
+_PLACES = (
+    *("run_id", "bucket", "listen_host", "listen_port", "public_host"),
+    *("tls_certificate", "tls_key", "wandb_project", "wandb_entity"),
+)
 """Settings that do not decide what is learned."""
 
 
@@ -57,7 +60,7 @@ def repeat_section(facts: Facts, report_code: str | None) -> list[Markup | None]
         ("Versions", packages or "not known: metrics.json names none"),
         ("Seed", str(facts.config.seed)),
         ("Track", track if facts.racing else None),
-        ("Kept in", f"s3://{facts.config.bucket.name}/runs/{facts.config.run_id}/"),
+        ("Kept in", f"{facts.config.bucket.place}/runs/{facts.config.run_id}/"),
     )
     again = (
         "Learning is repeatable where the experience is: simulated cars and a link of other speed bring their steps in "

@@ -20,12 +20,24 @@ INSTANCE_CONFIG: Final = "instance.json"
 STORE: Final = "store.db"
 TLS: Final = "tls.pem"
 """The receiver's key and certificate; a secret."""
+CERTIFICATE: Final = "certificate.pem"
+"""That of the run's name with its chain, where there is one; new ones take its place while the receiver runs."""
+CERTIFICATE_KEY: Final = "certificate_key.pem"
+"""Its key; a secret, of which the dashboard's group may know."""
 PAIRING: Final = "pairing.txt"
 """The pairing string, there while the receiver listens; a secret."""
 CALLS: Final = "calls.sock"
 """Where the receiver takes the trainer's calls of environments on PCs, while it listens."""
+DRIVER: Final = "driver.sock"
+"""Where the receiver meets the driver of PCs' cars, while it listens."""
+DRIVER_LOCK: Final = "driver.lock"
+"""Held by that driver while it lives: two would take each other's place for ever."""
+EXPERIENCE: Final = "experience.sock"
+"""Where it takes what that driver makes of it, as a bridge's."""
 LIVE: Final = "live.json"
 """Where the cars are now, while the receiver hears it from their bridges."""
+TELEMETRY: Final = "telemetry"
+"""Folder of what streaming bridges tell, where it is written."""
 DASHBOARD_URL: Final = "dashboard_url"
 """Where the dashboard listens, while it does: an address without any secret."""
 TENSORBOARD: Final = "tensorboard"
@@ -56,7 +68,25 @@ LOOKED: Final = "looked"
 FOLDERS: Final = {
     ETC: (RUN_CONFIG, INSTANCE_CONFIG, "boot.env", "units.env"),
     RUN: (TOKEN, DASHBOARD_TOKEN, WANDB_KEY, NOTICE, REBALANCE, ENDING, LOOKED, BUDGET, "launched", "end.lock"),
-    VAR: (RUN_CONFIG, STORE, TLS, PAIRING, CALLS, LIVE, TENSORBOARD, BUDGET, WARNING, CURSOR, BOOT_STEPS),
+    VAR: (
+        RUN_CONFIG,
+        STORE,
+        TLS,
+        CERTIFICATE,
+        CERTIFICATE_KEY,
+        PAIRING,
+        CALLS,
+        DRIVER,
+        DRIVER_LOCK,
+        EXPERIENCE,
+        LIVE,
+        TELEMETRY,
+        TENSORBOARD,
+        BUDGET,
+        WARNING,
+        CURSOR,
+        BOOT_STEPS,
+    ),
     OPT: ("code", "code.new", "env", "MANIFEST", "requirements.txt"),
     LIBRARY: ("boot.sh", LIFELINE),
 }

@@ -26,6 +26,7 @@ from train_cloud import notify
 from train_cloud.bucket_probe import probe
 from train_cloud.environment import environment_of
 from train_cloud.object_store import PATIENCE_SECONDS, ObjectStore, ObjectStoreError, patiently
+from train_cloud.open_store import open_store
 from train_cloud.run_config import ConfigError, RunConfig
 from train_cloud.run_folder.done import is_done
 from train_cloud.run_folder.files import CALLS, RUN_CONFIG, STORE
@@ -73,7 +74,7 @@ def train_run(config: RunConfig, folder: Path, stop: threading.Event, run_file: 
     torch.set_num_threads(config.trainer_threads or max(1, (os.cpu_count() or 1) - 1))
     try:
         check_device(config.device)
-        objects = ObjectStore(config.bucket, run_prefix(config.run_id))
+        objects = open_store(config.bucket, run_prefix(config.run_id))
         finished = _patiently(lambda: objects.find(DONE), "asking whether the run is done", stop)
         if is_done(finished, config.total_timesteps):
             _log.info("this run is done already: nothing to train", extra=fields(run_id=config.run_id))
@@ -196,7 +197,7 @@ def _patiently(
     """The call's answer, waited for with the patience of the house; systemd is told so, and who watches, by `alive`."""
 
     def wait(seconds: float) -> bool:
-        notify.starting(f"{doing}: waiting for S3")
+        notify.starting(f"{doing}: waiting for the bucket")
         alive()
         return stop.wait(seconds)
 

@@ -51,3 +51,15 @@ mock_resource "aws_eip" {
     arn           = "arn:aws:ec2:us-east-1:123456789012:elastic-ip/eipalloc-0123456789abcdef0"
   }
 }
+
+mock_resource "aws_vpc" {
+  override_during = plan
+  defaults        = { ipv6_cidr_block = "2600:1f18:aaaa:bb00::/56" }
+}
+
+mock_data "aws_route53_zone" {
+  defaults = {
+    name         = "example.org"
+    private_zone = false
+  }
+}

@@ -53,7 +53,7 @@ class Learned:
 
 def learned(folder: Path, s3: MotoS3, in_game: bool) -> Learned:
     """Drive STEPS steps with PCS cars while a trainer learns from them, and on until it shows, up to MOST_STEPS."""
-    settings = msgspec.to_builtins(demo_settings.demo_run(s3.endpoint_url))
+    settings = msgspec.to_builtins(demo_settings.demo_run(s3.bucket))
     for name in ("run_id", "bucket"):
         del settings[name]
     settings |= {"learning_starts": 500, "updates_per_step": UPDATES_PER_STEP, "max_lead_steps": 200}

@@ -10,7 +10,15 @@ import pytest
 from bridge.assetto_corsa import car
 from bridge.assetto_corsa.car import AssettoCorsaCar, command_of
 from bridge.assetto_corsa.controls import safety
-from bridge.assetto_corsa.controls.controls import GENTLE_BRAKE, Backend, Button, Command, ControlShaping
+from bridge.assetto_corsa.controls.controls import (
+    GENTLE_BRAKE,
+    NEUTRAL,
+    RELEASED,
+    Backend,
+    Button,
+    Command,
+    ControlShaping,
+)
 from bridge.assetto_corsa.controls.csp import CustomAI
 from bridge.assetto_corsa.controls.safety import SafetyGate, Tolerance
 from bridge.assetto_corsa.controls.supervisor import GuardLost
@@ -21,6 +29,9 @@ from bridge.assetto_corsa.session import GameSession
 from bridge.assetto_corsa.starts.reset import FreshStart, Limits, sight_of
 from bridge.driving.drive import CannotDrive
 from bridge.driving.game_driver import GameDriver
+from bridge.stream.chunks import Chunks
+from bridge.stream.driven import ChunkDriver, SeenStates
+from bridge.stream.frames import FrameMaker
 from experience import environment
 from experience.batches import NOBODY
 from racing.car import Controls
@@ -231,6 +242,46 @@ def test_no_start_is_tried_while_somebody_steers(game: FakeGame) -> None:
     wait_until(lambda: "somebody steers" in (driven.drive() or ""), "the human to be seen", 10.0, 0.001)
 
     assert driven.started == 0
+    driven.car.close()
+
+
+class Told(VJoy):
+    """Controls that remember what they were told last."""
+
+    last: Command | None = None
+
+    def apply(self, steer: float, throttle: float, brake: float) -> None:
+        self.last = Command(steer, throttle, brake)
+        super().apply(steer, throttle, brake)
+
+    def neutral(self) -> None:
+        self.last = NEUTRAL
+        super().neutral()
+
+
+@pytest.mark.slow
+def test_a_human_is_not_braked_while_the_link_to_a_driver_in_the_cloud_is_down(game: FakeGame) -> None:
+    controls = Told(lambda: WiredJoystick(game))
+    driven = Driven(controls, Tolerance())
+    chunks = Chunks(1.0 / CONFIG.control_hz)
+    track = Track.generate(7)
+    rest = driven.driver.rest
+    afar = ChunkDriver(
+        driven.driver, SeenStates(chunks), chunks, FrameMaker(track), lambda _: None, linked=lambda: False, rest=rest
+    )
+    assert afar.waits_for() == "the receiver"
+    assert controls.last == NEUTRAL
+
+    game.tell("human", steer=-0.8, gas=0.2, wins=True)
+    wait_until(lambda: afar.waits_for() is not None and driven.car.human_drives, "the human to be seen", 10.0, 0.001)
+    for _ in range(20):
+        assert afar.waits_for() == "the receiver"
+        assert controls.last == RELEASED
+
+    game.tell("human", wins=False)
+    wait_until(
+        lambda: afar.waits_for() is not None and controls.last == NEUTRAL, "the wheel to be given back", 30.0, 0.001
+    )
     driven.car.close()
 
 

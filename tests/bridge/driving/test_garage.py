@@ -10,6 +10,10 @@ from bridge.assetto_corsa.controls.csp import CustomAI
 from bridge.assetto_corsa.session import GameSettings
 from bridge.driving.garage import Settings, SettingsError, assembled_drive
 from bridge.spool import Spool
+from experience.environment import racing
+from experience.policy_driver import PolicyDriver
+from racing.delayed_car import DelayedCar
+from racing.link_model import LinkModel, link_text
 from racing.track import Track
 from runtime.exit_codes import ExitCode
 from tests.support.fake_game import FakeGame
@@ -112,3 +116,18 @@ def test_a_bridge_that_cannot_collect_leaves_the_game_to_who_drives_it(
         assert driver.ours
         driver.close()
     assert "spool" in str(error)
+
+
+def test_a_link_makes_the_cars_obey_late_and_binds_the_spool_to_it(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "link.json"
+    late = replace(settings, link=file)
+    assert "cannot be read" in str(refusal(late))
+    link = LinkModel((0.1, 0.1))
+    file.write_text(link_text(link), encoding="utf-8")
+    with assembled_drive(NOBODY, late, threading.Event()) as drive:
+        assert isinstance(drive.driver, PolicyDriver)
+        assert isinstance(drive.driver._driving.car, DelayedCar)
+        drive.link.close(0.0)
+        drive.recorder.close()
+    with Spool(settings.spool, settings.spool_limit_bytes) as spool:
+        assert spool.signature == racing(link=link).signature != racing().signature

@@ -10,9 +10,9 @@ from bridge.link.phases import IllegalMove, Phase
 from bridge.link.refusal import Refused
 from bridge.spool import SpooledBatch, SpoolPosition
 from racing.policy_file import to_judge
-from tests.support.links import INTRODUCTION
+from tests.support.links import ENVIRONMENT, INTRODUCTION
 from tests.support.policies import as_update, policy_file, weights_update
-from wire.messages import Ack, DownMessage, Drain, Error, ErrorCode, FlowControl, Pong, Welcome
+from wire.messages import Ack, DownMessage, Drain, Error, ErrorCode, FlowControl, Pong, TransitionBatch, Welcome
 
 STEPS = 10
 """Of each batch here."""
@@ -38,6 +38,7 @@ def sent(exchange: Exchange, now: float = 0.0) -> list[int]:
     """Send all that may be sent; returns the numbers."""
     numbers = []
     while (batch := exchange.next_batch(now)) is not None:
+        assert isinstance(batch, TransitionBatch)
         assert batch.blob[:4] == batch.number.to_bytes(4, "big")
         numbers.append(batch.number)
     return numbers
@@ -151,7 +152,7 @@ MESSAGES: dict[str, tuple[DownMessage, tuple[Outcome, Outcome, Outcome, Outcome]
     "ack of more safe than stored": (Ack(SAFE, SAFE + 1), (Phase.OUTLIVED,) * 4),
     "pace": (FlowControl(1, 2, 3), (STAYS,) * 4),
     "pong": (Pong(0.0), (STAYS,) * 4),
-    "weights": (weights_update(INTRODUCTION.environment.signature, 1), (STAYS,) * 4),
+    "weights": (weights_update(ENVIRONMENT.signature, 1), (STAYS,) * 4),
     "drain": (Drain("spot notice"), (STAYS,) * 4),
     "disk full": (FULL, (OVER, OVER, Phase.PAUSED, STAYS)),
     "out of order": (Error(ErrorCode.OUT_OF_ORDER, ""), (OVER, OVER, Phase.PAUSED, STAYS)),
@@ -320,7 +321,7 @@ def test_what_an_earlier_process_sent_is_counted_once_the_spool_was_read() -> No
 
 
 def test_what_comes_to_be_judged_takes_no_place_of_the_policy_that_explores() -> None:
-    exchange, signature = linked(), INTRODUCTION.environment.signature
+    exchange, signature = linked(), ENVIRONMENT.signature
     plain = policy_file(signature, 1, 3, 2)
     for blob, version in ((plain, 1), (to_judge(plain, 2), 2)):
         exchange.hear(as_update(blob, version), 0.0)

@@ -45,6 +45,7 @@ class Story:
 
     def send(self) -> None:
         if (batch := self.exchange.next_batch(self.now)) is not None:
+            assert isinstance(batch, TransitionBatch)
             self.up.append(batch)
 
     def arrive(self) -> None:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -51,6 +52,7 @@ def test_the_first_car_is_shown_as_it_is() -> None:
     assert told is not None
     at = TRACK.project(state.position)
     assert told.place == pytest.approx(at.s[0])
+    assert told.place is not None
     assert 300.0 < told.place < 500.0
     assert told.gap == pytest.approx(at.gap[0])
     assert told.speed == pytest.approx(np.hypot(*state.velocity[0]))
@@ -159,3 +161,13 @@ def test_what_cannot_be_shown_costs_only_the_picture(caplog: pytest.LogCaptureFi
     drive.step()
     assert shown.news() is None
     assert caplog.text.count("cannot be shown any more") == 1
+
+
+def test_a_receiver_from_before_streams_can_read_what_is_told_of_an_unclean_lap() -> None:
+    drive = Drive(np.array([300.0]))
+    drive.step()
+    unclean = drive.moment._replace(memory=replace(drive.moment.memory, lap_clean=np.zeros(1, np.bool_)))
+    told = telemetry_of(unclean, None, [])
+    assert told is not None
+    known = {"type", "place", "gap", "speed", "gear", "throttle", "brake", "steer", "laps", "lap_time", "delta"}
+    assert set(msgspec.to_builtins(told)) <= known | {"off_tracks"}

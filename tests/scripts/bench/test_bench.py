@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[3]
 def test_every_benchmark_of_the_folder_is_run_and_prints_its_setting() -> None:
     tables = {file.stem: file for file in (ROOT / "scripts" / "bench").glob("[!_]*.py")}
     helpers = (
+        "chunks_drive",
         "dashboard_run",
         "hostile",
         "processes",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from runtime.exit_codes import ExitCode
 from scripts.cloud.start import start
 from scripts.cloud.stop import stop
 from tests.support.operated import NAME, RUN_ID, Operated, operated
+from train_cloud.run_folder.endpoint import Endpoint
 
 __all__ = ["operated"]
 
@@ -102,6 +104,23 @@ def test_stop_ends_the_instance_and_says_why_in_the_bucket(operated: Operated) -
     assert key.endswith(f"Z-{instance_id}.json")
     ending = json.loads(operated.objects.get(key)[0])
     assert (ending["reason"], ending["run_id"], ending["desired_capacity"]) == ("stopped", RUN_ID, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_start_after_a_stop_asks_for_new_pairings_and_any_other_start_keeps_them(
+    operated: Operated, stopped: bool
+) -> None:
+    told = Endpoint(host="racing.example.org", port=8765, pin="ab" * 32, instance_id="i-0a", run_id=RUN_ID)
+    parameter, ssm = operated.deployment.endpoint_parameter, operated.server.client("ssm")
+    text = msgspec.json.encode(told).decode()
+    ssm.put_parameter(Name=parameter, Value=text, Type="String", Overwrite=True)
+    if stopped:
+        operated.launch()
+        operated.run(stop)
+    assert operated.run(start).code == ExitCode.OK
+    kept = ssm.get_parameter(Name=parameter)["Parameter"]["Value"]
+    assert kept == ("unset" if stopped else text)
 
 
 @pytest.mark.slow

@@ -16,14 +16,17 @@ from pathlib import Path
 
 import pytest
 
-from scripts.demo.folder import LOCK, MARKER, UnusableFolder, fresh_folder
+from scripts.demo.folder import LOCK, MARKER, fresh_folder
+from scripts.processes.folder import UnusableFolder
 from tests.support.ended import has_ended
 from tests.support.small_disk import SmallDisk
 from tests.support.tools import need_root
 from tests.support.waiting import wait_until
+from train_cloud.open_store import open_store
+from train_cloud.run_config import load_run_config
 
 ROOT = Path(__file__).parents[3]
-PROCESSES = {"s3", "receiver", "trainer", "dashboard", "bridge"}
+PROCESSES = {"receiver", "trainer", "dashboard", "bridge"}
 posix = pytest.mark.skipif(os.name == "nt", reason="signals between processes are POSIX")
 
 
@@ -60,8 +63,8 @@ def experience_arrives(folder: Path) -> bool:
 
 
 MOMENTS: dict[str, Callable[[Path], bool]] = {
-    "just started": lambda folder: "s3" in started(folder),
-    "still starting": lambda folder: "trainer" in started(folder),
+    "just started": lambda folder: "receiver" in started(folder),
+    "still starting": lambda folder: "dashboard" in started(folder),
     "while it learns": experience_arrives,
 }
 
@@ -97,6 +100,8 @@ def test_a_demo_that_runs_out_of_time_says_so_and_still_leaves_its_figures(tmp_p
     said = (tmp_path / "demo.log").read_text(encoding="utf-8")
     assert "No policy drove 3 clean laps in a row, and the next one too, from every start within 24s." in said
     assert (tmp_path / "out" / "metrics.json").exists()
+    run = load_run_config(tmp_path / "out" / "run.json")
+    assert open_store(run.bucket, "runs/demo/").find("checkpoints/LATEST") is not None, "the run outlives its demo"
 
 
 @pytest.mark.slow
@@ -128,7 +133,7 @@ def test_the_folder_of_an_earlier_demo_is_emptied_but_not_what_it_links_to(tmp_p
     for _ in range(2):
         with fresh_folder(folder):
             held = {entry.name for entry in folder.iterdir()}
-            assert held == {MARKER, LOCK, f"{LOCK}-journal", "instance"}
+            assert held == {MARKER, LOCK, "instance"}
         (folder / "logs").mkdir()
         (folder / "metrics.json").write_text("{}")
         if os.name == "posix":
@@ -213,11 +218,11 @@ def test_when_nothing_moves_that_is_told_and_an_interruption_shows_what_was_lear
 
 @pytest.mark.slow
 @posix
-def test_an_s3_server_that_does_not_answer_holds_up_no_interruption(tmp_path: Path) -> None:
+def test_a_receiver_that_does_not_start_holds_up_no_interruption(tmp_path: Path) -> None:
     process = demo(tmp_path)
     with no_process_left(tmp_path):
-        wait_until(lambda: "s3" in started(tmp_path), "S3 starts", 60)
-        os.killpg(started(tmp_path)["s3"], signal.SIGSTOP)
+        wait_until(lambda: "receiver" in started(tmp_path), "the receiver starts", 60)
+        os.killpg(started(tmp_path)["receiver"], signal.SIGSTOP)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
     assert "Traceback" not in log_of(tmp_path)

@@ -7,6 +7,7 @@ import tracemalloc
 from contextlib import ExitStack
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -52,6 +53,11 @@ def test_what_is_committed_is_told_and_where_a_car_is_within_moments(
             assert [live["cars"][0]["x"], live["cars"][0]["y"]] == pytest.approx(seen, abs=0.01)
             assert live["spots"] == [pytest.approx(spot, abs=0.01)]
             assert "place" not in live["cars"][0]
+        nowhere = msgspec.structs.replace(car(0.0, time.time()), place=None, gap=None)
+        write_live(run.folder / LIVE, LiveFile(time.time(), (nowhere,)))
+        while (told := stream.next("live")["cars"][0])["x"] is not None:
+            pass
+        assert (told["y"], told["speed"]) == (None, 42.0)
         print(f"from event to listener: {sorted(delays)} s")
         run.progress(5_100, 4_600)
         while stream.next("look")["progress"]["updates"] != 4_600:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.support.authority import NAME, Authority, authority
 from tests.support.dashboards import Browser, LivingRun
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
@@ -24,16 +25,20 @@ from train_cloud.run_folder.files import (
 )
 from wire.pairing import certificate_pin
 
+__all__ = ["authority"]
+
 ROOT = Path(__file__).parents[3]
 
 
 class Process:
     """`python -m train_cloud.dashboard` over a folder; its log lies beside it."""
 
-    def __init__(self, folder: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *options: str, environment: Mapping[str, str] | None = None, **settings: str
+    ) -> None:
         self.folder, self.log = folder, folder.with_suffix(".log")
         config = folder.with_suffix(".json")
-        config.write_bytes(msgspec.json.encode(run_config(run_id="dashboard-test")))
+        config.write_bytes(msgspec.json.encode(run_config(run_id="dashboard-test", **settings)))
         command = [sys.executable, "-m", "train_cloud.dashboard", "--config", str(config), "--folder", str(folder)]
         command += ["--listen-port", "0", *options]
         with self.log.open("wb") as log:
@@ -128,6 +133,31 @@ def test_with_the_receivers_certificate_it_speaks_tls_and_its_cookie_is_for_tls_
     assert shown is not None
     assert identity.pin == certificate_pin(shown)
     connection.close()
+    assert process.end() == 0
+
+
+@pytest.mark.slow
+def test_with_a_named_certificate_no_browser_warns_and_a_renewed_one_is_taken(
+    run: LivingRun, tmp_path: Path, authority: Authority
+) -> None:
+    def log_in() -> tuple[int, bytes | None]:
+        # As the system has it: the name, the dates and the authority are checked.
+        connection = http.client.HTTPSConnection(NAME, port, timeout=120, context=ssl.create_default_context())
+        connection.request("POST", "/login", "token=wrong", {"Content-Type": "application/x-www-form-urlencoded"})
+        answer = connection.getresponse()
+        assert isinstance(connection.sock, ssl.SSLSocket)
+        shown = connection.sock.getpeercert(binary_form=True)
+        connection.close()
+        return answer.status, shown
+
+    first, renewed = authority.certify(NAME), authority.certify(NAME)
+    certificate, key = map(str, first.write(tmp_path))
+    process = Process(run.folder, public_host=NAME, tls_certificate=certificate, tls_key=key)
+    port = int(process.url().rstrip("/").rsplit(":", 1)[1])
+    status, shown = log_in()
+    assert (status, shown) == (401, first.der)
+    renewed.write(tmp_path)
+    wait_until(lambda: log_in()[1] == renewed.der, "the renewed one is shown", every=0.5)
     assert process.end() == 0
 
 

@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from racing.track import parse_track
 from scripts.demo.__main__ import Scene, start_processes
-from scripts.demo.crew import Crew
 from scripts.demo.settings import TRACK
+from scripts.processes.crew import Crew
 from tests.support.browser import browser as browser
 from tests.support.browser import serious_findings
 from tests.support.waiting import PATIENCE, wait_until

@@ -16,6 +16,7 @@ from tests.support.runs import boxes, run_config
 from train_cloud.export.errors import ExportError
 from train_cloud.export.experience import READ_AHEAD, Experience
 from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.receiver.segments import SegmentKey, decode_segment, encode_segment, make_segment, parse_key
 from train_cloud.run_config import RunConfig
 from train_cloud.store import StoredBatch, StreamState
@@ -56,7 +57,7 @@ def gymnasium_run(s3: MotoS3, name: str) -> tuple[RunConfig, ObjectStore]:
     config = run_config(
         bucket=msgspec.to_builtins(s3.bucket), network=[16], environment={"kind": "gymnasium", "id": name}
     )
-    return config, ObjectStore(config.bucket, "runs/test-run/")
+    return config, open_store(config.bucket, "runs/test-run/")
 
 
 def test_a_run_is_read_no_further_than_a_few_segments_ahead(s3: MotoS3) -> None:

@@ -37,7 +37,7 @@ def test_an_unknown_field_is_refused_with_its_value_and_the_known_names(tmp_path
         ("budget_usd", 0, "> 0"),
         ("token_parameter", "token", "regex"),
         ("max_launches", 0, ">= 1"),
-        ("tensorboard_host", "::", "'127.0.0.1' or '0.0.0.0'"),
+        ("tensorboard_host", "10.0.0.1", "'127.0.0.1', '0.0.0.0' or '::'"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_field_and_what_is_allowed(

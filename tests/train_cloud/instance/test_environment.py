@@ -10,7 +10,9 @@ from tests.support.instance import BUCKET, InstanceSite
 from tests.support.instance import site as site
 from tests.support.tools import need_tools
 from train_cloud.instance.environment import store_environment
-from train_cloud.object_store import PART_BYTES, ObjectStore
+from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
+from train_cloud.s3_store import PART_BYTES
 
 KEY = "env/0123abcd.tar.zst"
 
@@ -28,7 +30,7 @@ def environment(tmp_path: Path) -> Path:
 
 
 def everything(site: InstanceSite) -> ObjectStore:
-    return ObjectStore(site.deployment().run.bucket, "")
+    return open_store(site.deployment().run.bucket, "")
 
 
 def test_an_environment_comes_back_by_zstd_and_tar_as_it_was(

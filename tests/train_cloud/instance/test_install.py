@@ -35,8 +35,8 @@ MODULES = [
     "zstandard",
 ]
 SERVICES = (
-    "ac-farewell.service ac-receiver.service ac-training.service ac-tensorboard.service ac-dashboard.service "
-    "ac-minute.timer ac-checkpoint.path ac-token.path"
+    "ac-farewell.service ac-receiver.service ac-training.service ac-driver.service ac-tensorboard.service "
+    "ac-dashboard.service ac-minute.timer ac-checkpoint.path ac-token.path ac-certificate.timer"
 )
 TORCH = "class cuda:\n    is_available = staticmethod(lambda: False)\n"
 PROJECT = f"""[project]

@@ -15,6 +15,10 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.slow
 
 FAILED = SOURCES / "failed.sh"
+STOP = (
+    "systemctl stop ac-driver.service ac-training.service ac-receiver.service ac-tensorboard.service "
+    "ac-dashboard.service"
+)
 
 
 def test_an_ending_saves_records_and_stops_the_costs(scratch: ScratchInstance) -> None:
@@ -36,7 +40,7 @@ def test_an_ending_saves_records_and_stops_the_costs(scratch: ScratchInstance) -
     stops = [call for call in scratch.calls() if call.startswith("systemctl stop")]
     assert stops == [
         "systemctl stop ac-minute.timer ac-minute.service ac-token.path",
-        "systemctl stop ac-training.service ac-receiver.service ac-tensorboard.service ac-dashboard.service",
+        STOP,
         "systemctl stop ac-farewell.service",
     ]
     assert scratch.calls()[-1] == "systemctl poweroff"
@@ -128,10 +132,7 @@ def test_a_drain_records_how_long_saving_took_and_leaves_the_capacity(scratch: S
     assert 7.0 <= record["seconds"] <= 8.0 + took
     assert "terminate at 2026-01-01T00:02:00Z" in record["text"]
     assert scratch.desired_capacity() == 1
-    assert (
-        "systemctl stop ac-training.service ac-receiver.service ac-tensorboard.service ac-dashboard.service"
-        in scratch.calls()
-    )
+    assert STOP in scratch.calls()
     assert len(scratch.logs()) == 1
 
 

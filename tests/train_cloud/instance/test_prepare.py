@@ -11,6 +11,7 @@ from train_cloud.instance.metadata import Metadata
 from train_cloud.instance.prepare import PrepareError, prepare
 from train_cloud.receiver.tls import load_identity, pin_of
 from train_cloud.run_config import load_run_config, parse_run_config
+from wire.pairing import Pairing, format_pairing, parse_pairing
 
 
 def prepared(site: InstanceSite, **changes: object) -> None:
@@ -55,6 +56,16 @@ def test_with_a_changing_address_the_instance_tells_its_own(site: InstanceSite) 
     prepared(site, endpoint_mode="ssm")
     assert load_run_config(site.folder / "run.json").public_host == "203.0.113.9"
     assert json.loads(site.parameter("endpoint"))["host"] == "203.0.113.9"
+
+
+def test_where_home_has_ipv6_alone_the_instance_tells_its_address_of_that_kind(site: InstanceSite) -> None:
+    site.metadata.ipv6 = "2600:1f18:aaaa:bb00::7"
+    prepared(site, endpoint_mode="ssm", published_address="ipv6")
+    endpoint = json.loads(site.parameter("endpoint"))
+    assert endpoint["host"] == load_run_config(site.folder / "run.json").public_host == site.metadata.ipv6
+    pairing = Pairing(endpoint["host"], endpoint["port"], "x" * 40, endpoint["pin"])
+    assert format_pairing(pairing).startswith(f"wss://bridge:{'x' * 40}@[{site.metadata.ipv6}]:8765/pin-")
+    assert parse_pairing(format_pairing(pairing)) == pairing
 
 
 def test_an_instance_without_a_public_address_is_said(site: InstanceSite) -> None:

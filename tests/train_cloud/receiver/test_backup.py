@@ -10,8 +10,9 @@ from runtime.retry import Backoff, GaveUp
 from tests.support.experience import incoming
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.waiting import wait_until
-from train_cloud import object_store
+from train_cloud import object_store, s3_store
 from train_cloud.object_store import ObjectStore, ObjectStoreDenied, ObjectStoreUnavailable
+from train_cloud.open_store import open_store
 from train_cloud.receiver.backup import Backup
 from train_cloud.receiver.restore import RestoreError, restore
 from train_cloud.receiver.segments import (
@@ -49,7 +50,7 @@ def fresh(tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def objects(s3: MotoS3) -> ObjectStore:
-    return ObjectStore(s3.bucket, "runs/one/")
+    return open_store(s3.bucket, "runs/one/")
 
 
 def small(numbers: range, stream: str = A) -> list[IncomingBatch]:
@@ -101,11 +102,11 @@ def test_nothing_is_safe_while_the_bucket_is_in_trouble_and_everything_after_it(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(object_store, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(s3_store, "READ_SECONDS", 0.3)
     told: list[tuple[str, int]] = []
     backup = Backup(
         store,
-        ObjectStore(s3.bucket, "runs/one/"),
+        open_store(s3.bucket, "runs/one/"),
         0.05,
         lambda stream, through: told.append((stream, through)),
         Backoff(first=0.05, cap=0.1),
@@ -128,7 +129,7 @@ def test_nothing_is_safe_while_the_bucket_is_in_trouble_and_everything_after_it(
 
 
 def test_answers_that_nobody_foresaw_count_as_failing_too(s3: MotoS3, store: Store) -> None:
-    backup = Backup(store, ObjectStore(s3.bucket, "runs/one/"), 0.05, lambda *_: None, Backoff(first=0.05, cap=0.1))
+    backup = Backup(store, open_store(s3.bucket, "runs/one/"), 0.05, lambda *_: None, Backoff(first=0.05, cap=0.1))
     s3.leave_out_etags(".zst")
     backup.start()
     store.add_batches(small(range(1, 4)))
@@ -143,10 +144,10 @@ def test_answers_that_nobody_foresaw_count_as_failing_too(s3: MotoS3, store: Sto
 def test_the_final_upload_gives_up_in_time_when_the_bucket_is_silent(
     s3: MotoS3, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_store, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(s3_store, "READ_SECONDS", 0.3)
     monkeypatch.setattr("train_cloud.receiver.backup.CALL_SECONDS", 0.3)
     store.add_batches(small(range(1, 4)))
-    backup = Backup(store, ObjectStore(s3.bucket, "runs/one/"), 1.0, lambda *_: None)
+    backup = Backup(store, open_store(s3.bucket, "runs/one/"), 1.0, lambda *_: None)
     s3.hang()
     # It is silent for ever.
     assert not backup.flush(1.0)
@@ -307,7 +308,7 @@ def test_restoring_waits_for_a_bucket_in_trouble(
     s3.fail()
     restoring = threading.Thread(target=take_over, args=(fresh, objects))
     restoring.start()
-    wait_until(lambda: "waiting for S3" in caplog.text, "an attempt has failed")
+    wait_until(lambda: "waiting for the bucket" in caplog.text, "an attempt has failed")
     s3.heal()
     restoring.join(120)
     assert fresh.streams()[A].stored_through == 9

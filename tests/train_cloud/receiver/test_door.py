@@ -16,6 +16,7 @@ from tests.support.receivers import CONFIG, Client, ReceiverProcess, ThreadedRec
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from train_cloud.receiver.door import RESERVED_FILES, Door
+from train_cloud.throttle import network_of
 from wire.messages import Ack
 
 __all__ = ["s3"]
@@ -156,3 +157,19 @@ def test_without_any_file_handle_the_log_stays_short_and_the_bucket_is_not_blame
         assert log.count("to make room") <= 1 + (time.monotonic() - began) / 60
     finally:
         receiver.kill()
+
+
+@pytest.mark.parametrize(
+    ("listen", "dial"), [("::", ("127.0.0.1", "::1")), ("::1", ("::1",)), ("0.0.0.0", ("127.0.0.1",))]
+)
+def test_all_addresses_are_of_both_kinds_where_ipv6_is_asked_for(listen: str, dial: tuple[str, ...]) -> None:
+    with Door(listen, 0, 4) as door:
+        door.listen()
+        for host in ("127.0.0.1", "::1"):
+            with suppress(ConnectionRefusedError):
+                socket.create_connection((host, door.getsockname()[1]), timeout=120).close()
+                assert host in dial
+                _, peer = door.accept()
+                assert network_of(peer[0]) == network_of(host)
+                continue
+            assert host not in dial

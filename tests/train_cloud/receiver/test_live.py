@@ -22,7 +22,18 @@ TRACK = Track.generate(7, 1200.0)
 TEXT = track_text(TRACK)
 HONEST = hello(CONFIG, track=track_hash(TEXT))
 OTHER = hello(CONFIG, stream="b" * 32, bridge="pc-b", track=track_hash(TEXT))
-THERE = Telemetry(100.0, -2.0, 30.0, 3, 0.5, 0.0, -0.25, 2, 12.5, -0.125)
+THERE = Telemetry(
+    place=100.0,
+    gap=-2.0,
+    speed=30.0,
+    gear=3,
+    throttle=0.5,
+    brake=0.0,
+    steer=-0.25,
+    laps=2,
+    lap_time=12.5,
+    delta=-0.125,
+)
 
 
 def at(place: float, *off_tracks: tuple[float, float]) -> Telemetry:

@@ -220,7 +220,7 @@ def test_a_bucket_that_still_refuses_a_new_instance_is_waited_for(
 ) -> None:
     s3.fail("403 Forbidden")
     with receiver_process(config, tmp_path) as receiver:
-        wait_until(lambda: "waiting for S3" in receiver.log_text(), "the refusal is told", 20)
+        wait_until(lambda: "waiting for the bucket" in receiver.log_text(), "the refusal is told", 20)
         assert "Check the role's permissions" in receiver.log_text()
         s3.heal()
         receiver.pairing()
@@ -267,5 +267,5 @@ def test_a_wrong_configuration_is_a_usage_failure(config: RunConfig, tmp_path: P
 def test_a_receiver_waiting_for_its_bucket_can_be_stopped(s3: MotoS3, config: RunConfig, tmp_path: Path) -> None:
     s3.fail()
     with receiver_process(config, tmp_path) as receiver:
-        wait_until(lambda: "waiting for S3" in receiver.log_text(), "an attempt has failed", 20)
+        wait_until(lambda: "waiting for the bucket" in receiver.log_text(), "an attempt has failed", 20)
         assert receiver.terminate() == ExitCode.OK

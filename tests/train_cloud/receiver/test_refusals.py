@@ -164,7 +164,7 @@ def test_a_role_that_the_receiver_does_not_have_is_refused_by_name(receiver: Thr
         client.say(hello(CONFIG, role="fly"))
         error = client.hear(Error)
         assert (error.code, client.close_code()) == (ErrorCode.UNKNOWN_ROLE, CloseCode.REFUSED)
-        assert "serves the roles collect, serve_env, not 'fly'" in error.text
+        assert "serves the roles collect, serve_env, stream, not 'fly'" in error.text
 
 
 def test_a_stream_keeps_what_its_rows_hold(receiver: ThreadedReceiver) -> None:

@@ -14,10 +14,11 @@ from racing.track import Track
 from racing.track_text import track_hash, track_of, track_text
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.receivers import CONFIG, Client, ThreadedReceiver, hello
+from tests.support.telemetry import stream_hello
 from tests.support.waiting import wait_until
 from train_cloud.bridge_table import KEPT, BridgeStanding, put_standings, standings
 from train_cloud.history_table import beats
-from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.receiver.backup import Backup
 from train_cloud.store import Store
 from train_cloud.track_table import track, unsafe_tracks
@@ -72,6 +73,26 @@ def test_one_car_in_real_time_is_told_from_several_and_from_those_that_wait(
         client.begin(hello(CONFIG, real_time=real_time, cars=cars))
         wait_until(lambda: bool(standings(store)), "the bridge is seen")
         assert only(store).real_time == judges
+
+
+def test_who_only_streams_judges_nothing(receiver: ThreadedReceiver) -> None:
+    with watcher(receiver) as store, receiver.client() as client:
+        client.begin(stream_hello(real_time=True, cars=1))
+        wait_until(lambda: bool(standings(store)), "it is seen")
+        assert not only(store).real_time
+
+
+def test_a_stream_id_is_no_others_while_it_is_in_use(receiver: ThreadedReceiver) -> None:
+    with watcher(receiver) as store, receiver.client() as client:
+        client.begin(HELLO)
+        with receiver.client() as other:
+            other.say(stream_hello(HELLO.stream, "pc-b"))
+            error = other.hear(Error)
+            assert (error.code, other.close_code()) == (ErrorCode.DUPLICATE_BRIDGE, CloseCode.TRY_AGAIN_LATER)
+            assert "'pc-a', which is here as 'collect'" in error.text
+        client.say(Report(7, 20.0, 0, 0))
+        wait_until(lambda: bool(standings(store)) and only(store).policy_version == 7, "it is told of as before")
+        assert (only(store).role, only(store).connected) == ("collect", True)
 
 
 @pytest.mark.slow
@@ -221,7 +242,7 @@ def test_a_track_goes_to_the_bucket_with_the_run(receiver: ThreadedReceiver, s3:
         client.begin(ON_TRACK)
         announced(client, TEXT)
         wait_until(lambda: track(receiver.store, track_hash(TEXT)) is not None, "the track is kept")
-    objects = ObjectStore(s3.bucket, "runs/track-test/")
+    objects = open_store(s3.bucket, "runs/track-test/")
     backup = Backup(receiver.store, objects, 0.1, lambda *_: None)
     backup.start()
     wait_until(lambda: not unsafe_tracks(receiver.store), "the track is in the bucket", 60)

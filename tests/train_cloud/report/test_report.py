@@ -20,6 +20,7 @@ from train_cloud.history_table import Point
 from train_cloud.instance.ledger import Life, write_life
 from train_cloud.lap_table import LapRow
 from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.report.__main__ import main
 from train_cloud.report.making import MOST_BYTES, make_report
 from train_cloud.report.pictures import GIF_BYTES
@@ -75,7 +76,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def objects(s3: MotoS3) -> ObjectStore:
-    return ObjectStore(s3.bucket, "runs/test-run/")
+    return open_store(s3.bucket, "runs/test-run/")
 
 
 @pytest.fixture

@@ -123,7 +123,7 @@ def test_variables_and_their_defaults_are_those_of_python() -> None:
 def test_terraform_fills_parameters_with_what_python_takes_for_unset() -> None:
     text = HCL["secrets.tf"].read_text(encoding="utf-8")
     values = re.findall(r"^ *value(?:_wo)? *= (?:coalesce\([\w.]+, )?\"(\w+)\"", text, re.MULTILINE)
-    assert len(values) == 3
+    assert len(values) == 4
     assert set(values) == {UNSET}
 
 

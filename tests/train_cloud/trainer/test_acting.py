@@ -27,7 +27,7 @@ from tests.support.runs import run_config
 from tests.support.waiting import wait_until
 from tests.train_cloud.remote.test_faults import NAME, calls_of, serving
 from tests.train_cloud.trainer.learning.test_learner import Summer
-from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.run_config import EnvironmentSettings, RunConfig
 from train_cloud.store import Store
 from train_cloud.trainer.acting.actor import Actor
@@ -178,7 +178,7 @@ def trained(
     stop: threading.Event | None = None,
 ) -> bool:
     """Train a run of COUNTING, as far as it goes; whether it is done."""
-    objects, folder = ObjectStore(config.bucket, "runs/acting/"), receiver.store.path.parent
+    objects, folder = open_store(config.bucket, "runs/acting/"), receiver.store.path.parent
     uploads, tracking = Uploads(objects, find_newest(objects).latest_etag), Tracking(config, folder, objects, 0)
     actor = Actor(config, calls_of(receiver))
     recorder = Recorder(StoreSink(receiver.store, COUNTING), COUNTING.spaces.layout, 1, flush_seconds=0.02)

@@ -17,6 +17,7 @@ from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from train_cloud.history_table import beats, points, report
 from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.run_config import RunConfig
 from train_cloud.store import IncomingBatch, Store
 from train_cloud.trainer.counters import Counters
@@ -95,7 +96,7 @@ def live(folder: Path, objects: ObjectStore, config: RunConfig) -> tuple[Counter
 
 @pytest.mark.slow
 def test_a_run_of_ppo_ends_and_goes_on_although_some_of_its_steps_come_too_late(tmp_path: Path, s3: MotoS3) -> None:
-    store, objects = Store(tmp_path / "store.db"), ObjectStore(s3.bucket, "runs/test-run/")
+    store, objects = Store(tmp_path / "store.db"), open_store(s3.bucket, "runs/test-run/")
     store.register_stream(STREAM, "pc", "signature")
     store.close()
     counters, figures = live(tmp_path, objects, config_of(400))

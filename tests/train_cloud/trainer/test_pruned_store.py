@@ -16,7 +16,7 @@ from tests.support.experience import STREAM, incoming
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from tests.support.waiting import wait_until
-from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.receiver.backup import Backup
 from train_cloud.receiver.restore import restore
 from train_cloud.store import Store
@@ -40,7 +40,7 @@ class Run:
     ) -> None:
         folder.mkdir()
         self.folder, self._bucket, self._method, self.shown = folder, s3.bucket, method, shown
-        self.objects = ObjectStore(s3.bucket, "runs/test-run/")
+        self.objects = open_store(s3.bucket, "runs/test-run/")
         self._pool = ThreadPoolExecutor(1)
         with closing(Store(folder / "store.db")) as store:
             store.register_stream(STREAM, "pc", "signature")

@@ -12,18 +12,20 @@ import threading
 
 import msgspec
 
+from racing.link_model import LinkModel
 from racing.task_config import TaskConfig
 
 NICE = 10
 
 
 class Request(msgspec.Struct):
-    """A policy's file, the text of the track to drive it on, and the task that it was trained for."""
+    """A policy's file, the text of the track to drive it on, the task and the link that it was trained for."""
 
     task: TaskConfig
     track: bytes
     policy: bytes
     laps: int
+    link: LinkModel | None = None
 
 
 def main() -> None:
@@ -42,8 +44,8 @@ def main() -> None:
 
     while True:
         request = msgspec.json.decode(lines.get(), type=Request)
-        actor = policy_actions(racing(request.task).policy(request.policy))
-        found = judge(actor, track_of(request.track), laps=request.laps, config=request.task)
+        actor = policy_actions(racing(request.task, request.link).policy(request.policy))
+        found = judge(actor, track_of(request.track), laps=request.laps, config=request.task, link=request.link)
         sys.stdout.buffer.write(msgspec.json.encode(found) + b"\n")
         sys.stdout.buffer.flush()
 

@@ -15,7 +15,7 @@ from racing.evaluation import Judgement
 from runtime.logs import fields
 from train_cloud import notify
 from train_cloud.bridge_table import standings
-from train_cloud.environment import task_config
+from train_cloud.environment import link_of, task_config
 from train_cloud.run_config import RunConfig
 from train_cloud.run_folder.keys import MODEL, POLICY
 from train_cloud.store import Store
@@ -30,6 +30,7 @@ from train_cloud.trainer.saving.manifest import Checkpoint
 from train_cloud.trainer.saving.publish import Publisher
 from train_cloud.trainer.saving.uploads import Uploads
 from train_cloud.trainer.verdict import COLLAPSED, JudgedBy, Verdict
+from wire.messages import Role
 
 LAST_SECONDS: Final = 60.0
 """A run that is done waits for so long until its last checkpoint is judged."""
@@ -70,7 +71,8 @@ class Judging:
         """Have the policy of a checkpoint judged; one that still waits for it is dropped."""
         if not self._racing:
             return
-        cars = standings(self._store)
+        # Nothing is learned from who only streams, and he drives no version of ours.
+        cars = [car for car in standings(self._store) if car.role == Role.COLLECT]
         cars = [car for car in cars if car.connected] or cars[:1]
         if any(car.real_time for car in cars):
             self._ask_the_cars(checkpoint)
@@ -81,7 +83,7 @@ class Judging:
             _log.info("not judged: no track is announced, or several, and run.json chooses none")
             return
         if self._simulator is None:
-            self._simulator = SimulatorJudge(task_config(self._config))
+            self._simulator = SimulatorJudge(task_config(self._config), link_of(self._config))
         self._simulator.ask(Asked(checkpoint, self._counters.weights_version), checkpoint.files[POLICY], where)
 
     def _ask_the_cars(self, checkpoint: Checkpoint) -> None:

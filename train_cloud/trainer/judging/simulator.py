@@ -16,6 +16,7 @@ import msgspec
 
 from experience.policy_driver import LAPS
 from racing.evaluation import Judgement
+from racing.link_model import LinkModel
 from racing.task_config import TaskConfig
 from runtime.logs import fields
 from train_cloud.trainer.judging.child import Request
@@ -38,8 +39,8 @@ class Asked(NamedTuple):
 class SimulatorJudge:
     """Judges policies of a task; its child is started with the first."""
 
-    def __init__(self, task: TaskConfig) -> None:
-        self._task = task
+    def __init__(self, task: TaskConfig, link: LinkModel | None = None) -> None:
+        self._task, self._link = task, link
         self._changed = threading.Condition()
         self._waiting: tuple[Asked, bytes] | None = None
         self._judged: tuple[Asked, Judgement] | None = None
@@ -51,7 +52,7 @@ class SimulatorJudge:
 
     def ask(self, asked: Asked, policy: bytes, track: bytes) -> None:
         """Have `policy`, of the checkpoint `asked`, judged on a track (its text), unless a newer one comes before."""
-        line = msgspec.json.encode(Request(self._task, track, policy, LAPS)) + b"\n"
+        line = msgspec.json.encode(Request(self._task, track, policy, LAPS, self._link)) + b"\n"
         with self._changed:
             self._waiting = asked, line
             if self._began is not None and time.monotonic() - self._began > HANGS_SECONDS:

@@ -24,7 +24,9 @@ from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from tests.support.trainer_runs import Run, run
 from tests.support.waiting import wait_until
-from train_cloud.object_store import ObjectStore, PreconditionFailed
+from train_cloud.bridge_table import put_standings, standings
+from train_cloud.object_store import PreconditionFailed
+from train_cloud.open_store import open_store
 from train_cloud.receiver.server import WEIGHTS_POLL_SECONDS
 from train_cloud.run_folder.keys import BEST, POLICY
 from train_cloud.store import Store
@@ -43,7 +45,7 @@ class Site:
     """What judges for one life of a trainer, with a real store and a real bucket."""
 
     def __init__(self, folder: Path, s3: MotoS3, **changes: object) -> None:
-        self.objects = ObjectStore(s3.bucket, "runs/test-run/")
+        self.objects = open_store(s3.bucket, "runs/test-run/")
         self.store = Store(folder / "store.db")
         self.counters = Counters(weights_version=7)
         best = find_best(self.objects)
@@ -123,6 +125,18 @@ def test_the_best_is_kept_beside_the_newest(site: Site, caplog: pytest.LogCaptur
     assert msgspec.json.decode(body, type=Best).manifest == checkpoint(200, True).manifest
     told = [record.fields for record in caplog.records if record.getMessage() == "policy judged"]
     assert [(one["steps"], one["best"]) for one in told] == [(100, False), (200, True), (300, False)]
+
+
+def test_who_only_streams_does_not_judge(site: Site) -> None:
+    # Later than the bridge that collects, which has gone meanwhile.
+    gone = replace(standings(site.store)[0], connected=False)
+    watching = replace(
+        gone, stream="d" * 32, bridge="pc-d", role="stream", connected=True, real_time=True, heard_at=2.0
+    )
+    put_standings(site.store, [gone, watching])
+    site.judging.saved(checkpoint(100, laps=False))
+    assert site.judging._simulator is not None
+    assert site.judging._driven == {}
 
 
 @pytest.mark.slow

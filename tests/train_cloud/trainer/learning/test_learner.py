@@ -14,7 +14,7 @@ from experience.environment import racing
 from tests.support.experience import STREAM, incoming, made_up_batch
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
-from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.run_config import RunConfig
 from train_cloud.store import Store
 from train_cloud.trainer.counters import Counters
@@ -83,7 +83,7 @@ class Lives:
     def __init__(self, folder: Path, s3: MotoS3) -> None:
         self.store = Store(folder / "store.db")
         self.store.register_stream(STREAM, "pc", "signature")
-        self.objects = ObjectStore(s3.bucket, "runs/test-run/")
+        self.objects = open_store(s3.bucket, "runs/test-run/")
 
     def live(self, config: RunConfig, learner: Learner) -> Counters:
         """Take the run up from its checkpoint, if there is one, and train it to its end."""

@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 from train_cloud.history_document import HistoryDocument, encode_history, history_of
 from train_cloud.history_table import Point, beats, points, put_point, report
 from train_cloud.lap_table import laps, traces
-from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.run_folder.keys import HISTORY
 from train_cloud.spot_table import put_spots
 from train_cloud.store import Store
@@ -34,7 +34,7 @@ LENGTH = 1234.0
 
 @pytest.fixture
 def uploads(s3: MotoS3) -> Iterator[Uploads]:
-    made = Uploads(ObjectStore(s3.bucket, "runs/history/"), None)
+    made = Uploads(open_store(s3.bucket, "runs/history/"), None)
     yield made
     made.close()
 

@@ -12,6 +12,7 @@ from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from tests.support.small_disk import SmallDisk
 from train_cloud.object_store import ObjectStore, ObjectStoreError
+from train_cloud.open_store import open_store
 from train_cloud.run_folder import files
 from train_cloud.run_folder.keys import TENSORBOARD
 from train_cloud.trainer.counters import Counters
@@ -32,7 +33,7 @@ def _files_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def objects(s3: MotoS3) -> ObjectStore:
-    return ObjectStore(s3.bucket, "runs/test-run/")
+    return open_store(s3.bucket, "runs/test-run/")
 
 
 def document(steps: int) -> dict[str, Any]:

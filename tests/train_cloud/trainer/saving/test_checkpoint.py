@@ -16,10 +16,12 @@ from tests.support.learners import off_policy_learner, replay_of
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import boxes, run_config
 from tests.support.waiting import wait_until
-from train_cloud import object_store
+from train_cloud import s3_store
 from train_cloud.bucket_probe import probe
 from train_cloud.object_store import ObjectStore, ObjectStoreDenied, ObjectStoreUnavailable, PreconditionFailed
+from train_cloud.open_store import open_store
 from train_cloud.run_folder.keys import LATEST
+from train_cloud.s3_store import S3Store
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learners import SpacesOnly, make_learner
 from train_cloud.trainer.learning.off_policy import OffPolicyLearner
@@ -61,7 +63,7 @@ def same_parameters(a: OffPolicyLearner, b: OffPolicyLearner) -> bool:
 
 @pytest.fixture
 def objects(s3: MotoS3) -> ObjectStore:
-    return ObjectStore(s3.bucket, "runs/test-run/")
+    return open_store(s3.bucket, "runs/test-run/")
 
 
 def test_a_checkpoint_of_another_environment_is_refused() -> None:
@@ -130,9 +132,7 @@ def damage_model(objects: ObjectStore, newest: Checkpoint) -> None:
 
 
 def delete_policy(objects: ObjectStore, newest: Checkpoint) -> None:
-    objects._client.delete_object(
-        Bucket=objects.bucket, Key=objects.prefix + newest.manifest.folder + "policy.safetensors"
-    )
+    objects.delete(newest.manifest.folder + "policy.safetensors")
 
 
 def spoil_latest(objects: ObjectStore, newest: Checkpoint) -> None:
@@ -173,7 +173,7 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing may catch it."""
 
 
-class KilledAt(ObjectStore):
+class KilledAt(S3Store):
     """The real bucket, until the given write: there the process dies, before or after the write arrived."""
 
     def __init__(self, s3: MotoS3, write: int, arrives: bool) -> None:
@@ -242,7 +242,7 @@ def test_a_second_trainer_of_the_run_is_noticed(objects: ObjectStore) -> None:
     assert found.manifest.steps == 1000
 
 
-class AnswerLost(ObjectStore):
+class AnswerLost(S3Store):
     """The real bucket, whose first answer about LATEST gets lost on the way back."""
 
     lost = False
@@ -264,7 +264,7 @@ def test_our_own_write_with_a_lost_answer_is_not_taken_for_somebody_else(s3: Mot
     assert uploads.saved_steps == 2000
 
 
-class ArrivesLate(ObjectStore):
+class ArrivesLate(S3Store):
     """The real bucket, where the first write of LATEST times out and arrives only when the next one is under way."""
 
     late: bytes | None = None
@@ -326,14 +326,14 @@ def test_what_killed_uploads_left_is_swept_once_a_later_checkpoint_is_saved(s3: 
     uploads.close()
 
 
-def test_a_role_that_may_not_delete_goes_on(objects: ObjectStore, caplog: pytest.LogCaptureFixture) -> None:
-    class MayNotDelete(ObjectStore):
+def test_a_role_that_may_not_delete_goes_on(s3: MotoS3, objects: ObjectStore, caplog: pytest.LogCaptureFixture) -> None:
+    class MayNotDelete(S3Store):
         def delete(self, key: str) -> None:
             raise ObjectStoreDenied(f"Could not delete {key}.")
 
     caplog.set_level("INFO")
     objects.put("checkpoints/000000000500-01234567/model.zip", b"half")
-    uploads = Uploads(MayNotDelete(objects._config, objects.prefix), None)
+    uploads = Uploads(MayNotDelete(s3.bucket, objects.prefix), None)
     uploads.checkpoint(checkpoint_of(learner_with_experience(), 1000))
     assert uploads.wait(120)
     assert "never finished stay" in caplog.text
@@ -342,9 +342,9 @@ def test_a_role_that_may_not_delete_goes_on(objects: ObjectStore, caplog: pytest
 
 
 def test_an_instance_deletes_nothing(s3: MotoS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (object_store, uploads_module):
+    for module in (s3_store, uploads_module):
         monkeypatch.setattr(module, "INSTANCE_FILE", tmp_path)
-    objects = ObjectStore(s3.bucket, "runs/test-run/")
+    objects = open_store(s3.bucket, "runs/test-run/")
     objects.put("checkpoints/000000000500-01234567/model.zip", b"half")
     probe(objects)
     uploads = Uploads(objects, None)

@@ -19,6 +19,7 @@ from tests.support.experience import STREAM, incoming, made_up_batch
 from tests.support.moto_s3 import MotoS3, s3
 from tests.support.runs import run_config
 from train_cloud.object_store import ObjectStore
+from train_cloud.open_store import open_store
 from train_cloud.store import IncomingBatch, Store
 from train_cloud.trainer.counters import Counters
 from train_cloud.trainer.learning.learners import make_learner
@@ -81,7 +82,7 @@ Begin = Callable[..., Life]
 @pytest.fixture
 def begin(tmp_path: Path, s3: MotoS3) -> Iterator[Begin]:
     lives: list[Life] = []
-    objects = ObjectStore(s3.bucket, "runs/test-run/")
+    objects = open_store(s3.bucket, "runs/test-run/")
 
     def begin(max_bytes: int | None = None, counters: Counters | None = None) -> Life:
         store = Store(tmp_path / "store.db", max_bytes)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.demo.crew import Crew, EndedEarly
+from scripts.processes.crew import Crew, EndedEarly
 from tests.support.waiting import wait_until
 
 PATIENT = """
@@ -80,7 +80,7 @@ def test_what_is_secret_travels_in_the_environment_only(modules: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is POSIX")
 def test_when_the_starter_is_killed_its_processes_still_end_in_order(modules: Path) -> None:
     code = (
-        "import sys, threading; from pathlib import Path; from scripts.demo.crew import Crew\n"
+        "import sys, threading; from pathlib import Path; from scripts.processes.crew import Crew\n"
         f"Crew(Path({str(modules / 'logs')!r})).start('worker', 'patient', {str(modules)!r})\n"
         "threading.Event().wait()"
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from runtime.logs import fields, printable
-from scripts.demo.leash import GRACE_SECONDS
+from scripts.processes.leash import GRACE_SECONDS
 
 LAST_WORDS = 8
 """Lines of a log that are shown when its process has ended early."""
@@ -41,9 +41,9 @@ class Crew:
 
         Returns the process's id.
         """
-        command = [sys.executable, "-m", "scripts.demo.leash", module, *arguments]
+        command = [sys.executable, "-m", "scripts.processes.leash", module, *arguments]
         # A session of its own: a Ctrl-C on the terminal reaches us alone, and we end the others in order.
-        with self.log_of(name).open("wb") as log:
+        with self.log_of(name).open("ab") as log:
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -61,14 +61,26 @@ class Crew:
         """Where the process of that name writes."""
         return self._logs / f"{name}.log"
 
+    @property
+    def names(self) -> list[str]:
+        """Of those that were started and not ended."""
+        return list(self._processes)
+
+    def gone(self) -> dict[str, int]:
+        """Exit codes of those that ended by themselves, by name."""
+        return {name: process.returncode for name, process in self._processes.items() if process.poll() is not None}
+
     def check(self) -> None:
         """Raise EndedEarly when one that was started is gone."""
-        for name, process in self._processes.items():
-            if process.poll() is not None:
-                raise EndedEarly(
-                    f"The {name} ended with exit code {process.returncode}; it should have gone on. "
-                    f"The end of its log {self.log_of(name)}:\n" + "\n".join(self.last_words(name))
-                )
+        for name, code in self.gone().items():
+            raise self.ended_early(name, code)
+
+    def ended_early(self, name: str, code: int) -> EndedEarly:
+        """The error that tells of it."""
+        return EndedEarly(
+            f"The {name} ended with exit code {code}; it should have gone on. "
+            f"The end of its log {self.log_of(name)}:\n" + "\n".join(self.last_words(name))
+        )
 
     def last_words(self, name: str, lines: int = LAST_WORDS) -> list[str]:
         """The end of a process's log, as a person reads it: without the middle of long lines."""

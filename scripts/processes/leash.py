@@ -1,4 +1,4 @@
-"""`python -m scripts.demo.leash MODULE ARGUMENTS…` runs a module as if by `python -m`, on a leash: the pipe on its
+"""`python -m scripts.processes.leash MODULE ARGUMENTS…` runs a module as if by `python -m`, on a leash: the pipe on its
 standard input, held by the parent. When that pipe closes, because the parent let go or died in whatever way, the
 module gets an orderly SIGTERM, and after GRACE_SECONDS its process ends. It works alike on Linux, macOS and Windows,
 where no signal could be sent.

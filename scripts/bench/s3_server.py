@@ -1,4 +1,4 @@
-"""`python -m scripts.demo.s3_server FILE BUCKET`: moto's S3 server on a free loopback port, standing in for AWS.
+"""`python -m scripts.bench.s3_server FILE BUCKET`: moto's S3 server on a free loopback port, standing in for AWS.
 
 Writes its URL into FILE when it answers and holds the empty BUCKET: its first answer may take a slow machine a minute,
 so it is asked here, where nobody else waits. It keeps everything in memory, for as long as it runs.
