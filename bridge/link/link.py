@@ -24,6 +24,7 @@ from bridge.spool import Spool, SpooledBatch, SpoolFull
 from racing.policy import Policy
 from runtime.exit_codes import ExitCode
 from runtime.logs import fields
+from runtime.together import until_one_ends
 from wire.messages import Report
 from wire.pairing import Pairing, PairingError
 
@@ -176,15 +177,7 @@ class Link:
         jobs = [self._keep_talking(), self._keep_reading(), self._keep_forgetting(), self._stop.wait()]
         if self._car is not None:
             jobs.append(self._car.keep_looking())
-        work = [asyncio.ensure_future(job) for job in jobs]
-        try:
-            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in work:
-                task.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
+        await until_one_ends(*jobs)
 
     async def _keep_talking(self) -> None:
         connection = await self._reach()

@@ -29,6 +29,7 @@ from racing.task import Float32Array, Task
 from racing.track import TrackError
 from racing.track_text import track_of
 from runtime.logs import fields
+from runtime.together import until_one_ends
 from train_cloud import notify
 from train_cloud.driver.acting import Acting
 from train_cloud.driver.cloud_driver import CloudDriver
@@ -199,20 +200,11 @@ class Driver:
         self._told.clear()
         self._turns = Turns()
         _log.info("driving for the receiver", extra=fields(run_id=self._config.run_id, reference=self._reference))
-        jobs = [
+        await until_one_ends(
             self._keep_looking(self._store, connection),
             self._keep_hearing(connection),
             self._keep_driving(connection),
-        ]
-        work = [asyncio.ensure_future(job) for job in jobs]
-        try:
-            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in work:
-                task.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
+        )
 
     async def _keep_hearing(self, connection: ClientConnection) -> None:
         """Take what the receiver says, until it hangs up."""
