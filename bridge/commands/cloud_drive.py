@@ -8,11 +8,13 @@ import typer
 
 from bridge.commands.game_options import Car, CarKind, GameOptions, chosen_car, game_settings, with_game_options
 from bridge.commands.options import (
+    USUAL_TRACK,
     AllowPlain,
     LogFormatOption,
     PairingCommand,
     Rate,
     TaskOptions,
+    TrackToDrive,
     Uri,
     give_up,
 )
@@ -22,7 +24,6 @@ from bridge.pairing.file import config_folder
 from runtime.logs import configure_logging
 from runtime.signals import stop_on_signals
 
-_TRACK = "seed:7"
 _SPOOL_MIB = 64
 
 
@@ -31,13 +32,7 @@ def cloud_drive(
     *,
     uri: Uri = None,
     car: Car = CarKind.AUTO,
-    track: Annotated[
-        str | None,
-        typer.Option(
-            help=f"For a simulated car seed:NUMBER, seed:NUMBER:METRES, or a CSV file; {_TRACK} is the default. For "
-            "the game a CSV file in place of its own files."
-        ),
-    ] = None,
+    track: TrackToDrive = None,
     rate: Rate = None,
     task: TaskOptions = None,
     game: GameOptions,
@@ -61,7 +56,7 @@ def cloud_drive(
     car = chosen_car(car, track, None, game.wait)
     settings = Settings(
         recording=None,
-        track=track or _TRACK,
+        track=track or USUAL_TRACK,
         cars=1,
         rate=rate,
         real_time=True,

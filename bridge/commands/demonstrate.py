@@ -10,6 +10,7 @@ import typer
 from bridge.assetto_corsa.session import GameSettings
 from bridge.commands.game_options import AcRoot, CarKind, chosen_car
 from bridge.commands.options import (
+    USUAL_TRACK,
     AllowPlain,
     LogFormatOption,
     PairingCommand,
@@ -26,7 +27,6 @@ from bridge.pairing.file import config_folder
 from runtime.logs import configure_logging
 from runtime.signals import stop_on_signals
 
-_TRACK = "seed:7"
 _REFERENCE_LAPS = 2
 
 
@@ -53,8 +53,8 @@ def demonstrate(
     track: Annotated[
         str | None,
         typer.Option(
-            help=f"For a simulated car seed:NUMBER, seed:NUMBER:METRES, or a CSV file; {_TRACK} is the default. A CSV "
-            "file in place of the game's own files, and for telemetry the one that it was driven on."
+            help=f"For a simulated car seed:NUMBER, seed:NUMBER:METRES, or a CSV file; {USUAL_TRACK} is the default. A "
+            "CSV file in place of the game's own files, and for telemetry the one that it was driven on."
         ),
     ] = None,
     laps: Annotated[
@@ -100,7 +100,7 @@ def demonstrate(
     stop = stop_on_signals()
     settings = Settings(
         recording=recording,
-        track=track or (_TRACK if simulated else ""),
+        track=track or (USUAL_TRACK if simulated else ""),
         cars=1,
         rate=rate,
         real_time=False,

@@ -14,6 +14,7 @@ import typer
 from bridge.commands.environment_options import NumEnvs, Outside, OutsideOption, OwnEnvironment, check_options
 from bridge.commands.game_options import Car, CarKind, GameOptions, chosen_car, game_settings, with_game_options
 from bridge.commands.options import (
+    USUAL_TRACK,
     AllowPlain,
     LogFormatOption,
     PairingCommand,
@@ -30,8 +31,6 @@ from bridge.pairing.file import config_folder
 from runtime.logs import configure_logging
 from runtime.signals import stop_on_signals
 
-_TRACK = "seed:7"
-
 
 @with_game_options
 def drive(
@@ -44,8 +43,8 @@ def drive(
     track: Annotated[
         str | None,
         typer.Option(
-            help=f"seed:NUMBER, seed:NUMBER:METRES, or a CSV file; {_TRACK} is the default. The game's track is known "
-            "from its own files; a CSV file takes their place. A recording needs the one that it was driven on."
+            help=f"seed:NUMBER, seed:NUMBER:METRES, or a CSV file; {USUAL_TRACK} is the default. The game's track is "
+            "known from its own files; a CSV file takes their place. A recording needs the one that it was driven on."
         ),
     ] = None,
     cars: Annotated[int | None, typer.Option(min=1, max=1024, help="Simulated cars at once; 1 is the default.")] = None,
@@ -97,7 +96,7 @@ def drive(
         car = chosen_car(car, track, cars, game.wait)
         settings = Settings(
             recording=_recording_for(car, recording, track, {"--cars": cars, "--seed": seed}),
-            track=track or _TRACK,
+            track=track or USUAL_TRACK,
             cars=1 if cars is None else cars,
             real_time=real_time,
             task=tuple(task or ()),

@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Annotated, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -40,6 +40,15 @@ PairingCommand = Annotated[
         metavar="COMMAND",
         help="Prints the pairing string, for a run whose address changes with each instance; `drive` runs it at the "
         "start and while nobody answers.",
+    ),
+]
+USUAL_TRACK: Final = "seed:7"
+"""Of a simulated car."""
+TrackToDrive = Annotated[
+    str | None,
+    typer.Option(
+        help=f"For a simulated car seed:NUMBER, seed:NUMBER:METRES, or a CSV file; {USUAL_TRACK} is the default. For "
+        "the game a CSV file in place of its own files."
     ),
 ]
 Rate = Annotated[

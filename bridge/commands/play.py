@@ -9,7 +9,7 @@ import typer
 
 from bridge.assetto_corsa.session import Stopped, opened_session
 from bridge.commands.game_options import Car, CarKind, GameOptions, chosen_car, game_settings, with_game_options
-from bridge.commands.options import LogFormatOption, Rate, TaskOptions, give_up
+from bridge.commands.options import USUAL_TRACK, LogFormatOption, Rate, TaskOptions, TrackToDrive, give_up
 from racing.task import Task, TaskConfig
 from racing.track import parse_track
 from runtime.exit_codes import ExitCode
@@ -19,21 +19,13 @@ from runtime.signals import stop_on_signals
 if TYPE_CHECKING:
     from racing.policy import Policy
 
-_TRACK = "seed:7"
-
 
 @with_game_options
 def play(
     *,
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A policy.safetensors, as `make fetch` brings it.")],
     car: Car = CarKind.AUTO,
-    track: Annotated[
-        str | None,
-        typer.Option(
-            help=f"For a simulated car seed:NUMBER, seed:NUMBER:METRES, or a CSV file; {_TRACK} is the default. For "
-            "the game a CSV file in place of its own files."
-        ),
-    ] = None,
+    track: TrackToDrive = None,
     rate: Rate = None,
     task: TaskOptions = None,
     laps: Annotated[
@@ -62,7 +54,7 @@ def play(
                 play_game(session, Task(session.track, config), policy, laps, typer.echo, stop)
         elif car is CarKind.SIMULATED:
             starts = secrets.randbits(32) if seed is None else seed
-            simulated = Task(parse_track(track or _TRACK), config)
+            simulated = Task(parse_track(track or USUAL_TRACK), config)
             play_simulated(simulated, policy, laps, typer.echo, stop, real_time, starts)
         else:
             give_up("A recording drives itself; a policy drives --car assetto-corsa or --car simulated.")

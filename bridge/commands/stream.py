@@ -10,6 +10,7 @@ import typer
 from bridge.assetto_corsa.session import GameSettings, Stopped
 from bridge.commands.game_options import AcRoot, CarKind, chosen_car
 from bridge.commands.options import (
+    USUAL_TRACK,
     AllowPlain,
     LogFormatOption,
     PairingCommand,
@@ -29,7 +30,6 @@ from wire.messages import MAX_FRAMES
 if TYPE_CHECKING:
     from bridge.stream.sources import Source
 
-_TRACK = "seed:7"
 _PAGES = ".acpages"
 
 
@@ -48,8 +48,8 @@ def stream(
     track: Annotated[
         str | None,
         typer.Option(
-            help=f"For a simulated car seed:NUMBER, seed:NUMBER:METRES, or a CSV file; {_TRACK} is the default. For "
-            "the game a CSV file in place of its own files; for telemetry the one that it was driven on."
+            help=f"For a simulated car seed:NUMBER, seed:NUMBER:METRES, or a CSV file; {USUAL_TRACK} is the default. "
+            "For the game a CSV file in place of its own files; for telemetry the one that it was driven on."
         ),
     ] = None,
     keep: Annotated[
@@ -109,7 +109,7 @@ def stream(
     elif game is not None:
         source_of = partial(sources.game, game, rate, stop)
     else:
-        source_of = partial(sources.reference, track or _TRACK, rate, stop)
+        source_of = partial(sources.reference, track or USUAL_TRACK, rate, stop)
     try:
         ended = streaming.stream(pairing, source_of, settings, stop, look_up)
     except Stopped:
