@@ -26,6 +26,8 @@ from josepy.jwk import JWKEC
 ANSWER_SECONDS: Final = 20
 TTL_SECONDS: Final = 30
 _LOOK_SECONDS: Final = 1.0
+_NONCE_TRIES: Final = 3
+"""Of the library, which tries a request twice by itself."""
 
 
 class OrderError(Exception):
@@ -119,10 +121,24 @@ class _Record:
         )
 
 
+class _Network(client.ClientNetwork):
+    """Tries again, and not once only, where the authority refuses a nonce: RFC 8555, 6.5 lets it do so at any time."""
+
+    def post(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """As of the library."""
+        for _ in range(_NONCE_TRIES - 1):
+            try:
+                return super().post(*args, **kwargs)
+            except messages.Error as error:
+                if error.code != "badNonce":
+                    raise
+        return super().post(*args, **kwargs)
+
+
 def _signed_in(directory: str, account_key: str) -> client.ClientV2:
     """A client of the authority with an account; the one that the key has already, if there is one."""
     loaded = load_pem_private_key(account_key.encode(), None)
-    network = client.ClientNetwork(JWKEC(key=loaded), alg=ES256, user_agent="ac-training", timeout=ANSWER_SECONDS)
+    network = _Network(JWKEC(key=loaded), alg=ES256, user_agent="ac-training", timeout=ANSWER_SECONDS)
     authority = client.ClientV2(client.ClientV2.get_directory(directory, network), network)
     try:
         authority.new_account(messages.NewRegistration.from_data(terms_of_service_agreed=True))
