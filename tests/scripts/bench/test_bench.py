@@ -28,6 +28,7 @@ def test_every_benchmark_of_the_folder_is_run_and_prints_its_setting() -> None:
         "measuring",
         "realtime_drive",
         "remote_rivals",
+        "s3_server",
         "setting",
     )
     for helper in helpers:

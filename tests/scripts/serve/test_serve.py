@@ -26,6 +26,7 @@ from scripts.serve.installed import INSTALLED
 from tests.support.ended import has_ended
 from tests.support.operated import Said, command_line
 from tests.support.site import batches_in_bucket
+from tests.support.small_run import SMALL_RUN
 from tests.support.waiting import wait_until
 from train_cloud.open_store import open_store
 from train_cloud.run_config import RunConfig, load_run_config
@@ -35,21 +36,7 @@ from train_cloud.trainer.saving.manifest import find_newest
 
 ROOT = Path(__file__).parents[3]
 posix = pytest.mark.skipif(os.name == "nt", reason="terminals and signals between processes are POSIX")
-SMALL = {
-    "run_id": "garage",
-    "network": [16, 16],
-    "batch_size": 32,
-    "learning_starts": 100,
-    "updates_per_step": 0.2,
-    "save_frequency": 400,
-    "gradient_chunk": 8,
-    "device": "cpu",
-    "trainer_threads": 1,
-    "publish_seconds": 0.2,
-    "segment_seconds": 0.5,
-    "max_lead_steps": 400,
-    "listen_port": 0,
-}
+SMALL = SMALL_RUN | {"publish_seconds": 0.2, "listen_port": 0}
 
 
 class Serving:
