@@ -24,6 +24,7 @@ from tests.support.waiting import wait_until
 from tests.support.wire_server import WireServer
 
 DIALS = 10
+ROUNDS = 3
 
 
 @pytest.fixture(autouse=True)
@@ -73,17 +74,20 @@ def during(fault: str, folder: Path, dials: list[float]) -> Ticker:
 def test_a_dial_holds_up_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dials: list[float], fault: str
 ) -> None:
-    now = during(fault, tmp_path / "now", dials)
-
     def anew(pinned: bool) -> ssl.SSLContext:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = not pinned, ssl.CERT_NONE
         return context
 
-    monkeypatch.setattr(dialing, "client_context", anew)
-    once = during(fault, tmp_path / "once", dials)
-    assert now.others_seconds < once.others_seconds / 2, (now.longest(5), once.longest(5))
-    assert sum(now.gaps) < sum(once.gaps), (now.longest(5), once.longest(5))
+    now, once = list[Ticker](), list[Ticker]()
+    # In turns; of each the quietest round counts, for one that the machine disturbed says nothing of either.
+    for number in range(ROUNDS):
+        for made, tickers in ((client_context, now), (anew, once)):
+            monkeypatch.setattr(dialing, "client_context", made)
+            tickers.append(during(fault, tmp_path / f"{made.__name__}-{number}", dials))
+    said = [ticker.longest(5) for ticker in (*now, *once)]
+    assert min(one.others_seconds for one in now) < min(one.others_seconds for one in once) / 2, said
+    assert min(sum(one.gaps) for one in now) < min(sum(one.gaps) for one in once), said
 
 
 def test_the_tls_settings_are_made_once_and_need_no_authorities_where_a_pin_is_checked() -> None:
